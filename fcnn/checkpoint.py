@@ -1,0 +1,106 @@
+"""Saving and restoring a run's state: the only file that knows Orbax."""
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+from orbax.checkpoint import checkpoint_managers
+
+from fcnn.errors import UserError
+from fcnn.state import TrainState
+
+
+def _accuracy(metrics: dict[str, float]) -> float:
+    return metrics["top1"]
+
+
+class Checkpoints:
+    """The checkpoints in a folder, by step: the newest few and the best few by validation accuracy.
+
+    Saving copies the state to the host and writes it in the background; a checkpoint appears under its name only once
+    it is whole. Beside the state each one holds a small dict of plain values, `meta`.
+    """
+
+    def __init__(self, folder: Path, *, keep_latest: int, keep_best: int) -> None:
+        logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax tells every save in several lines
+        keep = [
+            checkpoint_managers.LatestN(keep_latest),
+            # A policy of its own: `best_fn` with `max_to_keep` would delete the newest checkpoint.
+            checkpoint_managers.BestN(get_metric_fn=_accuracy, n=keep_best, keep_checkpoints_without_metrics=False),
+        ]
+        options = ocp.CheckpointManagerOptions(
+            best_fn=_accuracy,  # without it Orbax forgets the metrics when it is opened again
+            preservation_policy=checkpoint_managers.AnyPreservationPolicy(keep),
+            cleanup_tmp_directories=True,
+        )
+        self._manager = ocp.CheckpointManager(folder.absolute(), options=options)
+        self._folder = folder
+
+    def __enter__(self) -> "Checkpoints":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._manager.close()
+
+    def save(self, state: TrainState, meta: dict[str, Any], validation: dict[str, float] | None) -> None:
+        """Starts to save the state under its step.
+
+        Args:
+          meta: plain values to keep beside it.
+          validation: the metrics to rank it by ("top1"), or None if it wasn't evaluated.
+        """
+        items = ocp.args.Composite(state=ocp.args.StandardSave(_plain(state)), meta=ocp.args.JsonSave(meta))
+        self._manager.save(int(state.step), args=items, metrics=validation)
+
+    def wait(self) -> None:
+        """Returns when everything saved so far is on disk."""
+        self._manager.wait_until_finished()
+
+    def steps(self) -> list[int]:
+        """The steps of which there is a checkpoint, ascending."""
+        return sorted(self._manager.all_steps())
+
+    def best_step(self) -> int | None:
+        """The step with the best validation accuracy, the latest of equals; None if none was evaluated."""
+        # Orbax's best_step() is the latest step where no checkpoint has metrics.
+        scores = [(metrics["top1"], step) for step in self.steps() if (metrics := self._manager.metrics(step))]
+        return max(scores)[1] if scores else None
+
+    def restore(self, like: TrainState, step: int) -> tuple[TrainState, dict[str, Any]]:
+        """The state of a step, placed on the devices as `like` is, and its meta."""
+        shapes = jax.tree.map(ocp.utils.to_shape_dtype_struct, _plain(like))
+        items = ocp.args.Composite(state=ocp.args.StandardRestore(shapes), meta=ocp.args.JsonRestore())
+        restored = self._manager.restore(step, args=items)
+        key = jax.random.wrap_key_data(restored.state.key, impl=jax.random.key_impl(like.key))
+        return restored.state.replace(key=key), dict(restored.meta)
+
+    def restore_newest(self, like: TrainState, say: Callable[[str], None]) -> tuple[TrainState, dict[str, Any]] | None:
+        """The newest checkpoint that can be read, or None if there is none at all.
+
+        Raises:
+          UserError: there are checkpoints and none can be read.
+        """
+        steps = self.steps()
+        for step in reversed(steps):
+            try:
+                return self.restore(like, step)
+            except Exception as error:  # whatever a damaged file makes Orbax raise
+                reason = str(error).strip().splitlines()[0][:100] if str(error).strip() else type(error).__name__
+                say(f"Checkpoint {self._folder / str(step)} can't be read ({reason}); trying the one before it.")
+        if steps:
+            raise UserError(f"no checkpoint in {self._folder} can be read; delete the folder to start again")
+        return None
+
+    def discard_after(self, step: int) -> None:
+        """Deletes the checkpoints after a step: unreadable ones, which would be in the way of saving again."""
+        for later in self.steps():
+            if later > step:
+                self._manager.delete(later)
+
+
+def _plain(state: TrainState) -> TrainState:
+    """The state with its typed key as the uint32 numbers that it stands for, which is what is stored."""
+    return state.replace(key=jax.random.key_data(state.key))

@@ -1,0 +1,295 @@
+"""A run's configuration: frozen dataclasses that say every unit and refuse what can't work.
+
+Standard library only, so that a mistake on the command line is answered before jax is imported. A preset
+(`configs/NAME.py`) is one `Config` with what differs from the defaults here; a run's folder keeps its own as
+`config.json`.
+"""
+
+import dataclasses
+import json
+import math
+import types
+import typing
+from typing import Any, Literal
+
+from fcnn import names
+from fcnn.errors import UserError, unknown
+
+
+def _check(ok: bool, message: str) -> None:
+    if not ok:
+        raise ValueError(message)
+
+
+def _check_numbers(config: Any, where: str, **ranges: tuple[float, float]) -> None:
+    """Raises ValueError unless each named number of `config` is None or finite and in its closed range."""
+    for name, (low, high) in ranges.items():
+        value = getattr(config, name)
+        if value is None or (math.isfinite(value) and low <= value <= high):
+            continue
+        want = f"at least {low:g}" if high == math.inf else f"between {low:g} and {high:g}"
+        raise ValueError(f"{where}{name.replace('_', '-')} must be {want}, got {value}")
+
+
+TINY = 1e-30  # the closed range's way to say "positive"
+INF = math.inf
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """Which images, and how they are split."""
+
+    name: str = "digits"
+    """The data set: digits (scikit-learn's 1,797 scanned handwritten digits, 8x8)."""
+    validation: float = 0.1
+    """Share of the training split that is held out, stratified, to choose the best epoch by; 0 for none."""
+    split_seed: int = 0
+    """Seed of that split; not the run's seed, so that several seeds are compared on the same images."""
+
+    def __post_init__(self) -> None:
+        _check(self.name in names.DATASETS, unknown("data.name", self.name, names.DATASETS))
+        _check_numbers(self, "data.", validation=(0, 0.9), split_seed=(0, 2**32 - 1))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AugmentConfig:
+    """What happens to a training image, on the device, drawn anew for each image and step."""
+
+    crop_padding: int = 0
+    """Pixels of zeros added on every side before a random crop back to the image's size; 0 for none."""
+    flip: bool = False
+    """Mirror left and right with probability 1/2."""
+
+    def __post_init__(self) -> None:
+        _check_numbers(self, "augment.", crop_padding=(0, 1024))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """The network."""
+
+    name: str = "resnet20"
+    """The architecture."""
+    dropout: float = 0.0
+    """Probability of dropping an input of the classifier."""
+    remat: bool = False
+    """Compute the activations inside each stage again in the backward pass: less memory, about a third more time."""
+
+    def __post_init__(self) -> None:
+        _check(self.name in names.MODELS, unknown("model.name", self.name, names.MODELS))
+        _check_numbers(self, "model.", dropout=(0, 0.999))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OptimConfig:
+    """Optimizer, learning-rate schedule and regularization. None means the method's own default (fcnn/names.py)."""
+
+    name: str = "momentum"
+    """sgd, momentum, nesterov, adagrad, rmsprop, adam, adamw or lars."""
+    learning_rate: float = 0.1
+    """The peak of the schedule."""
+    momentum: float | None = None
+    """momentum, nesterov, lars (0.9), rmsprop (0)."""
+    beta1: float | None = None
+    """Decay of the first moment: adam, adamw (0.9)."""
+    beta2: float | None = None
+    """Decay of the second moment: adam, adamw (0.999), rmsprop (0.9)."""
+    epsilon: float | None = None
+    """Added to the denominator: adam, adamw, rmsprop (1e-8), adagrad (1e-10)."""
+    trust_coefficient: float | None = None
+    """lars (0.001)."""
+    schedule: str = "cosine"
+    """constant, step, cosine, linear, exponential or one_cycle."""
+    milestones: tuple[float, ...] | None = None
+    """step: the shares of the run after which the rate drops (0.5 0.75)."""
+    decay_factor: float | None = None
+    """step: what the rate is multiplied by at each milestone (0.1)."""
+    final_scale: float | None = None
+    """Share of the peak at the end: cosine, linear (0), exponential (0.01), one_cycle (0.000004)."""
+    rise: float | None = None
+    """one_cycle: share of the run in which the rate rises, from a 25th of the peak (0.3)."""
+    warmup_epochs: float = 0.0
+    """Epochs in which the rate rises linearly to its peak."""
+    warmup_steps: int | None = None
+    """The same in steps; if given, it counts instead of warmup-epochs."""
+    weight_decay: float | None = None
+    """Decoupled weight decay: each step takes rate x this x weight off every decayed weight."""
+    decay_mask: Literal["kernels", "all"] = "kernels"
+    """What weight decay, l1 and l2 see: kernels alone, or biases and normalization too."""
+    l1: float = 0.0
+    """Adds this x sum |w| to the loss."""
+    l2: float = 0.0
+    """Adds this / 2 x sum w^2 to the loss (PyTorch's SGD weight_decay)."""
+    label_smoothing: float = 0.0
+    """Share of the label's probability that is spread evenly over all classes."""
+    clip_norm: float | None = None
+    """Scale gradients down to this global L2 norm where they exceed it."""
+
+    def __post_init__(self) -> None:
+        _check(self.name in names.OPTIMIZERS, unknown("optim.name", self.name, names.OPTIMIZERS))
+        _check(self.schedule in names.SCHEDULES, unknown("optim.schedule", self.schedule, names.SCHEDULES))
+        _check_numbers(
+            self, "optim.", learning_rate=(TINY, INF), momentum=(0, 0.9999), beta1=(0, 0.99999), beta2=(0, 0.999999),
+            epsilon=(0, INF), trust_coefficient=(TINY, INF), decay_factor=(TINY, 1), final_scale=(0, 1),
+            rise=(0.01, 0.99), warmup_epochs=(0, INF), warmup_steps=(0, INF), weight_decay=(0, INF), l1=(0, INF),
+            l2=(0, INF), label_smoothing=(0, 0.999), clip_norm=(TINY, INF),
+        )  # fmt: skip
+        for table, name in ((names.OPTIMIZERS, self.name), (names.SCHEDULES, self.schedule)):
+            for option in {option for options in table.values() for option in options} - set(table[name]):
+                _check(
+                    getattr(self, option) is None,
+                    f"optim.{option.replace('_', '-')} has no effect with {name}; it belongs to "
+                    + ", ".join(other for other, options in table.items() if option in options),
+                )
+        marks = self.milestones or ()
+        _check(
+            all(0 < a < 1 for a in marks) and list(marks) == sorted(set(marks)),
+            f"optim.milestones must rise between 0 and 1, got {' '.join(map(str, marks))}",
+        )
+        _check(
+            self.schedule != "exponential" or self.final_scale != 0,
+            "optim.final-scale must be above 0 with exponential, which never reaches 0",
+        )
+        _check(
+            self.schedule != "one_cycle" or not (self.warmup_steps or self.warmup_epochs),
+            "optim.schedule one_cycle has a warm-up of its own (optim.rise): leave warmup-epochs and warmup-steps out",
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """How long, in which batches, and what is kept on the way."""
+
+    epochs: float = 40.0
+    """Passes over the training split."""
+    steps: int | None = None
+    """Length in steps; if given, it counts instead of epochs."""
+    batch_size: int = 64
+    """Images a step, over all devices."""
+    accumulate: int = 1
+    """Micro-batches that a step's batch is cut into: their gradients are averaged, memory falls. Batch norm sees
+    one micro-batch at a time."""
+    eval_batch_size: int = 256
+    """Images a step of evaluation, over all devices; changes memory and speed, not the result."""
+    eval_epochs: float = 1.0
+    """Epochs between evaluations on the validation split, each followed by a checkpoint."""
+    eval_steps: int | None = None
+    """The same in steps; if given, it counts instead of eval-epochs."""
+    log_steps: int = 50
+    """Steps between lines of metrics.jsonl within an epoch; also how late a non-finite loss is noticed."""
+    ema_decay: float | None = None
+    """Also keep an exponential moving average of params and batch statistics with this decay, evaluated beside them."""
+    checkpoint_steps: int | None = None
+    """Steps between checkpoints within an epoch, for long ones; evaluations have their own."""
+    keep_latest: int = 2
+    """Newest checkpoints that are kept."""
+    keep_best: int = 1
+    """Checkpoints with the best validation accuracy that are kept."""
+
+    def __post_init__(self) -> None:
+        _check_numbers(
+            self, "train.", epochs=(TINY, INF), steps=(1, INF), batch_size=(1, INF), accumulate=(1, INF),
+            eval_batch_size=(1, INF), eval_epochs=(TINY, INF), eval_steps=(1, INF), log_steps=(1, INF),
+            ema_decay=(0, 0.999999), checkpoint_steps=(1, INF), keep_latest=(1, 1000), keep_best=(0, 1000),
+        )  # fmt: skip
+        _check(
+            self.batch_size % self.accumulate == 0,
+            f"train.batch-size {self.batch_size} does not divide into train.accumulate = {self.accumulate} micro-batches",
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config:
+    """Everything that a run depends on beside its data and the code."""
+
+    data: DataConfig = DataConfig()
+    augment: AugmentConfig = AugmentConfig()
+    model: ModelConfig = ModelConfig()
+    optim: OptimConfig = OptimConfig()
+    train: TrainConfig = TrainConfig()
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Type of activations and gradients inside the network; params, batch statistics and the loss stay float32."""
+    seed: int = 0
+    """Seed of initialization, order, augmentation and dropout."""
+
+    def __post_init__(self) -> None:
+        _check_numbers(self, "", seed=(0, 2**32 - 1))
+        _check(self.precision in names.PRECISIONS, unknown("precision", self.precision, names.PRECISIONS))
+
+
+# A run that goes on may change these; any other difference is another run. A new length stretches the schedule, so the
+# steps already taken keep the rates that they had, and those to come get the new schedule's.
+MAY_CHANGE = frozenset(
+    {
+        "train.epochs",
+        "train.steps",
+        "train.eval_batch_size",
+        "train.log_steps",
+        "train.checkpoint_steps",
+        "train.keep_latest",
+        "train.keep_best",
+    }
+)
+
+
+def in_steps(epochs: float, steps: int | None, steps_per_epoch: int) -> int:
+    """A duration that may be given either way, in whole steps: `steps` counts if given."""
+    return steps if steps is not None else round(epochs * steps_per_epoch)
+
+
+def to_json(config: Config) -> str:
+    """The config as indented JSON, as it stands in a run's `config.json`."""
+    return json.dumps(dataclasses.asdict(config), indent=2) + "\n"
+
+
+def from_json(text: str, where: str) -> Config:
+    """The config that `to_json` wrote; UserError naming `where` if the text isn't one."""
+    try:
+        return _build(Config, json.loads(text), "")
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{where}: {error}") from None
+
+
+def _build(cls: Any, values: Any, prefix: str) -> Any:
+    """A dataclass from nested dicts, with every name and type checked."""
+    _check(isinstance(values, dict), f"{prefix or 'a config'} must be an object of fields, got {values!r}")
+    hints = typing.get_type_hints(cls)
+    for name in values.keys() - hints.keys():
+        raise ValueError(unknown("field", prefix + name, (prefix + known for known in hints)))
+    made = {}
+    for name, value in values.items():
+        hint = hints[name]
+        if dataclasses.is_dataclass(hint):
+            made[name] = _build(hint, value, f"{prefix}{name}.")
+        else:
+            made[name] = tuple(value) if isinstance(value, list) else value
+            _check(_fits(made[name], hint), f"{prefix}{name} has the wrong type: {value!r}")
+    return cls(**made)
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a plain value has a field's type."""
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (types.UnionType, typing.Union):
+        return any(_fits(value, arg) for arg in args)
+    if origin is Literal:
+        return value in args
+    if origin is tuple:
+        return isinstance(value, tuple) and all(_fits(item, args[0]) for item in value)
+    if hint is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    return type(value) is hint
+
+
+def flatten(config: Config) -> dict[str, Any]:
+    """`{"optim.learning_rate": 0.1, ...}`: every field by its dotted name."""
+    flat = {}
+    for name, value in dataclasses.asdict(config).items():
+        flat |= {f"{name}.{key}": item for key, item in value.items()} if isinstance(value, dict) else {name: value}
+    return flat
+
+
+def differences(before: Config, after: Config) -> list[str]:
+    """One "name: before -> after" for each field that differs and isn't in MAY_CHANGE."""
+    old, new = flatten(before), flatten(after)
+    return [f"{n}: {old[n]} -> {new[n]}" for n in old if old[n] != new[n] and n not in MAY_CHANGE]

@@ -1,0 +1,162 @@
+"""From a config to what it describes: data on the devices, compiled steps, a fresh state."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.sharding import Mesh
+
+from fcnn import augment, models, parallel
+from fcnn.config import Config, in_steps
+from fcnn.data import Dataset, Split, eval_batches, gather, load
+from fcnn.errors import UserError
+from fcnn.metrics import Metrics
+from fcnn.optim import make_optimizer, make_schedule
+from fcnn.state import TrainState, create_state
+from fcnn.step import StepReport, make_eval_step, make_train_step
+
+Say = Callable[[str], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """What a config determines before the first step. Durations are in steps."""
+
+    config: Config
+    dataset: Dataset
+    mesh: Mesh
+    model: nn.Module
+    optimizer: optax.GradientTransformation
+    schedule: optax.Schedule
+    steps_per_epoch: int
+    total_steps: int
+    eval_every: int
+
+    def fresh_state(self) -> TrainState:
+        """The state before the first step, on every device."""
+        shape = self.dataset.train.images.shape[1:]
+        key = jax.random.key(self.config.seed)
+        ema = self.config.train.ema_decay is not None
+        return parallel.replicate(create_state(self.model, self.optimizer, shape, key, ema=ema), self.mesh)
+
+
+def prepare(config: Config, say: Say) -> Experiment:
+    """Loads the data and works out the run's length; nothing is compiled yet.
+
+    Raises:
+      UserError: the batch doesn't divide over the devices, or is larger than the training split.
+    """
+    mesh = parallel.make_mesh()
+    parallel.check_divides(config.train.batch_size // config.train.accumulate, mesh, _batch_name(config))
+    parallel.check_divides(config.train.eval_batch_size, mesh, "train.eval-batch-size")
+    dataset = load(config.data, say=say)
+    size, batch_size = len(dataset.train), config.train.batch_size
+    if batch_size > size:
+        raise UserError(f"train.batch-size {batch_size} is larger than the training split, {size} images")
+    per_epoch = size // batch_size  # an epoch's last images that don't fill a batch wait for another epoch's order
+    total = max(in_steps(config.train.epochs, config.train.steps, per_epoch), 1)
+    warmup = in_steps(config.optim.warmup_epochs, config.optim.warmup_steps, per_epoch)
+    if warmup >= total:
+        raise UserError(f"the warm-up takes {warmup} steps (optim.warmup-...), the whole run only {total}")
+    schedule = make_schedule(config.optim, steps=total, warmup=warmup)
+    return Experiment(
+        config=config,
+        dataset=dataset,
+        mesh=mesh,
+        model=make_model(config, num_classes=len(dataset.classes)),
+        optimizer=make_optimizer(config.optim, schedule),
+        schedule=schedule,
+        steps_per_epoch=per_epoch,
+        total_steps=total,
+        eval_every=max(in_steps(config.train.eval_epochs, config.train.eval_steps, per_epoch), 1),
+    )
+
+
+def _batch_name(config: Config) -> str:
+    return "train.batch-size" if config.train.accumulate == 1 else "train.batch-size / train.accumulate ="
+
+
+def make_model(config: Config, *, num_classes: int) -> nn.Module:
+    """The Linen module that a config describes."""
+    dtype = {"float32": None, "bfloat16": jnp.bfloat16}[config.precision]
+    options = {"dropout": config.model.dropout, "remat": config.model.remat, "dtype": dtype}
+    return models.create(config.model.name, num_classes=num_classes, **options)
+
+
+def compile_train_step(exp: Experiment, state: TrainState) -> Callable[[TrainState, np.ndarray], tuple]:
+    """The compiled step `(state, indices) -> (state, StepReport)`; the old state's memory becomes the new one's.
+
+    Gathering, augmentation, normalization and the update are one program; a step sends only its indices, (B,) int32,
+    to the device.
+    """
+    config = exp.config
+    steps = [augment.crop(config.augment.crop_padding)] if config.augment.crop_padding else []
+    steps += [augment.flip()] if config.augment.flip else []
+    change = augment.compose(*steps, augment.normalize(*exp.dataset.mean_std()))
+    train_step = make_train_step(
+        exp.model,
+        exp.optimizer,
+        label_smoothing=config.optim.label_smoothing,
+        l1=config.optim.l1,
+        l2=config.optim.l2,
+        decay_mask=config.optim.decay_mask,
+        accumulate=config.train.accumulate,
+        ema_decay=config.train.ema_decay,
+    )
+
+    def step(state: TrainState, split: Any, indices: jax.Array, mask: jax.Array) -> tuple[TrainState, StepReport]:
+        # The step's key, apart from the one that the model's dropout uses.
+        key = jax.random.fold_in(jax.random.fold_in(state.key, state.step), 1)
+        return train_step(state, change(key, gather(*split, indices, mask)))
+
+    batch_size = config.train.batch_size
+    split = _on_devices(exp.dataset.train, exp.mesh)
+    mask = parallel.shard(np.ones(batch_size, bool), exp.mesh)
+    indices = parallel.shard(np.zeros(batch_size, np.int32), exp.mesh)
+    compiled = parallel.compile_step(step, state, split, indices, mask, donate=True)
+    return lambda state, indices: compiled(state, split, parallel.shard(indices, exp.mesh), mask)
+
+
+def compile_evaluation(exp: Experiment, variables: Any, split: Split) -> Callable[[Any], dict[str, float]]:
+    """The compiled evaluation of a split: `variables -> {"loss", "top1", "top5"}`, means over every image once."""
+    normalize = augment.normalize(*exp.dataset.mean_std())
+    eval_step = make_eval_step(exp.model)
+
+    def step(variables: Any, split: Any, indices: jax.Array, mask: jax.Array) -> Metrics:
+        return eval_step(variables, normalize(None, gather(*split, indices, mask)))
+
+    batches = [parallel.shard(pair, exp.mesh) for pair in eval_batches(len(split), _eval_batch_size(exp, split))]
+    arrays = _on_devices(split, exp.mesh)
+    compiled = parallel.compile_step(step, variables, arrays, *batches[0], donate=False)
+
+    def evaluate(variables: Any) -> dict[str, float]:
+        sums = parallel.to_host([compiled(variables, arrays, *batch) for batch in batches])
+        return means(sums, expected=len(split))
+
+    return evaluate
+
+
+def _eval_batch_size(exp: Experiment, split: Split) -> int:
+    """The configured size, or what the split needs if that is less."""
+    devices = exp.mesh.size
+    return min(exp.config.train.eval_batch_size, -(-len(split) // devices) * devices)
+
+
+def _on_devices(split: Split, mesh: Mesh) -> Any:
+    return parallel.replicate((split.images, split.labels), mesh)
+
+
+def means(sums: list[Metrics], *, expected: int) -> dict[str, float]:
+    """Means over all examples from the sums of batches, added in float64.
+
+    Raises:
+      AssertionError: the batches held another number of examples than `expected`.
+    """
+    count = sum(float(part.count) for part in sums)
+    assert count == expected, f"{count:g} examples were counted, there are {expected}"
+    return {name: sum(float(getattr(part, name)) for part in sums) / count for name in ("loss", "top1", "top5")}

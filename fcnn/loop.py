@@ -1,0 +1,204 @@
+"""Training and evaluating a run: the order of events, written down once."""
+
+import time
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fcnn import parallel
+from fcnn import workdir as folder
+from fcnn.checkpoint import Checkpoints
+from fcnn.config import Config
+from fcnn.data import epoch_order
+from fcnn.errors import UserError
+from fcnn.experiment import Experiment, compile_evaluation, compile_train_step, prepare
+from fcnn.interrupt import Interrupt, Interrupted
+from fcnn.meter import Meter, NonFinite
+from fcnn.report import Console, Records, draw_curves, read_records
+from fcnn.report.records import Record
+from fcnn.state import TrainState
+
+
+def train(config: Config, workdir: Path, console: Console) -> Record:
+    """Trains to the end of the run in `workdir`, from its newest checkpoint if it has one.
+
+    Returns:
+      The test record: {"kind": "test", "split": "test", "step", "epoch", "count", "loss", "top1", "top5"}.
+
+    Raises:
+      UserError: the folder belongs to another config, or the config doesn't fit the data or the devices.
+      NonFinite: the loss or a gradient stopped being a number.
+      Interrupted: SIGINT or SIGTERM came; the state is saved.
+    """
+    folder.check(workdir, config)
+    exp = prepare(config, console.say)
+    with folder.claim(workdir, config), Interrupt() as interrupt, _checkpoints(config, workdir) as checkpoints:
+        run = _Run(exp, workdir, checkpoints, console)
+        with run.records, console.progress(total=exp.total_steps, done=run.step):
+            run.meter.start_clock()
+            while True:
+                if run.at_boundary() and not run.boundary_done:
+                    run.end_stretch()
+                if run.step >= exp.total_steps:
+                    return run.finish()
+                if interrupt.received is not None:
+                    run.save()
+                    checkpoints.wait()
+                    raise Interrupted(interrupt.received)
+                run.one_step()
+
+
+def evaluate(workdir: Path, split: str, console: Console) -> Record:
+    """Evaluates a run's checkpoint on a split: the best on validation, or the newest where there was no validation.
+
+    Args:
+      split: "train", "validation" or "test".
+
+    Returns:
+      {"kind": "evaluation", "split", "weights", "step", "epoch", "count", "loss", "top1", "top5"}.
+    """
+    config = folder.read_config(workdir)
+    exp = prepare(config, console.say)
+    if not len(getattr(exp.dataset, split)):
+        raise UserError(f"the run in {workdir} held out no {split} split (data.validation 0)")
+    with _checkpoints(config, workdir) as checkpoints:
+        return _evaluate_chosen(exp, checkpoints, exp.fresh_state(), split, console) | {"kind": "evaluation"}
+
+
+def _checkpoints(config: Config, workdir: Path) -> Checkpoints:
+    keep = config.train
+    return Checkpoints(workdir / "checkpoints", keep_latest=keep.keep_latest, keep_best=keep.keep_best)
+
+
+def _evaluate_chosen(
+    exp: Experiment, checkpoints: Checkpoints, like: TrainState, split: str, console: Console
+) -> Record:
+    """Evaluates the state that stands for a run: the best on validation, else the newest that can be read."""
+    best = checkpoints.best_step()
+    restored = checkpoints.restore(like, best) if best is not None else checkpoints.restore_newest(like, console.say)
+    if restored is None:
+        raise UserError("the run has no checkpoint yet")
+    state, images = restored[0], getattr(exp.dataset, split)
+    weights, variables = ("ema", state.ema) if state.ema is not None else ("raw", state.variables)
+    step = int(state.step)
+    where = {"split": split, "weights": weights, "step": step, "epoch": step / exp.steps_per_epoch}
+    return where | {"count": len(images), **compile_evaluation(exp, variables, images)(variables)}
+
+
+class _Run:
+    """A run in progress: what has to be remembered from one step to the next."""
+
+    def __init__(self, exp: Experiment, workdir: Path, checkpoints: Checkpoints, console: Console) -> None:
+        """Restores or draws the state, compiles the steps, opens the records."""
+        self.exp, self.workdir, self.checkpoints, self.console = exp, workdir, checkpoints, console
+        self.order = epoch_order(exp.config.seed, 0, len(exp.dataset.train))
+        self.order_of = 0  # the epoch whose order that is
+        self.boundary_done = False  # whether the lines and the evaluation due at this step are behind us
+
+        rates = np.asarray(jax.vmap(exp.schedule)(jnp.arange(exp.total_steps)))
+        self.meter = Meter(rates, exp.steps_per_epoch, exp.config.train.log_steps)
+        self.state = exp.fresh_state()
+        restored = checkpoints.restore_newest(self.state, console.say)
+        if restored is not None:
+            self.state, meta = restored
+            self.meter.load(meta["meter"])
+            self.boundary_done = meta["boundary_done"]
+        self.step = int(self.state.step)
+        checkpoints.discard_after(self.step)
+        self.records = Records(workdir, self.step)
+        self._introduce(going_on=restored is not None)
+
+        began = time.perf_counter()
+        self.train_step = compile_train_step(exp, self.state)
+        self.validate = None
+        if len(exp.dataset.validation):
+            self.validate = compile_evaluation(exp, self.state.variables, exp.dataset.validation)
+        console.say(f"Compiled in {time.perf_counter() - began:.1f} s.")
+
+    def _introduce(self, *, going_on: bool) -> None:
+        exp, data, device = self.exp, self.exp.dataset, self.exp.mesh.devices.flat[0].device_kind
+        parameters = sum(leaf.size for leaf in jax.tree.leaves(self.state.params))
+        self.console.say(
+            f"{exp.config.model.name}, {parameters:,} parameters, on {data.name}: {len(data.train):,} training, "
+            f"{len(data.validation):,} validation, {len(data.test):,} test images; {exp.total_steps:,} steps on "
+            f"{exp.mesh.size} x {device}; {self.workdir}"
+        )
+        if going_on:
+            self.console.say(f"Going on from step {self.step:,} of {exp.total_steps:,}.")
+
+    def one_step(self) -> None:
+        """One update; numbers are fetched when the next step is already on its way."""
+        exp, settings = self.exp, self.exp.config.train
+        epoch, batch = divmod(self.step, exp.steps_per_epoch)
+        if epoch != self.order_of:
+            self.order, self.order_of = epoch_order(exp.config.seed, epoch, len(exp.dataset.train)), epoch
+        indices = self.order[batch * settings.batch_size : (batch + 1) * settings.batch_size]
+        self.state, report = self.train_step(self.state, indices)
+        if self.step % settings.log_steps == 0:
+            self._drain(self.step)
+        self.step += 1
+        self.boundary_done = False
+        self.meter.add(self.step, report)
+        self.console.step(self.step, epoch, exp.total_steps / exp.steps_per_epoch)
+        if settings.checkpoint_steps and self.step % settings.checkpoint_steps == 0 and not self.at_boundary():
+            self.save()
+
+    def _drain(self, upto: int) -> None:
+        for record in self.meter.drain(upto):
+            self.records.write(record)
+            self.console.interval(record, self.meter.images_per_second())
+
+    def _epoch_ends(self) -> bool:
+        return self.step > 0 and (self.step % self.exp.steps_per_epoch == 0 or self.step == self.exp.total_steps)
+
+    def _evaluation_due(self) -> bool:
+        return self.step > 0 and (self.step % self.exp.eval_every == 0 or self.step == self.exp.total_steps)
+
+    def at_boundary(self) -> bool:
+        """Whether an epoch ends or an evaluation is due at this step."""
+        return self._epoch_ends() or self._evaluation_due()
+
+    def end_stretch(self) -> None:
+        """The epoch's line, the evaluation, the checkpoint: whichever are due at this step."""
+        self._drain(self.step)
+        records = [self.meter.end_epoch(self.step)] if self._epoch_ends() else []
+        if self._evaluation_due() and self.validate is not None:
+            weights = {"raw": self.state.variables} | ({"ema": self.state.ema} if self.state.ema else {})
+            where = {"kind": "epoch", "split": "validation", "step": self.step}
+            where["epoch"] = self.step / self.exp.steps_per_epoch
+            records += [where | {"weights": name} | self.validate(given) for name, given in weights.items()]
+        for record in records:
+            self.records.write(record)
+        self.console.epoch(records)
+        self.boundary_done = True
+        if self._evaluation_due():
+            validation = records[-1] if self.validate is not None else None
+            self.save(validation)
+        self.meter.start_clock()
+
+    def save(self, validation: Record | None = None) -> None:
+        """Starts a checkpoint of this step, after making sure that it's a good one.
+
+        Raises:
+          NonFinite: it isn't; nothing is saved.
+        """
+        self._drain(self.step)
+        if not parallel.all_finite(self.state):
+            raise NonFinite(f"the state is not finite after step {self.step}; try a lower --optim.learning-rate")
+        scores = {name: validation[name] for name in ("top1", "loss")} if validation else None
+        self.checkpoints.save(self.state, {"meter": self.meter.state(), "boundary_done": self.boundary_done}, scores)
+
+    def finish(self) -> Record:
+        """Reads the test split, once in a run's life, and draws the curves."""
+        for record in read_records(self.workdir):
+            if record["kind"] == "test" and record["of_step"] == self.step:
+                return record
+        self.checkpoints.wait()
+        found = _evaluate_chosen(self.exp, self.checkpoints, self.state, "test", self.console)
+        record = found | {"kind": "test", "step": self.step, "of_step": found["step"]}
+        self.records.write(record)
+        title = f"{self.exp.config.model.name} on {self.exp.dataset.name}"
+        draw_curves(self.workdir, title, self.checkpoints.best_step())
+        return record

@@ -1,0 +1,39 @@
+"""Finding a preset: a shipped one by name, one's own by path. Standard library only, for a quick answer to a typo."""
+
+import runpy
+from pathlib import Path
+
+from fcnn.config import Config
+from fcnn.errors import UserError, unknown
+
+
+def folder() -> Path:
+    """Where the shipped presets are: inside the installed package, or beside it in a checkout."""
+    package = Path(__file__).parent
+    installed = package / "configs"
+    return installed if installed.is_dir() else package.parent / "configs"
+
+
+def names() -> list[str]:
+    """The shipped presets."""
+    return sorted(path.stem for path in folder().glob("*.py"))
+
+
+def load_preset(name: str) -> Config:
+    """The `CONFIG` of a shipped preset (`resnet`) or of a Python file (`path/to/mine.py`).
+
+    Raises:
+      UserError: there is none, or it doesn't define a `Config` that could work.
+    """
+    path = Path(name) if name.endswith(".py") else folder() / f"{name}.py"
+    if not path.is_file():
+        if name.endswith(".py"):
+            raise UserError(f"no preset file {name}")
+        raise UserError(unknown("preset", name, names()) + " (or give the path of a .py file)")
+    try:
+        config = runpy.run_path(str(path)).get("CONFIG")
+    except Exception as error:  # the file is the user's own program
+        raise UserError(f"{path}: {type(error).__name__}: {error}") from None
+    if not isinstance(config, Config):
+        raise UserError(f"{path} must define CONFIG = Config(...), from fcnn.config")
+    return config

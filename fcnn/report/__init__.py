@@ -1,0 +1,7 @@
+"""What a run tells: on the console, as JSON lines and TensorBoard events, as pictures."""
+
+from fcnn.report.console import Console
+from fcnn.report.curves import draw_curves
+from fcnn.report.records import Records, read_records
+
+__all__ = ["Console", "Records", "draw_curves", "read_records"]

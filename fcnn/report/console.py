@@ -1,0 +1,83 @@
+"""What the person sees: a live progress line in a terminal, plain lines elsewhere."""
+
+import contextlib
+from collections.abc import Iterator
+
+from rich.console import Console as RichConsole
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from fcnn.report.records import Record
+
+
+def percent(share: float) -> str:
+    """0.9917 -> "99.17 %"."""
+    return f"{100 * share:.2f} %"
+
+
+class _Status(ProgressColumn):
+    """The numbers of the last logging interval."""
+
+    def render(self, task: Task) -> Text:
+        return Text(task.fields.get("status", ""))
+
+
+class Console:
+    """Prints a run's lines.
+
+    Args:
+      stderr: print on standard error, to leave standard output to a report for programs.
+    """
+
+    def __init__(self, *, stderr: bool = False) -> None:
+        self._console = RichConsole(stderr=stderr, highlight=False, soft_wrap=True, markup=False)
+        self._progress: Progress | None = None
+        self._task = None
+
+    def say(self, text: str) -> None:
+        """Prints a line, above the progress line if there is one."""
+        self._console.print(text)
+
+    @contextlib.contextmanager
+    def progress(self, *, total: int, done: int) -> Iterator[None]:
+        """Shows a progress line, from `done` to `total` steps, while the context lasts; nothing outside a terminal."""
+        if not self._console.is_terminal:
+            yield
+            return
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TextColumn("step {task.completed}/{task.total}"),
+            _Status(),
+            TimeRemainingColumn(compact=True),
+            TextColumn("left"),
+        )
+        with Progress(*columns, console=self._console, transient=True, speed_estimate_period=60) as progress:
+            self._progress = progress
+            self._task = progress.add_task("starting", total=total, completed=done)
+            try:
+                yield
+            finally:
+                self._progress = None
+
+    def step(self, step: int, epoch: int, epochs: float) -> None:
+        """Moves the progress line."""
+        if self._progress is not None and self._task is not None:
+            self._progress.update(self._task, completed=step, description=f"epoch {epoch + 1}/{epochs:g}")
+
+    def interval(self, record: Record, images_per_second: float) -> None:
+        """Puts an interval's numbers on the progress line."""
+        if self._progress is not None and self._task is not None:
+            status = f"loss {record['loss']:.3f}  acc {percent(record['top1'])}  {images_per_second:,.0f} images/s"
+            self._progress.update(self._task, status=status)
+
+    def epoch(self, records: list[Record]) -> None:
+        """One line for what an epoch, an evaluation or both have given."""
+        parts = [f"epoch {records[0]['epoch']:g}"] if records else []
+        for record in records:
+            name = "averaged weights" if record["weights"] == "ema" else record["split"]
+            parts.append(f"{name} loss {record['loss']:.4f} acc {percent(record['top1'])}")
+            if "images_per_second" in record:
+                parts.append(f"{record['images_per_second']:,.0f} images/s")
+        if parts:
+            self.say("  ".join(parts))

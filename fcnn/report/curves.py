@@ -1,0 +1,56 @@
+"""The picture of a run: loss and accuracy of both splits by epoch."""
+
+from pathlib import Path
+
+from fcnn.report.records import Record, read_records
+
+FILE = "curves.png"
+
+
+def draw_curves(workdir: Path, title: str, best_step: int | None) -> Path | None:
+    """Draws `curves.png` from a run's records.
+
+    Args:
+      title: what was trained on what.
+      best_step: the step to mark as the best on validation, or None.
+
+    Returns:
+      The picture's path, or None if there is no epoch to draw yet.
+    """
+    from matplotlib.figure import Figure  # slow to import, and pyplot isn't needed for a file
+
+    records = [record for record in read_records(workdir) if record["kind"] == "epoch"]
+    if not records:
+        return None
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    figure.suptitle(title)
+    axes = figure.subplots(1, 2)
+    styles = {
+        ("train", "raw"): ("train", "tab:gray", "-"),
+        ("validation", "raw"): ("validation", "tab:blue", "-"),
+        ("validation", "ema"): ("validation, averaged weights", "tab:orange", "-"),
+    }
+    for (split, weights), (label, color, line) in styles.items():
+        rows = [r for r in records if r["split"] == split and r.get("weights", "raw") == weights]
+        if not rows:
+            continue
+        marker = "." if len(rows) < 30 else None
+        epochs = [row["epoch"] for row in rows]
+        axes[0].plot(epochs, [row["loss"] for row in rows], line, color=color, label=label, marker=marker)
+        axes[1].plot(epochs, [100 * row["top1"] for row in rows], line, color=color, label=label, marker=marker)
+    axes[0].set(xlabel="epoch", ylabel="cross-entropy loss", yscale="log")
+    axes[1].set(xlabel="epoch", ylabel="top-1 accuracy (%)", ylim=_accuracy_range(records))
+    for axis in axes:
+        axis.grid(alpha=0.3)
+        if best := next((r for r in records if r["step"] == best_step), None):
+            axis.axvline(best["epoch"], color="tab:green", linestyle=":", label=f"best, epoch {best['epoch']:g}")
+        axis.legend()
+    path = workdir / FILE
+    figure.savefig(path, dpi=120)
+    return path
+
+
+def _accuracy_range(records: list[Record]) -> tuple[float, float]:
+    """The upper part of the axis, where curves differ, but never less than the last half of the run."""
+    values = sorted(100 * record["top1"] for record in records)
+    return max(0.0, values[len(values) // 10] - 5), 100.5

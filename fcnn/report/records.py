@@ -1,0 +1,57 @@
+"""A run's numbers on disk: one JSON object a line in `metrics.jsonl`, and the same as TensorBoard events."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+FILE = "metrics.jsonl"
+
+# A record: {"kind": "steps" | "epoch" | "test", "split": ..., "weights": "raw" | "ema", "step": ..., "epoch": ...,
+# "loss": ..., "top1": ..., "top5": ...} and, by kind, learning_rate, grad_norm, seconds, images_per_second.
+Record = dict[str, Any]
+
+
+def read_records(workdir: Path) -> list[Record]:
+    """All whole records of a run, in order; [] if there are none. A last line cut short by a kill is left out."""
+    path = workdir / FILE
+    if not path.exists():
+        return []
+    lines = path.read_text().split("\n")
+    return [json.loads(line) for line in lines[:-1]]
+
+
+class Records:
+    """Appends records to a run's files. What a continued run will do again is removed first.
+
+    Args:
+      workdir: the run's folder.
+      step: the step that the run goes on from; records after it are dropped.
+    """
+
+    def __init__(self, workdir: Path, step: int) -> None:
+        from tensorboardX import SummaryWriter
+
+        kept = [record for record in read_records(workdir) if record["step"] <= step]
+        # Written beside and moved into place, so that a kill in between loses nothing.
+        temporary = workdir / f"{FILE}.tmp"
+        temporary.write_text("".join(json.dumps(record) + "\n" for record in kept))
+        temporary.replace(workdir / FILE)
+        self._file = (workdir / FILE).open("a")
+        self._board = SummaryWriter(str(workdir / "tensorboard"), purge_step=step + 1)
+
+    def __enter__(self) -> "Records":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+        self._board.close()
+
+    def write(self, record: Record) -> None:
+        """Appends a record, on disk when this returns."""
+        self._file.write(json.dumps(record) + "\n")
+        self._file.flush()
+        where = record["split"] if record["kind"] != "steps" else "train_steps"
+        where += "_ema" if record.get("weights") == "ema" else ""
+        for name, value in record.items():
+            if isinstance(value, float) and name != "epoch":
+                self._board.add_scalar(f"{where}/{name}", value, record["step"])

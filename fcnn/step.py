@@ -1,0 +1,129 @@
+"""One step of training, one of evaluation: pure functions of a state and a batch, compiled elsewhere.
+
+They know nothing of devices but for one optional `axis_name`, over which pmap wants sums taken explicitly.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import flax.struct
+import jax
+import jax.numpy as jnp
+import optax
+
+from fcnn.batch import Batch
+from fcnn.metrics import Metrics, cross_entropy, measure
+from fcnn.nn import Dropout
+from fcnn.optim import penalty
+from fcnn.state import TrainState
+
+
+@flax.struct.dataclass
+class StepReport:
+    """What a training step tells about itself."""
+
+    metrics: Metrics
+    """Of the batch, before the update."""
+    grad_norms: Any
+    """The L2 norm of each parameter's gradient, before clipping, as a tree like the params'."""
+
+
+TrainStep = Callable[[TrainState, Batch], tuple[TrainState, StepReport]]
+EvalStep = Callable[[dict[str, Any], Batch], Metrics]
+
+
+def by_example(index: jax.Array) -> Any:
+    """A context in which every `Dropout` draws example j's mask for position `index[j]` of the global batch."""
+
+    def interceptor(call: Callable, args: tuple, kwargs: dict, context: nn.module.InterceptorContext) -> Any:
+        if isinstance(context.module, Dropout) and context.method_name == "__call__":
+            kwargs = {**kwargs, "index": index}
+        return call(*args, **kwargs)
+
+    return nn.intercept_methods(interceptor)
+
+
+def make_train_step(
+    model: nn.Module,
+    optimizer: optax.GradientTransformation,
+    *,
+    label_smoothing: float = 0.0,
+    l1: float = 0.0,
+    l2: float = 0.0,
+    decay_mask: str = "kernels",
+    accumulate: int = 1,
+    ema_decay: float | None = None,
+    axis_name: str | None = None,
+) -> TrainStep:
+    """One update from one batch.
+
+    The loss is the mean cross-entropy over the batch's unmasked examples plus the penalties. With `accumulate` = k,
+    example j goes to micro-batch j mod k, and the gradient is that of the same mean: for a model without batch norm the
+    update equals the one of the whole batch up to rounding. Batch norm sees each micro-batch by itself: it normalizes
+    by that one's statistics, and the running averages move k times a step, once by each in turn.
+    """
+
+    def loss_fn(params: Any, batch_stats: Any, batch: Batch, key: jax.Array, total: jax.Array) -> tuple:
+        with by_example(batch["index"]):
+            logits, updates = model.apply(
+                {"params": params, "batch_stats": batch_stats},
+                batch["image"],
+                train=True,
+                mutable=["batch_stats"],
+                rngs={"dropout": key},
+            )
+        losses = cross_entropy(logits, batch["label"], label_smoothing)
+        loss = jnp.where(batch["mask"], losses, 0).sum() / total
+        metrics = measure(logits, batch["label"], batch["mask"])
+        return loss, (updates.get("batch_stats", {}), metrics)
+
+    def micro_step(state: TrainState, key: jax.Array, total: jax.Array, carry: tuple, batch: Batch) -> tuple:
+        grads, batch_stats, metrics = carry
+        new, (batch_stats, measured) = jax.grad(loss_fn, has_aux=True)(state.params, batch_stats, batch, key, total)
+        return jax.tree.map(jnp.add, grads, new), batch_stats, jax.tree.map(jnp.add, metrics, measured)
+
+    def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, StepReport]:
+        key = jax.random.fold_in(state.key, state.step)
+        total = _sum(batch["mask"].sum(dtype=jnp.float32), axis_name)
+        if accumulate == 1:
+            grads, (batch_stats, metrics) = jax.grad(loss_fn, has_aux=True)(
+                state.params, state.batch_stats, batch, key, total
+            )
+        else:
+            zeros = jax.tree.map(jnp.zeros_like, state.params)
+            start = (zeros, state.batch_stats, Metrics(*(jnp.zeros((), jnp.float32) for _ in range(4))))
+            # (k x m, ...) -> (k, m, ...) with example j in micro-batch j mod k.
+            micro = jax.tree.map(lambda x: x.reshape(-1, accumulate, *x.shape[1:]).swapaxes(0, 1), batch)
+            (grads, batch_stats, metrics), _ = jax.lax.scan(
+                lambda carry, part: (micro_step(state, key, total, carry, part), None), start, micro
+            )
+        grads, metrics = _sum(grads, axis_name), _sum(metrics, axis_name)
+        if l1 or l2:
+            extra = jax.grad(lambda params: penalty(params, l1=l1, l2=l2, which=decay_mask))(state.params)
+            grads = jax.tree.map(jnp.add, grads, extra)
+        norms = jax.tree.map(lambda grad: jnp.sqrt(jnp.square(grad).sum()), grads)
+        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        ema = state.ema
+        if ema_decay is not None:
+            ema = optax.incremental_update({"params": params, "batch_stats": batch_stats}, ema, 1 - ema_decay)
+        new_state = TrainState(state.step + 1, params, batch_stats, opt_state, state.key, ema)
+        return new_state, StepReport(metrics, norms)
+
+    return train_step
+
+
+def make_eval_step(model: nn.Module, *, axis_name: str | None = None) -> EvalStep:
+    """The metrics of one batch with running statistics and without dropout."""
+
+    def eval_step(variables: dict[str, Any], batch: Batch) -> Metrics:
+        logits = model.apply(variables, batch["image"], train=False)
+        return _sum(measure(logits, batch["label"], batch["mask"]), axis_name)
+
+    return eval_step
+
+
+def _sum(tree: Any, axis_name: str | None) -> Any:
+    """The sum over the devices of a pmap; under jit, one program sees everything and there is nothing to add."""
+    return tree if axis_name is None else jax.lax.psum(tree, axis_name)

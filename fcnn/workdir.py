@@ -1,0 +1,58 @@
+"""A run's folder: which config it belongs to, who is writing to it, and the next free number under `runs/`."""
+
+import contextlib
+import fcntl
+from collections.abc import Iterator
+from pathlib import Path
+
+from fcnn.config import Config, differences, from_json, to_json
+from fcnn.errors import UserError
+
+CONFIG = "config.json"
+LOCK = ".lock"
+
+
+def read_config(workdir: Path) -> Config:
+    """The config of the run in a folder; UserError if there is none."""
+    path = workdir / CONFIG
+    if not path.is_file():
+        raise UserError(f"{workdir} is not the folder of a run: it has no {CONFIG}")
+    return from_json(path.read_text(), str(path))
+
+
+def check(workdir: Path, config: Config) -> None:
+    """UserError if the folder holds a run with another config, or files that aren't a run's; changes nothing."""
+    if (workdir / CONFIG).exists():
+        if different := differences(read_config(workdir), config):
+            raise UserError(
+                f"{workdir} holds a run with another config ({'; '.join(different)}); take another --workdir"
+            )
+    elif workdir.exists() and (not workdir.is_dir() or any(path.name != LOCK for path in workdir.iterdir())):
+        raise UserError(f"{workdir} exists and is not the folder of a run; take another --workdir")
+
+
+@contextlib.contextmanager
+def claim(workdir: Path, config: Config) -> Iterator[None]:
+    """Makes the folder if need be, writes its config, and keeps every other run out of it while the context lasts."""
+    workdir.mkdir(parents=True, exist_ok=True)
+    with (workdir / LOCK).open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"another run is writing to {workdir}; wait for it or take another --workdir") from None
+        temporary = workdir / f"{CONFIG}.tmp"
+        temporary.write_text(to_json(config))
+        temporary.replace(workdir / CONFIG)
+        yield
+
+
+def fresh(parent: Path, name: str) -> Path:
+    """Makes the first folder of `parent/name-001`, `-002`, ... that doesn't exist yet."""
+    parent.mkdir(parents=True, exist_ok=True)
+    number = 1
+    while True:
+        path = parent / f"{name}-{number:03d}"
+        with contextlib.suppress(FileExistsError):
+            path.mkdir()
+            return path
+        number += 1
