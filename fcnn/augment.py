@@ -45,13 +45,12 @@ def flip() -> Augment:
     return lambda key, batch: _by_image(key, batch, change)
 
 
-def normalize(mean: np.ndarray, std: np.ndarray) -> Augment:
+def normalize(mean: np.ndarray, std: np.ndarray) -> Callable[[Batch], Batch]:
     """uint8 pixels to float32 with zero mean and unit variance: `(x / 255 - mean) / std`, by channel (C,)."""
     # One multiplication and one addition a pixel.
     scale, shift = np.float32(1 / 255) / std, -mean / std
 
-    def apply(key: jax.Array | None, batch: Batch) -> Batch:
-        del key
+    def apply(batch: Batch) -> Batch:
         image = batch["image"].astype(jnp.float32)
         return {**batch, "image": image * jnp.reshape(scale, (1, 1, 1, -1)) + jnp.reshape(shift, (1, 1, 1, -1))}
 

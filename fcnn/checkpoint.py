@@ -74,8 +74,9 @@ class Checkpoints:
         shapes = jax.tree.map(ocp.utils.to_shape_dtype_struct, _plain(like))
         items = ocp.args.Composite(state=ocp.args.StandardRestore(shapes), meta=ocp.args.JsonRestore())
         restored = self._manager.restore(step, args=items)
-        key = jax.random.wrap_key_data(restored.state.key, impl=jax.random.key_impl(like.key))
-        return restored.state.replace(key=key), dict(restored.meta)
+        state: TrainState = restored["state"]
+        key = jax.random.wrap_key_data(state.key, impl=jax.random.key_impl(like.key))
+        return state.replace(key=key), dict(restored["meta"])
 
     def restore_newest(self, like: TrainState, say: Callable[[str], None]) -> tuple[TrainState, dict[str, Any]] | None:
         """The newest checkpoint that can be read, or None if there is none at all.

@@ -194,7 +194,7 @@ class TrainConfig:
         )  # fmt: skip
         _check(
             self.batch_size % self.accumulate == 0,
-            f"train.batch-size {self.batch_size} does not divide into train.accumulate = {self.accumulate} micro-batches",
+            f"train.batch-size {self.batch_size} does not divide by train.accumulate {self.accumulate}",
         )
 
 

@@ -21,6 +21,8 @@ from fcnn.state import TrainState, create_state
 from fcnn.step import StepReport, make_eval_step, make_train_step
 
 Say = Callable[[str], None]
+Arrays = tuple[jax.Array, jax.Array]
+"""A split on the devices: images (N, H, W, C) uint8, labels (N,) int32."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,7 +99,7 @@ def compile_train_step(exp: Experiment, state: TrainState) -> Callable[[TrainSta
     config = exp.config
     steps = [augment.crop(config.augment.crop_padding)] if config.augment.crop_padding else []
     steps += [augment.flip()] if config.augment.flip else []
-    change = augment.compose(*steps, augment.normalize(*exp.dataset.mean_std()))
+    change, normalize = augment.compose(*steps), augment.normalize(*exp.dataset.mean_std())
     train_step = make_train_step(
         exp.model,
         exp.optimizer,
@@ -109,10 +111,11 @@ def compile_train_step(exp: Experiment, state: TrainState) -> Callable[[TrainSta
         ema_decay=config.train.ema_decay,
     )
 
-    def step(state: TrainState, split: Any, indices: jax.Array, mask: jax.Array) -> tuple[TrainState, StepReport]:
+    def step(state: TrainState, split: Arrays, indices: jax.Array, mask: jax.Array) -> tuple[TrainState, StepReport]:
+        images, labels = split
         # The step's key, apart from the one that the model's dropout uses.
         key = jax.random.fold_in(jax.random.fold_in(state.key, state.step), 1)
-        return train_step(state, change(key, gather(*split, indices, mask)))
+        return train_step(state, normalize(change(key, gather(images, labels, indices, mask))))
 
     batch_size = config.train.batch_size
     split = _on_devices(exp.dataset.train, exp.mesh)
@@ -127,8 +130,9 @@ def compile_evaluation(exp: Experiment, variables: Any, split: Split) -> Callabl
     normalize = augment.normalize(*exp.dataset.mean_std())
     eval_step = make_eval_step(exp.model)
 
-    def step(variables: Any, split: Any, indices: jax.Array, mask: jax.Array) -> Metrics:
-        return eval_step(variables, normalize(None, gather(*split, indices, mask)))
+    def step(variables: Any, split: Arrays, indices: jax.Array, mask: jax.Array) -> Metrics:
+        images, labels = split
+        return eval_step(variables, normalize(gather(images, labels, indices, mask)))
 
     batches = [parallel.shard(pair, exp.mesh) for pair in eval_batches(len(split), _eval_batch_size(exp, split))]
     arrays = _on_devices(split, exp.mesh)
@@ -147,7 +151,7 @@ def _eval_batch_size(exp: Experiment, split: Split) -> int:
     return min(exp.config.train.eval_batch_size, -(-len(split) // devices) * devices)
 
 
-def _on_devices(split: Split, mesh: Mesh) -> Any:
+def _on_devices(split: Split, mesh: Mesh) -> Arrays:
     return parallel.replicate((split.images, split.labels), mesh)
 
 

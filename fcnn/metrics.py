@@ -6,14 +6,19 @@ import jax.numpy as jnp
 import optax
 
 
-@flax.struct.dataclass
-class Metrics:
+class Metrics(flax.struct.PyTreeNode):
     """Sums over the examples that count; each a float32 scalar. Add two with `jax.tree.map(jnp.add, a, b)`."""
 
     count: jax.Array
     loss: jax.Array
     top1: jax.Array
     top5: jax.Array
+
+
+def no_metrics() -> Metrics:
+    """The sums over no examples."""
+    zero = jnp.zeros((), jnp.float32)
+    return Metrics(count=zero, loss=zero, top1=zero, top5=zero)
 
 
 def label_rows(labels: jax.Array, num_classes: int, smoothing: float = 0.0) -> jax.Array:

@@ -9,8 +9,7 @@ import jax.numpy as jnp
 import optax
 
 
-@flax.struct.dataclass
-class TrainState:
+class TrainState(flax.struct.PyTreeNode):
     """The state between two steps. Arrays only: no functions, so it can be saved, moved and compared as it is."""
 
     step: jax.Array
@@ -49,7 +48,14 @@ def create_state(
         variables = model.init(key, jnp.zeros((1, *image_shape), jnp.float32), train=False)
         params, batch_stats = variables["params"], variables.get("batch_stats", {})
         average = {"params": params, "batch_stats": batch_stats} if ema else None
-        return TrainState(jnp.zeros((), jnp.int32), params, batch_stats, optimizer.init(params), key, average)
+        return TrainState(
+            step=jnp.zeros((), jnp.int32),
+            params=params,
+            batch_stats=batch_stats,
+            opt_state=optimizer.init(params),
+            key=key,
+            ema=average,
+        )
 
     # This program runs once: unoptimized, it compiles in a quarter of the time (measured on a CPU: 3.6 s of 15).
     options = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None

@@ -13,14 +13,13 @@ import jax.numpy as jnp
 import optax
 
 from fcnn.batch import Batch
-from fcnn.metrics import Metrics, cross_entropy, measure
+from fcnn.metrics import Metrics, cross_entropy, measure, no_metrics
 from fcnn.nn import Dropout
 from fcnn.optim import penalty
 from fcnn.state import TrainState
 
 
-@flax.struct.dataclass
-class StepReport:
+class StepReport(flax.struct.PyTreeNode):
     """What a training step tells about itself."""
 
     metrics: Metrics
@@ -92,7 +91,7 @@ def make_train_step(
             )
         else:
             zeros = jax.tree.map(jnp.zeros_like, state.params)
-            start = (zeros, state.batch_stats, Metrics(*(jnp.zeros((), jnp.float32) for _ in range(4))))
+            start = (zeros, state.batch_stats, no_metrics())
             # (k x m, ...) -> (k, m, ...) with example j in micro-batch j mod k.
             micro = jax.tree.map(lambda x: x.reshape(-1, accumulate, *x.shape[1:]).swapaxes(0, 1), batch)
             (grads, batch_stats, metrics), _ = jax.lax.scan(
@@ -108,8 +107,10 @@ def make_train_step(
         ema = state.ema
         if ema_decay is not None:
             ema = optax.incremental_update({"params": params, "batch_stats": batch_stats}, ema, 1 - ema_decay)
-        new_state = TrainState(state.step + 1, params, batch_stats, opt_state, state.key, ema)
-        return new_state, StepReport(metrics, norms)
+        new_state = state.replace(
+            step=state.step + 1, params=params, batch_stats=batch_stats, opt_state=opt_state, ema=ema
+        )
+        return new_state, StepReport(metrics=metrics, grad_norms=norms)
 
     return train_step
 
@@ -118,7 +119,7 @@ def make_eval_step(model: nn.Module, *, axis_name: str | None = None) -> EvalSte
     """The metrics of one batch with running statistics and without dropout."""
 
     def eval_step(variables: dict[str, Any], batch: Batch) -> Metrics:
-        logits = model.apply(variables, batch["image"], train=False)
+        logits: Any = model.apply(variables, batch["image"], train=False)
         return _sum(measure(logits, batch["label"], batch["mask"]), axis_name)
 
     return eval_step

@@ -6,6 +6,7 @@ the images are handed over as PNG files, and array_record is written and read wi
 
 import io
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -42,7 +43,7 @@ class Digits(tfds.core.GeneratorBasedBuilder):
     def _generate_examples(self, split: str) -> Iterator[tuple[int, dict]]:
         from sklearn.datasets import load_digits  # a second of import that only the preparation needs
 
-        digits = load_digits()
+        digits: Any = load_digits()
         order = np.argsort(digits.target, kind="stable")
         test = np.zeros(len(order), bool)
         test[order[::5]] = True
