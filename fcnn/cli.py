@@ -18,7 +18,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from fcnn import __version__, presets
-from fcnn.config import Config
+from fcnn.config import Config, flatten
 from fcnn.errors import UserError, unknown
 
 
@@ -57,7 +57,7 @@ def train_command(args: list[str]) -> int:
         raise UserError(f"fcnn train needs --config NAME or --config FILE.py; presets: {', '.join(presets.names())}")
     config = presets.load_preset(name) if name is not None else Config()
     default = TrainArgs(config=config, preset=name or "NAME")
-    parsed = _parse(TrainArgs, rest, "fcnn train", default)
+    parsed = _parse(TrainArgs, rest, "fcnn train", default=default)
     seeds = _seeds(parsed.seeds)
 
     from fcnn import workdir
@@ -192,43 +192,41 @@ def _take_option(args: list[str], option: str) -> tuple[str | None, list[str]]:
     return None, args
 
 
-def _parse(kind: Any, args: list[str], program: str, default: Any = tyro.MISSING) -> Any:
-    """tyro's parse, with its boxed complaints as a line or two."""
+def _parse(kind: Any, args: list[str], program: str, **default: Any) -> Any:
+    """tyro's parse, with its boxed complaints as a line."""
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):
-            parsed, extra = tyro.cli(kind, args=args, prog=program, default=default, return_unknown_args=True)
+            parsed, extra = tyro.cli(kind, args=args, prog=program, return_unknown_args=True, **default)
     except SystemExit as stop:
         if not stop.code:
             raise
         raise UserError(_one_line(complaint.getvalue())) from None
     if extra:
-        known = [f"--{_dashed(name)}" for name in _options(kind)]
         word = extra[0].split("=")[0]
-        raise UserError(unknown("option", word, known) if word.startswith("-") else f"unexpected argument {word!r}")
+        if not word.startswith("-"):
+            raise UserError(f"unexpected argument {word!r}; {program} --help tells the options")
+        raise UserError(unknown("option", word, _options(kind)))
     return parsed
 
 
 def _one_line(box: str) -> str:
-    """The sentence inside one of tyro's boxes."""
+    """The sentence inside one of tyro's boxes, in terms of what would have been right."""
     lines = [line.strip("│ ") for line in box.splitlines() if line.startswith("│")]
     rule = next((i for i, line in enumerate(lines) if line.startswith("─")), len(lines))
     text = " ".join(line for line in lines[:rule] if line) or box.strip()
-    return re.sub(r"^Error parsing [\w.]*: ((?:data|augment|model|optim|train)\.)", r"\1", text)
+    for kind, complaint in (("a number", "could not convert string to float"), ("a whole number", "invalid literal for")):
+        if found := re.match(rf"Error parsing (--\S+): {complaint}.*: ('.*')$", text):
+            return f"{found[1]} takes {kind}, got {found[2]}"
+    return re.sub(r"^Error parsing (config[\w.]*: )?", "", text)
 
 
-def _options(kind: Any, prefix: str = "") -> list[str]:
-    """The dotted names of all options of a dataclass of arguments."""
-    found = []
-    for field in dataclasses.fields(kind):
-        name = "" if field.type is Config or "Config, tyro" in str(field.type) else prefix + field.name
-        inner = type(field.default) if dataclasses.is_dataclass(field.default) else None
-        found += _options(inner, f"{name}.") if inner else [name]
-    return found
-
-
-def _dashed(name: str) -> str:
-    return name.replace("_", "-")
+def _options(kind: Any) -> list[str]:
+    """The options of a dataclass of arguments, as they are typed."""
+    names = {field.name for field in dataclasses.fields(kind)}
+    if kind is TrainArgs:
+        names = names - {"preset"} | set(flatten(Config()))
+    return [f"--{name.replace('_', '-')}" for name in names]
 
 
 def _seeds(text: str | None) -> list[int] | None:

@@ -27,7 +27,8 @@ def _check_numbers(config: Any, where: str, **ranges: tuple[float, float]) -> No
         value = getattr(config, name)
         if value is None or (math.isfinite(value) and low <= value <= high):
             continue
-        want = f"at least {low:g}" if high == math.inf else f"between {low:g} and {high:g}"
+        least = "above 0" if low == TINY else f"at least {low:g}"
+        want = least if high == math.inf else f"{least} and at most {high:g}"
         raise ValueError(f"{where}{name.replace('_', '-')} must be {want}, got {value}")
 
 
@@ -167,8 +168,7 @@ class TrainConfig:
     batch_size: int = 64
     """Images a step, over all devices."""
     accumulate: int = 1
-    """Micro-batches that a step's batch is cut into: their gradients are averaged, memory falls. Batch norm sees
-    one micro-batch at a time."""
+    """Micro-batches that a step's batch is cut into to save memory; batch norm sees one at a time."""
     eval_batch_size: int = 256
     """Images a step of evaluation, over all devices; changes memory and speed, not the result."""
     eval_epochs: float = 1.0

@@ -13,14 +13,13 @@ from jax.sharding import Mesh
 
 from fcnn import augment, models, parallel
 from fcnn.config import Config, in_steps
-from fcnn.data import Dataset, Split, eval_batches, gather, load
+from fcnn.data import Dataset, Split, eval_batches, gather
 from fcnn.errors import UserError
 from fcnn.metrics import Metrics
 from fcnn.optim import make_optimizer, make_schedule
 from fcnn.state import TrainState, create_state
 from fcnn.step import StepReport, make_eval_step, make_train_step
 
-Say = Callable[[str], None]
 Arrays = tuple[jax.Array, jax.Array]
 """A split on the devices: images (N, H, W, C) uint8, labels (N,) int32."""
 
@@ -47,8 +46,8 @@ class Experiment:
         return parallel.replicate(create_state(self.model, self.optimizer, shape, key, ema=ema), self.mesh)
 
 
-def prepare(config: Config, say: Say) -> Experiment:
-    """Loads the data and works out the run's length; nothing is compiled yet.
+def prepare(config: Config, dataset: Dataset) -> Experiment:
+    """Works out what the config means for this data set and these devices; nothing is compiled yet.
 
     Raises:
       UserError: the batch doesn't divide over the devices, or is larger than the training split.
@@ -56,7 +55,6 @@ def prepare(config: Config, say: Say) -> Experiment:
     mesh = parallel.make_mesh()
     parallel.check_divides(config.train.batch_size // config.train.accumulate, mesh, _batch_name(config))
     parallel.check_divides(config.train.eval_batch_size, mesh, "train.eval-batch-size")
-    dataset = load(config.data, say=say)
     size, batch_size = len(dataset.train), config.train.batch_size
     if batch_size > size:
         raise UserError(f"train.batch-size {batch_size} is larger than the training split, {size} images")

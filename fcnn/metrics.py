@@ -59,10 +59,10 @@ def measure(logits: jax.Array, labels: jax.Array, mask: jax.Array) -> Metrics:
     rank = jnp.where(jnp.isfinite(logits).all(axis=1), rank, logits.shape[1])
 
     def total(values: jax.Array) -> jax.Array:
-        return jnp.where(mask, values, 0).sum(dtype=jnp.float32)
+        return jnp.where(mask, values.astype(jnp.float32), 0.0).sum()
 
     return Metrics(
-        count=total(jnp.ones(mask.shape, jnp.float32)),
+        count=total(mask),
         loss=total(cross_entropy(logits, labels)),
         top1=total(rank < 1),
         top5=total(rank < 5),
