@@ -3,6 +3,7 @@
 from typing import TypedDict
 
 import jax
+import jax.numpy as jnp
 
 
 class Batch(TypedDict):
@@ -16,3 +17,14 @@ class Batch(TypedDict):
     """(B,) bool; False on padding, which counts nowhere."""
     index: jax.Array
     """(B,) int32, each example's position in the global batch: what is random about it depends on this and the step."""
+
+
+def make_batch(image: jax.Array, label: jax.Array) -> Batch:
+    """A batch in which every example counts, numbered in order: images (B, H, W, C) and labels (B,) or (B, classes)."""
+    size = image.shape[0]
+    return {
+        "image": jnp.asarray(image),
+        "label": jnp.asarray(label),
+        "mask": jnp.ones(size, bool),
+        "index": jnp.arange(size, dtype=jnp.int32),
+    }

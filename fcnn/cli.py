@@ -215,7 +215,10 @@ def _one_line(box: str) -> str:
     lines = [line.strip("│ ") for line in box.splitlines() if line.startswith("│")]
     rule = next((i for i, line in enumerate(lines) if line.startswith("─")), len(lines))
     text = " ".join(line for line in lines[:rule] if line) or box.strip()
-    for kind, complaint in (("a number", "could not convert string to float"), ("a whole number", "invalid literal for")):
+    for kind, complaint in (
+        ("a number", "could not convert string to float"),
+        ("a whole number", "invalid literal for"),
+    ):
         if found := re.match(rf"Error parsing (--\S+): {complaint}.*: ('.*')$", text):
             return f"{found[1]} takes {kind}, got {found[2]}"
     return re.sub(r"^Error parsing (config[\w.]*: )?", "", text)

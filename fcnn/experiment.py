@@ -61,8 +61,6 @@ def prepare(config: Config, dataset: Dataset) -> Experiment:
     per_epoch = size // batch_size  # an epoch's last images that don't fill a batch wait for another epoch's order
     total = max(in_steps(config.train.epochs, config.train.steps, per_epoch), 1)
     warmup = in_steps(config.optim.warmup_epochs, config.optim.warmup_steps, per_epoch)
-    if warmup >= total:
-        raise UserError(f"the warm-up takes {warmup} steps (optim.warmup-...), the whole run only {total}")
     schedule = make_schedule(config.optim, steps=total, warmup=warmup)
     return Experiment(
         config=config,

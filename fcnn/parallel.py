@@ -59,7 +59,12 @@ def compile_step(step: Callable, *args: Any, donate: bool) -> Callable:
     """
     mesh = jax.tree.leaves(args)[0].sharding.mesh
     jitted = jax.jit(step, donate_argnums=(0,) if donate else (), out_shardings=replicated(mesh))
-    return jitted.lower(*args).compile()
+    compiled = jitted.lower(*args).compile()
+    if mesh.size == 1 or mesh.devices.flat[0].platform != "cpu":
+        return compiled
+    # Several CPU devices share one pool of threads. Programs queued behind each other can take all of them while each
+    # waits for the others in an all-reduce, and XLA then aborts the process: one at a time.
+    return lambda *args: jax.block_until_ready(compiled(*args))
 
 
 def to_host(tree: Any) -> Any:

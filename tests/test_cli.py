@@ -1,0 +1,157 @@
+"""The command line: a mistake is answered in a line, before jax is imported, and leaves nothing behind."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from conftest import ROOT
+
+from fcnn import cli
+
+TRAIN = ("train", "--config", "resnet")
+
+MISTAKES = [
+    (("trian",), "unknown command 'trian'; did you mean train?"),
+    (("train",), "presets: resnet"),
+    (("train", "--config"), "--config needs a value"),
+    (("train", "--config", "resnt"), "did you mean resnet?"),
+    (("train", "--config=nothing.py"), "no preset file nothing.py"),
+    ((*TRAIN, "--optim.learning-rat", "3"), "did you mean --optim.learning-rate"),
+    ((*TRAIN, "--learning-rate", "3"), "did you mean --optim.learning-rate"),
+    ((*TRAIN, "--optim.learning-rate", "fast"), "--optim.learning-rate takes a number, got 'fast'"),
+    ((*TRAIN, "--train.batch-size", "1.5"), "--train.batch-size takes a whole number, got '1.5'"),
+    ((*TRAIN, "--optim.learning-rate=-1"), "optim.learning-rate must be above 0, got -1.0"),
+    ((*TRAIN, "--optim.name", "adamm"), "unknown optim.name 'adamm'; did you mean adam"),
+    ((*TRAIN, "--optim.decay-mask", "none"), "Expected one of ('kernels', 'all')"),
+    ((*TRAIN, "--train.epochs"), "Missing value for argument '--train.epochs'"),
+    ((*TRAIN, "--seeds", "a"), "like 0,1,2; got 'a'"),
+    ((*TRAIN, "--seeds", "1,1"), "names a seed twice"),
+    ((*TRAIN, "fast"), "unexpected argument 'fast'"),
+    (("evaluate",), "required"),
+    (("evaluate", "nowhere"), "nowhere is not the folder of a run"),
+    (("evaluate", "nowhere", "--split", "tset"), "invalid choice 'tset'"),
+    (("evaluate", "nowhere", "--jsn"), "did you mean --json"),
+]
+
+
+@pytest.mark.parametrize(("args", "words"), MISTAKES, ids=lambda value: " ".join(value) if type(value) is tuple else "")
+def test_a_mistake_is_answered_in_a_line_and_leaves_nothing(args, words, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(args) == 2
+    said = capsys.readouterr()
+    assert words in said.err
+    assert len(said.err.strip().splitlines()) <= 2
+    assert said.out == ""
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_mistake_is_answered_without_jax(tmp_path):
+    program = (
+        "import sys\nfrom fcnn.cli import main\ncode = main(sys.argv[1:])\n"
+        "print(code, sorted({'jax', 'flax', 'numpy', 'tensorflow_datasets', 'matplotlib'} & set(sys.modules)))"
+    )
+    for args in ([*TRAIN, "--optim.nme", "adam"], ["evaluate", "nowhere"], ["train", "--help"]):
+        environment = dict(os.environ) | {"PYTHONPATH": str(ROOT)}
+        command = [sys.executable, "-c", program, *args]
+        found = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path)
+        if "--help" not in args:
+            assert found.stdout == "2 []\n", found.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_help_tells_options_units_and_the_presets_values(capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main([*TRAIN, "--help"])
+    assert stop.value.code == 0
+    said = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert "--config NAME|FILE.py" in said
+    assert "--train.batch-size INT Images a step, over all devices. (default: 64)" in said
+    assert "--train.epochs FLOAT Passes over the training split. (default: 20)" in said
+    assert cli.main([]) == 0
+    assert "evaluate" in capsys.readouterr().out
+
+
+def test_a_refusal_after_the_data_is_known_leaves_no_folder(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main([*TRAIN, "--train.batch-size", "5000"]) == 2
+    assert "larger than the training split, 1293 images" in capsys.readouterr().err
+    assert not list(tmp_path.glob("runs/*"))
+
+
+FAST = ("--model.name", "mlp", "--train.epochs", "2")
+
+
+def test_several_seeds_give_mean_and_standard_deviation(tmp_path, fcnn):
+    found = fcnn(*TRAIN, *FAST, "--seeds", "3,4", "--json", cwd=tmp_path)
+    assert found.returncode == 0, found.stderr
+    told = json.loads(found.stdout)
+    a, b = (run["top1"] for run in told["runs"])
+    assert [run["seed"] for run in told["runs"]] == [3, 4]
+    assert told["mean"] == pytest.approx((a + b) / 2)
+    assert told["std"] == pytest.approx(abs(a - b) / 2**0.5)
+    assert f"mean {100 * told['mean']:.2f} %" in found.stderr
+    assert sorted(path.name for path in (tmp_path / "runs/resnet-001").iterdir()) == ["seed-3", "seed-4"]
+    for seed in (3, 4):
+        assert json.loads((tmp_path / f"runs/resnet-001/seed-{seed}/config.json").read_text())["seed"] == seed
+
+
+def test_numbered_folders_and_a_preset_of_ones_own(tmp_path, fcnn):
+    (tmp_path / "mine.py").write_text(
+        "from fcnn.config import Config, ModelConfig, TrainConfig\n"
+        "CONFIG = Config(model=ModelConfig(name='linear'), train=TrainConfig(epochs=1))\n"
+    )
+    for number in ("001", "002"):
+        found = fcnn("train", "--config", "mine.py", "--train.epochs=2", cwd=tmp_path)
+        assert found.returncode == 0, found.stderr
+        assert found.stdout.rstrip().endswith(f"runs/mine-{number}")
+        assert "Test accuracy" in found.stdout.splitlines()[-1]
+    evaluated = fcnn("evaluate", "runs/mine-002", "--json", cwd=tmp_path)
+    told = json.loads(evaluated.stdout)
+    assert (told["split"], told["count"], told["workdir"]) == ("test", 360, "runs/mine-002")
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_saves_and_says_how_to_go_on(tmp_path, number, code):
+    environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"} | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, str(ROOT / "train.py"), "--config", "resnet", "--model.name", "mlp"]
+    process = subprocess.Popen(
+        [*command, "--train.epochs", "10000"], cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("epoch 2"):
+            break
+    process.send_signal(number)
+    rest = process.stdout.read()
+    assert process.wait(60) == code
+    again = rest.strip().splitlines()[-1]
+    assert again.startswith("Saved. To go on: python ")
+    assert again.endswith("train.py --config resnet --model.name mlp --train.epochs 10000 --workdir runs/resnet-001")
+    steps = [int(path.name) for path in (tmp_path / "runs/resnet-001/checkpoints").iterdir() if path.name.isdigit()]
+    assert max(steps) >= 40
+
+
+def test_a_second_run_on_a_workdir_is_refused(tmp_path, fcnn):
+    environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"} | {"PYTHONPATH": str(ROOT)}
+    arguments = [*TRAIN, "--model.name", "mlp", "--train.epochs", "10000", "--workdir", "run"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "fcnn", *arguments], cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.startswith("epoch 1"):
+                break
+        second = fcnn(*arguments, cwd=tmp_path)
+        assert second.returncode == 2
+        assert second.stderr == "fcnn: another run is writing to run; wait for it or take another --workdir\n"
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.2)
+        process.send_signal(signal.SIGINT)  # at once
+    finally:
+        process.kill()
+        process.wait()

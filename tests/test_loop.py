@@ -1,0 +1,219 @@
+"""Runs from start to end, in this process: what is written, what is read, and going on."""
+
+import dataclasses
+import json
+import math
+
+import chex
+import jax
+import numpy as np
+import pytest
+
+from fcnn import loop, step
+from fcnn.checkpoint import Checkpoints
+from fcnn.config import Config, ModelConfig, OptimConfig, TrainConfig
+from fcnn.data import load
+from fcnn.errors import UserError
+from fcnn.experiment import prepare
+from fcnn.meter import NonFinite
+from fcnn.report import Console, read_records
+
+CONFIG = Config(
+    model=ModelConfig(name="mlp"),
+    optim=OptimConfig(learning_rate=0.05, weight_decay=1e-3),
+    train=TrainConfig(epochs=3, batch_size=64, log_steps=8),
+)
+
+
+@pytest.fixture
+def console(capsys):
+    return Console()
+
+
+def change(config=CONFIG, **parts):
+    return dataclasses.replace(
+        config, **{name: dataclasses.replace(getattr(config, name), **values) for name, values in parts.items()}
+    )
+
+
+def final_state(config, workdir):
+    exp = prepare(config, load(config.data))
+    with Checkpoints(workdir / "checkpoints", keep_latest=2, keep_best=1) as checkpoints:
+        found = checkpoints.restore_newest(exp.fresh_state(), print)
+        assert found is not None
+        return jax.device_get(found[0].replace(key=jax.random.key_data(found[0].key)))
+
+
+def comparable(workdir):
+    """The records without what a clock says."""
+    return [{k: v for k, v in r.items() if k != "images_per_second"} for r in read_records(workdir)]
+
+
+def test_a_run_learns_and_leaves_what_it_says(tmp_path, console, capsys):
+    workdir = tmp_path / "run"
+    found = loop.train(CONFIG, workdir, console)
+    assert found["top1"] > 0.85
+    assert found["count"] == 360
+    for name in ("config.json", "metrics.jsonl", "checkpoints", "tensorboard", "curves.png"):
+        assert (workdir / name).exists(), name
+    assert (workdir / "curves.png").read_bytes().startswith(b"\x89PNG")
+    records = read_records(workdir)
+    assert [r["step"] for r in records if r["kind"] == "steps"] == [8, 16, 24, 32, 40, 48, 56]
+    assert [(r["split"], r["epoch"]) for r in records if r["kind"] == "epoch"] == [
+        (split, epoch) for epoch in (1, 2, 3) for split in ("train", "validation")
+    ]
+    out = capsys.readouterr().out
+    assert "1,293 training, 144 validation, 360 test images" in out
+    assert "epoch 3  train loss" in out
+    assert not list(workdir.rglob("*.tmp"))
+    # An evaluation from the folder alone gives the very same numbers.
+    again = loop.evaluate(workdir, "test", console)
+    assert {k: again[k] for k in ("loss", "top1", "top5", "count")} == {
+        k: found[k] for k in ("loss", "top1", "top5", "count")
+    }
+    assert loop.evaluate(workdir, "validation", console)["count"] == 144
+    assert loop.evaluate(workdir, "train", console)["count"] == 1293
+    # The same command again has nothing left to do and says the same.
+    before = (workdir / "metrics.jsonl").read_text()
+    assert loop.train(CONFIG, workdir, console) == found
+    assert (workdir / "metrics.jsonl").read_text() == before
+
+
+def test_the_test_split_is_read_once_at_the_end(tmp_path, console, monkeypatch):
+    compiled = []
+    original = loop.compile_evaluation
+
+    def counting(exp, variables, split):
+        compiled.append(len(split))
+        return original(exp, variables, split)
+
+    monkeypatch.setattr(loop, "compile_evaluation", counting)
+    loop.train(CONFIG, tmp_path / "run", console)
+    assert compiled == [144, 360]
+
+
+def test_each_step_is_traced_once(tmp_path, console, monkeypatch):
+    traces = {"train": 0, "eval": 0}
+
+    def counted(name, make):
+        def made(*args, **kwargs):
+            inner = make(*args, **kwargs)
+
+            def traced(*a):
+                traces[name] += 1
+                return inner(*a)
+
+            return traced
+
+        return made
+
+    from fcnn import experiment
+
+    monkeypatch.setattr(experiment, "make_train_step", counted("train", step.make_train_step))
+    monkeypatch.setattr(experiment, "make_eval_step", counted("eval", step.make_eval_step))
+    loop.train(CONFIG, tmp_path / "run", console)
+    assert traces == {"train": 1, "eval": 2}  # one for validation, one for test
+
+
+def test_evaluation_counts_every_example_at_any_batch_size(tmp_path, console):
+    results = []
+    for size in (4, 100, 1000):
+        config = change(train={"eval_batch_size": size, "epochs": 1})
+        results.append(loop.train(config, tmp_path / str(size), console))
+    for found in results[1:]:
+        assert found["top1"] == results[0]["top1"]
+        assert found["loss"] == pytest.approx(results[0]["loss"], rel=1e-5)
+
+
+def test_the_same_run_twice_gives_the_same_bits(tmp_path, console):
+    config = change(model={"dropout": 0.1}, augment={"crop_padding": 1}, train={"steps": 12})
+    for name in ("a", "b"):
+        loop.train(config, tmp_path / name, console)
+    assert comparable(tmp_path / "a") == comparable(tmp_path / "b")
+    chex.assert_trees_all_equal(final_state(config, tmp_path / "a"), final_state(config, tmp_path / "b"))
+    other = dataclasses.replace(config, seed=1)
+    loop.train(other, tmp_path / "c", console)
+    assert comparable(tmp_path / "a") != comparable(tmp_path / "c")
+
+
+def test_a_longer_run_goes_on_from_the_newest_checkpoint(tmp_path, console, capsys):
+    constant = change(optim={"schedule": "constant"})
+    loop.train(change(constant, train={"epochs": 2}), tmp_path / "run", console)
+    found = loop.train(constant, tmp_path / "run", console)
+    assert "Going on from step 40 of 60" in capsys.readouterr().out
+    assert found == loop.train(constant, tmp_path / "whole", console) | {"of_step": found["of_step"]}
+    chex.assert_trees_all_equal(final_state(constant, tmp_path / "run"), final_state(constant, tmp_path / "whole"))
+    assert [r["step"] for r in read_records(tmp_path / "run") if r["kind"] == "test"] == [40, 60]
+    kept = [r for r in comparable(tmp_path / "run") if r["kind"] != "test"]
+    assert kept == [r for r in comparable(tmp_path / "whole") if r["kind"] != "test"]
+
+
+def test_another_config_is_another_run(tmp_path, console):
+    loop.train(change(train={"epochs": 1}), tmp_path / "run", console)
+    before = sorted((path, path.stat().st_mtime_ns) for path in tmp_path.rglob("*"))
+    with pytest.raises(UserError, match=r"\(optim.learning_rate: 0.05 -> 0.1\); take another"):
+        loop.train(change(optim={"learning_rate": 0.1}), tmp_path / "run", console)
+    assert sorted((path, path.stat().st_mtime_ns) for path in tmp_path.rglob("*")) == before
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").write_text("precious")
+    with pytest.raises(UserError, match="not the folder of a run"):
+        loop.train(CONFIG, tmp_path / "mine", console)
+
+
+def test_without_validation_there_is_no_best(tmp_path, console):
+    config = change(data={"validation": 0.0}, train={"epochs": 2})
+    found = loop.train(config, tmp_path / "run", console)
+    assert found["step"] == found["of_step"] == 44
+    records = read_records(tmp_path / "run")
+    assert {r["split"] for r in records} == {"train", "test"}
+    with pytest.raises(UserError, match="held out no validation split"):
+        loop.evaluate(tmp_path / "run", "validation", console)
+
+
+def test_averaged_weights_are_evaluated_beside_the_raw_ones(tmp_path, console):
+    loop.train(change(train={"ema_decay": 0.9}), tmp_path / "run", console)
+    validation = [r for r in read_records(tmp_path / "run") if r["split"] == "validation"]
+    assert [r["weights"] for r in validation] == ["raw", "ema"] * 3
+    assert validation[-1]["loss"] != validation[-2]["loss"]
+    assert read_records(tmp_path / "run")[-1]["weights"] == "ema"
+
+
+def test_a_loss_that_is_no_number_stops_the_run_within_an_interval(tmp_path, console):
+    config = change(
+        model={"name": "resnet20"}, optim={"learning_rate": 1e30}, train={"log_steps": 4, "checkpoint_steps": 1}
+    )
+    with pytest.raises(NonFinite) as caught:
+        loop.train(config, tmp_path / "run", console)
+    message = str(caught.value)
+    assert "--optim.learning-rate" in message
+    assert len(message.splitlines()) <= 3
+    for record in read_records(tmp_path / "run"):
+        assert math.isfinite(record["loss"])
+    with Checkpoints(tmp_path / "run" / "checkpoints", keep_latest=2, keep_best=1) as checkpoints:
+        assert all(s <= 5 for s in checkpoints.steps())
+
+
+def test_batches_too_large_are_refused_before_anything_is_written(tmp_path, console):
+    for train, words in (
+        ({"batch_size": 2000}, "larger than the training split, 1293 images"),
+        ({"batch_size": 30}, "does not divide over 4 devices"),
+        ({"eval_batch_size": 30}, "does not divide over 4 devices"),
+    ):
+        with pytest.raises(UserError, match=words):
+            loop.train(change(train=train), tmp_path / "run", console)
+    with pytest.raises(UserError, match="the warm-up takes 60 steps"):
+        loop.train(change(optim={"warmup_epochs": 3}), tmp_path / "run", console)
+    assert not list(tmp_path.iterdir())
+
+
+def test_records_cut_short_by_a_kill_are_left_out(tmp_path):
+    (tmp_path / "metrics.jsonl").write_text(json.dumps({"step": 1}) + "\n" + '{"step": 2, "los')
+    assert read_records(tmp_path) == [{"step": 1}]
+
+
+def test_the_learning_rate_that_is_told_is_the_one_that_was_used(tmp_path, console):
+    config = change(optim={"warmup_steps": 10, "schedule": "linear"}, train={"log_steps": 5, "steps": 30})
+    loop.train(config, tmp_path / "run", console)
+    rates = [r["learning_rate"] for r in read_records(tmp_path / "run") if r["kind"] == "steps"]
+    expected = [0.05 * min(s / 11, 1) if s <= 10 else 0.05 * (1 - (s - 11) / 20) for s in (5, 10, 15, 20, 25, 30)]
+    np.testing.assert_allclose(rates, expected, rtol=1e-5)
