@@ -212,13 +212,13 @@ def _parse(kind: Any, args: list[str], program: str, **default: Any) -> Any:
 
 def _one_line(box: str) -> str:
     """The sentence inside one of tyro's boxes, in terms of what would have been right."""
-    lines = [line.strip("│ ") for line in box.splitlines() if line.startswith("│")]
-    rule = next((i for i, line in enumerate(lines) if line.startswith("─")), len(lines))
-    text = " ".join(line for line in lines[:rule] if line) or box.strip()
-    for kind, complaint in (
-        ("a number", "could not convert string to float"),
-        ("a whole number", "invalid literal for"),
-    ):
+    # A title or a top border, a rule, the sentence over some lines, another rule, hints; in Unicode or in ASCII.
+    lines = [line.strip("│| ") for line in box.splitlines()]
+    rules = [i for i, line in enumerate(lines) if line and set(line[:2] + line[-2:]) <= set("╭─╮╰╯-+")]
+    sentence = lines[rules[0] + 1 : rules[1]] if len(rules) > 1 else lines
+    text = " ".join(line for line in sentence if line)
+    complaints = {"a number": "could not convert string to float", "a whole number": "invalid literal for"}
+    for kind, complaint in complaints.items():
         if found := re.match(rf"Error parsing (--\S+): {complaint}.*: ('.*')$", text):
             return f"{found[1]} takes {kind}, got {found[2]}"
     return re.sub(r"^Error parsing (config[\w.]*: )?", "", text)

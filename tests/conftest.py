@@ -29,16 +29,21 @@ hypothesis.settings.load_profile("fcnn")
 ROOT = Path(__file__).parent.parent
 
 
+def start(*args: str, cwd: Path, env: dict[str, str] | None = None) -> subprocess.Popen[str]:
+    """Starts Python in a process of its own, on one device and optimized, as a user would have it."""
+    environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"} | {"PYTHONPATH": str(ROOT)} | (env or {})
+    pipe = subprocess.PIPE
+    return subprocess.Popen([sys.executable, *args], cwd=cwd, env=environment, stdout=pipe, stderr=pipe, text=True)
+
+
 @pytest.fixture(scope="session")
-def fcnn(tmp_path_factory):
+def fcnn():
     """Runs the command line in a process of its own: `fcnn("train", "--config", "resnet", cwd=folder)`."""
 
-    def run(*args: str, cwd: Path | None = None, timeout: float = 300, env: dict | None = None, module: bool = True):
-        environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"} | {"PYTHONPATH": str(ROOT)}
-        command = [sys.executable, *(("-m", "fcnn") if module else ()), *args]
-        return subprocess.run(
-            command, cwd=cwd, env=environment | (env or {}), capture_output=True, text=True, timeout=timeout
-        )
+    def run(*args: str, cwd: Path, env: dict[str, str] | None = None, program: str = "-m fcnn"):
+        with start(*program.split(), *args, cwd=cwd, env=env) as process:
+            out, err = process.communicate(timeout=600)
+        return subprocess.CompletedProcess(args, process.returncode, out, err)
 
     return run
 

@@ -7,16 +7,12 @@ import numpy as np
 import pytest
 
 from fcnn import augment
+from fcnn.batch import make_batch
 
 
-def make_batch(size=16, shape=(9, 7, 3), dtype=np.uint8):
-    images = np.random.default_rng(0).integers(1, 256, (size, *shape)).astype(dtype)
-    return {
-        "image": jnp.asarray(images),
-        "label": jnp.arange(size, dtype=jnp.int32),
-        "mask": jnp.ones(size, bool),
-        "index": jnp.arange(size, dtype=jnp.int32),
-    }
+def images_of(size=16, shape=(9, 7, 3)):
+    images = np.random.default_rng(0).integers(1, 256, (size, *shape)).astype(np.uint8)
+    return make_batch(jnp.asarray(images), jnp.arange(size, dtype=jnp.int32))
 
 
 AUGMENTS = {"crop": augment.crop(3), "flip": augment.flip()}
@@ -25,7 +21,7 @@ AUGMENTS["both"] = augment.compose(*AUGMENTS.values())
 
 @pytest.mark.parametrize("name", AUGMENTS)
 def test_images_change_by_themselves_alone(name):
-    change, batch, key = AUGMENTS[name], make_batch(), jax.random.key(0)
+    change, batch, key = AUGMENTS[name], images_of(), jax.random.key(0)
     with jax.numpy_dtype_promotion("strict"):
         changed = jax.jit(change)(key, batch)
     chex.assert_trees_all_equal_shapes_and_dtypes(changed, batch)
@@ -40,7 +36,7 @@ def test_images_change_by_themselves_alone(name):
 
 
 def test_a_crop_is_a_window_of_the_padded_image():
-    batch = make_batch(64)
+    batch = images_of(64)
     cropped = np.asarray(augment.crop(2)(jax.random.key(0), batch)["image"])
     places = set()
     for before, after in zip(np.asarray(batch["image"]), cropped, strict=True):
@@ -52,7 +48,7 @@ def test_a_crop_is_a_window_of_the_padded_image():
 
 
 def test_a_flip_mirrors_about_half():
-    batch = make_batch(400, (3, 5, 1))
+    batch = images_of(400, (3, 5, 1))
     flipped = np.asarray(augment.flip()(jax.random.key(0), batch)["image"])
     images = np.asarray(batch["image"])
     mirrored = (flipped == images[:, :, ::-1]).all(axis=(1, 2, 3))
@@ -62,7 +58,7 @@ def test_a_flip_mirrors_about_half():
 
 
 def test_normalization_is_the_textbooks():
-    batch = make_batch()
+    batch = images_of()
     mean, std = np.asarray([0.1, 0.5, 0.7], np.float32), np.asarray([0.2, 0.3, 0.4], np.float32)
     with jax.numpy_dtype_promotion("strict"):
         out = augment.normalize(mean, std)(batch)["image"]

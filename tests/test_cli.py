@@ -5,10 +5,9 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, start
 
 from fcnn import cli
 
@@ -114,21 +113,23 @@ def test_numbered_folders_and_a_preset_of_ones_own(tmp_path, fcnn):
     assert (told["split"], told["count"], told["workdir"]) == ("test", 360, "runs/mine-002")
 
 
+def wait_for(process, beginning):
+    """Reads what a process prints up to the line that begins so."""
+    for line in process.stdout:
+        if line.startswith(beginning):
+            return
+    raise AssertionError(f"{beginning!r} never came: {process.stderr.read()}")
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_saves_and_says_how_to_go_on(tmp_path, number, code):
-    environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"} | {"PYTHONPATH": str(ROOT)}
-    command = [sys.executable, str(ROOT / "train.py"), "--config", "resnet", "--model.name", "mlp"]
-    process = subprocess.Popen(
-        [*command, "--train.epochs", "10000"], cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdout is not None
-    for line in process.stdout:
-        if line.startswith("epoch 2"):
-            break
-    process.send_signal(number)
-    rest = process.stdout.read()
-    assert process.wait(60) == code
-    again = rest.strip().splitlines()[-1]
+    options = ["--config", "resnet", "--model.name", "mlp", "--train.epochs", "10000"]
+    with start(str(ROOT / "train.py"), *options, cwd=tmp_path) as process:
+        wait_for(process, "epoch 2")
+        process.send_signal(number)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == code, err
+    again = out.strip().splitlines()[-1]
     assert again.startswith("Saved. To go on: python ")
     assert again.endswith("train.py --config resnet --model.name mlp --train.epochs 10000 --workdir runs/resnet-001")
     steps = [int(path.name) for path in (tmp_path / "runs/resnet-001/checkpoints").iterdir() if path.name.isdigit()]
@@ -136,22 +137,28 @@ def test_a_signal_saves_and_says_how_to_go_on(tmp_path, number, code):
 
 
 def test_a_second_run_on_a_workdir_is_refused(tmp_path, fcnn):
-    environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"} | {"PYTHONPATH": str(ROOT)}
     arguments = [*TRAIN, "--model.name", "mlp", "--train.epochs", "10000", "--workdir", "run"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "fcnn", *arguments], cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True
-    )
-    try:
-        assert process.stdout is not None
-        for line in process.stdout:
-            if line.startswith("epoch 1"):
-                break
-        second = fcnn(*arguments, cwd=tmp_path)
-        assert second.returncode == 2
-        assert second.stderr == "fcnn: another run is writing to run; wait for it or take another --workdir\n"
+    with start("-m", "fcnn", *arguments, cwd=tmp_path) as process:
+        try:
+            wait_for(process, "epoch 1")
+            second = fcnn(*arguments, cwd=tmp_path)
+        finally:
+            process.kill()
+            process.communicate()
+    assert second.returncode == 2
+    assert second.stderr == "fcnn: another run is writing to run; wait for it or take another --workdir\n"
+
+
+def test_a_second_signal_stops_at_once(tmp_path):
+    """Before the first step: nothing is saved yet, and nothing is waited for."""
+    with start("-m", "fcnn", *TRAIN, cwd=tmp_path) as process:
+        wait_for(process, "resnet20, ")
         process.send_signal(signal.SIGINT)
-        time.sleep(0.2)
-        process.send_signal(signal.SIGINT)  # at once
-    finally:
-        process.kill()
-        process.wait()
+        assert process.stderr is not None
+        while "SIGINT" not in process.stderr.readline():
+            pass
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert "Stopped at once" in err
+    assert "Compiled" not in out

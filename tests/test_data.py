@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import zlib
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -40,7 +41,8 @@ def test_digits_are_scikit_learns(digits):
     from sklearn.datasets import load_digits
 
     ours = np.concatenate([split.images for split in (digits.train, digits.validation, digits.test)])
-    theirs = np.round(load_digits().images * 255 / 16).astype(np.uint8)
+    digits_there: Any = load_digits()
+    theirs = np.round(digits_there.images * 255 / 16).astype(np.uint8)
     assert sorted(image.tobytes() for image in ours) == sorted(image.tobytes() for image in theirs)
 
 

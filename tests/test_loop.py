@@ -68,9 +68,7 @@ def test_a_run_learns_and_leaves_what_it_says(tmp_path, console, capsys):
     assert not list(workdir.rglob("*.tmp"))
     # An evaluation from the folder alone gives the very same numbers.
     again = loop.evaluate(workdir, "test", console)
-    assert {k: again[k] for k in ("loss", "top1", "top5", "count")} == {
-        k: found[k] for k in ("loss", "top1", "top5", "count")
-    }
+    assert all(again[name] == found[name] for name in ("loss", "top1", "top5", "count"))
     assert loop.evaluate(workdir, "validation", console)["count"] == 144
     assert loop.evaluate(workdir, "train", console)["count"] == 1293
     # The same command again has nothing left to do and says the same.
@@ -201,8 +199,6 @@ def test_batches_too_large_are_refused_before_anything_is_written(tmp_path, cons
     ):
         with pytest.raises(UserError, match=words):
             loop.train(change(train=train), tmp_path / "run", console)
-    with pytest.raises(UserError, match="the warm-up takes 60 steps"):
-        loop.train(change(optim={"warmup_epochs": 3}), tmp_path / "run", console)
     assert not list(tmp_path.iterdir())
 
 

@@ -11,6 +11,7 @@ import optax
 import pytest
 
 from fcnn import models, optim
+from fcnn.batch import make_batch
 from fcnn.config import OptimConfig
 from fcnn.errors import UserError
 from fcnn.state import create_state
@@ -27,12 +28,8 @@ def setup(request):
     model = models.create(request.param, num_classes=CLASSES, dropout=0.5)
     optimizer = optim.make_optimizer(OptimConfig(), optim.make_schedule(OptimConfig(), steps=10, warmup=0))
     state = create_state(model, optimizer, (8, 8, 3), jax.random.key(0))
-    batch = {
-        "image": jax.random.normal(jax.random.key(1), (BATCH, 8, 8, 3)),
-        "label": jnp.arange(BATCH, dtype=jnp.int32) % CLASSES,
-        "mask": jnp.ones(BATCH, bool),
-        "index": jnp.arange(BATCH, dtype=jnp.int32),
-    }
+    images = jax.random.normal(jax.random.key(1), (BATCH, 8, 8, 3))
+    batch = make_batch(images, jnp.arange(BATCH, dtype=jnp.int32) % CLASSES)
     chex.clear_trace_counter()  # it counts by the place in the source, over all models
     train_step = jax.jit(chex.assert_max_traces(make_train_step(model, optimizer), n=1))
     eval_step = jax.jit(chex.assert_max_traces(make_eval_step(model), n=1))

@@ -51,7 +51,7 @@ def test_four_devices_give_the_numbers_of_one():
 def test_a_batch_that_does_not_divide_names_the_nearest():
     mesh = parallel.make_mesh()
     assert mesh.size == 4
-    with pytest.raises(UserError, match="train.batch-size 30 does not divide over 4 devices; .* 28 or 32"):
+    with pytest.raises(UserError, match=r"^train\.batch-size 30 does not divide over 4 devices; .* 28 or 32$"):
         parallel.check_divides(30, mesh, "train.batch-size")
     with pytest.raises(UserError, match=r"nearest that does: 4$"):
         parallel.check_divides(3, mesh, "train.batch-size")

@@ -28,7 +28,7 @@ def test_the_main_job(folder, fcnn):
     command = re.search(r"<!-- main job -->\n```bash\n(.*?)\n```", README)
     assert command is not None
     program = command[1].split(" && ")[-1].removeprefix(".venv/bin/python ")
-    found = fcnn(*shlex.split(program), cwd=folder, module=False)
+    found = fcnn(cwd=folder, program=program)
     assert found.returncode == 0, found.stderr
     accuracy = re.search(r"Test accuracy ([\d.]+) % \((\d+) of 360\)", found.stdout.splitlines()[-1])
     assert accuracy is not None, found.stdout
@@ -46,7 +46,7 @@ def test_the_commands_in_their_order(command, folder, fcnn):
 @pytest.mark.parametrize("example", EXAMPLES, ids=["train", "own loop"])
 def test_the_examples(example, folder, fcnn):
     (folder / "example.py").write_text(example)
-    found = fcnn("example.py", cwd=folder, module=False)
+    found = fcnn(cwd=folder, program="example.py")
     assert found.returncode == 0, found.stderr
     assert re.search(r"(\d+\.\d+% of 360 test images|loss [\d.]+)\n$", found.stdout)
 
@@ -54,8 +54,8 @@ def test_the_examples(example, folder, fcnn):
 def test_the_commands_of_tpu_md(folder, fcnn):
     text = (ROOT / "TPU.md").read_text()
     assert 'python -c "import jax; print(jax.devices())"' in text
-    flags, command = re.search(r"`XLA_FLAGS=(\S+) python (train.py [^`]+)`", text).groups()  # type: ignore[union-attr]
-    found = fcnn(*shlex.split(command), cwd=folder, module=False, env={"XLA_FLAGS": flags})
+    [(flags, command)] = re.findall(r"`XLA_FLAGS=(\S+) python (train.py [^`]+)`", text)
+    found = fcnn(cwd=folder, program=command, env={"XLA_FLAGS": flags})
     assert found.returncode == 0, found.stderr
     assert "on 4 x cpu" in found.stdout
 

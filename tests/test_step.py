@@ -10,6 +10,7 @@ import pytest
 from conftest import relative_error
 
 from fcnn import models
+from fcnn.batch import make_batch
 from fcnn.nn import Dropout
 from fcnn.state import create_state
 from fcnn.step import make_eval_step, make_train_step
@@ -24,14 +25,10 @@ class Normalized(nn.Module):
         return x.mean(axis=(1, 2))
 
 
-def make_batch(size=8, shape=(4, 4, 3), seed=0, classes=3):
-    rng = np.random.default_rng(seed)
-    return {
-        "image": jnp.asarray(rng.standard_normal((size, *shape)), jnp.float32),
-        "label": jnp.asarray(rng.integers(0, classes, size), jnp.int32),
-        "mask": jnp.ones(size, bool),
-        "index": jnp.arange(size, dtype=jnp.int32),
-    }
+def random_batch(size=8, shape=(4, 4, 3)):
+    rng = np.random.default_rng(0)
+    images = jnp.asarray(rng.standard_normal((size, *shape)), jnp.float32)
+    return make_batch(images, jnp.asarray(rng.integers(0, 3, size), jnp.int32))
 
 
 def setup(model, optimizer, batch, **options):
@@ -40,9 +37,8 @@ def setup(model, optimizer, batch, **options):
 
 
 def test_batch_norm_and_its_moving_averages_are_numpys():
-    batch = make_batch(16)
-    images = 3 + 2 * batch["image"]
-    batch = {**batch, "image": images}
+    batch = random_batch(16)
+    batch["image"] = images = 3 + 2 * batch["image"]
     state, step = setup(Normalized(), optax.sgd(0.0), batch)
     mean, var = np.zeros(3), np.ones(3)
     pixels = np.asarray(images, np.float64)
@@ -69,7 +65,7 @@ def test_batch_norm_and_its_moving_averages_are_numpys():
 def test_the_variance_survives_a_large_mean():
     rng = np.random.default_rng(0)
     images = (1000 + 0.01 * rng.standard_normal((64, 8, 8, 3))).astype(np.float32)
-    batch = make_batch(64, (8, 8, 3)) | {"image": jnp.asarray(images)}
+    batch = make_batch(jnp.asarray(images), jnp.zeros(64, jnp.int32))
     state, step = setup(Normalized(), optax.sgd(0.0), batch)
     found = (step(state, batch)[0].batch_stats["BatchNorm_0"]["var"] - 0.9) / 0.1
     # 0.9 + 0.1 v in float32 keeps v = 1e-4 to about 1e-6; E[x^2] - E[x]^2 would give 0 or 0.06.
@@ -78,7 +74,7 @@ def test_the_variance_survives_a_large_mean():
 
 def test_masked_examples_teach_nothing():
     model = models.create("mlp", num_classes=3)
-    batch = make_batch(8)
+    batch = random_batch(8)
     state, step = setup(model, optax.sgd(0.1), batch)
     mask = jnp.arange(8) < 6
     masked = {**batch, "mask": mask, "image": jnp.where(mask[:, None, None, None], batch["image"], 1e3)}
@@ -90,7 +86,7 @@ def test_masked_examples_teach_nothing():
 
 
 def test_label_rows_train_as_labels_do():
-    model, batch = models.create("mlp", num_classes=3), make_batch(8)
+    model, batch = models.create("mlp", num_classes=3), random_batch(8)
     state, step = setup(model, optax.sgd(0.1), batch, label_smoothing=0.1)
     rows = {**batch, "label": jax.nn.one_hot(batch["label"], 3)}
     chex.assert_trees_all_close(step(state, batch)[0].params, step(state, rows)[0].params, rtol=1e-6)
@@ -109,7 +105,7 @@ class Dropped(nn.Module):
 @pytest.mark.parametrize("micro_batches", [2, 4])
 def test_accumulation_without_batch_norm_is_one_large_batch_dropout_included(micro_batches):
     """Example j goes to micro-batch j mod k and keeps its mask: the split can't be seen in the result."""
-    batch = make_batch(8)
+    batch = random_batch(8)
     state, whole = setup(Dropped(), optax.sgd(0.1), batch)
     _, split = setup(Dropped(), optax.sgd(0.1), batch, accumulate=micro_batches)
     (a, ra), (b, rb) = whole(state, batch), split(state, batch)
@@ -121,7 +117,7 @@ def test_accumulation_without_batch_norm_is_one_large_batch_dropout_included(mic
 
 def test_accumulation_with_batch_norm_is_micro_batch_by_micro_batch():
     """The statistics are each micro-batch's own, and the running ones move once by each, in turn."""
-    batch = make_batch(8)
+    batch = random_batch(8)
     _, step = setup(Normalized(), optax.sgd(0.1), batch, accumulate=2)
     state, whole = setup(Normalized(), optax.sgd(0.1), batch)
     after, report = step(state, batch)
@@ -143,7 +139,7 @@ def test_accumulation_with_batch_norm_is_micro_batch_by_micro_batch():
 
 
 def test_dropout_masks_belong_to_the_example():
-    batch, key = make_batch(8), jax.random.key(3)
+    batch, key = random_batch(8), jax.random.key(3)
     x = batch["image"].reshape(8, -1)
     layer = Dropout(0.5)
     whole = layer.apply({}, x, train=True, rngs={"dropout": key})
@@ -155,7 +151,7 @@ def test_dropout_masks_belong_to_the_example():
 
 
 def test_the_step_is_strict_about_types():
-    batch = make_batch(8)
+    batch = random_batch(8)
     model = models.create("mlp", num_classes=3, dropout=0.5)
     state = create_state(model, optax.sgd(0.1), (4, 4, 3), jax.random.key(0))
     step = make_train_step(model, optax.sgd(0.1), label_smoothing=0.1, l1=0.1, l2=0.1, accumulate=2)
