@@ -38,6 +38,7 @@ class Checkpoints:
         )
         self._manager = ocp.CheckpointManager(folder.absolute(), options=options)
         self._folder = folder
+        self._newest = self._manager.latest_step()
 
     def __enter__(self) -> "Checkpoints":
         return self
@@ -46,14 +47,18 @@ class Checkpoints:
         self._manager.close()
 
     def save(self, state: TrainState, meta: dict[str, Any], validation: dict[str, float] | None) -> None:
-        """Starts to save the state under its step.
+        """Starts to save the state under its step; does nothing if that was done before.
 
         Args:
           meta: plain values to keep beside it.
           validation: the metrics to rank it by ("top1"), or None if it wasn't evaluated.
         """
+        step = int(state.step)
+        if step == self._newest:
+            return
         items = ocp.args.Composite(state=ocp.args.StandardSave(_plain(state)), meta=ocp.args.JsonSave(meta))
-        self._manager.save(int(state.step), args=items, metrics=validation)
+        self._manager.save(step, args=items, metrics=validation)
+        self._newest = step
 
     def wait(self) -> None:
         """Returns when everything saved so far is on disk."""
@@ -100,6 +105,7 @@ class Checkpoints:
         for later in self.steps():
             if later > step:
                 self._manager.delete(later)
+        self._newest = self._manager.latest_step()
 
 
 def _plain(state: TrainState) -> TrainState:

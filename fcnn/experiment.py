@@ -46,13 +46,12 @@ class Experiment:
         return parallel.replicate(create_state(self.model, self.optimizer, shape, key, ema=ema), self.mesh)
 
 
-def prepare(config: Config, dataset: Dataset) -> Experiment:
+def prepare(config: Config, dataset: Dataset, mesh: Mesh) -> Experiment:
     """Works out what the config means for this data set and these devices; nothing is compiled yet.
 
     Raises:
       UserError: the batch doesn't divide over the devices, or is larger than the training split.
     """
-    mesh = parallel.make_mesh()
     parallel.check_divides(config.train.batch_size // config.train.accumulate, mesh, _batch_name(config))
     parallel.check_divides(config.train.eval_batch_size, mesh, "train.eval-batch-size")
     size, batch_size = len(dataset.train), config.train.batch_size

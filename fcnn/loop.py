@@ -33,7 +33,7 @@ def train(config: Config, workdir: Path, console: Console) -> Record:
       Interrupted: SIGINT or SIGTERM came; the state is saved.
     """
     folder.check(workdir, config)
-    exp = prepare(config, load(config.data, say=console.say))
+    exp = prepare(config, load(config.data, say=console.say), parallel.make_mesh())
     with folder.claim(workdir, config), Interrupt() as interrupt, _checkpoints(config, workdir) as checkpoints:
         run = _Run(exp, workdir, checkpoints, console)
         with run.records, console.progress(total=exp.total_steps, done=run.step):
@@ -60,7 +60,7 @@ def evaluate(workdir: Path, split: str, console: Console) -> Record:
       {"kind": "evaluation", "split", "weights", "step", "epoch", "count", "loss", "top1", "top5"}.
     """
     config = folder.read_config(workdir)
-    exp = prepare(config, load(config.data, say=console.say))
+    exp = prepare(config, load(config.data, say=console.say), parallel.make_mesh())
     if not len(getattr(exp.dataset, split)):
         raise UserError(f"the run in {workdir} held out no {split} split (data.validation 0)")
     with _checkpoints(config, workdir) as checkpoints:

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 
-from fcnn import loop, step
+from fcnn import loop, parallel, step
 from fcnn.checkpoint import Checkpoints
 from fcnn.config import Config, ModelConfig, OptimConfig, TrainConfig
 from fcnn.data import load
@@ -37,7 +37,7 @@ def change(config=CONFIG, **parts):
 
 
 def final_state(config, workdir):
-    exp = prepare(config, load(config.data))
+    exp = prepare(config, load(config.data), parallel.make_mesh())
     with Checkpoints(workdir / "checkpoints", keep_latest=2, keep_best=1) as checkpoints:
         found = checkpoints.restore_newest(exp.fresh_state(), print)
         assert found is not None

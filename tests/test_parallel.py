@@ -23,9 +23,8 @@ CONFIG = Config(
 
 def results(devices):
     """Three steps and an evaluation of 144 images on that many devices."""
-    exp = prepare(CONFIG, load(DataConfig()))
     mesh = Mesh(np.asarray(jax.devices()[:devices]), (parallel.DATA_AXIS,), axis_types=(AxisType.Auto,))
-    object.__setattr__(exp, "mesh", mesh)
+    exp = prepare(CONFIG, load(DataConfig()), mesh)
     state = exp.fresh_state()
     step, reports = compile_train_step(exp, state), []
     for start in range(0, 48, 16):

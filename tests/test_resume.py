@@ -1,0 +1,89 @@
+"""A run that is killed, again and again, ends with the very bits of one that isn't. Real processes, real signals.
+
+What is compared: every array of the final checkpoint (params, batch statistics, moments, averages, key, step) byte by
+byte, and every line of metrics.jsonl but for what a clock says (images_per_second).
+"""
+
+import random
+import signal
+import time
+
+import chex
+import jax
+import pytest
+from conftest import start
+
+from fcnn import parallel
+from fcnn.checkpoint import Checkpoints
+from fcnn.data import load
+from fcnn.experiment import prepare
+from fcnn.report import read_records
+from fcnn.workdir import read_config
+
+STEPS = 70
+# Dropout, crops, flips, accumulation, averages and a schedule: everything that has a state or is random.
+OPTIONS = (
+    "--config resnet --model.dropout 0.2 --augment.crop-padding 1 --augment.flip --train.accumulate 2 "
+    "--train.ema-decay 0.9 --train.batch-size 32 --train.eval-steps 23 --train.log-steps 1 --train.checkpoint-steps 5 "
+    f"--train.steps {STEPS} --optim.clip-norm 1 --workdir"
+).split()
+
+
+def launch(workdir):
+    return start("-m", "fcnn", "train", *OPTIONS, workdir.name, cwd=workdir.parent)
+
+
+def last_step(workdir) -> int:
+    records = read_records(workdir)
+    return records[-1]["step"] if records else 0
+
+
+def wait_and_kill(process, workdir, number, target) -> int | None:
+    """Sends the signal once `target` steps are on record, or while a checkpoint is being written if it is "saving"."""
+    began, first = time.monotonic(), last_step(workdir)
+    while process.poll() is None:
+        assert time.monotonic() - began < 300
+        if target == "saving":
+            if last_step(workdir) > first and list((workdir / "checkpoints").glob("*tmp*")):
+                break
+        elif last_step(workdir) >= target:
+            break
+        time.sleep(0.002)
+    process.send_signal(number)
+    process.communicate(timeout=120)
+    return process.returncode
+
+
+def final_state(workdir):
+    config = read_config(workdir)
+    exp = prepare(config, load(config.data), parallel.make_mesh())
+    with Checkpoints(workdir / "checkpoints", keep_latest=2, keep_best=1) as checkpoints:
+        state, meta = checkpoints.restore(exp.fresh_state(), STEPS)
+    return jax.device_get(state.replace(key=jax.random.key_data(state.key))), meta
+
+
+def comparable(workdir):
+    return [{k: v for k, v in record.items() if k != "images_per_second"} for record in read_records(workdir)]
+
+
+@pytest.mark.parametrize("kills", [3, pytest.param(12, marks=pytest.mark.slow)])
+def test_a_run_killed_often_is_the_run_that_was_not(tmp_path, kills):
+    rng = random.Random(kills)
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    with launch(whole) as process:
+        out, err = process.communicate(timeout=300)
+        assert process.returncode == 0, err
+    targets = sorted(rng.sample(range(1, STEPS - 5), kills))
+    targets[kills // 2] = "saving"
+    for i, target in enumerate(targets):
+        number = [signal.SIGTERM, signal.SIGKILL][i % 2]
+        with launch(killed) as process:
+            code = wait_and_kill(process, killed, number, target)
+        assert code in ((143,) if number == signal.SIGTERM else (-signal.SIGKILL,)), (target, code)
+    with launch(killed) as process:
+        out, err = process.communicate(timeout=300)
+        assert process.returncode == 0, err
+        assert "Going on from step" in out
+    chex.assert_trees_all_equal(final_state(killed), final_state(whole))
+    assert comparable(killed) == comparable(whole)
+    assert [record["step"] for record in comparable(whole) if record["kind"] == "steps"] == list(range(1, STEPS + 1))
