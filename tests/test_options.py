@@ -29,12 +29,12 @@ DATASET = Dataset("random", tuple("abcd"), SPLIT, SPLIT.take(np.arange(0)), SPLI
 
 
 def make_config(model: Any = None, precision: Any = "float32", train: Any = None, **optim: Any) -> Config:
-    optim = {"name": "sgd", "learning_rate": RATE, "schedule": "constant"} | optim
+    """A config of ours with sgd at a constant rate, but for what is given."""
     return Config(
         data=DataConfig(validation=0.0),
-        model=ModelConfig(**({"name": "linear"} | (model or {}))),
-        optim=OptimConfig(**optim),
-        train=TrainConfig(**({"batch_size": N, "eval_batch_size": N, "steps": STEPS} | (train or {}))),
+        model=ModelConfig(**{"name": "linear", **(model or {})}),
+        optim=OptimConfig(**{"name": "sgd", "learning_rate": RATE, "schedule": "constant", **optim}),
+        train=TrainConfig(**{"batch_size": N, "eval_batch_size": N, "steps": STEPS, **(train or {})}),
         precision=precision,
     )
 

@@ -73,7 +73,7 @@ def test_a_run_killed_often_is_the_run_that_was_not(tmp_path, kills):
     with launch(whole) as process:
         out, err = process.communicate(timeout=300)
         assert process.returncode == 0, err
-    targets = sorted(rng.sample(range(1, STEPS - 5), kills))
+    targets: list[int | str] = [*sorted(rng.sample(range(1, STEPS - 5), kills))]
     targets[kills // 2] = "saving"
     for i, target in enumerate(targets):
         number = [signal.SIGTERM, signal.SIGKILL][i % 2]
