@@ -96,7 +96,7 @@ def _train(args: TrainArgs, folder: Path, seeds: list[int] | None, again: str) -
         console.say(f"Saved. To go on: {again}")
         return interrupted.exit_code
     except NonFinite as error:
-        console.say(f"fcnn train: {error}\nThe last good checkpoint stays in {folder}.")
+        console.say(f"fcnn: {error}")
         return 1
     _tell_seeds(runs, folder, args, console)
     return 0

@@ -37,17 +37,13 @@ def train(config: Config, workdir: Path, console: Console) -> Record:
     with folder.claim(workdir, config), Interrupt() as interrupt, _checkpoints(config, workdir) as checkpoints:
         run = _Run(exp, workdir, checkpoints, console)
         with run.records, console.progress(total=exp.total_steps, done=run.step):
-            run.meter.start_clock()
-            while True:
-                if run.at_boundary() and not run.boundary_done:
-                    run.end_stretch()
-                if run.step >= exp.total_steps:
-                    return run.finish()
-                if interrupt.received is not None:
-                    run.save()
-                    checkpoints.wait()
-                    raise Interrupted(interrupt.received)
-                run.one_step()
+            try:
+                return run.train(interrupt)
+            except NonFinite as error:
+                checkpoints.wait()
+                last = next(reversed(checkpoints.steps()), None)
+                kept = "There is no checkpoint yet" if last is None else f"The checkpoint of step {last} stays"
+                raise NonFinite(f"{error}\n{kept}; {workdir}") from None
 
 
 def evaluate(workdir: Path, split: str, console: Console) -> Record:
@@ -127,6 +123,20 @@ class _Run:
         )
         if going_on:
             self.console.say(f"Going on from step {self.step:,} of {exp.total_steps:,}.")
+
+    def train(self, interrupt: Interrupt) -> Record:
+        """The order of events, to the end of the run."""
+        self.meter.start_clock()
+        while True:
+            if self.at_boundary() and not self.boundary_done:
+                self.end_stretch()
+            if self.step >= self.exp.total_steps:
+                return self.finish()
+            if interrupt.received is not None:
+                self.save()
+                self.checkpoints.wait()
+                raise Interrupted(interrupt.received)
+            self.one_step()
 
     def one_step(self) -> None:
         """One update; numbers are fetched when the next step is already on its way."""

@@ -184,7 +184,8 @@ def test_a_loss_that_is_no_number_stops_the_run_within_an_interval(tmp_path, con
         loop.train(config, tmp_path / "run", console)
     message = str(caught.value)
     assert "--optim.learning-rate" in message
-    assert len(message.splitlines()) <= 3
+    assert len(message.splitlines()) <= 4
+    assert "checkpoint" in message.splitlines()[-1]
     for record in read_records(tmp_path / "run"):
         assert math.isfinite(record["loss"])
     with Checkpoints(tmp_path / "run" / "checkpoints", keep_latest=2, keep_best=1) as checkpoints:
