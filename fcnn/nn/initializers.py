@@ -32,7 +32,7 @@ def lecun_normal() -> Initializer:
 
     Source: LeCun, Bottou, Orr & Müller 1998, "Efficient BackProp", section 4.6.
 
-    >>> w = lecun_normal()(jax.random.key(0), (5, 5, 16, 64))
+    >>> w = lecun_normal()(jax.random.key(0), (5, 5, 16, 640))
     >>> print(f"{w.std() * (5 * 5 * 16) ** 0.5:.2f}")
     1.00
     """

@@ -99,8 +99,9 @@ def sharpen(x: jax.Array) -> jax.Array:
 def box_blur(x: jax.Array, size: int = 3) -> jax.Array:
     """The mean of a square around each pixel: `filter_image` with `box_kernel`; x is (B, H, W, C).
 
-    >>> print(box_blur(jnp.array([0.0, 0.0, 3.0, 3.0]).reshape(1, 1, 4, 1)).ravel().round(3))
-    [0. 1. 2. 3.]
+    >>> x = jnp.array([0.0, 0.0, 3.0, 3.0]).reshape(1, 1, 4, 1)
+    >>> np.asarray(box_blur(x)).ravel().astype(float).round(3).tolist()
+    [0.0, 1.0, 2.0, 3.0]
     """
     return filter_image(x, box_kernel(size))
 
@@ -109,8 +110,8 @@ def gaussian_blur(x: jax.Array, size: int = 5, sigma: float = 1.0) -> jax.Array:
     """A mean around each pixel that fades with the distance: `filter_image` with `gaussian_kernel`; x is (B, H, W, C).
 
     >>> x = jnp.array([0.0, 0.0, 0.0, 1.0, 1.0, 1.0]).reshape(1, 1, 6, 1)
-    >>> print(gaussian_blur(x).ravel().round(3))
-    [0.    0.054 0.299 0.701 0.946 1.   ]
+    >>> np.asarray(gaussian_blur(x)).ravel().astype(float).round(3).tolist()
+    [0.0, 0.054, 0.299, 0.701, 0.946, 1.0]
     """
     return filter_image(x, gaussian_kernel(size, sigma))
 
