@@ -1,5 +1,7 @@
 """What the tests of this folder share: how two arrays are compared, in which types, and which cases are tried."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 
 LIMITS = {np.float64: 1e-10, np.float32: 1e-5}
 
-properties = settings(max_examples=25, deadline=None, derandomize=True, database=None)
+properties = settings(max_examples=30, deadline=None, derandomize=True, database=None)
 
 
 def error(actual, expected):
@@ -21,6 +23,17 @@ def error(actual, expected):
     return float(np.max(np.abs(actual.astype(np.float64) - expected)) / max(np.max(np.abs(expected)), 1e-3))
 
 
+@functools.cache
+def quick():
+    """Options to compile fast rather than to fast code, which is where the time of these tests goes; if there are any."""
+    options = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
+    try:
+        jax.jit(lambda: jnp.zeros(()), compiler_options=options)()
+    except jax.errors.JaxRuntimeError:  # another release of XLA
+        return None
+    return options
+
+
 def check(name, function, inputs, expected):
     """Runs `function(*inputs)` in float64 and in float32 under JAX's strict rules and compares with `expected`.
 
@@ -29,7 +42,7 @@ def check(name, function, inputs, expected):
     """
     for dtype, limit in LIMITS.items():
         with jax.enable_x64(dtype is np.float64), jax.numpy_dtype_promotion("strict"):
-            outputs = jax.jit(function)(*(jnp.asarray(v, dtype) for v in inputs))
+            outputs = jax.jit(function, compiler_options=quick())(*(jnp.asarray(v, dtype) for v in inputs))
             outputs, wanted = jax.tree.leaves(outputs), jax.tree.leaves(expected)
             assert len(outputs) == len(wanted)
             for output, one in zip(outputs, wanted, strict=True):

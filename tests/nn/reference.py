@@ -27,7 +27,9 @@ def conv(x, w, bias, stride, pairs, dilation, groups, mode="zeros"):
             at = tuple(s * j + d * t for s, j, d, t in zip(stride, i, dilation, k, strict=True))
             for o in range(outputs):
                 first = o // (outputs // groups) * inputs
-                y[(slice(None), *i, o)] += xpad[(slice(None), *at, slice(first, first + inputs))] @ w[(*k, slice(None), o)]
+                y[(slice(None), *i, o)] += (
+                    xpad[(slice(None), *at, slice(first, first + inputs))] @ w[(*k, slice(None), o)]
+                )
     return y + bias
 
 
