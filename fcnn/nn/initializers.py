@@ -21,6 +21,7 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 import jax
+import jax.numpy as jnp
 from jax.nn.initializers import Initializer
 
 Fan = Literal["fan_in", "fan_out"]
@@ -113,7 +114,13 @@ def orthogonal(scale: float = 1.0) -> Initializer:
      [0. 0. 1. 0.]
      [0. 0. 0. 1.]]
     """
-    return jax.nn.initializers.orthogonal(scale)
+    draw = jax.nn.initializers.orthogonal(scale)
+
+    def create(key: jax.Array, shape: Any, dtype: Any = jnp.float32, out_sharding: Any = None) -> jax.Array:
+        low = jnp.finfo(dtype).bits < 32  # no matrix is decomposed in these types
+        return draw(key, shape, jnp.float32 if low else dtype, out_sharding).astype(dtype)
+
+    return create
 
 
 def constant(value: float) -> Initializer:

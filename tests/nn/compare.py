@@ -1,6 +1,7 @@
 """What the tests of this folder share: how two arrays are compared, in which types, and which cases are tried."""
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,21 +12,22 @@ from hypothesis import strategies as st
 
 LIMITS = {np.float64: 1e-10, np.float32: 1e-5}
 
-properties = settings(max_examples=30, deadline=None, derandomize=True, database=None)
+properties = settings(max_examples=20, deadline=None, derandomize=True, database=None)
+few = settings(properties, max_examples=10)
 
 
-def error(actual, expected):
-    """The largest difference, relative to the largest entry that is expected (or to 1e-3, if all are smaller)."""
+def error(actual, expected, smallest=1e-3):
+    """The largest difference, relative to the largest entry that is expected (or to `smallest`, if all are smaller)."""
     actual, expected = np.asarray(actual), np.asarray(expected)
     assert actual.shape == expected.shape, f"shape {actual.shape}, expected {expected.shape}"
     if expected.size == 0:
         return 0.0
-    return float(np.max(np.abs(actual.astype(np.float64) - expected)) / max(np.max(np.abs(expected)), 1e-3))
+    return float(np.max(np.abs(actual.astype(np.float64) - expected)) / max(np.max(np.abs(expected)), smallest))
 
 
 @functools.cache
 def quick():
-    """Options to compile fast rather than to fast code, which is where the time of these tests goes; if there are any."""
+    """Options to compile fast, not to fast code, since that is where the time of these tests goes; None if gone."""
     options = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
     try:
         jax.jit(lambda: jnp.zeros(()), compiler_options=options)()
@@ -48,6 +50,11 @@ def check(name, function, inputs, expected):
             for output, one in zip(outputs, wanted, strict=True):
                 assert output.dtype == dtype
                 assert error(output, one) <= limit, f"{name} in {dtype.__name__}: error {error(output, one)}"
+
+
+def apply(layer, *args, **kwargs) -> Any:
+    """`layer.apply`, of which a type checker can't know whether it gives updates as well."""
+    return layer.apply(*args, **kwargs)
 
 
 def normal(rng, *shape):

@@ -1,6 +1,6 @@
-"""Every block a second time, in float64 with plain NumPy loops: what the tests compare with. Imports neither jax nor fcnn.
+"""Every block a second time, in float64 with plain NumPy loops: what the tests compare with.
 
-Written from the formulas, entry by entry or window by window, and not for speed.
+It imports neither jax nor fcnn. Written from the formulas, entry by entry or window by window, and not for speed.
 """
 
 import itertools
@@ -12,7 +12,7 @@ MODES = {"zeros": "constant", "reflect": "reflect", "edge": "edge", "circular": 
 
 
 def pad(x, pairs, mode="zeros"):
-    return np.pad(x, [(0, 0), *pairs, (0, 0)], mode=MODES[mode])
+    return np.pad(x, [(0, 0), *pairs, (0, 0)], mode=MODES[mode])  # pyright: ignore
 
 
 def conv(x, w, bias, stride, pairs, dilation, groups, mode="zeros"):

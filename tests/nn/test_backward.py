@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from compare import LIMITS, conv_cases, error, normal, pool_cases, properties, quick
+from compare import LIMITS, conv_cases, error, few, normal, pool_cases, properties, quick
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,7 +19,7 @@ from fcnn.nn import (
 )
 
 
-def compare_with_grad(forward, backward, rng, *inputs):
+def compare_with_grad(forward, backward, rng, *inputs, smallest=1e-3):
     """`backward(*inputs, dy)` must be what `jax.vjp` of `forward` makes of a random dy."""
     dy = normal(rng, *jax.eval_shape(forward, *map(jnp.asarray, inputs)).shape)
 
@@ -35,7 +35,7 @@ def compare_with_grad(forward, backward, rng, *inputs):
             assert len(expected) == len(actual)
             for one, other in zip(actual, expected, strict=True):
                 assert one.dtype == dtype
-                assert error(one, np.asarray(other, np.float64)) <= limit
+                assert error(one, np.asarray(other, np.float64), smallest) <= limit
 
 
 @properties
@@ -65,7 +65,7 @@ def test_max_pooling(case, ties):
     )
 
 
-@properties
+@few
 @given(st.integers(1, 5), st.integers(1, 5), st.integers(1, 5), st.integers(0, 2**32 - 1))
 def test_dense_and_relu(batch, inputs, outputs, seed):
     rng = np.random.default_rng(seed)
@@ -82,7 +82,7 @@ def test_dense_and_relu(batch, inputs, outputs, seed):
     compare_with_grad(relu, relu_backward, rng, x)
 
 
-@properties
+@few
 @given(st.integers(1, 4), st.integers(1, 6), st.integers(0, 2**32 - 1), st.sampled_from([1.0, 100.0]))
 def test_softmax_cross_entropy(batch, classes, seed, scale):
     rng = np.random.default_rng(seed)
@@ -95,12 +95,14 @@ def test_softmax_cross_entropy(batch, classes, seed, scale):
         lambda z, dy: softmax_cross_entropy_backward(z, soft.astype(z.dtype), dy),
         rng,
         logits,
+        smallest=1.0,  # the gradient is a difference of probabilities, and has their digits
     )
     compare_with_grad(
         lambda z: optax.losses.softmax_cross_entropy_with_integer_labels(z, jnp.asarray(hard)),
         lambda z, dy: softmax_cross_entropy_backward(z, jnp.asarray(hard), dy),
         rng,
         logits,
+        smallest=1.0,  # the gradient is a difference of probabilities, and has their digits
     )
 
 

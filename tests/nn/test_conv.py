@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import reference
-from compare import check, conv_cases, normal, properties
+from compare import apply, check, conv_cases, few, normal, properties
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -31,16 +31,14 @@ def compare_all(rng, x, w, arguments, expected):
     check("conv", lambda *inputs: [f(*inputs, **arguments) for f in ALL], (x, w, bias), [y, y, y])
 
 
-@properties
+@few
 @given(st.integers(0, 3), st.integers(1, 4), st.integers(1, 4), st.integers(0, 99))
 def test_1x1_convolution_is_a_matrix_product(n, inputs, outputs, seed):
     rng = np.random.default_rng(seed)
     x, w, bias = normal(rng, 2, *range(3, 3 + n), inputs), normal(rng, inputs, outputs), normal(rng, outputs)
     y = np.tensordot(x, w, 1) + bias
-    kernel = w.reshape((1,) * n + w.shape)
-    check("conv_1x1", lambda *v: [conv_1x1(*v[:2], v[3]), conv_1x1(v[0], v[2], v[3])], (x, w, kernel, bias), [y, y])
-    if n:
-        check("conv_1x1", lambda *v: conv(*v), (x, kernel, bias), y)
+    kernel, f = (1,) * n + w.shape, conv if n else conv_1x1
+    check("conv_1x1", lambda x, w, b: [conv_1x1(x, w, b), f(x, w.reshape(kernel), b)], (x, w, bias), [y, y])
 
 
 def test_im2col_has_a_row_of_what_each_window_sees():
@@ -65,7 +63,7 @@ def test_layer_is_interchangeable_with_flax_s(padding):
     ours = Conv(6, (3, 2), 2, padding, 2, groups=2)
     variables = theirs.init(jax.random.key(1), x)
     assert jax.tree.map(jnp.shape, variables) == jax.tree.map(jnp.shape, ours.init(jax.random.key(1), x))
-    assert jnp.allclose(ours.apply(variables, x), theirs.apply(variables, x), atol=1e-6)
+    assert jnp.allclose(apply(ours, variables, x), apply(theirs, variables, x), atol=1e-6)
 
 
 def test_layer_computes_in_its_dtype_and_keeps_float32_parameters():

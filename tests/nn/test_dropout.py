@@ -2,6 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compare import apply
 
 from fcnn.nn import Dropout, dropout
 
@@ -31,7 +32,7 @@ def test_the_mean_over_masks_is_what_is_computed_at_test_time(rate):
     x, w = jax.random.normal(jax.random.key(0), (1, 20)), jax.random.normal(jax.random.key(1), (20, 3))
     n = 40_000
     outputs = dropout(jnp.tile(x, (n, 1)), rate, jax.random.key(2)) @ w
-    evaluated = Dropout(rate).apply({}, x, train=False) @ w
+    evaluated = apply(Dropout(rate), {}, x, train=False) @ w
     deviation = np.sqrt(rate / (1 - rate) * np.asarray((x.ravel()[:, None] * w) ** 2).sum(0) / n)
     assert (np.abs(outputs.mean(0) - evaluated[0]) < 4 * deviation).all()
     assert abs((outputs.var(0) / (n * deviation**2)).mean() - 1) < 0.05
@@ -48,8 +49,8 @@ def test_an_example_s_mask_depends_on_its_index_only():
 
 def test_layer_draws_from_the_dropout_stream_in_training_only():
     x, layer = jnp.ones((4, 50), jnp.bfloat16), Dropout(0.5)
-    assert layer.apply({}, x, train=False) is x
-    y = layer.apply({}, x, train=True, rngs={"dropout": jax.random.key(0)})
+    assert apply(layer, {}, x, train=False) is x
+    y = apply(layer, {}, x, train=True, rngs={"dropout": jax.random.key(0)})
     assert y.dtype == x.dtype
     assert set(y.astype(jnp.float32).ravel().tolist()) == {0.0, 2.0}
     assert jnp.array_equal(dropout(x, 0.0, jax.random.key(0)), x)

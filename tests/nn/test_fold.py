@@ -4,11 +4,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import reference
-from compare import check, error, normal, properties
+from compare import apply, check, error, normal, properties, quick
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fcnn.nn import Affine, BatchNorm, Conv, conv, fold_batch_norm, fold_into, global_avg_pool, relu
+from fcnn.nn import Affine, BatchNorm, Conv, conv, conv_1x1, fold_batch_norm, fold_into, global_avg_pool, relu
 
 
 @properties
@@ -19,25 +19,27 @@ def test_the_folded_layer_gives_what_layer_and_norm_gave(n, groups, has_bias, se
     x = normal(rng, 2, *(5,) * n, 2 * groups)
     bias, scale, bias_bn, mean, var = normal(rng, 5, kernel.shape[-1])
     var = np.abs(var)
-    layer = (lambda *v: conv(*v, groups=groups)) if n else (lambda x, w, b: x @ w + jnp.expand_dims(b, 0))
+
+    def layer(x, w, b):
+        return conv(x, w, b, groups=groups) if n else conv_1x1(x, w, b)
+
     if not has_bias:
         bias = 0 * bias
 
     def folded(x, kernel, bias, *norm):
-        kernel, bias = fold_into(kernel, bias if has_bias else None, *norm, 1e-3)
+        scale, bias_bn, mean, var = norm
+        kernel, bias = fold_into(kernel, bias if has_bias else None, scale, bias_bn, mean, var, 1e-3)
         return layer(x, kernel, bias)
 
     inputs = (x, kernel, bias, scale, bias_bn, mean, var)
-    if n:
-        expected = reference.conv(x, kernel, bias, (1,) * n, ((0, 0),) * n, (1,) * n, groups)
-    else:
-        expected = x @ kernel + bias
+    arguments = (1,) * n, ((0, 0),) * n, (1,) * n, groups
+    expected = reference.conv(x, kernel, bias, *arguments) if n else x @ kernel + bias
     expected = (expected - mean) / np.sqrt(var + 1e-3) * scale + bias_bn
     check("fold_into", folded, inputs, expected)
 
 
 class Network(nn.Module):
-    """A norm after each kind of layer, with and without bias, nested, and one before an activation and after an addition."""
+    """A norm after each kind of layer, with and without bias, nested; and one after a sum, which can't be folded."""
 
     folded: bool = False
 
@@ -70,21 +72,21 @@ FOLLOWS = {"stem_norm": "stem", "block/norm": "block/conv", "head_norm": "head"}
 def trained():
     """The variables of a network whose norms have seen data and whose scales and biases aren't 1 and 0."""
     x = jax.random.normal(jax.random.key(0), (16, 9, 9, 3)) * 3 + 1
-    variables = jax.jit(Network().init)(jax.random.key(1), x)
-    step = jax.jit(lambda v: Network().apply(v, x, train=True, mutable=["batch_stats"])[1])
+    variables = jax.jit(Network().init, compiler_options=quick())(jax.random.key(1), x)
+    step = jax.jit(lambda v: apply(Network(), v, x, train=True, mutable=["batch_stats"])[1], compiler_options=quick())
     for _ in range(20):
         variables = {**variables, **step(variables)}
-    keys = iter(jax.random.split(jax.random.key(2), 100))
-    params = jax.tree.map(lambda v: v + 0.3 * jax.random.normal(next(keys), v.shape), variables["params"])
+    rng = np.random.default_rng(0)
+    params = jax.tree.map(lambda v: v + 0.3 * rng.standard_normal(v.shape).astype(np.float32), variables["params"])
     return {**variables, "params": params}, x
 
 
 def test_a_folded_network_gives_the_same_outputs(trained):
     variables, x = trained
     folded = fold_batch_norm(variables, FOLLOWS)
-    expected = Network().apply(variables, x)
+    expected = apply(Network(), variables, x)
     assert jnp.std(expected) > 0.1
-    assert error(Network(folded=True).apply(folded, x), np.asarray(expected, np.float64)) < 1e-5
+    assert error(apply(Network(folded=True), folded, x), np.asarray(expected, np.float64)) < 1e-5
     shapes = jax.tree.map(jnp.shape, Network(folded=True).init(jax.random.key(0), x))
     assert jax.tree.map(jnp.shape, folded) == shapes  # exactly the parameters of the network without norms
     assert set(folded) == {"params"}

@@ -30,12 +30,12 @@ def test_max_pool_and_its_gradient_which_goes_to_the_first_of_ties(case, ties):
 def test_avg_pool(case, count_include_pad):
     rng, x, window, arguments, expected = case
     x = normal(rng, *x)
-    y = reference.avg_pool(x, *expected, count_include_pad)
+    y = reference.avg_pool(x, *expected, count_include_pad=count_include_pad)
     check("avg_pool", lambda x: avg_pool(x, window, **arguments, count_include_pad=count_include_pad), (x,), y)
 
 
 @properties
-@given(st.lists(st.tuples(st.integers(1, 9), st.integers(1, 9)), min_size=1, max_size=3), st.integers(0, 99))
+@given(st.lists(st.tuples(st.integers(1, 7), st.integers(1, 7)), min_size=1, max_size=3), st.integers(0, 99))
 def test_adaptive_and_global_average_pooling(axes, seed):
     x = normal(np.random.default_rng(seed), 2, *(size for size, _ in axes), 2)
     sizes = tuple(size for _, size in axes)
@@ -43,7 +43,7 @@ def test_adaptive_and_global_average_pooling(axes, seed):
     check("adaptive_avg_pool", lambda x: (adaptive_avg_pool(x, sizes), global_avg_pool(x)), (x,), expected)
 
 
-# What PyTorch 2.13 gives for x = 1, 2, ..., W: (W, window, stride, padding, ceil_mode), max, avg, avg without the padding
+# What PyTorch 2.13 gives for x = 1, 2, ..., W: (W, window, stride, padding, ceil_mode), max, avg, avg without padding
 TORCH = [
     ((5, 2, 2, 0, True), [2, 4, 5], [1.5, 3.5, 5], [1.5, 3.5, 5]),
     ((5, 2, 2, 0, False), [2, 4], [1.5, 3.5], [1.5, 3.5]),
@@ -77,7 +77,7 @@ def test_max_pool_of_other_values():
 
 def test_low_precision_is_averaged_in_float32():
     x = jnp.full((1, 64, 64, 1), 1.0, jnp.float16).at[0, 0, 0, 0].set(2048)  # in float16 2048 + 1 = 2048
-    for mean in (avg_pool(x, 64), adaptive_avg_pool(x, 1), global_avg_pool(x)):
+    for mean in jax.jit(lambda x: (avg_pool(x, 64), adaptive_avg_pool(x, 1), global_avg_pool(x)))(x):
         assert mean.dtype == jnp.float16
         assert float(mean.ravel()[0]) == 1.5
 
@@ -88,7 +88,7 @@ def test_forward_mode_and_second_derivatives_work():
     def f(x):
         return jnp.sum(max_pool(x, 2) ** 2)
 
-    y, tangent = jax.jvp(f, (x,), (jnp.ones_like(x),))
+    _, tangent = jax.jvp(f, (x,), (jnp.ones_like(x),))
     assert float(tangent) == pytest.approx(float(jax.grad(f)(x).sum()))
     assert jax.hessian(f)(x).sum() == 2 * max_pool(x, 2).size
 
