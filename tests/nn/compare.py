@@ -52,9 +52,9 @@ def check(name, function, inputs, expected):
                 assert error(output, one) <= limit, f"{name} in {dtype.__name__}: error {error(output, one)}"
 
 
-def apply(layer, *args, **kwargs) -> Any:
-    """`layer.apply`, of which a type checker can't know whether it gives updates as well."""
-    return layer.apply(*args, **kwargs)
+def apply(layer, variables, x, **options) -> Any:
+    """`layer.apply`, compiled fast."""
+    return jax.jit(lambda v, x: layer.apply(v, x, **options), compiler_options=quick())(variables, x)
 
 
 def normal(rng, *shape):
@@ -69,7 +69,7 @@ def conv_cases(draw, modes=("zeros",)):
     groups, mode = draw(st.integers(1, 3)), draw(st.sampled_from(modes))
     kernel, stride, dilation, pairs, size = [], [], [], [], []
     for _ in range(n):
-        kernel.append(draw(st.integers(1, 3)))
+        kernel.append(draw(st.integers(1, 3 if n < 3 else 2)))
         stride.append(draw(st.integers(1, 3)))
         dilation.append(draw(st.integers(1, 3 if n < 3 else 2)))
         pairs.append((draw(st.integers(0, 2)), draw(st.integers(0, 2))))

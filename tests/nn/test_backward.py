@@ -52,7 +52,7 @@ def test_convolution(case):
     )
 
 
-@properties
+@few
 @given(pool_cases(), st.booleans())
 def test_max_pooling(case, ties):
     rng, x, window, arguments, _ = case

@@ -49,7 +49,7 @@ def test_an_example_s_mask_depends_on_its_index_only():
 
 def test_layer_draws_from_the_dropout_stream_in_training_only():
     x, layer = jnp.ones((4, 50), jnp.bfloat16), Dropout(0.5)
-    assert apply(layer, {}, x, train=False) is x
+    assert layer.apply({}, x, train=False) is x
     y = apply(layer, {}, x, train=True, rngs={"dropout": jax.random.key(0)})
     assert y.dtype == x.dtype
     assert set(y.astype(jnp.float32).ravel().tolist()) == {0.0, 2.0}

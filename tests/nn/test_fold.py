@@ -73,7 +73,7 @@ def trained():
     """The variables of a network whose norms have seen data and whose scales and biases aren't 1 and 0."""
     x = jax.random.normal(jax.random.key(0), (16, 9, 9, 3)) * 3 + 1
     variables = jax.jit(Network().init, compiler_options=quick())(jax.random.key(1), x)
-    step = jax.jit(lambda v: apply(Network(), v, x, train=True, mutable=["batch_stats"])[1], compiler_options=quick())
+    step = jax.jit(lambda v: Network().apply(v, x, train=True, mutable=["batch_stats"])[1], compiler_options=quick())
     for _ in range(20):
         variables = {**variables, **step(variables)}
     rng = np.random.default_rng(0)

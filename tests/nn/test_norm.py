@@ -203,8 +203,8 @@ def test_batch_norm_layer_is_interchangeable_with_flax_s(train):
     at_start = ours.init(jax.random.key(1), x, train=train)
     assert jax.tree.all(jax.tree.map(jnp.array_equal, variables, at_start))  # init leaves the statistics alone
     variables = jax.tree.map(lambda v: v + jnp.arange(1.0, 9.0) / 8, variables)
-    y, updates = ours.apply(variables, x, train=train, mutable=["batch_stats"])
-    expected, theirs_updates = theirs.apply(variables, x, mutable=["batch_stats"])
+    y, updates = apply(ours, variables, x, train=train, mutable=["batch_stats"])
+    expected, theirs_updates = apply(theirs, variables, x, mutable=["batch_stats"])
     assert jnp.allclose(y, expected, atol=1e-5)
     assert jax.tree.all(jax.tree.map(lambda a, b: jnp.allclose(a, b, atol=1e-6), updates, theirs_updates))
     if not train:
