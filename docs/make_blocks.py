@@ -37,7 +37,7 @@ def image_kernels(image: jax.Array) -> Figure:
             "sharpen(x)": nn.sharpen(x)[0],
             "box_blur(x, 9)": nn.box_blur(x, 9)[0],
             "gaussian_blur(x, 9, 2.0)": nn.gaussian_blur(x, 9, 2.0)[0],
-            "ridge(gaussian_blur(x))": 4 * nn.ridge(nn.gaussian_blur(x))[0],
+            "4 * ridge(gaussian_blur(x))": 4 * nn.ridge(nn.gaussian_blur(x))[0],
         },
         columns=3,
     )
