@@ -1,4 +1,4 @@
-"""Makes the images of docs/blocks.md from the two photographs that scikit-learn brings along: python docs/make_blocks.py"""
+"""Makes the images of docs/blocks.md from two photographs that scikit-learn brings along: python docs/make_blocks.py"""
 
 from collections.abc import Mapping
 from pathlib import Path
