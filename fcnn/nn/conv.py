@@ -117,7 +117,7 @@ class Conv(nn.Module):
     Attributes:
       features: the number of output channels.
       kernel_size: one int a spatial axis, e.g. (3, 3).
-      dtype: the type to compute in; x's if None. The parameters are kept in `param_dtype`.
+      dtype: the type to compute in; x's, which must then be floating, if None. Parameters are kept in `param_dtype`.
 
     >>> layer = Conv(8, (3, 3), stride=2, padding=1, use_bias=False)
     >>> variables = layer.init(jax.random.key(0), jnp.ones((1, 32, 32, 3)))
@@ -142,13 +142,15 @@ class Conv(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        kernel_size = per_axis("Conv", "kernel_size", self.kernel_size, x.ndim - 2)
+        dtype = self.dtype or x.dtype
+        if not jnp.issubdtype(dtype, jnp.floating):
+            raise ValueError(f"Conv: x {x.shape} is {x.dtype}; make it floating, or say in which dtype to compute")
+        kernel_size = per_axis(f"Conv on x {x.shape}", "kernel_size", self.kernel_size, x.ndim - 2)
         if self.groups < 1 or x.shape[-1] % self.groups or self.features % self.groups:
             raise ValueError(f"Conv: {self.groups} groups divide neither x {x.shape} into {self.features} features")
         shape = (*kernel_size, x.shape[-1] // self.groups, self.features)
         kernel = self.param("kernel", self.kernel_init, shape, self.param_dtype)
         bias = self.param("bias", self.bias_init, (self.features,), self.param_dtype) if self.use_bias else None
-        dtype = self.dtype or x.dtype
         return conv(
             x.astype(dtype),
             kernel.astype(dtype),

@@ -121,5 +121,8 @@ def test_errors_of_bias_type_and_layer():
         conv_1x1(x, w)
     with pytest.raises(ValueError, match=r"Conv: 3 groups .*\(1, 5, 5, 4\)"):
         Conv(6, (3, 3), groups=3).init(jax.random.key(0), x)
-    with pytest.raises(ValueError, match=r"Conv: kernel_size .*\(3, 3, 3\)"):
+    with pytest.raises(ValueError, match=r"Conv on x \(1, 5, 5, 4\): kernel_size .*\(3, 3, 3\)"):
         Conv(6, (3, 3, 3)).init(jax.random.key(0), x)
+    with pytest.raises(ValueError, match=r"Conv: x \(1, 5, 5, 4\) is uint8"):
+        Conv(6, (3, 3)).init(jax.random.key(0), x.astype(jnp.uint8))
+    assert Conv(6, (3, 3), dtype=jnp.float32).init_with_output(jax.random.key(0), x.astype(jnp.uint8))[0].ndim == 4

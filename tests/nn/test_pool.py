@@ -75,6 +75,13 @@ def test_max_pool_of_other_values():
     assert max_pool(jnp.full((1, 2, 1), -jnp.inf), 3, stride=1, padding=1).ravel().tolist() == [-jnp.inf, -jnp.inf]
 
 
+@pytest.mark.parametrize("size", [2, 3, 4])
+def test_first_of_ties_means_row_by_row_in_windows_of_any_size(size):
+    x = jnp.zeros((1, size, size, 1)).at[0, 0, -1, 0].set(1.0).at[0, -1, 0, 0].set(1.0)
+    gradient = jax.grad(lambda x: max_pool(x, size).sum())(x)[0, :, :, 0]
+    assert jnp.argwhere(gradient == 1).tolist() == [[0, size - 1]]
+
+
 def test_low_precision_is_averaged_in_float32():
     x = jnp.full((1, 64, 64, 1), 1.0, jnp.float16).at[0, 0, 0, 0].set(2048)  # in float16 2048 + 1 = 2048
     for mean in jax.jit(lambda x: (avg_pool(x, 64), adaptive_avg_pool(x, 1), global_avg_pool(x)))(x):
