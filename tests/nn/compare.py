@@ -1,5 +1,6 @@
 """What the tests of this folder share: how two arrays are compared, in which types, and which cases are tried."""
 
+import contextlib
 import functools
 from typing import Any
 
@@ -27,13 +28,16 @@ def error(actual, expected, smallest=1e-3):
 
 @functools.cache
 def quick():
-    """Options to compile fast, not to fast code, since that is where the time of these tests goes; None if gone."""
-    options = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
-    try:
-        jax.jit(lambda: jnp.zeros(()), compiler_options=options)()
-    except jax.errors.JaxRuntimeError:  # another release of XLA
-        return None
-    return options
+    """Options to compile fast, not to fast code, since that is where the time of these tests goes; those that are known.
+
+    They differ from one release of XLA to the next.
+    """
+    known = {}
+    for name, value in (("xla_backend_optimization_level", 0), ("xla_cpu_use_fusion_emitters", False)):
+        with contextlib.suppress(jax.errors.JaxRuntimeError):
+            jax.jit(lambda: jnp.zeros(()), compiler_options={name: value})()
+            known[name] = value
+    return known
 
 
 def check(name, function, inputs, expected):
