@@ -28,9 +28,9 @@ def error(actual, expected, smallest=1e-3):
 
 @functools.cache
 def quick():
-    """Options to compile fast, not to fast code, since that is where the time of these tests goes; those that are known.
+    """Options to compile fast, not to fast code, since that is where the time of these tests goes.
 
-    They differ from one release of XLA to the next.
+    Releases of XLA differ in the options that they know.
     """
     known = {}
     for name, value in (("xla_backend_optimization_level", 0), ("xla_cpu_use_fusion_emitters", False)):
