@@ -15,10 +15,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from fcnn.nn import Dropout, conv_general_dilated
-
-# He et al. 2015, "Delving deep into rectifiers", section 2.2: variance 2 / fan-in keeps ReLU activations at one scale.
-he_normal = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
+from fcnn.nn import Dropout, conv_general_dilated, he_normal
 
 
 class Block(nn.Module):
@@ -88,7 +85,7 @@ class CifarResNet(nn.Module):
             nn.Conv,
             use_bias=False,
             dtype=self.dtype,
-            kernel_init=he_normal,
+            kernel_init=he_normal(),
             conv_general_dilated=conv_general_dilated,
         )
         norm = functools.partial(

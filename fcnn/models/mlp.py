@@ -4,7 +4,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from fcnn.nn import Dropout
+from fcnn.nn import Dropout, he_normal
 
 
 class MLP(nn.Module):
@@ -29,7 +29,7 @@ class MLP(nn.Module):
     def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
         x = images.reshape(images.shape[0], -1)
         for i, width in enumerate(self.hidden, start=1):
-            x = nn.Dense(width, dtype=self.dtype, kernel_init=nn.initializers.he_normal(), name=f"hidden{i}")(x)
+            x = nn.Dense(width, dtype=self.dtype, kernel_init=he_normal(), name=f"hidden{i}")(x)
             x = nn.relu(x)
         x = Dropout(self.dropout)(x, train=train)
         x = nn.Dense(self.num_classes, dtype=self.dtype, name="head")(x)
