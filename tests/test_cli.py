@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import ROOT, start
+from harness import ROOT, start
 
 from fcnn import cli
 

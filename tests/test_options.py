@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import relative_error
+from harness import relative_error
 
 from fcnn import parallel
 from fcnn.config import Config, DataConfig, ModelConfig, OptimConfig, TrainConfig

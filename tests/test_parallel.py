@@ -4,7 +4,7 @@ import chex
 import jax
 import numpy as np
 import pytest
-from conftest import relative_error
+from harness import relative_error
 from jax.sharding import AxisType, Mesh
 
 from fcnn import parallel

@@ -6,7 +6,7 @@ import shutil
 import sys
 
 import pytest
-from conftest import ROOT
+from harness import ROOT
 
 README = (ROOT / "README.md").read_text()
 COMMANDS = re.findall(r"\| `(fcnn [^`]+)` \|", README)

@@ -11,7 +11,7 @@ import time
 import chex
 import jax
 import pytest
-from conftest import start
+from harness import start
 
 from fcnn import parallel
 from fcnn.checkpoint import Checkpoints

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from conftest import relative_error
+from harness import relative_error
 
 from fcnn import models
 from fcnn.batch import make_batch
