@@ -88,7 +88,8 @@ def test_a_folded_network_gives_the_same_outputs(trained):
     assert jnp.std(expected) > 0.1
     assert error(apply(Network(folded=True), folded, x), np.asarray(expected, np.float64)) < 1e-5
     shapes = jax.eval_shape(Network(folded=True).init, jax.random.key(0), x)
-    assert jax.tree.map(jnp.shape, folded) == jax.tree.map(jnp.shape, shapes)  # exactly the parameters of the network without norms
+    # exactly the parameters of the network without norms
+    assert jax.tree.map(jnp.shape, folded) == jax.tree.map(jnp.shape, shapes)
     assert set(folded) == {"params"}
 
 
