@@ -39,11 +39,11 @@ def max_pool(
 
     Source: PyTorch's `MaxPool2d`; Krizhevsky, Sutskever & Hinton 2012, section 3.4, for windows that overlap.
 
-    The maximum is taken of strided slices and not by XLA's reduce-window, whose gradient is slow: forward and backward
-    together were 9 to 25 times as fast for window 2 (on three sizes), 7 to 9 times for window 3 with stride 2 and 4 to
-    5 times for window 4. A reshape and a maximum over two axes, which shares the gradient evenly among ties, is half
-    to a fifth as fast for window 2. (Float32, medians of the ratios of 15 interleaved runs, on two occasions, on 2
-    shared cores of a CPU with jax 0.10.2. Other devices weren't measured.)
+    The maximum is taken of strided slices and not by XLA's reduce-window, whose gradient is slow. Against that,
+    forward and backward together were 9 to 25 times as fast for window 2 (on three sizes), 7 to 9 times for window 3
+    with stride 2, and 4 to 5 times for window 4. A reshape and a maximum over two axes, which shares the gradient
+    evenly among ties, takes 2.4 to 5.6 times as long for window 2. (Float32, medians of the ratios of 15 interleaved
+    runs, on two occasions, on 2 shared cores of a CPU with jax 0.10.2. Other devices weren't measured.)
 
     >>> x = jnp.array([[1.0, 3.0, 2.0, 0.0], [5.0, 4.0, 8.0, 8.0]]).reshape(1, 2, 4, 1)
     >>> max_pool(x, 2).ravel().tolist()
