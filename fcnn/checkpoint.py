@@ -22,9 +22,17 @@ class Checkpoints:
 
     Saving copies the state to the host and writes it in the background; a checkpoint appears under its name only once
     it is whole. Beside the state each one holds a small dict of plain values, `meta`.
+
+    Args:
+      read_only: change nothing in the folder, so that a run can be looked at while it is written.
+
+    Raises:
+      UserError: `read_only` and there is no such folder.
     """
 
-    def __init__(self, folder: Path, *, keep_latest: int, keep_best: int) -> None:
+    def __init__(self, folder: Path, *, keep_latest: int, keep_best: int, read_only: bool = False) -> None:
+        if read_only and not folder.is_dir():
+            raise UserError(f"there is no checkpoint in {folder} yet")
         logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax tells every save in several lines
         keep = [
             checkpoint_managers.LatestN(keep_latest),
@@ -34,7 +42,9 @@ class Checkpoints:
         options = ocp.CheckpointManagerOptions(
             best_fn=_accuracy,  # without it Orbax forgets the metrics when it is opened again
             preservation_policy=checkpoint_managers.AnyPreservationPolicy(keep),
-            cleanup_tmp_directories=True,
+            cleanup_tmp_directories=not read_only,
+            create=not read_only,
+            read_only=read_only,
         )
         self._manager = ocp.CheckpointManager(folder.absolute(), options=options)
         self._folder = folder

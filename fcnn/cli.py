@@ -104,7 +104,9 @@ def _train(args: TrainArgs, folder: Path, seeds: list[int] | None, again: str) -
 
 def _tell_result(found: dict[str, Any], folder: Path, args: TrainArgs, console: Any, quiet_json: bool = False) -> None:
     hits = round(found["top1"] * found["count"])
-    best = "the best on validation" if args.config.data.validation else "the last; there is no validation split"
+    best = "the best on validation"
+    if not args.config.data.validation:
+        best = "the last, as there is no validation split: the curves show the training split"
     console.say(
         f"Test accuracy {100 * found['top1']:.2f} % ({hits} of {found['count']}), loss {found['loss']:.4f}, with the "
         f"state of epoch {found['epoch']:g}, {best}. "

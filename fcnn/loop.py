@@ -25,7 +25,8 @@ def train(config: Config, workdir: Path, console: Console) -> Record:
     """Trains to the end of the run in `workdir`, from its newest checkpoint if it has one.
 
     Returns:
-      The test record: {"kind": "test", "split": "test", "step", "epoch", "count", "loss", "top1", "top5"}.
+      The test record: {"kind": "test", "split": "test", "weights", "step", "checkpoint" (the step of the state that
+      was tested), "epoch" (that state's), "count", "loss", "top1", "top5"}.
 
     Raises:
       UserError: the folder belongs to another config, or the config doesn't fit the data or the devices.
@@ -34,6 +35,9 @@ def train(config: Config, workdir: Path, console: Console) -> Record:
     """
     folder.check(workdir, config)
     exp = prepare(config, load(config.data, say=console.say), parallel.make_mesh())
+    if (result := _finished(exp, workdir)) is not None:
+        console.say(f"The run in {workdir} is finished.")
+        return result
     with folder.claim(workdir, config), Interrupt() as interrupt, _checkpoints(config, workdir) as checkpoints:
         run = _Run(exp, workdir, checkpoints, console)
         with run.records, console.progress(total=exp.total_steps, done=run.step):
@@ -59,13 +63,19 @@ def evaluate(workdir: Path, split: str, console: Console) -> Record:
     exp = prepare(config, load(config.data, say=console.say), parallel.make_mesh())
     if not len(getattr(exp.dataset, split)):
         raise UserError(f"the run in {workdir} held out no {split} split (data.validation 0)")
-    with _checkpoints(config, workdir) as checkpoints:
+    with _checkpoints(config, workdir, read_only=True) as checkpoints:
         return _evaluate_chosen(exp, checkpoints, exp.fresh_state(), split, console) | {"kind": "evaluation"}
 
 
-def _checkpoints(config: Config, workdir: Path) -> Checkpoints:
-    keep = config.train
-    return Checkpoints(workdir / "checkpoints", keep_latest=keep.keep_latest, keep_best=keep.keep_best)
+def _checkpoints(config: Config, workdir: Path, *, read_only: bool = False) -> Checkpoints:
+    latest, best = config.train.keep_latest, config.train.keep_best
+    return Checkpoints(workdir / "checkpoints", keep_latest=latest, keep_best=best, read_only=read_only)
+
+
+def _finished(exp: Experiment, workdir: Path) -> Record | None:
+    """The test record of a run that has its length already."""
+    records = read_records(workdir)
+    return next((r for r in records if r["kind"] == "test" and r["step"] == exp.total_steps), None)
 
 
 def _evaluate_chosen(
@@ -75,7 +85,7 @@ def _evaluate_chosen(
     best = checkpoints.best_step()
     restored = checkpoints.restore(like, best) if best is not None else checkpoints.restore_newest(like, console.say)
     if restored is None:
-        raise UserError("the run has no checkpoint yet")
+        raise UserError("there is no checkpoint yet")
     state, images = restored[0], getattr(exp.dataset, split)
     weights, variables = ("ema", state.ema) if state.ema is not None else ("raw", state.variables)
     step = int(state.step)
@@ -201,14 +211,11 @@ class _Run:
         self.checkpoints.save(self.state, {"meter": self.meter.state(), "boundary_done": self.boundary_done}, scores)
 
     def finish(self) -> Record:
-        """Reads the test split, once in a run's life, and draws the curves."""
-        for record in read_records(self.workdir):
-            if record["kind"] == "test" and record["of_step"] == self.step:
-                return record
+        """Draws the curves and reads the test split, once in a run's life."""
         self.checkpoints.wait()
-        found = _evaluate_chosen(self.exp, self.checkpoints, self.state, "test", self.console)
-        record = found | {"kind": "test", "step": self.step, "of_step": found["step"]}
-        self.records.write(record)
         title = f"{self.exp.config.model.name} on {self.exp.dataset.name}"
         draw_curves(self.workdir, title, self.checkpoints.best_step())
+        found = _evaluate_chosen(self.exp, self.checkpoints, self.state, "test", self.console)
+        record = found | {"kind": "test", "step": self.step, "checkpoint": found["step"]}
+        self.records.write(record)
         return record

@@ -84,6 +84,19 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before_it(tmp_path, state):
         checkpoints.restore_newest(state, said.append)
 
 
+def test_looking_changes_nothing(tmp_path, state):
+    fill(tmp_path, state, [(10, 0.5), (20, 0.6), (30, 0.7)])
+    half = tmp_path / "40.orbax-checkpoint-tmp-123"  # what a run at work is just writing
+    half.mkdir()
+    before = sorted((path, path.stat().st_mtime_ns) for path in tmp_path.rglob("*"))
+    with Checkpoints(tmp_path, keep_latest=1, keep_best=1, read_only=True) as checkpoints:
+        assert checkpoints.best_step() == 30
+        checkpoints.restore(state, 30)
+    assert sorted((path, path.stat().st_mtime_ns) for path in tmp_path.rglob("*")) == before
+    with pytest.raises(UserError, match="no checkpoint"):
+        Checkpoints(tmp_path / "nothing", keep_latest=1, keep_best=1, read_only=True)
+
+
 def test_what_a_kill_left_half_written_is_no_checkpoint(tmp_path, state):
     fill(tmp_path, state, [(10, 0.5)])
     (tmp_path / "20.orbax-checkpoint-tmp-123" / "state").mkdir(parents=True)
