@@ -7,6 +7,9 @@ from compare import apply
 from fcnn.nn import Dropout, dropout
 
 
+pytestmark = pytest.mark.usefixtures("unoptimized")
+
+
 @pytest.mark.parametrize("rate", [0.1, 0.5, 0.8])
 def test_inverted_dropout_is_scaling_by_the_keep_probability_at_test_time(rate):
     """The original form drops in training and multiplies weights by 1 - rate at test time. Both give the same network:
