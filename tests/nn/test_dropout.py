@@ -6,7 +6,6 @@ from compare import apply
 
 from fcnn.nn import Dropout, dropout
 
-
 pytestmark = pytest.mark.usefixtures("unoptimized")
 
 
