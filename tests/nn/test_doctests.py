@@ -6,6 +6,8 @@ import pytest
 
 import fcnn.nn
 
+pytestmark = pytest.mark.usefixtures("unoptimized")
+
 MODULES = [f"fcnn.nn.{module.name}" for module in pkgutil.iter_modules(fcnn.nn.__path__)]
 
 

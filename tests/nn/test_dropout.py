@@ -6,6 +6,8 @@ from compare import apply
 
 from fcnn.nn import Dropout, dropout
 
+pytestmark = pytest.mark.usefixtures("unoptimized")
+
 
 @pytest.mark.parametrize("rate", [0.1, 0.5, 0.8])
 def test_inverted_dropout_is_scaling_by_the_keep_probability_at_test_time(rate):

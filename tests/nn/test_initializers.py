@@ -8,6 +8,8 @@ import pytest
 import fcnn.nn
 from fcnn.nn import ACTIVATIONS, INITIALIZERS, he_normal, he_uniform, initializer, initializer_for
 
+pytestmark = pytest.mark.usefixtures("unoptimized")
+
 SHAPES = [(5, 3, 20, 60), (3, 40, 50), (120, 90)]  # two taps' axes, one, none: 18000, 6000 and 10800 entries
 
 
