@@ -104,8 +104,9 @@ class Checkpoints:
             try:
                 return self.restore(like, step)
             except Exception as error:  # whatever a damaged file makes Orbax raise
-                reason = str(error).strip().splitlines()[0][:100] if str(error).strip() else type(error).__name__
-                say(f"Checkpoint {self._folder / str(step)} can't be read ({reason}); trying the one before it.")
+                say(
+                    f"Checkpoint {self._folder / str(step)} can't be read ({type(error).__name__}): back to the one before."
+                )
         if steps:
             raise UserError(f"no checkpoint in {self._folder} can be read; delete the folder to start again")
         return None

@@ -87,3 +87,19 @@ def test_a_run_killed_often_is_the_run_that_was_not(tmp_path, kills):
     chex.assert_trees_all_equal(final_state(killed), final_state(whole))
     assert comparable(killed) == comparable(whole)
     assert [record["step"] for record in comparable(whole) if record["kind"] == "steps"] == list(range(1, STEPS + 1))
+
+
+def test_a_damaged_checkpoint_costs_no_more_than_the_steps_after_the_one_before(tmp_path, fcnn):
+    """Overwritten data, as after a full disk or a failing one; the end is that of a run that wasn't damaged."""
+    options = ("train", "--config", "resnet", "--model.name", "mlp", "--optim.schedule", "constant", "--workdir")
+    assert fcnn(*options, "whole", "--train.epochs", "6", cwd=tmp_path).returncode == 0
+    assert fcnn(*options, "run", "--train.epochs", "4", cwd=tmp_path).returncode == 0
+    for path in (tmp_path / "run/checkpoints/80/state/ocdbt.process_0/d").iterdir():
+        path.write_bytes(b"damaged")
+    again = fcnn(*options, "run", "--train.epochs", "6", cwd=tmp_path)
+    assert again.returncode == 0
+    assert again.stdout.splitlines()[0].startswith("Checkpoint run/checkpoints/80 can't be read")
+    assert again.stdout.splitlines()[0].endswith(": back to the one before.")
+    assert "Going on from step 40 of 120" in again.stdout
+    assert again.stderr == ""
+    assert comparable(tmp_path / "run") == comparable(tmp_path / "whole")
