@@ -104,9 +104,8 @@ class Checkpoints:
             try:
                 return self.restore(like, step)
             except Exception as error:  # whatever a damaged file makes Orbax raise
-                say(
-                    f"Checkpoint {self._folder / str(step)} can't be read ({type(error).__name__}): back to the one before."
-                )
+                where, reason = self._folder / str(step), type(error).__name__
+                say(f"Checkpoint {where} can't be read ({reason}): back to the one before.")
         if steps:
             raise UserError(f"no checkpoint in {self._folder} can be read; delete the folder to start again")
         return None
