@@ -60,6 +60,21 @@ def test_the_commands_of_tpu_md(folder, fcnn):
     assert "on 4 x cpu" in found.stdout
 
 
+def test_the_page_of_the_building_blocks(folder, fcnn):
+    """Its example, and the program that makes its images."""
+    (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/blocks.md").read_text(), re.DOTALL)
+    (folder / "example.py").write_text(
+        example.replace(".shape  # ", ".shape == ").replace("nn.conv(", "assert nn.conv(")
+    )
+    assert fcnn(cwd=folder, program="example.py").returncode == 0
+    (folder / "docs").mkdir()
+    shutil.copy(ROOT / "docs/make_blocks.py", folder / "docs")
+    found = fcnn(cwd=folder, program="docs/make_blocks.py")
+    assert found.returncode == 0, found.stderr
+    made = {path.name for path in (folder / "docs/blocks").iterdir()}
+    assert made == set(re.findall(r"\(blocks/([^)]+)\)", (ROOT / "docs/blocks.md").read_text()))
+
+
 def test_the_map_names_files_that_exist():
     for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", README):
         assert (ROOT / target).exists(), target
