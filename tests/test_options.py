@@ -5,6 +5,7 @@ which a step sees them is of no account. Three steps are compared, through the s
 `Experiment`, the compiled step.
 """
 
+import dataclasses
 import os
 from collections.abc import Callable
 from typing import Any
@@ -16,7 +17,7 @@ import pytest
 from harness import relative_error
 
 from fcnn import parallel
-from fcnn.config import Config, DataConfig, ModelConfig, OptimConfig, TrainConfig
+from fcnn.config import AugmentConfig, Config, DataConfig, ModelConfig, OptimConfig, TrainConfig
 from fcnn.data.dataset import Dataset, Split
 from fcnn.experiment import compile_train_step, make_model, prepare
 
@@ -304,6 +305,14 @@ def test_dropout_keeps_the_step_the_references_with_the_same_mask():
     FOUND["dropout"] = relative_error(state.params["head"], params)
     assert FOUND["dropout"] < 1e-6
     assert relative_error(params, reference(start, sgd)[-1]) > 1e-3
+
+
+@pytest.mark.parametrize("augment", [{}, {"crop_padding": 1}, {"flip": True}])
+def test_augmentation_is_drawn_anew_in_each_step(augment):
+    """With a rate of next to nothing, only other images can make another loss."""
+    config = dataclasses.replace(make_config(learning_rate=1e-12), augment=AugmentConfig(**augment))
+    losses = [float(report.metrics.loss) for report in ours(config)[2]]
+    assert len({round(loss, 4) for loss in losses}) == (STEPS if augment else 1)
 
 
 def test_bfloat16_computes_low_and_keeps_high():
