@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import io
 import json
+import os
 import re
 import shlex
 import statistics
@@ -42,7 +43,7 @@ class TrainArgs:
 class EvaluateArgs:
     """Evaluate a run: its best checkpoint by validation accuracy, or its newest if it held out no validation split."""
 
-    workdir: Annotated[Path, tyro.conf.Positional]
+    workdir: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="WORKDIR")]
     """The run's folder."""
     split: Literal["test", "validation", "train"] = "test"
     """Which images."""
@@ -249,5 +250,7 @@ def _seeds(text: str | None) -> list[int] | None:
 def _again(args: list[str], preset: str, folder: Path) -> str:
     """The command that goes on with this run."""
     _, others = _take_option(args, "--workdir")
-    program = ["python", sys.argv[0]] if sys.argv[0].endswith("train.py") else ["fcnn", "train"]
+    # By the interpreter at work: the environment may not be active, and `fcnn` not on the PATH.
+    python = os.path.relpath(sys.executable) if Path(sys.executable).is_relative_to(Path.cwd()) else sys.executable
+    program = [python, sys.argv[0]] if sys.argv[0].endswith("train.py") else [python, "-m", "fcnn", "train"]
     return shlex.join([*program, "--config", preset, *others, "--workdir", str(folder)])

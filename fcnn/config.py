@@ -25,7 +25,10 @@ def _check_numbers(config: Any, where: str, **ranges: tuple[float, float]) -> No
     """Raises ValueError unless each named number of `config` is None or finite and in its closed range."""
     for name, (low, high) in ranges.items():
         value = getattr(config, name)
-        if value is None or (math.isfinite(value) and low <= value <= high):
+        if value is None:
+            continue
+        _check(isinstance(value, int | float), f"{where}{name.replace('_', '-')} must be a number, got {value!r}")
+        if math.isfinite(value) and low <= value <= high:
             continue
         least = "above 0" if low == TINY else f"at least {low:g}"
         want = least if high == math.inf else f"{least} and at most {high:g}"
@@ -293,4 +296,5 @@ def flatten(config: Config) -> dict[str, Any]:
 def differences(before: Config, after: Config) -> list[str]:
     """One "name: before -> after" for each field that differs and isn't in MAY_CHANGE."""
     old, new = flatten(before), flatten(after)
-    return [f"{n}: {old[n]} -> {new[n]}" for n in old if old[n] != new[n] and n not in MAY_CHANGE]
+    changed = [n for n in old if old[n] != new[n] and n not in MAY_CHANGE]
+    return [f"{n.replace('_', '-')}: {old[n]} -> {new[n]}" for n in changed]

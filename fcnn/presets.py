@@ -1,6 +1,7 @@
 """Finding a preset: a shipped one by name, one's own by path. Standard library only, for a quick answer to a typo."""
 
 import runpy
+import traceback
 from pathlib import Path
 
 from fcnn.config import Config
@@ -33,7 +34,9 @@ def load_preset(name: str) -> Config:
     try:
         config = runpy.run_path(str(path)).get("CONFIG")
     except Exception as error:  # the file is the user's own program
-        raise UserError(f"{path}: {type(error).__name__}: {error}") from None
+        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+        where = f"{path}, line {lines[-1]}" if lines else f"{path}"
+        raise UserError(f"{where}: {type(error).__name__}: {error}") from None
     if not isinstance(config, Config):
         raise UserError(f"{path} must define CONFIG = Config(...), from fcnn.config")
     return config

@@ -15,6 +15,8 @@ LOCK = ".lock"
 def read_config(workdir: Path) -> Config:
     """The config of the run in a folder; UserError if there is none."""
     path = workdir / CONFIG
+    if not workdir.is_dir():
+        raise UserError(f"there is no folder {workdir}")
     if not path.is_file():
         raise UserError(f"{workdir} is not the folder of a run: it has no {CONFIG}")
     return from_json(path.read_text(), str(path))

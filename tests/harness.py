@@ -13,12 +13,20 @@ import numpy as np
 
 ROOT = Path(__file__).parent.parent
 
-# Processes of one test session compile each program once: JAX's persistent cache, in a folder of the session's own.
+
+def shared_folder(variable: str) -> str:
+    """A folder for all processes of one test session, named by an environment variable; its first one removes it."""
+    if variable not in os.environ:
+        os.environ[variable] = tempfile.mkdtemp(prefix="fcnn-tests-")
+        atexit.register(shutil.rmtree, os.environ[variable], ignore_errors=True)
+    return os.environ[variable]
+
+
+# Each program is compiled once for all processes that a test starts: JAX's persistent cache.
 COMPILED = {
-    "JAX_COMPILATION_CACHE_DIR": tempfile.mkdtemp(prefix="fcnn-tests-compiled-"),
+    "JAX_COMPILATION_CACHE_DIR": shared_folder("FCNN_TESTS_COMPILED"),
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
 }
-atexit.register(shutil.rmtree, COMPILED["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
 
 
 def start(*args: str, cwd: Path, env: dict[str, str] | None = None) -> subprocess.Popen[str]:

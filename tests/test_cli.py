@@ -31,7 +31,7 @@ MISTAKES = [
     ((*TRAIN, "--seeds", "1,1"), "names a seed twice"),
     ((*TRAIN, "fast"), "unexpected argument 'fast'"),
     (("evaluate",), "required"),
-    (("evaluate", "nowhere"), "nowhere is not the folder of a run"),
+    (("evaluate", "nowhere"), "there is no folder nowhere"),
     (("evaluate", "nowhere", "--split", "tset"), "invalid choice 'tset'"),
     (("evaluate", "nowhere", "--jsn"), "did you mean --json"),
 ]
@@ -130,7 +130,7 @@ def test_a_signal_saves_and_says_how_to_go_on(tmp_path, number, code):
         out, err = process.communicate(timeout=60)
     assert process.returncode == code, err
     again = out.strip().splitlines()[-1]
-    assert again.startswith("Saved. To go on: python ")
+    assert again.startswith(f"Saved. To go on: {sys.executable} ")
     assert again.endswith("train.py --config resnet --model.name mlp --train.epochs 10000 --workdir runs/resnet-001")
     steps = [int(path.name) for path in (tmp_path / "runs/resnet-001/checkpoints").iterdir() if path.name.isdigit()]
     assert max(steps) >= 40

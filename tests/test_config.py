@@ -53,6 +53,7 @@ def test_every_field_says_what_it_is():
         (lambda: OptimConfig(schedule="step", milestones=(0.7, 0.5)), "optim.milestones must rise"),
         (lambda: OptimConfig(schedule="one_cycle", warmup_epochs=1), "warm-up of its own"),
         (lambda: OptimConfig(label_smoothing=1.0), "optim.label-smoothing"),
+        (lambda: TrainConfig(epochs=cast(Any, "3")), "train.epochs must be a number, got '3'"),
         (lambda: TrainConfig(batch_size=0), "train.batch-size must be at least 1"),
         (lambda: TrainConfig(batch_size=10, accumulate=3), "does not divide"),
         (lambda: TrainConfig(ema_decay=1.0), "train.ema-decay"),
@@ -113,7 +114,7 @@ def test_only_what_matters_makes_another_run():
     longer = dataclasses.replace(before, train=TrainConfig(epochs=80, log_steps=1))
     assert config.differences(before, longer) == []
     other = dataclasses.replace(before, seed=3, optim=OptimConfig(learning_rate=0.2))
-    assert config.differences(before, other) == ["optim.learning_rate: 0.1 -> 0.2", "seed: 0 -> 3"]
+    assert config.differences(before, other) == ["optim.learning-rate: 0.1 -> 0.2", "seed: 0 -> 3"]
     assert set(config.flatten(before)) >= config.MAY_CHANGE
 
 
@@ -128,7 +129,7 @@ def test_presets_are_configs_and_broken_ones_are_named(tmp_path):
         assert isinstance(presets.load_preset(name), Config)
     mine = tmp_path / "mine.py"
     mine.write_text("from fcnn.config import Config, TrainConfig\nCONFIG = Config(train=TrainConfig(epochs=-1))\n")
-    with pytest.raises(UserError, match=r"mine.py: ValueError: train.epochs must be above 0, got -1"):
+    with pytest.raises(UserError, match=r"mine.py, line 2: ValueError: train.epochs must be above 0, got -1"):
         presets.load_preset(str(mine))
     mine.write_text("CONFIG = 3\n")
     with pytest.raises(UserError, match="must define CONFIG"):

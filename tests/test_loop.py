@@ -142,6 +142,8 @@ def test_a_longer_run_goes_on_from_the_newest_checkpoint(tmp_path, console, caps
     assert found == loop.train(constant, tmp_path / "whole", console)
     chex.assert_trees_all_equal(final_state(constant, tmp_path / "run"), final_state(constant, tmp_path / "whole"))
     assert [r["step"] for r in read_records(tmp_path / "run") if r["kind"] == "test"] == [40, 60]
+    with pytest.raises(UserError, match="has 60 steps already, more than the 20 asked for"):
+        loop.train(change(constant, train={"epochs": 1}), tmp_path / "run", console)
     kept = [r for r in comparable(tmp_path / "run") if r["kind"] != "test"]
     assert kept == [r for r in comparable(tmp_path / "whole") if r["kind"] != "test"]
 
@@ -149,7 +151,7 @@ def test_a_longer_run_goes_on_from_the_newest_checkpoint(tmp_path, console, caps
 def test_another_config_is_another_run(tmp_path, console):
     loop.train(change(train={"epochs": 1}), tmp_path / "run", console)
     before = sorted((path, path.stat().st_mtime_ns) for path in tmp_path.rglob("*"))
-    with pytest.raises(UserError, match=r"\(optim.learning_rate: 0.05 -> 0.1\); take another"):
+    with pytest.raises(UserError, match=r"\(optim.learning-rate: 0.05 -> 0.1\); take another"):
         loop.train(change(optim={"learning_rate": 0.1}), tmp_path / "run", console)
     assert sorted((path, path.stat().st_mtime_ns) for path in tmp_path.rglob("*")) == before
     (tmp_path / "mine").mkdir()
@@ -201,6 +203,20 @@ def test_batches_too_large_are_refused_before_anything_is_written(tmp_path, cons
         with pytest.raises(UserError, match=words):
             loop.train(change(train=train), tmp_path / "run", console)
     assert not list(tmp_path.iterdir())
+
+
+def test_an_epoch_is_the_mean_of_its_intervals_and_has_an_order_of_its_own(tmp_path, console, monkeypatch):
+    orders = []
+    original = loop.epoch_order
+    monkeypatch.setattr(loop, "epoch_order", lambda *args: orders.append(args) or original(*args))
+    loop.train(change(train={"log_steps": 5}), tmp_path / "run", console)
+    records = [r for r in read_records(tmp_path / "run") if r["split"] == "train"]
+    for epoch in (1, 2, 3):
+        parts = [r["loss"] for r in records if r["kind"] == "steps" and epoch - 1 < r["epoch"] <= epoch]
+        (whole,) = [r["loss"] for r in records if r["kind"] == "epoch" and r["epoch"] == epoch]
+        assert len(parts) == 4
+        assert sum(parts) / 4 == pytest.approx(whole, rel=1e-9)
+    assert orders == [(0, epoch, 1293) for epoch in range(3)]
 
 
 def test_records_cut_short_by_a_kill_are_left_out(tmp_path):

@@ -19,7 +19,7 @@ class _Status(ProgressColumn):
     """The numbers of the last logging interval."""
 
     def render(self, task: Task) -> Text:
-        return Text(task.fields.get("status", ""))
+        return Text(task.fields.get("status", ""), no_wrap=True)
 
 
 class Console:
@@ -46,8 +46,8 @@ class Console:
             return
         columns = (
             TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            TextColumn("step {task.completed}/{task.total}"),
+            BarColumn(bar_width=10),
+            TextColumn("{task.completed}/{task.total}"),
             _Status(),
             TimeRemainingColumn(compact=True),
             TextColumn("left"),
@@ -68,7 +68,7 @@ class Console:
     def interval(self, record: Record, images_per_second: float) -> None:
         """Puts an interval's numbers on the progress line."""
         if self._progress is not None and self._task is not None:
-            status = f"loss {record['loss']:.3f}  acc {percent(record['top1'])}  {images_per_second:,.0f} images/s"
+            status = f"loss {record['loss']:.3f} acc {100 * record['top1']:.1f} % {images_per_second:,.0f} im/s"
             self._progress.update(self._task, status=status)
 
     def epoch(self, records: list[Record]) -> None:
