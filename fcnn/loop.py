@@ -35,11 +35,11 @@ def train(config: Config, workdir: Path, console: Console) -> Record:
     """
     folder.check(workdir, config)
     exp = prepare(config, load(config.data, say=console.say), parallel.make_mesh())
+    if (done := max((r["step"] for r in read_records(workdir)), default=0)) > exp.total_steps:
+        raise UserError(f"the run in {workdir} has {done} steps already, more than the {exp.total_steps} asked for")
     if (result := _finished(exp, workdir)) is not None:
         console.say(f"The run in {workdir} is finished.")
         return result
-    if (done := max((r["step"] for r in read_records(workdir)), default=0)) > exp.total_steps:
-        raise UserError(f"the run in {workdir} has {done} steps already, more than the {exp.total_steps} asked for")
     with folder.claim(workdir, config), Interrupt() as interrupt, _checkpoints(config, workdir) as checkpoints:
         run = _Run(exp, workdir, checkpoints, console)
         with run.records, console.progress(total=exp.total_steps, done=run.step):
