@@ -12,7 +12,7 @@ MODES = {"zeros": "constant", "reflect": "reflect", "edge": "edge", "circular": 
 
 
 def pad(x, pairs, mode="zeros"):
-    return np.pad(x, [(0, 0), *pairs, (0, 0)], mode=MODES[mode])  # pyright: ignore
+    return np.pad(x, [(0, 0), *pairs, (0, 0)], mode=MODES[mode])  # pyright: ignore (a literal is wanted)
 
 
 def conv(x, w, bias, stride, pairs, dilation, groups, mode="zeros"):

@@ -1,3 +1,5 @@
+import functools
+
 import flax.errors
 import flax.linen
 import jax
@@ -126,7 +128,9 @@ def test_statistics_over_devices_are_those_of_the_whole_batch():
     ones, zeros = jnp.ones(3), jnp.zeros(3)
 
     def apart(x):
-        step = lambda x: batch_norm(x, ones, zeros, zeros, ones, train=True, axis_name="devices")  # noqa: E731
+        step = functools.partial(
+            batch_norm, scale=ones, bias=zeros, mean=zeros, var=ones, train=True, axis_name="devices"
+        )
         y, statistics = jax.vmap(step, axis_name="devices")(x.reshape(4, 2, 4, 4, 3))
         return y.reshape(x.shape), statistics
 
