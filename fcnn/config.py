@@ -1,19 +1,15 @@
 """A run's configuration: frozen dataclasses that say every unit and refuse what can't work.
 
 Standard library only, so that a mistake on the command line is answered before jax is imported. A preset
-(`configs/NAME.py`) is one `Config` with what differs from the defaults here; a run's folder keeps its own as
-`config.json`.
+(`configs/NAME.py`) is one `Config` with what differs from the defaults here; `config_json.py` writes and reads them.
 """
 
 import dataclasses
-import json
 import math
-import types
-import typing
 from typing import Any, Literal
 
 from fcnn import names
-from fcnn.errors import UserError, unknown
+from fcnn.errors import unknown
 
 
 def _check(ok: bool, message: str) -> None:
@@ -221,80 +217,6 @@ class Config:
         _check(self.precision in names.PRECISIONS, unknown("precision", self.precision, names.PRECISIONS))
 
 
-# A run that goes on may change these; any other difference is another run. A new length stretches the schedule, so the
-# steps already taken keep the rates that they had, and those to come get the new schedule's.
-MAY_CHANGE = frozenset(
-    {
-        "train.epochs",
-        "train.steps",
-        "train.eval_batch_size",
-        "train.log_steps",
-        "train.checkpoint_steps",
-        "train.keep_latest",
-        "train.keep_best",
-    }
-)
-
-
 def in_steps(epochs: float, steps: int | None, steps_per_epoch: int) -> int:
     """A duration that may be given either way, in whole steps: `steps` counts if given."""
     return steps if steps is not None else round(epochs * steps_per_epoch)
-
-
-def to_json(config: Config) -> str:
-    """The config as indented JSON, as it stands in a run's `config.json`."""
-    return json.dumps(dataclasses.asdict(config), indent=2) + "\n"
-
-
-def from_json(text: str, where: str) -> Config:
-    """The config that `to_json` wrote; UserError naming `where` if the text isn't one."""
-    try:
-        return _build(Config, json.loads(text), "")
-    except (ValueError, TypeError) as error:
-        raise UserError(f"{where}: {error}") from None
-
-
-def _build(cls: Any, values: Any, prefix: str) -> Any:
-    """A dataclass from nested dicts, with every name and type checked."""
-    _check(isinstance(values, dict), f"{prefix or 'a config'} must be an object of fields, got {values!r}")
-    hints = typing.get_type_hints(cls)
-    for name in values.keys() - hints.keys():
-        raise ValueError(unknown("field", prefix + name, (prefix + known for known in hints)))
-    made = {}
-    for name, value in values.items():
-        hint = hints[name]
-        if dataclasses.is_dataclass(hint):
-            made[name] = _build(hint, value, f"{prefix}{name}.")
-        else:
-            made[name] = tuple(value) if isinstance(value, list) else value
-            _check(_fits(made[name], hint), f"{prefix}{name} has the wrong type: {value!r}")
-    return cls(**made)
-
-
-def _fits(value: Any, hint: Any) -> bool:
-    """Whether a plain value has a field's type."""
-    origin, args = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (types.UnionType, typing.Union):
-        return any(_fits(value, arg) for arg in args)
-    if origin is Literal:
-        return value in args
-    if origin is tuple:
-        return isinstance(value, tuple) and all(_fits(item, args[0]) for item in value)
-    if hint is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
-    return type(value) is hint
-
-
-def flatten(config: Config) -> dict[str, Any]:
-    """`{"optim.learning_rate": 0.1, ...}`: every field by its dotted name."""
-    flat = {}
-    for name, value in dataclasses.asdict(config).items():
-        flat |= {f"{name}.{key}": item for key, item in value.items()} if isinstance(value, dict) else {name: value}
-    return flat
-
-
-def differences(before: Config, after: Config) -> list[str]:
-    """One "name: before -> after" for each field that differs and isn't in MAY_CHANGE."""
-    old, new = flatten(before), flatten(after)
-    changed = [n for n in old if old[n] != new[n] and n not in MAY_CHANGE]
-    return [f"{n.replace('_', '-')}: {old[n]} -> {new[n]}" for n in changed]

@@ -5,7 +5,8 @@ import fcntl
 from collections.abc import Iterator
 from pathlib import Path
 
-from fcnn.config import Config, differences, from_json, to_json
+from fcnn.config import Config
+from fcnn.config_json import differences, from_json, to_json
 from fcnn.errors import UserError
 
 CONFIG = "config.json"

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fcnn import config, models, names, optim, presets
+from fcnn import config, config_json, models, names, optim, presets
 from fcnn.config import Config, DataConfig, ModelConfig, OptimConfig, TrainConfig
 from fcnn.data import source
 from fcnn.errors import UserError
@@ -86,7 +86,7 @@ configs = st.builds(
 
 @given(configs)
 def test_a_config_comes_back_from_json(made):
-    assert config.from_json(config.to_json(made), "here") == made
+    assert config_json.from_json(config_json.to_json(made), "here") == made
 
 
 @pytest.mark.parametrize(
@@ -100,22 +100,22 @@ def test_a_config_comes_back_from_json(made):
     ],
 )
 def test_a_damaged_config_file_is_named(change, words):
-    values = json.loads(config.to_json(Config()))
+    values = json.loads(config_json.to_json(Config()))
     change(values)
     with pytest.raises(UserError, match=r"^runs/x/config\.json: ") as caught:
-        config.from_json(json.dumps(values), "runs/x/config.json")
+        config_json.from_json(json.dumps(values), "runs/x/config.json")
     assert words in str(caught.value)
     with pytest.raises(UserError, match=r"^here: "):
-        config.from_json("{", "here")
+        config_json.from_json("{", "here")
 
 
 def test_only_what_matters_makes_another_run():
     before = Config()
     longer = dataclasses.replace(before, train=TrainConfig(epochs=80, log_steps=1))
-    assert config.differences(before, longer) == []
+    assert config_json.differences(before, longer) == []
     other = dataclasses.replace(before, seed=3, optim=OptimConfig(learning_rate=0.2))
-    assert config.differences(before, other) == ["optim.learning-rate: 0.1 -> 0.2", "seed: 0 -> 3"]
-    assert set(config.flatten(before)) >= config.MAY_CHANGE
+    assert config_json.differences(before, other) == ["optim.learning-rate: 0.1 -> 0.2", "seed: 0 -> 3"]
+    assert set(config_json.flatten(before)) >= config_json.MAY_CHANGE
 
 
 def test_a_duration_is_in_epochs_or_in_steps():

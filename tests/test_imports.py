@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parent.parent / "fcnn"
 ORDER = [
     ["errors", "names"],
     ["config", "batch"],
-    ["presets", "nn", "data", "augment", "optim", "metrics"],
+    ["config_json", "presets", "nn", "data", "augment", "optim", "metrics"],
     ["models"],
     ["state"],
     ["step"],
@@ -21,7 +21,7 @@ ORDER = [
     ["loop"],
     ["cli"],
 ]
-STANDARD_LIBRARY_ONLY = ["errors", "names", "config", "presets"]
+STANDARD_LIBRARY_ONLY = ["errors", "names", "config", "config_json", "presets"]
 LEVEL = {name: level for level, names in enumerate(ORDER) for name in names}
 
 

@@ -1,0 +1,37 @@
+"""The `fcnn` command: the only package that knows tyro, a file for each command.
+
+What the user got wrong is answered here before jax is imported, in a line or two, with exit code 2.
+"""
+
+import sys
+from collections.abc import Callable, Sequence
+
+from fcnn import __version__
+from fcnn.cli.evaluate import evaluate_command
+from fcnn.cli.train import train_command
+from fcnn.errors import UserError, unknown
+
+COMMANDS: dict[str, tuple[Callable[[list[str]], int], str]] = {
+    "train": (train_command, "train a network from a preset: fcnn train --config resnet"),
+    "evaluate": (evaluate_command, "evaluate a run: fcnn evaluate runs/resnet-001"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs a command and returns its exit code: 0 done, 1 failed, 2 the user's mistake, 128 + signal interrupted."""
+    args = list(sys.argv[1:] if argv is None else argv)
+    command = args[0] if args else "--help"
+    try:
+        if command in ("-h", "--help"):
+            print("usage: fcnn COMMAND [options]; fcnn COMMAND --help tells its options\n")
+            print("\n".join(f"  {name:10} {text}" for name, (_, text) in COMMANDS.items()))
+            return 0
+        if command == "--version":
+            print(f"fcnn {__version__}")
+            return 0
+        if command not in COMMANDS:
+            raise UserError(unknown("command", command, COMMANDS))
+        return COMMANDS[command][0](args[1:])
+    except UserError as error:
+        print(f"fcnn: {error}", file=sys.stderr)
+        return 2

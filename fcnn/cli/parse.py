@@ -1,0 +1,65 @@
+"""From words on a command line to a dataclass, and from what was wrong with them to one line that says so."""
+
+import contextlib
+import io
+import re
+import typing
+from typing import Any
+
+import tyro
+
+from fcnn.config import Config
+from fcnn.config_json import flatten
+from fcnn.errors import UserError, unknown
+
+
+def take_option(args: list[str], option: str) -> tuple[str | None, list[str]]:
+    """The value of `option VALUE` or `option=VALUE`, and the other arguments."""
+    for i, arg in enumerate(args):
+        if arg == option:
+            if i + 1 == len(args):
+                raise UserError(f"{option} needs a value")
+            return args[i + 1], args[:i] + args[i + 2 :]
+        if arg.startswith(option + "="):
+            return arg.removeprefix(option + "="), args[:i] + args[i + 1 :]
+    return None, args
+
+
+def parse(kind: Any, args: list[str], program: str, **default: Any) -> Any:
+    """tyro's parse, with its boxed complaints as a line."""
+    complaint = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(complaint):
+            parsed, extra = tyro.cli(kind, args=args, prog=program, return_unknown_args=True, **default)
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+        raise UserError(_one_line(complaint.getvalue())) from None
+    if extra:
+        word = extra[0].split("=")[0]
+        if not word.startswith("-"):
+            raise UserError(f"unexpected argument {word!r}; {program} --help tells the options")
+        raise UserError(unknown("option", word, _options(kind)))
+    return parsed
+
+
+def _one_line(box: str) -> str:
+    """The sentence inside one of tyro's boxes, in terms of what would have been right."""
+    # A title or a top border, a rule, the sentence over some lines, another rule, hints; in Unicode or in ASCII.
+    lines = [line.strip("│| ") for line in box.splitlines()]
+    rules = [i for i, line in enumerate(lines) if line and set(line[:2] + line[-2:]) <= set("╭─╮╰╯-+")]
+    sentence = lines[rules[0] + 1 : rules[1]] if len(rules) > 1 else lines
+    text = " ".join(line for line in sentence if line)
+    complaints = {"a number": "could not convert string to float", "a whole number": "invalid literal for"}
+    for kind, complaint in complaints.items():
+        if found := re.match(rf"Error parsing (--\S+): {complaint}.*: ('.*')$", text):
+            return f"{found[1]} takes {kind}, got {found[2]}"
+    return re.sub(r"^Error parsing (config[\w.]*: )?", "", text)
+
+
+def _options(kind: Any) -> list[str]:
+    """The options of a dataclass of arguments, as they are typed; a `Config` among them has one for each field."""
+    names = []
+    for name, hint in typing.get_type_hints(kind).items():
+        names += flatten(Config()) if hint is Config else [name]
+    return [f"--{name.replace('_', '-')}" for name in names]

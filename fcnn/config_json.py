@@ -1,0 +1,85 @@
+"""A configuration as text and back, and what differs between two: what a run's folder keeps to know itself again."""
+
+import dataclasses
+import json
+import types
+import typing
+from typing import Any, Literal
+
+from fcnn.config import Config
+from fcnn.errors import UserError, unknown
+
+# A run that goes on may change these; any other difference is another run. A new length stretches the schedule, so the
+# steps already taken keep the rates that they had, and those to come get the new schedule's.
+MAY_CHANGE = frozenset(
+    {
+        "train.epochs",
+        "train.steps",
+        "train.eval_batch_size",
+        "train.log_steps",
+        "train.checkpoint_steps",
+        "train.keep_latest",
+        "train.keep_best",
+    }
+)
+
+
+def to_json(config: Config) -> str:
+    """The config as indented JSON, as it stands in a run's `config.json`."""
+    return json.dumps(dataclasses.asdict(config), indent=2) + "\n"
+
+
+def from_json(text: str, where: str) -> Config:
+    """The config that `to_json` wrote; UserError naming `where` if the text isn't one."""
+    try:
+        return _build(Config, json.loads(text), "")
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{where}: {error}") from None
+
+
+def _build(cls: Any, values: Any, prefix: str) -> Any:
+    """A dataclass from nested dicts, with every name and type checked."""
+    if not isinstance(values, dict):
+        raise ValueError(f"{prefix or 'a config'} must be an object of fields, got {values!r}")
+    hints = typing.get_type_hints(cls)
+    for name in values.keys() - hints.keys():
+        raise ValueError(unknown("field", prefix + name, (prefix + known for known in hints)))
+    made = {}
+    for name, value in values.items():
+        hint = hints[name]
+        if dataclasses.is_dataclass(hint):
+            made[name] = _build(hint, value, f"{prefix}{name}.")
+        else:
+            made[name] = tuple(value) if isinstance(value, list) else value
+            if not _fits(made[name], hint):
+                raise ValueError(f"{prefix}{name} has the wrong type: {value!r}")
+    return cls(**made)
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a plain value has a field's type."""
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (types.UnionType, typing.Union):
+        return any(_fits(value, arg) for arg in args)
+    if origin is Literal:
+        return value in args
+    if origin is tuple:
+        return isinstance(value, tuple) and all(_fits(item, args[0]) for item in value)
+    if hint is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    return type(value) is hint
+
+
+def flatten(config: Config) -> dict[str, Any]:
+    """`{"optim.learning_rate": 0.1, ...}`: every field by its dotted name."""
+    flat = {}
+    for name, value in dataclasses.asdict(config).items():
+        flat |= {f"{name}.{key}": item for key, item in value.items()} if isinstance(value, dict) else {name: value}
+    return flat
+
+
+def differences(before: Config, after: Config) -> list[str]:
+    """One "name: before -> after" for each field that differs and isn't in MAY_CHANGE."""
+    old, new = flatten(before), flatten(after)
+    changed = [n for n in old if old[n] != new[n] and n not in MAY_CHANGE]
+    return [f"{n.replace('_', '-')}: {old[n]} -> {new[n]}" for n in changed]
