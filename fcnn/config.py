@@ -66,19 +66,36 @@ class AugmentConfig:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-    """The network."""
+    """The network. None means the architecture's own; docs/models.md lists them."""
 
     name: str = "resnet20"
-    """The architecture."""
-    dropout: float = 0.0
-    """Probability of dropping an input of the classifier."""
+    """The architecture; `fcnn models` lists them."""
+    width: float = 1.0
+    """Multiplies the number of channels of every layer but the classifier."""
+    activation: str | None = None
+    """relu, leaky_relu, elu, selu, gelu, gelu_tanh, silu, mish, hard_swish, sigmoid, tanh or softplus."""
+    norm: str | None = None
+    """What stands behind the convolutions: batch, group, layer, instance or none."""
+    kernel_init: str | None = None
+    """he_normal, xavier_uniform, orthogonal ...; if not given, what suits the activation."""
+    dropout: float | None = None
+    """Probability of dropping an input, in every dropout layer."""
     remat: bool = False
-    """Keep only each stage's input for the backward pass and compute the rest again: saves memory on a GPU or TPU; on
+    """Keep only the stages' outputs for the backward pass and compute the rest again: saves memory on a GPU or TPU; on
     a CPU, XLA undoes it."""
+    options: dict[str, str] = dataclasses.field(default_factory=dict)
+    """More of the architecture's own fields by name, values as JSON or a bare word: shortcut projection, hidden []."""
 
     def __post_init__(self) -> None:
-        _check(self.name in names.MODELS, unknown("model.name", self.name, names.MODELS))
-        _check_numbers(self, "model.", dropout=(0, 0.999))
+        for field, known in (
+            ("name", names.MODELS),
+            ("activation", names.ACTIVATIONS),
+            ("norm", names.NORMS),
+            ("kernel_init", names.INITIALIZERS),
+        ):
+            value = getattr(self, field)
+            _check(value is None or value in known, unknown(f"model.{field.replace('_', '-')}", str(value), known))
+        _check_numbers(self, "model.", width=(TINY, 1000), dropout=(0, 0.999))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -57,7 +57,8 @@ def make_train_step(
 ) -> TrainStep:
     """One update from one batch.
 
-    The loss is the mean cross-entropy over the batch's unmasked examples plus the penalties. With `accumulate` = k,
+    The loss is the mean cross-entropy over the batch's unmasked examples, plus those of the auxiliary heads times their
+    weights, plus the penalties; the metrics are the main head's alone. With `accumulate` = k,
     example j goes to micro-batch j mod k, and the gradient is that of the same mean: for a model without batch norm the
     update equals the one of the whole batch up to rounding. Batch norm sees each micro-batch by itself: it normalizes
     by that one's statistics, and the running averages move k times a step, once by each in turn.
@@ -69,10 +70,12 @@ def make_train_step(
                 {"params": params, "batch_stats": batch_stats},
                 batch["image"],
                 train=True,
-                mutable=["batch_stats"],
+                mutable=["batch_stats", "aux"],
                 rngs={"dropout": key},
             )
         losses = cross_entropy(logits, batch["label"], label_smoothing)
+        for aux_logits, weight in (updates.get("aux") or {}).values():
+            losses += weight * cross_entropy(aux_logits, batch["label"], label_smoothing)
         loss = jnp.where(batch["mask"], losses, 0).sum() / total
         metrics = measure(logits, batch["label"], batch["mask"])
         return loss, (updates.get("batch_stats", {}), metrics)

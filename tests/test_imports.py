@@ -13,6 +13,7 @@ ORDER = [
     ["config", "batch"],
     ["config_json", "presets", "nn", "data", "augment", "optim", "metrics"],
     ["models"],
+    ["weights"],
     ["state"],
     ["step"],
     ["parallel"],
