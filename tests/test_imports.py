@@ -20,6 +20,7 @@ ORDER = [
     ["checkpoint", "report", "interrupt", "workdir"],
     ["meter", "experiment"],
     ["loop"],
+    ["study"],
     ["cli"],
 ]
 STANDARD_LIBRARY_ONLY = ["errors", "names", "config", "config_json", "presets"]

@@ -20,7 +20,7 @@ from fcnn.models.shallow_cnn import ShallowCNN
 from fcnn.models.squeezenet import SqueezeNet
 from fcnn.models.vgg import VGG
 
-__all__ = ["TABLE", "Classifier", "create", "options"]
+__all__ = ["TABLE", "Classifier", "create", "family", "options"]
 
 _VGG = {"vgg11": (1, 1, 2, 2, 2), "vgg13": (2, 2, 2, 2, 2), "vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}
 _CIFAR = {20: 3, 32: 5, 44: 7, 56: 9, 110: 18}  # layers: blocks a stage
@@ -65,15 +65,22 @@ def create(name: str, *, num_classes: int, **options: Any) -> Classifier:
       UserError: no such name.
       TypeError: no such option.
     """
+    family(name)
+    return TABLE[name](num_classes=num_classes, **options)
+
+
+def family(name: str) -> type[Classifier]:
+    """The class of an architecture, with its paper, image shape and number of classes; UserError if there is none."""
     if name not in TABLE:
         raise UserError(unknown("model", name, TABLE))
-    return TABLE[name](num_classes=num_classes, **options)
+    entry: Any = TABLE[name]
+    return getattr(entry, "func", entry)
 
 
 def options(name: str) -> list[str]:
     """The fields that an architecture has beside those of all, its own options: ["stride_on", "zero_init"]."""
-    entry = TABLE[name]
-    family: Any = entry.func if isinstance(entry, functools.partial) else entry
-    given = entry.keywords if isinstance(entry, functools.partial) else {}
-    common = {field.name for field in dataclasses.fields(Classifier)}
-    return [field.name for field in dataclasses.fields(family) if field.name not in common | given.keys()]
+    given = getattr(TABLE[name], "keywords", {})
+    common: Any = Classifier
+    own: Any = family(name)
+    known = {field.name for field in dataclasses.fields(common)} | given.keys()
+    return [field.name for field in dataclasses.fields(own) if field.name not in known]

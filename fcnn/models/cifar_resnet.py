@@ -78,6 +78,7 @@ class CifarResNet(Classifier, kw_only=True):
     """Start each block as the identity, by a zero scale in its last normalization."""
 
     paper = "He et al. 2015, arXiv:1512.03385"
+    classes = 10
     image_shape = (32, 32, 3)
 
     def forward(self, x: jax.Array, layers: Layers) -> jax.Array:

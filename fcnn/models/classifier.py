@@ -51,6 +51,8 @@ class Classifier(nn.Module, kw_only=True):
     """Where it was published."""
     image_shape: ClassVar[tuple[int, int, int]] = (224, 224, 3)
     """(H, W, C) of the images that it was published for."""
+    classes: ClassVar[int] = 1000
+    """The number of classes that it was published for."""
     epsilon: ClassVar[float] = 1e-5
     """Added to the variance by the normalization."""
 
@@ -94,7 +96,7 @@ class Classifier(nn.Module, kw_only=True):
         """Hands the logits of an auxiliary head to the loss, which counts them `weight` times."""
         if not self.is_initializing():
             logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
-            entry = (logits, jnp.asarray(weight, logits.dtype))
+            entry = (logits, weight)
             self.sow("aux", f"{name}_logits", entry, reduce_fn=lambda _, new: new, init_fn=lambda: entry)
 
 

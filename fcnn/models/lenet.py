@@ -24,6 +24,7 @@ class LeNet5(Classifier, kw_only=True):
     norm: Norm = "none"
 
     paper = "LeCun et al. 1998, doi:10.1109/5.726791"
+    classes = 10
     image_shape = (32, 32, 1)
 
     def forward(self, x: jax.Array, layers: Layers) -> jax.Array:

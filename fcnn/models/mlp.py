@@ -17,6 +17,7 @@ class MLP(Classifier, kw_only=True):
     norm: Norm = "none"
 
     paper = "Rumelhart, Hinton & Williams 1986, doi:10.1038/323533a0"
+    classes = 10
     image_shape = (28, 28, 1)
 
     def forward(self, x: jax.Array, layers: Layers) -> jax.Array:

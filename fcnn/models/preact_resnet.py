@@ -64,6 +64,7 @@ class PreActResNet(Classifier, kw_only=True):
     bottleneck: bool
 
     paper = "He et al. 2016, arXiv:1603.05027"
+    classes = 10
     image_shape = (32, 32, 3)
 
     def forward(self, x: jax.Array, layers: Layers) -> jax.Array:

@@ -16,6 +16,7 @@ class ShallowCNN(Classifier, kw_only=True):
     norm: Norm = "none"
 
     paper = "no paper; the form is LeCun et al. 1998, doi:10.1109/5.726791"
+    classes = 10
     image_shape = (28, 28, 1)
 
     def forward(self, x: jax.Array, layers: Layers) -> jax.Array:
