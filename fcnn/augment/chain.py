@@ -7,7 +7,6 @@ however the batch is split over devices.
 from collections.abc import Callable
 
 import jax
-import jax.numpy as jnp
 
 from fcnn.batch import Batch
 
@@ -32,21 +31,5 @@ def compose(*augments: Augment) -> Augment:
         for i, augment in enumerate(augments):
             batch = augment(jax.random.fold_in(key, i), batch)
         return batch
-
-    return apply
-
-
-def either(first: Augment, second: Augment) -> Augment:
-    """For each image what one of the two makes of it, by a fair coin; in the types that `first` gives."""
-
-    def apply(key: jax.Array, batch: Batch) -> Batch:
-        coin_key, first_key, second_key = jax.random.split(key, 3)
-        coins = jax.vmap(jax.random.bernoulli)(image_keys(coin_key, batch))
-
-        def choose(a: jax.Array, b: jax.Array) -> jax.Array:
-            return jnp.where(coins.reshape(-1, *[1] * (a.ndim - 1)), a, b.astype(a.dtype))
-
-        a, b = first(first_key, batch), second(second_key, batch)
-        return {**a, "image": choose(a["image"], b["image"]), "label": choose(a["label"], b["label"])}
 
     return apply

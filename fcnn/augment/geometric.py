@@ -107,8 +107,8 @@ def rotated(image: jax.Array, degrees: jax.Array) -> jax.Array:
     height, width, channels = image.shape
     angle = jnp.deg2rad(degrees)
     cos, sin = jnp.cos(angle), jnp.sin(angle)
-    down = jnp.broadcast_to(jnp.arange(height)[:, None] - (height - 1) / 2, (height, width))
-    right = jnp.broadcast_to(jnp.arange(width)[None] - (width - 1) / 2, (height, width))
+    down = jnp.broadcast_to(jnp.arange(height, dtype=jnp.float32)[:, None] - (height - 1) / 2, (height, width))
+    right = jnp.broadcast_to(jnp.arange(width, dtype=jnp.float32)[None] - (width - 1) / 2, (height, width))
     # In pixels, 0 in the middle of the first one. An image ends half a pixel further out.
     y, x = right * sin + down * cos + (height - 1) / 2, right * cos - down * sin + (width - 1) / 2
     inside = (y >= -0.5) & (y < height - 0.5) & (x >= -0.5) & (x < width - 0.5)

@@ -1,6 +1,7 @@
 """What takes a box or all of an image away, and puts another one there: no single detail should decide.
 
-Mixing turns labels into rows of probabilities. An image's partner is drawn from the batch that the function sees, under
+Mixing turns labels into rows of probabilities; training accuracy counts a mixture as the class that has most of it. An
+image's partner is drawn from the batch that the function sees, under
 jit the whole global batch: with the examples in the order of their indices, the one a number of places further on,
 cyclically. That number, of 1 to B - 1, is drawn for the step; batches are shuffled, so that any such pairing is as good
 as another, and it doesn't depend on how the batch is laid out over devices. How much is mixed, and where, is drawn for
@@ -22,74 +23,62 @@ def cutout(size: int) -> Augment:
     """
 
     def change(key: jax.Array, image: jax.Array) -> jax.Array:
-        box = _box(key, image.shape, jnp.int32(size), jnp.int32(size))
+        height, width, _ = image.shape
+        box = _box(key, height, width, jnp.int32(size), jnp.int32(size))
         return jnp.where(box[..., None], jnp.zeros_like(image), image)
 
     return by_image(change)
 
 
-def mixup(alpha: float, num_classes: int) -> Augment:
-    """lam x + (1 - lam) x', and the labels' rows likewise, with lam ~ Beta(alpha, alpha) for each image: float32.
+def mix(num_classes: int, *, mixup: float = 0.0, cutmix: float = 0.0) -> Augment:
+    """Mixes each image, and its label's row likewise, with another one of its batch: both float32.
 
-    Zhang et al. 2017, section 2 (alpha 0.2 for ImageNet, 1 for CIFAR-10).
+    mixup (Zhang et al. 2017, section 2; alpha 0.2 for ImageNet, 1 for CIFAR-10): lam x + (1 - lam) x', with
+    lam ~ Beta(alpha, alpha). CutMix (Yun et al. 2019, section 3.1; alpha 1): a box of x' in x, of sqrt(1 - lam) of the
+    image's height and width in whole pixels and with its centre uniform in the image, what lies outside cut off. In
+    either the label's weight is the share of x that is left: lam itself, or the share of pixels outside the box.
 
     Args:
-      alpha: above 0; the smaller, the closer lam to 0 or 1.
       num_classes: the length of the labels' rows.
+      mixup: its alpha; 0 for none. The smaller, the closer lam to 0 or 1.
+      cutmix: its alpha; 0 for none. With both, each image gets one of them, by a fair coin.
     """
+
+    def blended(key: jax.Array, height: int, width: int) -> jax.Array:
+        return jnp.full((height, width), jax.random.beta(key, mixup, mixup))
+
+    def boxed(key: jax.Array, height: int, width: int) -> jax.Array:
+        lam_key, place_key = jax.random.split(key)
+        side = jnp.sqrt(1 - jax.random.beta(lam_key, cutmix, cutmix))
+        box = _box(place_key, height, width, (side * height).astype(jnp.int32), (side * width).astype(jnp.int32))
+        return 1 - box.astype(jnp.float32)
+
+    def share(key: jax.Array, height: int, width: int) -> jax.Array:
+        """The weight of an image in each pixel of its mixture, (H, W)."""
+        if not (mixup and cutmix):
+            return (blended if mixup else boxed)(key, height, width)
+        coin_key, key = jax.random.split(key)
+        return jnp.where(jax.random.bernoulli(coin_key), blended(key, height, width), boxed(key, height, width))
 
     def apply(key: jax.Array, batch: Batch) -> Batch:
         pair_key, key = jax.random.split(key)
         partner, paired = _partners(pair_key, batch)
-        lam = jax.vmap(lambda k: jax.random.beta(k, alpha, alpha))(image_keys(key, batch))
-        lam = jnp.where(paired, lam, 1.0)
-        image = batch["image"].astype(jnp.float32)
+        _, height, width, _ = batch["image"].shape
+        shares = jax.vmap(lambda key: share(key, height, width))(image_keys(key, batch))
+        shares = jnp.where(paired[:, None, None], shares, 1.0)
+        image, label = batch["image"].astype(jnp.float32), batch["label"]
+        rows = label if label.ndim == 2 else jax.nn.one_hot(label, num_classes, dtype=jnp.float32)
         return {
             **batch,
-            "image": _mean(image, image[partner], lam.reshape(-1, 1, 1, 1)),
-            "label": _mixed_labels(batch, partner, lam, num_classes),
+            "image": _between(image, image[partner], shares[..., None]),
+            "label": _between(rows, rows[partner], shares.mean(axis=(1, 2))[:, None]),
         }
 
     return apply
 
 
-def cutmix(alpha: float, num_classes: int) -> Augment:
-    """Puts a box of the partner in its place, and mixes the labels' rows by the areas; pixels keep their type.
-
-    With lam ~ Beta(alpha, alpha) for each image, the box has sqrt(1 - lam) of the image's height and width, in whole
-    pixels, and a centre uniform in the image; its part outside is lost, and the label's weight is the share of the
-    pixels that the image has kept. Yun et al. 2019, section 3.1 (alpha 1).
-
-    Args:
-      alpha: above 0.
-      num_classes: the length of the labels' rows.
-    """
-
-    def apply(key: jax.Array, batch: Batch) -> Batch:
-        pair_key, key = jax.random.split(key)
-        partner, paired = _partners(pair_key, batch)
-        height, width = batch["image"].shape[1:3]
-
-        def draw(key: jax.Array) -> jax.Array:
-            lam_key, place_key = jax.random.split(key)
-            side = jnp.sqrt(1 - jax.random.beta(lam_key, alpha, alpha))
-            size = ((side * height).astype(jnp.int32), (side * width).astype(jnp.int32))
-            return _box(place_key, batch["image"].shape[1:], *size)
-
-        box = jax.vmap(draw)(image_keys(key, batch)) & paired.reshape(-1, 1, 1)
-        lam = 1 - box.mean(axis=(1, 2), dtype=jnp.float32)
-        return {
-            **batch,
-            "image": jnp.where(box[..., None], batch["image"][partner], batch["image"]),
-            "label": _mixed_labels(batch, partner, lam, num_classes),
-        }
-
-    return apply
-
-
-def _box(key: jax.Array, shape: tuple[int, ...], height: jax.Array, width: jax.Array) -> jax.Array:
-    """True in a box of `height` x `width` pixels whose centre is uniform in an image (H, W, C): (H, W) bool."""
-    full_height, full_width, _ = shape
+def _box(key: jax.Array, full_height: int, full_width: int, height: jax.Array, width: jax.Array) -> jax.Array:
+    """True in a box of `height` x `width` pixels whose centre is uniform in the image: (H, W) bool."""
     y, x = jax.random.randint(key, (2,), 0, jnp.asarray([full_height, full_width]))
     down, right = jnp.arange(full_height) - (y - height // 2), jnp.arange(full_width) - (x - width // 2)
     return ((down >= 0) & (down < height))[:, None] & ((right >= 0) & (right < width))[None]
@@ -105,13 +94,6 @@ def _partners(key: jax.Array, batch: Batch) -> tuple[jax.Array, jax.Array]:
     return partner, batch["mask"][partner]
 
 
-def _mixed_labels(batch: Batch, partner: jax.Array, lam: jax.Array, num_classes: int) -> jax.Array:
-    """lam y + (1 - lam) y' as rows, (B, classes) float32."""
-    label = batch["label"]
-    rows = label if label.ndim == 2 else jax.nn.one_hot(label, num_classes, dtype=jnp.float32)
-    return _mean(rows, rows[partner], lam[:, None])
-
-
-def _mean(a: jax.Array, b: jax.Array, share: jax.Array) -> jax.Array:
-    """share a + (1 - share) b, exactly a where the share is 1."""
+def _between(a: jax.Array, b: jax.Array, share: jax.Array) -> jax.Array:
+    """share a + (1 - share) b: exactly a where the share is 1, exactly b where it is 0."""
     return jnp.where(share == 1, a, b + share * (a - b))
