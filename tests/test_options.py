@@ -329,8 +329,6 @@ def test_augmentation_is_drawn_anew_in_each_step(augment, monkeypatch):
     _, _, reports = ours(dataclasses.replace(config, augment=AugmentConfig(**augment)))
     losses = [float(report.metrics.loss) for report in reports]
     assert len({round(loss, 4) for loss in losses}) == (STEPS if augment else 1)
-    plain = [float(report.metrics.loss) for report in ours(config)[2]]
-    assert augment == {} or min(abs(a - b) for a, b in zip(losses, plain, strict=True)) > 1e-4
     assert all(report.metrics.count == N for report in reports)
 
 
