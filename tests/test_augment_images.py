@@ -193,7 +193,7 @@ def test_four_jitters_follow_one_another_in_every_order():
             x = REFERENCE[name](x, amounts[name])
         made[order] = x
     image = jnp.asarray(np.ascontiguousarray(SMALL[::4, ::4]))
-    count = 24 * 20
+    count = 24 * 40
     batch = make_batch(jnp.broadcast_to(image, (count, *image.shape)), jnp.zeros(count, jnp.int32))
 
     def fixed(key, shape=(), **_):
@@ -213,4 +213,4 @@ def test_four_jitters_follow_one_another_in_every_order():
     groups = {tuple(np.flatnonzero(row)) for row in same}
     assert len(groups) > 12
     for group in groups:
-        assert abs(seen[list(group)].sum() - 20 * len(group)) < 5 * np.sqrt(20 * len(group))
+        assert abs(seen[list(group)].sum() - 40 * len(group)) < 4 * np.sqrt(40 * len(group))
