@@ -55,13 +55,43 @@ class DataConfig:
 class AugmentConfig:
     """What happens to a training image, on the device, drawn anew for each image and step."""
 
+    resized_crop: float = 1.0
+    """Least share of the area that a random crop keeps before it is resized to the image's size (0.08 in GoogLeNet);
+    1 for none."""
+    zoom: float = 1.0
+    """Largest factor by which an image is resized, up or down, within its frame; 1 for none."""
+    rotation: float = 0.0
+    """Degrees by which an image is rotated at most, either way."""
     crop_padding: int = 0
     """Pixels of zeros added on every side before a random crop back to the image's size; 0 for none."""
     flip: bool = False
     """Mirror left and right with probability 1/2."""
+    flip_vertical: bool = False
+    """Mirror top and bottom with probability 1/2."""
+    brightness: float = 0.0
+    """Multiply pixels by 1 - this to 1 + this."""
+    contrast: float = 0.0
+    """Multiply the distance of pixels to the image's mean grey by 1 - this to 1 + this."""
+    saturation: float = 0.0
+    """Multiply the distance of pixels to their own grey by 1 - this to 1 + this; colour images alone."""
+    hue: float = 0.0
+    """Turns (1 is the whole circle of colours) by which the hue is shifted at most, either way; colour images alone."""
+    noise: float = 0.0
+    """Standard deviation of the Gaussian noise that is added, as a share of the range from black to white."""
+    cutout: int = 0
+    """Side, in pixels, of a square that is blackened at a random place; 0 for none."""
+    mixup: float = 0.0
+    """alpha of Beta(alpha, alpha), from which an image's share in its mixture with another one is drawn; 0 for none."""
+    cutmix: float = 0.0
+    """alpha of Beta(alpha, alpha), from which the share that an image keeps beside a box of another one is drawn; 0 for
+    none. With both, each image gets mixup or CutMix."""
 
     def __post_init__(self) -> None:
-        _check_numbers(self, "augment.", crop_padding=(0, 1024))
+        _check_numbers(
+            self, "augment.", resized_crop=(0.01, 1), zoom=(1, 16), rotation=(0, 180), crop_padding=(0, 1024),
+            brightness=(0, INF), contrast=(0, INF), saturation=(0, INF), hue=(0, 0.5), noise=(0, 1), cutout=(0, 1024),
+            mixup=(0, INF), cutmix=(0, INF),
+        )  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -113,9 +113,8 @@ def compile_train_step(exp: Experiment, state: TrainState) -> Callable[[TrainSta
     to the device.
     """
     config = exp.config
-    steps = [augment.crop(config.augment.crop_padding)] if config.augment.crop_padding else []
-    steps += [augment.flip()] if config.augment.flip else []
-    change, normalize = augment.compose(*steps), augment.normalize(*exp.dataset.mean_std())
+    change = augment.from_config(config.augment, num_classes=len(exp.dataset.classes))
+    normalize = augment.normalize(*exp.dataset.mean_std())
     train_step = make_train_step(
         exp.model,
         exp.optimizer,
