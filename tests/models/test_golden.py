@@ -4,6 +4,7 @@ import functools
 import json
 import zlib
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -59,6 +60,7 @@ class Golden:
 
     def loss(self, params, batch_stats):
         """The training loss with the auxiliary heads'; the logits and new statistics come along."""
+        updates: Any
         logits, updates = self.model.apply(
             {"params": params, "batch_stats": batch_stats}, self.images, train=True, mutable=["batch_stats", "aux"]
         )

@@ -1,6 +1,7 @@
 """One table of models, one set of properties for all of them."""
 
 import functools
+from typing import Any
 
 import chex
 import flax.linen as nn
@@ -211,6 +212,7 @@ def test_norms_normalize():
     for kind, over in axes.items():
         model = models.create("resnet20", num_classes=2, blocks=1, norm=kind, width=2.0)
         variables = model.init(jax.random.key(1), x, train=False)
+        seen: Any
         _, seen = model.apply(variables, x, train=True, mutable=["batch_stats", "intermediates"],
                               capture_intermediates=lambda module, _: module.name == "stem_norm")  # fmt: skip
         y = seen["intermediates"]["stem_norm"]["__call__"][0]
@@ -275,7 +277,9 @@ def test_auxiliary_heads_count_in_training_alone(name, heads):
 
     def apply(variables, images, train):
         rngs = {"dropout": jax.random.key(0)}
-        return model.apply(variables, images, train=train, mutable=["batch_stats", "aux"], rngs=rngs)[1].get("aux", {})
+        updates: Any
+        _, updates = model.apply(variables, images, train=train, mutable=["batch_stats", "aux"], rngs=rngs)
+        return updates.get("aux", {})
 
     assert jax.eval_shape(functools.partial(apply, train=False), variables, images) == {}
     found = jax.eval_shape(functools.partial(apply, train=True), variables, images)

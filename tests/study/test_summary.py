@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -78,7 +79,9 @@ def test_the_receptive_field_is_what_the_gradient_reaches():
     for name in ("pooled", "joined", "dilated"):
 
         def middle(x, shift, name=name):
-            found = model.apply(variables, x, train=False, features=(name,))[1][name]
+            found: Any
+            _, found = model.apply(variables, x, train=False, features=(name,))
+            found = found[name]
             height, width = found.shape[1] // 2 + shift, found.shape[2] // 2 + shift
             # All inputs count, not only each window's largest: no gradient of a maximum.
             return found[0, height, width].sum()
