@@ -1,0 +1,66 @@
+"""Telling that two files show the same image, or nearly: hashes that survive resizing and another compression."""
+
+import numpy as np
+from PIL import Image
+
+LIMIT = 4
+"""Two images are nearly the same if at most this many of the 64 bits of their hashes differ."""
+
+_SIDE, _LOW = 32, 8
+# The first rows of the discrete cosine transform (type II, without its scale) of 32 values.
+_DCT = np.cos(np.pi / _SIDE * np.outer(np.arange(_LOW), np.arange(_SIDE) + 0.5))
+
+
+def perceptual_hash(image: Image.Image) -> int:
+    """64 bits of what an image looks like: the signs, about their median, of its 8 x 8 lowest frequencies.
+
+    Zauner 2010, "Implementation and benchmarking of perceptual image hash functions", section 3.2.1.
+    """
+    grey = np.asarray(image.convert("L").resize((_SIDE, _SIDE), Image.Resampling.BILINEAR), np.float64)
+    # Rounded, so that in an image without structure rounding noise isn't taken for one.
+    low = (_DCT @ grey @ _DCT.T).round(3)
+    bits = low > np.median(low)
+    return int.from_bytes(np.packbits(bits).tobytes(), "big")
+
+
+def near_pairs(hashes: np.ndarray, limit: int = LIMIT) -> np.ndarray:
+    """The pairs of hashes of which at most `limit` bits differ.
+
+    Args:
+      hashes: (N,) uint64.
+      limit: below 64.
+
+    Returns:
+      (M, 2) int64, i < j in each row. Of images with the very same hash, each is paired with the first alone.
+    """
+    unique, first, inverse = np.unique(hashes, return_index=True, return_inverse=True)
+    again = np.flatnonzero(first[inverse] != np.arange(len(hashes)))
+    pairs = [np.stack([first[inverse[again]], again], axis=1)]
+    # Cut into limit + 1 bands of bits: two hashes that differ in `limit` bits are equal in a band at least.
+    edges = np.linspace(0, 64, limit + 2).astype(int)
+    for low, high in zip(edges, edges[1:], strict=False):
+        band = (unique >> np.uint64(low)) & np.uint64((1 << int(high - low)) - 1)
+        order = np.argsort(band, kind="stable")
+        starts = np.flatnonzero(np.diff(band[order], prepend=~band[order[:1]]))
+        for members in np.split(order, starts[1:]):
+            for k in range(len(members) - 1):  # rows, so that memory stays linear
+                apart = np.bitwise_count(unique[members[k]] ^ unique[members[k + 1 :]])
+                close = members[k + 1 :][apart <= limit]
+                pairs.append(np.stack([np.broadcast_to(first[members[k]], close.shape), first[close]], axis=1))
+    return np.unique(np.sort(np.concatenate(pairs), axis=1), axis=0)
+
+
+def groups(count: int, pairs: np.ndarray) -> np.ndarray:
+    """Numbers `count` things so that those which pairs connect, over others too, have one number: (count,) int."""
+    parent = list(range(count))
+
+    def top(i: int) -> int:
+        while parent[i] != i:
+            parent[i] = parent[parent[i]]
+            i = parent[i]
+        return i
+
+    for i, j in pairs:
+        a, b = top(int(i)), top(int(j))
+        parent[max(a, b)] = min(a, b)
+    return np.asarray([top(i) for i in range(count)], np.int64)
