@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from fcnn import __version__
+from fcnn.cli.data import data_command
 from fcnn.cli.evaluate import evaluate_command
 from fcnn.cli.train import train_command
 from fcnn.errors import UserError, unknown
@@ -14,6 +15,7 @@ from fcnn.errors import UserError, unknown
 COMMANDS: dict[str, tuple[Callable[[list[str]], int], str]] = {
     "train": (train_command, "train a network from a preset: fcnn train --config resnet"),
     "evaluate": (evaluate_command, "evaluate a run: fcnn evaluate runs/resnet-001"),
+    "data": (data_command, "look at a data set, or prepare it: fcnn data show digits"),
 }
 
 

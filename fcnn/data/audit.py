@@ -47,7 +47,9 @@ def _pair(a: Entry, b: Entry, same: bool) -> str:
 
 def _balance(entries: Sequence[Entry], classes: Sequence[str]) -> list[str]:
     notes = []
-    by_split = {split: Counter(e.name for e in entries if e.split == split) for split in ("train", "validation", "test")}
+    by_split = {
+        split: Counter(e.name for e in entries if e.split == split) for split in ("train", "validation", "test")
+    }
     train = by_split.pop("train")
     for split, counts in by_split.items():
         missing = [shown(name) for name in classes if not counts[name]]

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from fcnn.errors import UserError
+
 
 @dataclasses.dataclass(frozen=True)
 class Split:
@@ -39,6 +41,8 @@ class Dataset:
     """(classes,) float32: what an example of each class counts in the loss; None for the same."""
     skipped: tuple[str, ...] = ()
     """Files that were left out because they can't be read: "path: reason"."""
+    files: str = ""
+    """What the files were before they were decoded, where there were any: "JPEG; 128 x 128 (4,317)"."""
     notes: tuple[str, ...] = ()
     """What a person should know of this set, a line each: images in two splits, unlike numbers of images, ..."""
 
@@ -62,17 +66,40 @@ class Dataset:
     def facts(self) -> dict[str, Any]:
         """What a run keeps of its data, as JSON can write it."""
         mean, std = self.mean_std()
-        splits = {"train": self.train, "validation": self.validation, "test": self.test}
         return {
             "name": self.name,
-            "classes": list(self.classes),
-            "image_shape": list(self.train.images.shape[1:]),
+            **self._identity(),
             "mean": [float(value) for value in mean],
             "std": [float(value) for value in std],
-            "images": {name: self.counts(split).tolist() for name, split in splits.items()},
             "skipped": list(self.skipped),
             "notes": list(self.notes),
         }
+
+    def _identity(self) -> dict[str, Any]:
+        """What must not change in a run's life."""
+        splits = {"train": self.train, "validation": self.validation, "test": self.test}
+        return {
+            "classes": list(self.classes),
+            "image_shape": list(self.train.images.shape[1:]),
+            "images": {name: self.counts(split).tolist() for name, split in splits.items()},
+        }
+
+    def as_in(self, facts: dict[str, Any], where: str, *, exact: bool) -> "Dataset":
+        """This set, normalized as a run has it.
+
+        Args:
+          facts: what the run keeps of its data.
+          where: the run, for messages.
+          exact: whether every split must still have as many images of each class.
+
+        Raises:
+          UserError: the classes or the images are no longer those of the run.
+        """
+        for name, mine in self._identity().items():
+            if (exact or name != "images") and facts.get(name) != mine:
+                raise UserError(f"{self.name} has changed since the run in {where} began: {name.replace('_', ' ')}")
+        given = np.asarray(facts["mean"], np.float32), np.asarray(facts["std"], np.float32)
+        return dataclasses.replace(self, normalization=given)
 
     def counts(self, split: Split) -> np.ndarray:
         """Images of each class, (classes,) int."""

@@ -4,7 +4,9 @@ import numpy as np
 from PIL import Image
 
 LIMIT = 4
-"""Two images are nearly the same if at most this many of the 64 bits of their hashes differ."""
+"""Two images are nearly the same if at most this many of the 64 bits of their hashes differ. Among 4,317 photographs of
+flowers, each of the 25 pairs within 4 bits shows one photograph twice (in other colours, re-compressed, in grey); of the
+31 within 6, one doesn't."""
 
 _SIDE, _LOW = 32, 8
 # The first rows of the discrete cosine transform (type II, without its scale) of 32 values.
@@ -41,12 +43,14 @@ def near_pairs(hashes: np.ndarray, limit: int = LIMIT) -> np.ndarray:
     for low, high in zip(edges, edges[1:], strict=False):
         band = (unique >> np.uint64(low)) & np.uint64((1 << int(high - low)) - 1)
         order = np.argsort(band, kind="stable")
-        starts = np.flatnonzero(np.diff(band[order], prepend=~band[order[:1]]))
-        for members in np.split(order, starts[1:]):
-            for k in range(len(members) - 1):  # rows, so that memory stays linear
-                apart = np.bitwise_count(unique[members[k]] ^ unique[members[k + 1 :]])
-                close = members[k + 1 :][apart <= limit]
-                pairs.append(np.stack([np.broadcast_to(first[members[k]], close.shape), first[close]], axis=1))
+        band, ordered = band[order], unique[order]
+        # Each with its next neighbour in the band, then with the one after that, until no band is long enough.
+        here, step = np.arange(len(order)), 1
+        while len(here := here[here + step < len(order)]):
+            here = here[band[here] == band[here + step]]
+            close = here[np.bitwise_count(ordered[here] ^ ordered[here + step]) <= limit]
+            pairs.append(np.stack([first[order[close]], first[order[close + step]]], axis=1))
+            step += 1
     return np.unique(np.sort(np.concatenate(pairs), axis=1), axis=0)
 
 

@@ -95,7 +95,7 @@ def load_folder(root: Path, config: DataConfig, track: Track) -> dict[str, Any]:
     """The decoded splits of a folder, and what is to be told about it.
 
     Returns:
-      "classes", "splits", "groups" (of the train split), "skipped" and "notes".
+      "classes", "splits", "groups" (of the train split), "skipped", "files" and "notes".
     """
     folder = examine(root, config.on_bad_image, track)
     images = _decode(folder, config.image_size or IMAGE_SIZE, track)
@@ -109,8 +109,17 @@ def load_folder(root: Path, config: DataConfig, track: Track) -> dict[str, Any]:
         "splits": splits,
         "groups": folder.groups[folder.places("train")],
         "skipped": folder.skipped,
+        "files": _describe(folder.seen),
         "notes": folder.notes,
     }
+
+
+def _describe(seen: tuple[Seen, ...]) -> str:
+    """Formats and sizes, the most frequent first."""
+    formats = ", ".join(name for name, _ in Counter(one.format for one in seen).most_common())
+    sizes = Counter((one.width, one.height) for one in seen).most_common()
+    told = [f"{width} x {height} ({count:,})" for (width, height), count in sizes]
+    return f"{formats}; {listed(told, 3)}{' sizes' if len(told) > 3 else ''}"
 
 
 def _decode(folder: Folder, size: int, track: Track) -> np.ndarray:
