@@ -1,4 +1,4 @@
-"""A run's folder: which config it belongs to, what it keeps of its data, who is writing to it, and the next free number under `runs/`."""
+"""A run's folder: which config and data it belongs to, who is writing to it, and the next free number under `runs/`."""
 
 import contextlib
 import fcntl

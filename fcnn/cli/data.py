@@ -18,14 +18,14 @@ ACTIONS = ("show", "prepare")
 class PrepareArgs:
     """Load a data set once, so that the next use of it is quick: fcnn data prepare NAME."""
 
-    data: DataConfig = DataConfig()
+    data: DataConfig = dataclasses.field(default_factory=DataConfig)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ShowArgs:
     """Tell what is in a data set, and draw some of it: fcnn data show NAME."""
 
-    data: DataConfig = DataConfig()
+    data: DataConfig = dataclasses.field(default_factory=DataConfig)
     out: Annotated[Path | None, tyro.conf.arg(metavar="FILE.png")] = None
     """Where to draw images of each class; NAME.png in the current folder if not given."""
 

@@ -1,4 +1,5 @@
-"""Decoded images on disk, so that a set is decoded once: one memory-mapped file a split, replaced when its source changes."""
+"""Decoded images on disk, so that a set is decoded once: a memory-mapped file for each split, as long as its source is
+what it was."""
 
 import contextlib
 import hashlib

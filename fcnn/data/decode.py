@@ -103,7 +103,7 @@ def _bad_image() -> Iterator[None]:
 def _upright(image: Image.Image) -> Image.Image:
     """As the camera was held: the EXIF orientation applied."""
     try:
-        turn = _TURN.get(image.getexif().get(0x0112))
+        turn = _TURN.get(image.getexif().get(0x0112, 1))
     except Exception:  # EXIF data is as damaged as files are, and the image may be fine
         turn = None
     return image if turn is None else image.transpose(turn)

@@ -1,12 +1,14 @@
 """Telling that two files show the same image, or nearly: hashes that survive resizing and another compression."""
 
+from itertools import pairwise
+
 import numpy as np
 from PIL import Image
 
 LIMIT = 4
 """Two images are nearly the same if at most this many of the 64 bits of their hashes differ. Among 4,317 photographs of
-flowers, each of the 25 pairs within 4 bits shows one photograph twice (in other colours, re-compressed, in grey); of the
-31 within 6, one doesn't."""
+flowers, each of the 25 pairs within 4 bits is one photograph twice (in other colours, compressed again, in grey); of
+the 31 within 6, one isn't."""
 
 _SIDE, _LOW = 32, 8
 # The first rows of the discrete cosine transform (type II, without its scale) of 32 values.
@@ -40,7 +42,7 @@ def near_pairs(hashes: np.ndarray, limit: int = LIMIT) -> np.ndarray:
     pairs = [np.stack([first[inverse[again]], again], axis=1)]
     # Cut into limit + 1 bands of bits: two hashes that differ in `limit` bits are equal in a band at least.
     edges = np.linspace(0, 64, limit + 2).astype(int)
-    for low, high in zip(edges, edges[1:], strict=False):
+    for low, high in pairwise(edges):
         band = (unique >> np.uint64(low)) & np.uint64((1 << int(high - low)) - 1)
         order = np.argsort(band, kind="stable")
         band, ordered = band[order], unique[order]

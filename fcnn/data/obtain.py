@@ -1,4 +1,4 @@
-"""Getting hold of a published set: its files from the user's folder or from the network, verified before they are used."""
+"""Getting hold of a published set: its files from a folder or from the network, verified before they are used."""
 
 import hashlib
 import pickle

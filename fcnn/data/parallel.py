@@ -1,4 +1,4 @@
-"""Work on many files at once, with progress: Pillow lets go of Python's lock while it decodes, so threads are enough."""
+"""Work on many files at once, with progress. Pillow lets go of Python's lock while it decodes: threads are enough."""
 
 import os
 from collections.abc import Callable, Iterable, Sequence

@@ -55,7 +55,7 @@ def scan(root: Path, paths: Sequence[str], track: Track) -> list[Seen]:
     ]
     if new:
         with quiet():
-            found = each(lambda i: _look(root / paths[i], stats[i]), new, "looking at every image", track)
+            found = each(lambda i: _look(root / str(paths[i]), stats[i]), new, "looking at every image", track)
         known |= {paths[i]: seen for i, seen in zip(new, found, strict=True)}
         _write(store, {path: known[path] for path in paths})
     return [known[path] for path in paths]

@@ -35,10 +35,12 @@ def open_tfds(spec: str) -> Any:
     module, _, name = found["name"].rpartition(".")
     if module:
         _import(module)
-    full = name + (f"/{found['config']}" if found["config"] else "") + (f":{found['version']}" if found[8] else "")
+    full = (
+        name + (f"/{found['config']}" if found["config"] else "") + (f":{found['version']}" if found["version"] else "")
+    )
     try:
         return tfds.builder(full, data_dir=data_dir())
-    except tfds.core.registered.DatasetNotFoundError:
+    except tfds.core.DatasetNotFoundError:
         known = {*tfds.list_builders(with_community_datasets=False), *(path.name for path in data_dir().glob("*/"))}
         hint = unknown("TFDS set", name, known) if not module else f"{module} defines no TFDS builder {name!r}"
         own = "; one of your own is tfds:MODULE.NAME, or prepared there" if not module else ""
