@@ -64,7 +64,8 @@ def read_layout(root: Path) -> Layout:
     # A class may be called "train", as one of "bus", "tram", "train": a split holds folders, a class holds images.
     if any(split == "train" and reader.folders(root / name) for name, split in named.items()):
         if len(set(named.values())) < len(named):
-            raise UserError(f"{root} has several folders for one split: {', '.join(named)}")
+            several = [name for name, split in named.items() if list(named.values()).count(split) > 1]
+            raise UserError(f"{root} has several folders for one split: {', '.join(several)}")
         others = [shown(name) for name in top if name not in named]
         if others:
             reader.notes.append(f"beside the splits and not read: {listed(others)}")

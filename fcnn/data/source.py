@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from fcnn.config import DataConfig
+from fcnn.data.arrays import data_dir
 from fcnn.data.dataset import Dataset, Split, balanced_weights, stratified_holdout
 from fcnn.data.parallel import Track, no_track
 from fcnn.errors import UserError
@@ -18,18 +19,19 @@ Say = Callable[[str], None]
 def _digits(config: DataConfig, say: Say) -> Any:
     from fcnn.data.digits import Digits
 
-    return Digits(file_format="array_record")
+    return Digits(data_dir=data_dir(), file_format="array_record")
 
 
 def _official(config: DataConfig, say: Say) -> Any:
     from fcnn.data import builders, obtain
 
-    builder = builders.TABLE[config.name](file_format="array_record")
+    options = {"data_dir": data_dir(), "file_format": "array_record"}
+    builder = builders.TABLE[config.name](**options)
     if builder.data_path.exists():
         return builder
     manual_dir = None if config.manual_dir is None else Path(config.manual_dir)
     splits = obtain.obtain(builder.OFFICIAL, manual_dir, say)
-    return builders.TABLE[config.name](file_format="array_record", splits=splits)
+    return builders.TABLE[config.name](**options, splits=splits)
 
 
 BUILDERS: dict[str, Callable[[DataConfig, Say], Any]] = {
