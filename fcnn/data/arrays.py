@@ -51,7 +51,7 @@ def cached(
     slug = re.sub(r"[^A-Za-z0-9.]+", "_", name)[-60:] + "-" + digest(name)[:8]
     folder = cache_dir() / "arrays"
     path = folder / f"{slug}-{digest([VERSION, identity])}.npy"
-    with contextlib.suppress(OSError, ValueError):  # not there, or cut short
+    with contextlib.suppress(OSError, ValueError, EOFError):  # not there, or cut short
         found: np.ndarray = np.load(path, mmap_mode="r")
         if found.dtype == kind and found.shape == (count,):
             return found

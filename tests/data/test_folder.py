@@ -113,10 +113,11 @@ def damage(root) -> list[str]:
     Image.fromarray(pixels(10**6)).save(gif, "GIF")
     wide = data[:16] + (50_000).to_bytes(4, "big") * 2 + data[24:29]
     wide += zlib.crc32(wide[12:29]).to_bytes(4, "big") + data[33:]
+    text, web = b"not an image at all", b"<html>404</html>"
     files = {
-        "a/zero.jpg": b"", "a/zero.png": b"", "a/text.jpg": b"not an image at all", "a/half.jpg": jpeg[: len(jpeg) // 2],
+        "a/zero.jpg": b"", "a/zero.png": b"", "a/text.jpg": text, "a/half.jpg": jpeg[: len(jpeg) // 2],
         "a/head.jpg": jpeg[:100], "a/two.jpg": jpeg[:2], "a/half.png": data[: len(data) // 2], "a/head.png": data[:40],
-        "a/magic.png": data[:8], "a/nulls.jpg": bytes(1000), "b/nulls.png": bytes(5000), "b/html.jpg": b"<html>404</html>",
+        "a/magic.png": data[:8], "a/nulls.jpg": bytes(1000), "b/nulls.png": bytes(5000), "b/html.jpg": web,
         "b/half.gif": gif.getvalue()[:30], "b/bomb.png": wide, "b/head.bmp": b"BM" + bytes(30),
         "b/head.tif": b"II*\x00\x08\x00\x00\x00", "b/head.webp": b"RIFF\x10\x00\x00\x00WEBPVP8 ",
         "b/noise.jpg": np.random.default_rng(0).bytes(2000),
