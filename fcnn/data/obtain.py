@@ -3,6 +3,7 @@
 import hashlib
 import pickle
 import tarfile
+import urllib.error
 import urllib.request
 import zlib
 from collections.abc import Callable
@@ -106,6 +107,8 @@ def _download(official: OfficialSet, say: Callable[[str], None]) -> list[Path]:
         try:
             _fetch(file.url, path)
         except (OSError, ValueError) as error:  # URLError, timeouts and HTTP's own are OSErrors
+            if isinstance(error, urllib.error.HTTPError):
+                error.close()
             reason = getattr(error, "reason", error)
             raise UserError(f"{file.url} can't be downloaded ({reason}). {_wanted(official)}") from None
     return paths

@@ -101,7 +101,7 @@ def test_splits_that_are_missing_are_held_out(someone):
 
 
 def test_what_is_no_set_of_labelled_images_is_refused(someone):
-    unlabelled = '{"photo": tfds.features.Image(), "kind": tfds.features.Scalar("int64"), "id": tfds.features.Text()}'
+    unlabelled = '{"photo": tfds.features.Image(), "kind": tfds.features.Scalar(__import__("numpy").int64), "id": tfds.features.Text()}'
     with pytest.raises(UserError, match="not a set of images with a class each; its features are"):
         load_fixed(someone("Unlabelled", features=unlabelled))
 
