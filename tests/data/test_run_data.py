@@ -77,7 +77,8 @@ def test_the_weighted_loss_is_numpys(accumulate, mixed):
     model, optimizer = models.create("linear", num_classes=3), optax.sgd(1.0)
     state = create_state(model, optimizer, (2, 2, 1), jax.random.key(0))
     before = jax.device_get(state.params)
-    batch = make_batch(jnp.asarray(images), jnp.asarray(rows if mixed else labels)) | {"mask": jnp.asarray(mask)}
+    batch = make_batch(jnp.asarray(images), jnp.asarray(rows if mixed else labels))
+    batch["mask"] = jnp.asarray(mask)
     step = make_train_step(model, optimizer, class_weights=weights, accumulate=accumulate)
     after, report = step(state, batch)
     after = jax.device_get(after.params)

@@ -1,6 +1,7 @@
 """Sets by TFDS's name: one's own builder, a stock one prepared elsewhere, and what can't be used."""
 
-import importlib
+import importlib.util
+import re
 import sys
 import textwrap
 
@@ -55,7 +56,8 @@ def someone(tmp_path, monkeypatch):
         text = MODULE.format(name=name, features=features, splits=splits, width=width)
         (tmp_path / f"module_of_{name.lower()}.py").write_text(textwrap.dedent(text))
         importlib.invalidate_caches()
-        return f"tfds:module_of_{name.lower()}.{tfds.core.naming.camelcase_to_snakecase(name)}"
+        snake = re.sub(r"(?<!^)([A-Z])", r"_\1", name).lower()
+        return f"tfds:module_of_{name.lower()}.{snake}"
 
     return write
 
@@ -101,7 +103,10 @@ def test_splits_that_are_missing_are_held_out(someone):
 
 
 def test_what_is_no_set_of_labelled_images_is_refused(someone):
-    unlabelled = '{"photo": tfds.features.Image(), "kind": tfds.features.Scalar(__import__("numpy").int64), "id": tfds.features.Text()}'
+    unlabelled = """{
+        "photo": tfds.features.Image(), "kind": tfds.features.Scalar(__import__("numpy").int64),
+        "id": tfds.features.Text(),
+    }"""
     with pytest.raises(UserError, match="not a set of images with a class each; its features are"):
         load_fixed(someone("Unlabelled", features=unlabelled))
 
