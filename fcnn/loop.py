@@ -142,8 +142,8 @@ class _Run:
             f"{exp.mesh.size} x {device}; {self.workdir}"
         )
         if data.skipped:
-            names = ", ".join(data.skipped[:3])
-            self.console.say(f"Left out {len(data.skipped)} files that can't be read ({folder.DATA}): {names} ...")
+            names = ", ".join(data.skipped[:3]) + (" ..." if len(data.skipped) > 3 else "")
+            self.console.say(f"Left out {len(data.skipped)} files that can't be read: {names} (all in {folder.DATA})")
         for note in data.notes:
             self.console.say(f"Note: {note}")
         if going_on:
