@@ -6,6 +6,7 @@ Standard library only, so that a mistake on the command line is answered before 
 
 import dataclasses
 import math
+import re
 from typing import Any, Literal
 
 from fcnn import names
@@ -40,15 +41,56 @@ class DataConfig:
     """Which images, and how they are split."""
 
     name: str = "digits"
-    """The data set: digits (scikit-learn's 1,797 scanned handwritten digits, 8x8)."""
+    """The data set: digits (scikit-learn's 1,797 scanned handwritten digits, 8x8), mnist, fashion_mnist, cifar10,
+    cifar100, folder:PATH (images in a folder for each class) or tfds:NAME[/CONFIG][:VERSION] (anything TFDS has)."""
+    manual_dir: str | None = None
+    """Folder with the official files of mnist, fashion_mnist, cifar10 or cifar100, archives or extracted; downloaded if
+    not given."""
+    image_size: int | None = None
+    """Pixels of a side: the shorter side is resized to it and the middle cut out; None for the images' own size (128
+    for folder:)."""
     validation: float = 0.1
-    """Share of the training split that is held out, stratified, to choose the best epoch by; 0 for none."""
+    """Share of the training split that is held out, stratified, to choose the best epoch by; 0 for none. A set that
+    comes with train, validation and test splits keeps them."""
+    test: float = 0.2
+    """Share of the images that is held out, stratified, for the test where a set comes without a test split."""
     split_seed: int = 0
-    """Seed of that split; not the run's seed, so that several seeds are compared on the same images."""
+    """Seed of those splits; not the run's seed, so that several seeds are compared on the same images."""
+    on_bad_image: Literal["error", "skip"] = "error"
+    """folder: what to do about files that can't be read: stop and name them, or go on without them and count them."""
+    class_weights: Literal["none", "balanced"] = "none"
+    """What a training image counts in the loss: the same, or the less the more its class has (images / (classes x
+    images of the class))."""
+    mean: tuple[float, ...] | None = None
+    """Pixel mean by channel, 0 to 1, that normalization takes off; None to measure it on the training split."""
+    std: tuple[float, ...] | None = None
+    """Standard deviation by channel, likewise."""
 
     def __post_init__(self) -> None:
-        _check(self.name in names.DATASETS, unknown("data.name", self.name, names.DATASETS))
-        _check_numbers(self, "data.", validation=(0, 0.9), split_seed=(0, 2**32 - 1))
+        _check_dataset_name(self.name)
+        _check_numbers(
+            self, "data.", image_size=(1, 4096), validation=(0, 0.9), test=(0.001, 0.9), split_seed=(0, 2**32 - 1)
+        )  # fmt: skip
+        _check((self.mean is None) == (self.std is None), "data.mean and data.std go together: give both or neither")
+        for name, values, low in (("mean", self.mean or (), 0.0), ("std", self.std or (), 1e-6)):
+            _check(all(low <= v <= 1 for v in values), f"data.{name} is on a scale of 0 to 1, got {values}")
+        _check(len(self.mean or ()) == len(self.std or ()), "data.mean and data.std need a number for each channel")
+        _check(
+            self.manual_dir is None or self.name in names.DATASETS[1:],
+            f"data.manual-dir has no effect with {self.name}; it belongs to {', '.join(names.DATASETS[1:])}",
+        )
+
+
+def _check_dataset_name(name: str) -> None:
+    kind, _, rest = name.partition(":")
+    if kind == "folder":
+        _check(rest != "", "data.name folder:PATH needs the path of a folder of images")
+    elif kind == "tfds":
+        ok = re.fullmatch(names.TFDS_NAME, rest) is not None
+        _check(ok, f"data.name {name!r} must look like tfds:NAME, tfds:NAME/CONFIG or tfds:NAME:1.0.0")
+    else:
+        known = (*names.DATASETS, "folder:PATH", "tfds:NAME")
+        _check(name in names.DATASETS, unknown("data.name", name, known))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

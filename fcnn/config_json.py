@@ -13,6 +13,7 @@ from fcnn.errors import UserError, unknown
 # steps already taken keep the rates that they had, and those to come get the new schedule's.
 MAY_CHANGE = frozenset(
     {
+        "data.manual_dir",  # where the files lie, not what is in them
         "train.epochs",
         "train.steps",
         "train.eval_batch_size",

@@ -124,6 +124,7 @@ def compile_train_step(exp: Experiment, state: TrainState) -> Callable[[TrainSta
         decay_mask=config.optim.decay_mask,
         accumulate=config.train.accumulate,
         ema_decay=config.train.ema_decay,
+        class_weights=exp.dataset.class_weights,
     )
 
     def step(state: TrainState, split: Arrays, indices: jax.Array, mask: jax.Array) -> tuple[TrainState, StepReport]:

@@ -28,7 +28,11 @@ INITIALIZERS = (
     *("he_normal", "he_uniform", "kaiming_normal", "kaiming_uniform", "orthogonal", "normal"),
 )
 
-DATASETS = ("digits",)
+# The named data sets; beside them there are folder:PATH and tfds:NAME[/CONFIG][:VERSION].
+DATASETS = ("digits", "mnist", "fashion_mnist", "cifar10", "cifar100")
+
+# What follows "tfds:". A dotted name, my_module.my_set, is a builder that Python finds in a module of one's own.
+TFDS_NAME = r"(?P<name>\w+(\.\w+)*)(/(?P<config>[\w.+-]+))?(:(?P<version>\d+\.\d+\.\d+))?"
 
 # The optimizers, each with the options that it takes and their defaults.
 OPTIMIZERS: dict[str, dict[str, float]] = {
