@@ -2,12 +2,15 @@
 
 import dataclasses
 import json
+import re
+import sys
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from harness import ROOT
 
 from fcnn import cli, models
 from fcnn.errors import UserError
@@ -150,3 +153,17 @@ def test_a_mistake_is_a_line(capsys):
         assert message in capsys.readouterr().err
     with pytest.raises(UserError, match="smallest are 75x75"):
         summarize(create("inception_v3"), (74, 74, 3))
+
+
+def test_the_page_of_architectures_is_up_to_date():
+    """Every name in its order; the lines of a few, computed again. `python docs/make_models.py` writes the page."""
+    sys.path.insert(0, str(ROOT / "docs"))
+    try:
+        import make_models  # pyright: ignore[reportMissingImports]  # found in docs/
+    finally:
+        sys.path.pop(0)
+    page = (ROOT / "docs" / "models.md").read_text()
+    assert re.findall(r"^\| `(\w+)` \|", page, re.M) == list(models.TABLE)
+    for name in ("linear", "lenet5", "alexnet_2012", "googlenet_2014", "resnet18", "squeezenet1_1"):
+        assert make_models.row(name) in page
+    assert page == make_models.HEAD + page[len(make_models.HEAD) : -len(make_models.TAIL)] + make_models.TAIL

@@ -1,0 +1,69 @@
+"""Writes docs/models.md, the table of all architectures: `python docs/make_models.py` after adding one."""
+
+from pathlib import Path
+
+from fcnn import models, names
+from fcnn.study import summarize
+
+HEAD = """# The architectures
+
+`models.create(NAME, num_classes=...)`, `--model.name NAME`; `fcnn summary NAME` shows one layer by layer. Parameters,
+multiply-adds (in units of 10^9; what torchvision calls GFLOPs: those of convolutions and dense layers) and outputs of
+all layers (float32) are for one image of the size and the classes that the network was published for, without the
+auxiliary heads that only training has. "From" is the smallest image that it can take, in training with its auxiliary
+heads in brackets.
+
+| name | image | classes | parameters | G multiply-adds | outputs, MB | from | options of its own | paper |
+|---|---|---|---|---|---|---|---|---|
+"""
+
+TAIL = """
+With its auxiliary heads, googlenet has 13,004,888 parameters, googlenet_2014 13,378,280, inception_v3 27,161,264.
+
+Every architecture also has `width`, `activation`, `norm`, `kernel_init`, `dropout`, `dtype` and `remat`
+([`classifier.py`](../fcnn/models/classifier.py)). On the command line they are `--model.width 0.5` and so on, the
+options of its own `--model.options hidden [] shortcut projection`.
+
+**Held against** (the tests are in [`tests/models`](../tests/models), [`tests/study`](../tests/study) and
+[`tests/test_weights.py`](../tests/test_weights.py)):
+
+| | reference |
+|---|---|
+| alexnet, vgg11, vgg11_bn, vgg16, googlenet, inception_v3, resnet18, resnet50 | torchvision 0.28 with the same weights: logits in evaluation and training, batch statistics, gradients, three steps of SGD |
+| inception_v2 | Cadene's pretrained-models.pytorch, likewise |
+| resnet20, resnet56 | the weights of github.com/akamaster/pytorch_resnet_cifar10 give their published 91.73 % and 93.39 % on CIFAR-10's test images |
+| multiply-adds | torchvision's published GFLOPs, to three decimals |
+| receptive fields | those of Araujo, Norris & Sim 2019 for VGG-16, Inception v2 and v3, ResNet-50 and 101 |
+| alexnet_2012, googlenet_2014, lenet5, preact_resnet*, plain* | parameter counts alone |
+
+Kernels start from He's normal distribution, or what suits another activation; the classifier from LeCun's.
+Each architecture learns 8 images by heart from there (loss below 0.01), the large ones at a quarter of their width.
+"""
+
+
+def row(name: str) -> str:
+    """A line of the table."""
+    model = models.create(name, num_classes=models.family(name).classes)
+    layers = summarize(model)
+    least, with_heads = model.smallest(train=False), model.smallest(train=True)
+    cells = [
+        f"`{name}`",
+        "x".join(map(str, model.image_shape)),
+        f"{model.num_classes:,}",
+        f"{sum(layer.parameters for layer in layers):,}",
+        f"{sum(layer.multiply_adds for layer in layers) / 1e9:.3f}",
+        f"{sum(layer.bytes for layer in layers if layer.type) / 1e6:.1f}",
+        f"{least}" if least == with_heads else f"{least} ({with_heads})",
+        ", ".join(f"`{option}`" for option in models.options(name)),
+        model.paper,
+    ]
+    return "| " + " | ".join(cells) + " |\n"
+
+
+def main() -> None:
+    text = HEAD + "".join(map(row, names.MODELS)) + TAIL
+    Path(__file__).with_name("models.md").write_text(text)
+
+
+if __name__ == "__main__":
+    main()
