@@ -52,22 +52,22 @@ def _build(cls: Any, values: Any, prefix: str) -> Any:
             made[name] = _build(hint, value, f"{prefix}{name}.")
         else:
             made[name] = tuple(value) if isinstance(value, list) else value
-            if not _fits(made[name], hint):
+            if not fits(made[name], hint):
                 raise ValueError(f"{prefix}{name} has the wrong type: {value!r}")
     return cls(**made)
 
 
-def _fits(value: Any, hint: Any) -> bool:
+def fits(value: Any, hint: Any) -> bool:
     """Whether a plain value has a field's type."""
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if origin in (types.UnionType, typing.Union):
-        return any(_fits(value, arg) for arg in args)
+        return any(fits(value, arg) for arg in args)
     if origin is Literal:
         return value in args
     if origin is tuple:
-        return isinstance(value, tuple) and all(_fits(item, args[0]) for item in value)
+        return isinstance(value, tuple) and all(fits(item, args[0]) for item in value)
     if origin is dict:
-        return isinstance(value, dict) and all(_fits(k, args[0]) and _fits(v, args[1]) for k, v in value.items())
+        return isinstance(value, dict) and all(fits(k, args[0]) and fits(v, args[1]) for k, v in value.items())
     if hint is float:
         return isinstance(value, int | float) and not isinstance(value, bool)
     return type(value) is hint

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import typing
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +14,7 @@ from jax.sharding import Mesh
 
 from fcnn import augment, models, parallel
 from fcnn.config import Config, in_steps
+from fcnn.config_json import fits
 from fcnn.data import Dataset, Split, eval_batches, gather
 from fcnn.errors import UserError, unknown
 from fcnn.metrics import Metrics
@@ -85,14 +87,17 @@ def make_model(config: Config, *, num_classes: int) -> models.Classifier:
     """The Linen module that a config describes.
 
     Raises:
-      UserError: the architecture has no such option.
+      UserError: the architecture has no such option, or the option no such value.
     """
     fields = {name: value for name, value in dataclasses.asdict(config.model).items() if value is not None}
     name, options = fields.pop("name"), {key: _from_word(word) for key, word in fields.pop("options").items()}
-    known = models.options(name)
-    for option in options:
+    known, hints = models.options(name), typing.get_type_hints(models.family(name))
+    for option, value in options.items():
         if option not in known:
             raise UserError(unknown(f"option of {name}", option, known))
+        if not fits(value, hints[option]):
+            kind = " or ".join(map(str, typing.get_args(hints[option]))) or hints[option].__name__
+            raise UserError(f"model.options {option} must be {kind}, got {config.model.options[option]}")
     dtype = {"float32": None, "bfloat16": jnp.bfloat16}[config.precision]
     return models.create(name, num_classes=num_classes, dtype=dtype, **fields, **options)
 

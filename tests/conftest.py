@@ -20,7 +20,7 @@ from fcnn.data import load
 shared_folder("TFDS_DATA_DIR")  # read when TFDS is imported; what tests prepare stays out of the home folder
 jax.config.update("jax_numpy_rank_promotion", "raise")
 # The same examples every time, and no deadline: the first call of a shape compiles.
-hypothesis.settings.register_profile("fcnn", deadline=None, derandomize=True, max_examples=50)
+hypothesis.settings.register_profile("fcnn", deadline=None, derandomize=True, max_examples=25)
 hypothesis.settings.load_profile("fcnn")
 
 

@@ -7,6 +7,7 @@ which a step sees them is of no account. Three steps are compared, through the s
 
 import dataclasses
 import os
+import re
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -20,6 +21,7 @@ from harness import relative_error
 from fcnn import parallel
 from fcnn.config import AugmentConfig, Config, DataConfig, ModelConfig, OptimConfig, TrainConfig
 from fcnn.data.dataset import Dataset, Split
+from fcnn.errors import UserError
 from fcnn.experiment import compile_train_step, make_model, prepare
 
 N, CLASSES, STEPS, RATE = 12, 4, 3, 0.05
@@ -363,3 +365,24 @@ def test_remat_computes_again_and_changes_no_number():
         program = jax.jit(jax.grad(loss)).trace(variables).lower(lowering_platforms=("cuda",)).as_text()
         convolutions[remat] = program.count("stablehlo.convolution")
     assert convolutions[True] == convolutions[False] + 18
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"shortcut": "projektion"}, "model.options shortcut must be A or projection or none, got projektion"),
+        ({"zero_init": "1"}, "model.options zero_init must be bool, got 1"),
+        ({"hidden": "[]"}, "unknown option of resnet20 'hidden'"),
+    ],
+)
+def test_options_of_the_architecture_are_checked(options, message):
+    with pytest.raises(UserError, match=re.escape(message)):
+        make_model(make_config({"name": "resnet20", "options": options}), num_classes=CLASSES)
+
+
+def test_options_of_the_architecture_reach_it():
+    options = {"shortcut": "projection", "zero_init": "false"}
+    model: Any = make_model(make_config({"name": "resnet20", "options": options}), num_classes=CLASSES)
+    assert (model.shortcut, model.zero_init) == ("projection", False)
+    model = make_model(make_config({"name": "vgg11", "options": {"hidden": "[64, 32]"}}), num_classes=CLASSES)
+    assert model.hidden == (64, 32)

@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import os
 from typing import Any
 
 import jax
@@ -13,8 +14,10 @@ from hypothesis import strategies as st
 
 LIMITS = {np.float64: 1e-10, np.float32: 1e-5}
 
-properties = settings(max_examples=20, deadline=None, derandomize=True, database=None)
-few = settings(properties, max_examples=10)
+# So many times as many examples: CI runs them once more with 5.
+THOROUGH = int(os.environ.get("FCNN_TESTS_THOROUGH", "1"))
+properties = settings(max_examples=8 * THOROUGH, deadline=None, derandomize=True, database=None)
+few = settings(properties, max_examples=4 * THOROUGH)
 
 
 def error(actual, expected, smallest=1e-3):
