@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 from jax import lax
+from jax.sharding import AxisType
 
 from fcnn.nn.onednn.plan import Geometry
 from fcnn.nn.onednn.primitive import convolve
@@ -89,7 +90,9 @@ def _geometry(
 
 
 def _is_plain(array: jax.Array) -> bool:
-    """Whether it's four axes of float32, of known sizes, and sharding isn't part of its type."""
-    kind = jax.typeof(array)
+    """Whether it's four axes of float32, of known sizes, and how it's sharded isn't part of its type."""
+    kind: Any = jax.typeof(array)
     known = len(kind.shape) == 4 and all(isinstance(size, int) for size in kind.shape)
-    return known and kind.dtype == "float32" and kind.sharding.mesh.empty and not getattr(kind, "vma", None)
+    explicit = AxisType.Explicit in kind.sharding.mesh.axis_types
+    varying = getattr(getattr(kind, "manual_axis_type", None), "varying", ())  # in a shard_map that checks
+    return known and kind.dtype == "float32" and not explicit and not varying

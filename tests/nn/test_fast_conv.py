@@ -283,6 +283,15 @@ def test_in_linen_s_layer():
     assert error(jax.jit(ours.apply)(variables, x), jax.jit(theirs.apply)(variables, x)) < 1e-5
 
 
+@needs_onednn
+def test_a_mesh_of_one_device_is_one_device():
+    """What a run on a laptop is lowered for."""
+    mesh = jax.make_mesh((1,), ("data",), axis_types=(AxisType.Auto,))
+    args = jax.device_put(single(arrays_for(*SHAPES)), NamedSharding(mesh, PartitionSpec("data")))
+    text = jax.jit(both_gradients).lower(*args).as_text()
+    assert (text.count("custom_call @fcnn"), text.count("stablehlo.convolution")) == (3, 0)
+
+
 def test_a_model_on_several_devices_is_still_cut():
     """The whole chain of `parallel.compile_step` on a mesh, where one custom call would be an error."""
     mesh = parallel.make_mesh()

@@ -12,7 +12,6 @@ from typing import Any
 
 import jax
 from jax import lax
-from jax.core import ShapedArray
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
@@ -123,8 +122,8 @@ def _batch(operands: Any, axes: Any, *, want: Name, geometry: Geometry, precisio
     return result.reshape(count, batch, *result.shape[1:]), 0
 
 
-def _result(first: Any, second: Any, *, want: Name, geometry: Geometry, precision: Any) -> ShapedArray:
-    return ShapedArray(getattr(geometry, want), first.dtype)
+def _result(first: Any, second: Any, *, want: Name, geometry: Geometry, precision: Any) -> Any:
+    return first.update(shape=getattr(geometry, want))  # whose sharding is left to XLA, as first's is
 
 
 convolution_p.def_impl(jax.jit(convolve, static_argnames=("want", "geometry", "precision")))
