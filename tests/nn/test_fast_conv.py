@@ -155,6 +155,21 @@ def lowered(function, *arguments, platform="cpu"):
     return jax.jit(function).trace(*arguments).lower(lowering_platforms=(platform,)).as_text()
 
 
+@pytest.mark.parametrize("channels", [3, 130])
+@pytest.mark.parametrize("size", [(1, 1), (2, 1), (2, 2)])
+def test_tiny_images_and_many_channels(size, channels):
+    options = {"window_strides": (1, 1), "padding": ((1, 1), (1, 0))} | NHWC
+    x, w = (2, *size, channels), (3, 2, channels, channels)
+    arrays = arrays_for(x, w, options)
+    expected = in_float64(functools.partial(products, functools.partial(lax.conv_general_dilated, **options)), *arrays)
+    function = functools.partial(products, functools.partial(conv_general_dilated, **options))
+    text = lowered(function, *single(arrays))
+    assert "stablehlo.convolution" not in text
+    assert ("stablehlo.dot_general" in text) == (channels == 130 or not ONEDNN)
+    for actual, wanted in zip(jax.jit(function)(*single(arrays)), expected, strict=True):
+        assert error(actual, wanted) < 1e-5
+
+
 def both_gradients(x, w, y):
     convolve = functools.partial(conv_general_dilated, **SHAPES[2])
     return products(convolve, x, w, y)
