@@ -6,6 +6,7 @@ Standard library only, so that a mistake on the command line is answered before 
 
 import dataclasses
 import math
+import re
 from typing import Any, Literal
 
 from fcnn import names
@@ -40,45 +41,133 @@ class DataConfig:
     """Which images, and how they are split."""
 
     name: str = "digits"
-    """The data set: digits (scikit-learn's 1,797 scanned handwritten digits, 8x8)."""
+    """The data set: digits (scikit-learn's 1,797 scanned handwritten digits, 8x8), mnist, fashion_mnist, cifar10,
+    cifar100, folder:PATH (images in a folder for each class) or tfds:NAME[/CONFIG][:VERSION] (anything TFDS has)."""
+    manual_dir: str | None = None
+    """Folder with the official files of mnist, fashion_mnist, cifar10 or cifar100, archives or extracted; downloaded if
+    not given."""
+    image_size: int | None = None
+    """Pixels of a side: the shorter side is resized to it and the middle cut out; None for the images' own size (128
+    for folder:)."""
     validation: float = 0.1
-    """Share of the training split that is held out, stratified, to choose the best epoch by; 0 for none."""
+    """Share of the training split that is held out, stratified, to choose the best epoch by; 0 for none. A set that
+    comes with train, validation and test splits keeps them."""
+    test: float = 0.2
+    """Share of the images that is held out, stratified, for the test where a set comes without a test split."""
     split_seed: int = 0
-    """Seed of that split; not the run's seed, so that several seeds are compared on the same images."""
+    """Seed of those splits; not the run's seed, so that several seeds are compared on the same images."""
+    on_bad_image: Literal["error", "skip"] = "error"
+    """folder: what to do about files that can't be read: stop and name them, or go on without them and count them."""
+    class_weights: Literal["none", "balanced"] = "none"
+    """What a training image counts in the loss: the same, or the less the more its class has (images / (classes x
+    images of the class))."""
+    mean: tuple[float, ...] | None = None
+    """Pixel mean by channel, 0 to 1, that normalization takes off; None to measure it on the training split."""
+    std: tuple[float, ...] | None = None
+    """Standard deviation by channel, likewise."""
 
     def __post_init__(self) -> None:
-        _check(self.name in names.DATASETS, unknown("data.name", self.name, names.DATASETS))
-        _check_numbers(self, "data.", validation=(0, 0.9), split_seed=(0, 2**32 - 1))
+        _check_dataset_name(self.name)
+        _check_numbers(
+            self, "data.", image_size=(1, 4096), validation=(0, 0.9), test=(0.001, 0.9), split_seed=(0, 2**32 - 1)
+        )  # fmt: skip
+        _check((self.mean is None) == (self.std is None), "data.mean and data.std go together: give both or neither")
+        for name, values, low in (("mean", self.mean or (), 0.0), ("std", self.std or (), 1e-6)):
+            _check(all(low <= v <= 1 for v in values), f"data.{name} is on a scale of 0 to 1, got {values}")
+        _check(len(self.mean or ()) == len(self.std or ()), "data.mean and data.std need a number for each channel")
+        _check(
+            self.manual_dir is None or self.name in names.DATASETS[1:],
+            f"data.manual-dir has no effect with {self.name}; it belongs to {', '.join(names.DATASETS[1:])}",
+        )
+
+
+def _check_dataset_name(name: str) -> None:
+    kind, _, rest = name.partition(":")
+    if kind == "folder":
+        _check(rest != "", "data.name folder:PATH needs the path of a folder of images")
+    elif kind == "tfds":
+        ok = re.fullmatch(names.TFDS_NAME, rest) is not None
+        _check(ok, f"data.name {name!r} must look like tfds:NAME, tfds:NAME/CONFIG or tfds:NAME:1.0.0")
+    else:
+        known = (*names.DATASETS, "folder:PATH", "tfds:NAME")
+        _check(name in names.DATASETS, unknown("data.name", name, known))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class AugmentConfig:
     """What happens to a training image, on the device, drawn anew for each image and step."""
 
+    resized_crop: float = 1.0
+    """Least share of the area that a random crop keeps before it is resized to the image's size (0.08 in GoogLeNet);
+    1 for none."""
+    zoom: float = 1.0
+    """Largest factor by which an image is resized, up or down, within its frame; 1 for none."""
+    rotation: float = 0.0
+    """Degrees by which an image is rotated at most, either way."""
     crop_padding: int = 0
     """Pixels of zeros added on every side before a random crop back to the image's size; 0 for none."""
     flip: bool = False
     """Mirror left and right with probability 1/2."""
+    flip_vertical: bool = False
+    """Mirror top and bottom with probability 1/2."""
+    brightness: float = 0.0
+    """Multiply pixels by 1 - this to 1 + this."""
+    contrast: float = 0.0
+    """Multiply the distance of pixels to the image's mean grey by 1 - this to 1 + this."""
+    saturation: float = 0.0
+    """Multiply the distance of pixels to their own grey by 1 - this to 1 + this; colour images alone."""
+    hue: float = 0.0
+    """Turns (1 is the whole circle of colours) by which the hue is shifted at most, either way; colour images alone."""
+    noise: float = 0.0
+    """Standard deviation of the Gaussian noise that is added, as a share of the range from black to white."""
+    cutout: int = 0
+    """Side, in pixels, of a square that is blackened at a random place; 0 for none."""
+    mixup: float = 0.0
+    """alpha of Beta(alpha, alpha), from which an image's share in its mixture with another one is drawn; 0 for none."""
+    cutmix: float = 0.0
+    """alpha of Beta(alpha, alpha), from which the share that an image keeps beside a box of another one is drawn; 0 for
+    none. With both, each image gets mixup or CutMix."""
 
     def __post_init__(self) -> None:
-        _check_numbers(self, "augment.", crop_padding=(0, 1024))
+        _check_numbers(
+            self, "augment.", resized_crop=(0.01, 1), zoom=(1, 16), rotation=(0, 180), crop_padding=(0, 1024),
+            brightness=(0, INF), contrast=(0, INF), saturation=(0, INF), hue=(0, 0.5), noise=(0, 1), cutout=(0, 1024),
+            mixup=(0, INF), cutmix=(0, INF),
+        )  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-    """The network."""
+    """The network. None means the architecture's own; docs/models.md lists them."""
 
     name: str = "resnet20"
-    """The architecture."""
-    dropout: float = 0.0
-    """Probability of dropping an input of the classifier."""
+    """The architecture; `fcnn models` lists them."""
+    width: float = 1.0
+    """Multiplies the number of channels of every layer but the classifier."""
+    activation: str | None = None
+    """relu, leaky_relu, elu, selu, gelu, gelu_tanh, silu, mish, hard_swish, sigmoid, tanh or softplus."""
+    norm: str | None = None
+    """What stands behind the convolutions: batch, group, layer, instance or none."""
+    kernel_init: str | None = None
+    """he_normal, xavier_uniform, orthogonal ...; if not given, what suits the activation."""
+    dropout: float | None = None
+    """Probability of dropping an input, in every dropout layer."""
     remat: bool = False
-    """Keep only each stage's input for the backward pass and compute the rest again: saves memory on a GPU or TPU; on
+    """Keep only the stages' outputs for the backward pass and compute the rest again: saves memory on a GPU or TPU; on
     a CPU, XLA undoes it."""
+    options: dict[str, str] = dataclasses.field(default_factory=dict)
+    """More of the architecture's own fields by name, values as JSON or a bare word: shortcut projection, hidden []."""
 
     def __post_init__(self) -> None:
-        _check(self.name in names.MODELS, unknown("model.name", self.name, names.MODELS))
-        _check_numbers(self, "model.", dropout=(0, 0.999))
+        for field, known in (
+            ("name", names.MODELS),
+            ("activation", names.ACTIVATIONS),
+            ("norm", names.NORMS),
+            ("kernel_init", names.INITIALIZERS),
+        ):
+            value = getattr(self, field)
+            _check(value is None or value in known, unknown(f"model.{field.replace('_', '-')}", str(value), known))
+        _check_numbers(self, "model.", width=(TINY, 1000), dropout=(0, 0.999))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -13,6 +13,7 @@ from fcnn.errors import UserError, unknown
 # steps already taken keep the rates that they had, and those to come get the new schedule's.
 MAY_CHANGE = frozenset(
     {
+        "data.manual_dir",  # where the files lie, not what is in them
         "train.epochs",
         "train.steps",
         "train.eval_batch_size",
@@ -65,6 +66,8 @@ def _fits(value: Any, hint: Any) -> bool:
         return value in args
     if origin is tuple:
         return isinstance(value, tuple) and all(_fits(item, args[0]) for item in value)
+    if origin is dict:
+        return isinstance(value, dict) and all(_fits(k, args[0]) and _fits(v, args[1]) for k, v in value.items())
     if hint is float:
         return isinstance(value, int | float) and not isinstance(value, bool)
     return type(value) is hint

@@ -1,10 +1,10 @@
 """From a config to what it describes: data on the devices, compiled steps, a fresh state."""
 
 import dataclasses
+import json
 from collections.abc import Callable
 from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,7 +14,7 @@ from jax.sharding import Mesh
 from fcnn import augment, models, parallel
 from fcnn.config import Config, in_steps
 from fcnn.data import Dataset, Split, eval_batches, gather
-from fcnn.errors import UserError
+from fcnn.errors import UserError, unknown
 from fcnn.metrics import Metrics
 from fcnn.optim import make_optimizer, make_schedule
 from fcnn.state import TrainState, create_state
@@ -31,7 +31,7 @@ class Experiment:
     config: Config
     dataset: Dataset
     mesh: Mesh
-    model: nn.Module
+    model: models.Classifier
     optimizer: optax.GradientTransformation
     schedule: optax.Schedule
     steps_per_epoch: int
@@ -50,10 +50,13 @@ def prepare(config: Config, dataset: Dataset, mesh: Mesh) -> Experiment:
     """Works out what the config means for this data set and these devices; nothing is compiled yet.
 
     Raises:
-      UserError: the batch doesn't divide over the devices, or is larger than the training split.
+      UserError: the batch doesn't divide over the devices or is larger than the training split, or the images are too
+        small for the network.
     """
     parallel.check_divides(config.train.batch_size // config.train.accumulate, mesh, _batch_name(config))
     parallel.check_divides(config.train.eval_batch_size, mesh, "train.eval-batch-size")
+    model = make_model(config, num_classes=len(dataset.classes))
+    model.check_size(*dataset.train.images.shape[1:3], train=True)
     size, batch_size = len(dataset.train), config.train.batch_size
     if batch_size > size:
         raise UserError(f"train.batch-size {batch_size} is larger than the training split, {size} images")
@@ -65,7 +68,7 @@ def prepare(config: Config, dataset: Dataset, mesh: Mesh) -> Experiment:
         config=config,
         dataset=dataset,
         mesh=mesh,
-        model=make_model(config, num_classes=len(dataset.classes)),
+        model=model,
         optimizer=make_optimizer(config.optim, schedule),
         schedule=schedule,
         steps_per_epoch=per_epoch,
@@ -78,11 +81,29 @@ def _batch_name(config: Config) -> str:
     return "train.batch-size" if config.train.accumulate == 1 else "train.batch-size / train.accumulate ="
 
 
-def make_model(config: Config, *, num_classes: int) -> nn.Module:
-    """The Linen module that a config describes."""
+def make_model(config: Config, *, num_classes: int) -> models.Classifier:
+    """The Linen module that a config describes.
+
+    Raises:
+      UserError: the architecture has no such option.
+    """
+    fields = {name: value for name, value in dataclasses.asdict(config.model).items() if value is not None}
+    name, options = fields.pop("name"), {key: _from_word(word) for key, word in fields.pop("options").items()}
+    known = models.options(name)
+    for option in options:
+        if option not in known:
+            raise UserError(unknown(f"option of {name}", option, known))
     dtype = {"float32": None, "bfloat16": jnp.bfloat16}[config.precision]
-    options = {"dropout": config.model.dropout, "remat": config.model.remat, "dtype": dtype}
-    return models.create(config.model.name, num_classes=num_classes, **options)
+    return models.create(name, num_classes=num_classes, dtype=dtype, **fields, **options)
+
+
+def _from_word(word: str) -> Any:
+    """An option's value from JSON, lists as tuples; what isn't JSON is a bare word."""
+    try:
+        value = json.loads(word)
+    except ValueError:
+        return word
+    return tuple(value) if isinstance(value, list) else value
 
 
 def compile_train_step(exp: Experiment, state: TrainState) -> Callable[[TrainState, np.ndarray], tuple]:
@@ -92,9 +113,8 @@ def compile_train_step(exp: Experiment, state: TrainState) -> Callable[[TrainSta
     to the device.
     """
     config = exp.config
-    steps = [augment.crop(config.augment.crop_padding)] if config.augment.crop_padding else []
-    steps += [augment.flip()] if config.augment.flip else []
-    change, normalize = augment.compose(*steps), augment.normalize(*exp.dataset.mean_std())
+    change = augment.from_config(config.augment, num_classes=len(exp.dataset.classes))
+    normalize = augment.normalize(*exp.dataset.mean_std())
     train_step = make_train_step(
         exp.model,
         exp.optimizer,
@@ -104,6 +124,7 @@ def compile_train_step(exp: Experiment, state: TrainState) -> Callable[[TrainSta
         decay_mask=config.optim.decay_mask,
         accumulate=config.train.accumulate,
         ema_decay=config.train.ema_decay,
+        class_weights=exp.dataset.class_weights,
     )
 
     def step(state: TrainState, split: Arrays, indices: jax.Array, mask: jax.Array) -> tuple[TrainState, StepReport]:

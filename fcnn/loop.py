@@ -11,7 +11,7 @@ from fcnn import parallel
 from fcnn import workdir as folder
 from fcnn.checkpoint import Checkpoints
 from fcnn.config import Config
-from fcnn.data import epoch_order, load
+from fcnn.data import Dataset, epoch_order, load
 from fcnn.errors import UserError
 from fcnn.experiment import Experiment, compile_evaluation, compile_train_step, prepare
 from fcnn.interrupt import Interrupt, Interrupted
@@ -34,13 +34,14 @@ def train(config: Config, workdir: Path, console: Console) -> Record:
       Interrupted: SIGINT or SIGTERM came; the state is saved.
     """
     folder.check(workdir, config)
-    exp = prepare(config, load(config.data, say=console.say), parallel.make_mesh())
+    exp = prepare(config, _load(config, workdir, console, exact=True), parallel.make_mesh())
     if (done := max((r["step"] for r in read_records(workdir)), default=0)) > exp.total_steps:
         raise UserError(f"the run in {workdir} has {done} steps already, more than the {exp.total_steps} asked for")
     if (result := _finished(exp, workdir)) is not None:
         console.say(f"The run in {workdir} is finished.")
         return result
     with folder.claim(workdir, config), Interrupt() as interrupt, _checkpoints(config, workdir) as checkpoints:
+        folder.write_data(workdir, exp.dataset.facts())
         run = _Run(exp, workdir, checkpoints, console)
         with run.records, console.progress(total=exp.total_steps, done=run.step):
             try:
@@ -62,11 +63,18 @@ def evaluate(workdir: Path, split: str, console: Console) -> Record:
       {"kind": "evaluation", "split", "weights", "step", "epoch", "count", "loss", "top1", "top5"}.
     """
     config = folder.read_config(workdir)
-    exp = prepare(config, load(config.data, say=console.say), parallel.make_mesh())
+    exp = prepare(config, _load(config, workdir, console, exact=False), parallel.make_mesh())
     if not len(getattr(exp.dataset, split)):
         raise UserError(f"the run in {workdir} held out no {split} split (data.validation 0)")
     with _checkpoints(config, workdir, read_only=True) as checkpoints:
         return _evaluate_chosen(exp, checkpoints, exp.fresh_state(), split, console) | {"kind": "evaluation"}
+
+
+def _load(config: Config, workdir: Path, console: Console, *, exact: bool) -> Dataset:
+    """The run's data, normalized as the run has always normalized it; `exact` if every image must be the same."""
+    dataset = load(config.data, say=console.say, track=console.track)
+    facts = folder.read_data(workdir)
+    return dataset if facts is None else dataset.as_in(facts, str(workdir), exact=exact)
 
 
 def _checkpoints(config: Config, workdir: Path, *, read_only: bool = False) -> Checkpoints:
@@ -133,6 +141,11 @@ class _Run:
             f"{len(data.validation):,} validation, {len(data.test):,} test images; {exp.total_steps:,} steps on "
             f"{exp.mesh.size} x {device}, convolutions by {parallel.convolutions(exp.mesh)}; {self.workdir}"
         )
+        if data.skipped:
+            names = ", ".join(data.skipped[:3]) + (" ..." if len(data.skipped) > 3 else "")
+            self.console.say(f"Left out {len(data.skipped)} files that can't be read: {names} (all in {folder.DATA})")
+        for note in data.notes:
+            self.console.say(f"Note: {note}")
         if going_on:
             self.console.say(f"Going on from step {self.step:,} of {exp.total_steps:,}.")
 

@@ -4,17 +4,35 @@ The tables of the implementations (`fcnn.models`, `fcnn.optim`, `fcnn.data`) hol
 """
 
 MODELS = (
-    "linear",
-    "mlp",
-    "resnet20",
-    "resnet32",
-    "resnet44",
-    "resnet56",
-    "resnet110",
-    "resnet1202",
+    *("linear", "mlp", "shallow_cnn"),
+    "lenet5",
+    *("alexnet", "alexnet_2012"),
+    *("vgg11", "vgg13", "vgg16", "vgg19"),
+    *("vgg11_bn", "vgg13_bn", "vgg16_bn", "vgg19_bn"),
+    *("googlenet", "googlenet_2014", "inception_v2", "inception_v3"),
+    *("resnet18", "resnet34", "resnet50", "resnet101", "resnet152"),
+    *("resnet20", "resnet32", "resnet44", "resnet56", "resnet110", "resnet1202"),
+    *("plain20", "plain32", "plain44", "plain56", "plain110"),
+    *("preact_resnet110", "preact_resnet164", "preact_resnet1001"),
+    *("squeezenet1_0", "squeezenet1_1"),
 )
 
-DATASETS = ("digits",)
+# Of `fcnn.nn`: the activations and initializers that need no further arguments.
+ACTIVATIONS = (
+    *("relu", "leaky_relu", "elu", "selu", "gelu", "gelu_tanh", "silu", "mish", "hard_swish"),
+    *("sigmoid", "tanh", "softplus"),
+)
+NORMS = ("batch", "group", "layer", "instance", "none")
+INITIALIZERS = (
+    *("lecun_normal", "lecun_uniform", "xavier_normal", "xavier_uniform", "glorot_normal", "glorot_uniform"),
+    *("he_normal", "he_uniform", "kaiming_normal", "kaiming_uniform", "orthogonal", "normal"),
+)
+
+# The named data sets; beside them there are folder:PATH and tfds:NAME[/CONFIG][:VERSION].
+DATASETS = ("digits", "mnist", "fashion_mnist", "cifar10", "cifar100")
+
+# What follows "tfds:". A dotted name, my_module.my_set, is a builder that Python finds in a module of one's own.
+TFDS_NAME = r"(?P<name>\w+(\.\w+)*)(/(?P<config>[\w.+-]+))?(:(?P<version>\d+\.\d+\.\d+))?"
 
 # The optimizers, each with the options that it takes and their defaults.
 OPTIMIZERS: dict[str, dict[str, float]] = {

@@ -10,10 +10,11 @@ import flax.linen as nn
 import flax.struct
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from fcnn.batch import Batch
-from fcnn.metrics import Metrics, cross_entropy, measure, no_metrics
+from fcnn.metrics import Metrics, cross_entropy, label_rows, measure, no_metrics
 from fcnn.nn import Dropout
 from fcnn.optim import penalty
 from fcnn.state import TrainState
@@ -53,15 +54,25 @@ def make_train_step(
     decay_mask: str = "kernels",
     accumulate: int = 1,
     ema_decay: float | None = None,
+    class_weights: np.ndarray | None = None,
     axis_name: str | None = None,
 ) -> TrainStep:
     """One update from one batch.
 
-    The loss is the mean cross-entropy over the batch's unmasked examples plus the penalties. With `accumulate` = k,
+    The loss is the mean cross-entropy over the batch's unmasked examples, plus those of the auxiliary heads times their
+    weights, plus the penalties; with `class_weights`, (classes,), the mean is weighted by those of the labels: sum_i
+    w_i loss_i / sum_i w_i. The metrics are the main head's alone and unweighted. With `accumulate` = k,
     example j goes to micro-batch j mod k, and the gradient is that of the same mean: for a model without batch norm the
     update equals the one of the whole batch up to rounding. Batch norm sees each micro-batch by itself: it normalizes
     by that one's statistics, and the running averages move k times a step, once by each in turn.
     """
+
+    def weigh(batch: Batch) -> jax.Array:
+        """What each example counts, (B,); mixed labels count as the mixture of their classes."""
+        if class_weights is None:
+            return batch["mask"].astype(jnp.float32)
+        rows = label_rows(batch["label"], len(class_weights))
+        return jnp.where(batch["mask"], rows @ jnp.asarray(class_weights), 0)
 
     def loss_fn(params: Any, batch_stats: Any, batch: Batch, key: jax.Array, total: jax.Array) -> tuple:
         with by_example(batch["index"]):
@@ -69,11 +80,13 @@ def make_train_step(
                 {"params": params, "batch_stats": batch_stats},
                 batch["image"],
                 train=True,
-                mutable=["batch_stats"],
+                mutable=["batch_stats", "aux"],
                 rngs={"dropout": key},
             )
         losses = cross_entropy(logits, batch["label"], label_smoothing)
-        loss = jnp.where(batch["mask"], losses, 0).sum() / total
+        for aux_logits, weight in (updates.get("aux") or {}).values():
+            losses += weight * cross_entropy(aux_logits, batch["label"], label_smoothing)
+        loss = jnp.where(batch["mask"], losses * weigh(batch), 0).sum() / total
         metrics = measure(logits, batch["label"], batch["mask"])
         return loss, (updates.get("batch_stats", {}), metrics)
 
@@ -84,7 +97,7 @@ def make_train_step(
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, StepReport]:
         key = jax.random.fold_in(state.key, state.step)
-        total = _sum(batch["mask"].sum(dtype=jnp.float32), axis_name)
+        total = _sum(weigh(batch).sum(), axis_name)
         if accumulate == 1:
             grads, (batch_stats, metrics) = jax.grad(loss_fn, has_aux=True)(
                 state.params, state.batch_stats, batch, key, total

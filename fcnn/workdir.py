@@ -1,15 +1,18 @@
-"""A run's folder: which config it belongs to, who is writing to it, and the next free number under `runs/`."""
+"""A run's folder: which config and data it belongs to, who is writing to it, and the next free number under `runs/`."""
 
 import contextlib
 import fcntl
+import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from fcnn.config import Config
 from fcnn.config_json import differences, from_json, to_json
 from fcnn.errors import UserError
 
 CONFIG = "config.json"
+DATA = "data.json"
 LOCK = ".lock"
 
 
@@ -32,6 +35,24 @@ def check(workdir: Path, config: Config) -> None:
             )
     elif workdir.exists() and (not workdir.is_dir() or any(path.name != LOCK for path in workdir.iterdir())):
         raise UserError(f"{workdir} exists and is not the folder of a run; take another --workdir")
+
+
+def read_data(workdir: Path) -> dict[str, Any] | None:
+    """What the run in a folder keeps of its data (`Dataset.facts`); None before it has any."""
+    path = workdir / DATA
+    if not path.is_file():
+        return None
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise UserError(f"{path}: {error}") from None
+
+
+def write_data(workdir: Path, facts: dict[str, Any]) -> None:
+    """Keeps them, whole or not at all."""
+    temporary = workdir / f"{DATA}.tmp"
+    temporary.write_text(json.dumps(facts, indent=1) + "\n")
+    temporary.replace(workdir / DATA)
 
 
 @contextlib.contextmanager

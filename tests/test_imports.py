@@ -13,12 +13,14 @@ ORDER = [
     ["config", "batch"],
     ["config_json", "presets", "nn", "data", "augment", "optim", "metrics"],
     ["models"],
+    ["weights"],
     ["state"],
     ["step"],
     ["parallel"],
     ["checkpoint", "report", "interrupt", "workdir"],
     ["meter", "experiment"],
     ["loop"],
+    ["study"],
     ["cli"],
 ]
 STANDARD_LIBRARY_ONLY = ["errors", "names", "config", "config_json", "presets"]

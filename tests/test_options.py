@@ -7,6 +7,7 @@ which a step sees them is of no account. Three steps are compared, through the s
 
 import dataclasses
 import os
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -307,12 +308,28 @@ def test_dropout_keeps_the_step_the_references_with_the_same_mask():
     assert relative_error(params, reference(start, sgd)[-1]) > 1e-3
 
 
-@pytest.mark.parametrize("augment", [{}, {"crop_padding": 1}, {"flip": True}])
-def test_augmentation_is_drawn_anew_in_each_step(augment):
+AUGMENTS = [
+    {"resized_crop": 0.5}, {"zoom": 1.5}, {"rotation": 90.0}, {"crop_padding": 1}, {"flip": True},
+    {"flip_vertical": True}, {"brightness": 0.5}, {"contrast": 0.5}, {"saturation": 0.5}, {"hue": 0.3}, {"noise": 0.2},
+    {"cutout": 2}, {"mixup": 1.0}, {"cutmix": 1.0}, {"mixup": 1.0, "cutmix": 1.0},
+]  # fmt: skip
+
+
+def test_every_augmentation_is_tried():
+    assert {name for augment in AUGMENTS for name in augment} == {f.name for f in dataclasses.fields(AugmentConfig)}
+
+
+@pytest.mark.parametrize("augment", [{}, *AUGMENTS], ids=str)
+def test_augmentation_is_drawn_anew_in_each_step(augment, monkeypatch):
     """With a rate of next to nothing, only other images can make another loss."""
-    config = dataclasses.replace(make_config(learning_rate=1e-12), augment=AugmentConfig(**augment))
-    losses = [float(report.metrics.loss) for report in ours(config)[2]]
+    colours = np.random.default_rng(1).integers(0, 256, (N, 3, 3, 3)).astype(np.uint8)
+    split = Split(colours, LABELS)
+    monkeypatch.setattr(sys.modules[__name__], "DATASET", dataclasses.replace(DATASET, train=split, test=split))
+    config = make_config(learning_rate=1e-12, label_smoothing=0.1)
+    _, _, reports = ours(dataclasses.replace(config, augment=AugmentConfig(**augment)))
+    losses = [float(report.metrics.loss) for report in reports]
     assert len({round(loss, 4) for loss in losses}) == (STEPS if augment else 1)
+    assert all(report.metrics.count == N for report in reports)
 
 
 def test_bfloat16_computes_low_and_keeps_high():

@@ -7,13 +7,18 @@ import sys
 from collections.abc import Callable, Sequence
 
 from fcnn import __version__
+from fcnn.cli.data import data_command
 from fcnn.cli.evaluate import evaluate_command
+from fcnn.cli.models import models_command, summary_command
 from fcnn.cli.train import train_command
 from fcnn.errors import UserError, unknown
 
 COMMANDS: dict[str, tuple[Callable[[list[str]], int], str]] = {
     "train": (train_command, "train a network from a preset: fcnn train --config resnet"),
     "evaluate": (evaluate_command, "evaluate a run: fcnn evaluate runs/resnet-001"),
+    "models": (models_command, "list the architectures"),
+    "summary": (summary_command, "an architecture layer by layer: fcnn summary resnet18"),
+    "data": (data_command, "look at a data set, or prepare it: fcnn data show digits"),
 }
 
 

@@ -1,6 +1,7 @@
 """From words on a command line to a dataclass, and from what was wrong with them to one line that says so."""
 
 import contextlib
+import dataclasses
 import io
 import re
 import typing
@@ -54,12 +55,17 @@ def _one_line(box: str) -> str:
     for kind, complaint in complaints.items():
         if found := re.match(rf"Error parsing (--\S+): {complaint}.*: ('.*')$", text):
             return f"{found[1]} takes {kind}, got {found[2]}"
-    return re.sub(r"^Error parsing (config[\w.]*: )?", "", text)
+    return re.sub(r"^Error parsing ((config[\w.]*|data): )?", "", text)
 
 
 def _options(kind: Any) -> list[str]:
     """The options of a dataclass of arguments, as they are typed; a `Config` among them has one for each field."""
     names = []
     for name, hint in typing.get_type_hints(kind).items():
-        names += flatten(Config()) if hint is Config else [name]
+        if hint is Config:
+            names += flatten(Config())
+        elif dataclasses.is_dataclass(hint):
+            names += [f"{name}.{field.name}" for field in dataclasses.fields(hint)]
+        else:
+            names.append(name)
     return [f"--{name.replace('_', '-')}" for name in names]

@@ -1,8 +1,12 @@
 """What a data set is once it is loaded: arrays of images and labels by split, and how a split is cut in two."""
 
 import dataclasses
+import functools
+from typing import Any
 
 import numpy as np
+
+from fcnn.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,16 +35,80 @@ class Dataset:
     train: Split
     validation: Split
     test: Split
+    normalization: tuple[np.ndarray, np.ndarray] | None = None
+    """Mean and standard deviation, each (C,) float32, where they are given and not measured."""
+    class_weights: np.ndarray | None = None
+    """(classes,) float32: what an example of each class counts in the loss; None for the same."""
+    skipped: tuple[str, ...] = ()
+    """Files that were left out because they can't be read: "path: reason"."""
+    files: str = ""
+    """What the files were before they were decoded, where there were any: "JPEG; 128 x 128 (4,317)"."""
+    notes: tuple[str, ...] = ()
+    """What a person should know of this set, a line each: images in two splits, unlike numbers of images, ..."""
 
     def mean_std(self) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and standard deviation of the training pixels by channel, each (C,) float32, on a scale of 0 to 1."""
+        """Mean and standard deviation by channel, each (C,) float32, on a scale of 0 to 1: given, or measured on the
+        training pixels."""
+        return self.normalization or self._measured
+
+    @functools.cached_property
+    def _measured(self) -> tuple[np.ndarray, np.ndarray]:
         # Counted by pixel value: exact in integers, and no float copy of the whole set.
-        channels = self.train.images.reshape(-1, self.train.images.shape[-1])
-        counts = np.stack([np.bincount(channel, minlength=256) for channel in channels.T])
-        values = np.arange(256) / 255
-        mean = counts @ values / len(channels)
-        variance = (counts * (values - mean[:, None]) ** 2).sum(axis=1) / len(channels)
+        channels = self.train.images.shape[-1]
+        counts = np.zeros((channels, 256), np.int64)
+        for images in np.array_split(self.train.images, max(len(self.train) // 1000, 1)):
+            counts += np.stack([np.bincount(images[..., c].ravel(), minlength=256) for c in range(channels)])
+        values, total = np.arange(256) / 255, counts[0].sum()
+        mean = counts @ values / total
+        variance = (counts * (values - mean[:, None]) ** 2).sum(axis=1) / total
         return mean.astype(np.float32), np.maximum(np.sqrt(variance), 1e-6).astype(np.float32)
+
+    def facts(self) -> dict[str, Any]:
+        """What a run keeps of its data, as JSON can write it."""
+        mean, std = self.mean_std()
+        return {
+            "name": self.name,
+            **self._identity(),
+            "mean": [float(value) for value in mean],
+            "std": [float(value) for value in std],
+            "skipped": list(self.skipped),
+            "notes": list(self.notes),
+        }
+
+    def _identity(self) -> dict[str, Any]:
+        """What must not change in a run's life."""
+        splits = {"train": self.train, "validation": self.validation, "test": self.test}
+        return {
+            "classes": list(self.classes),
+            "image_shape": list(self.train.images.shape[1:]),
+            "images": {name: self.counts(split).tolist() for name, split in splits.items()},
+        }
+
+    def as_in(self, facts: dict[str, Any], where: str, *, exact: bool) -> "Dataset":
+        """This set, normalized as a run has it.
+
+        Args:
+          facts: what the run keeps of its data.
+          where: the run, for messages.
+          exact: whether every split must still have as many images of each class.
+
+        Raises:
+          UserError: the classes or the images are no longer those of the run.
+        """
+        for name, mine in self._identity().items():
+            if (exact or name != "images") and facts.get(name) != mine:
+                raise UserError(f"{self.name} has changed since the run in {where} began: {name.replace('_', ' ')}")
+        given = np.asarray(facts["mean"], np.float32), np.asarray(facts["std"], np.float32)
+        return dataclasses.replace(self, normalization=given)
+
+    def counts(self, split: Split) -> np.ndarray:
+        """Images of each class, (classes,) int."""
+        return np.bincount(split.labels, minlength=len(self.classes))
+
+
+def balanced_weights(counts: np.ndarray) -> np.ndarray:
+    """Weights that make all classes count the same: images / (classes x images of the class), (classes,) float32."""
+    return (counts.sum() / (len(counts) * np.maximum(counts, 1))).astype(np.float32)
 
 
 def stratified_holdout(labels: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -1,53 +1,148 @@
-"""From a name to a loaded `Dataset`: TFDS prepares each set once, in its own folder, and we read it back."""
+"""From a name to a loaded `Dataset`: the table of what there is, and the cutting into train, validation and test."""
 
-import contextlib
-import io
 import logging
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from fcnn.config import DataConfig
-from fcnn.data.dataset import Dataset, Split, stratified_holdout
+from fcnn.data.arrays import data_dir
+from fcnn.data.dataset import Dataset, Split, balanced_weights, stratified_holdout
+from fcnn.data.parallel import Track, no_track
+from fcnn.errors import UserError
+
+Say = Callable[[str], None]
 
 
-def _digits() -> Any:
+def _digits(config: DataConfig, say: Say) -> Any:
     from fcnn.data.digits import Digits
 
-    return Digits(file_format="array_record")
+    return Digits(data_dir=data_dir(), file_format="array_record")
 
 
-BUILDERS: dict[str, Callable[[], Any]] = {"digits": _digits}
+def _official(config: DataConfig, say: Say) -> Any:
+    from fcnn.data import builders, obtain
+
+    options = {"data_dir": data_dir(), "file_format": "array_record"}
+    builder = builders.TABLE[config.name](**options)
+    if builder.data_path.exists():
+        return builder
+    manual_dir = None if config.manual_dir is None else Path(config.manual_dir)
+    splits = obtain.obtain(builder.OFFICIAL, manual_dir, say)
+    return builders.TABLE[config.name](**options, splits=splits)
 
 
-def load(config: DataConfig, *, say: Callable[[str], None] = lambda _: None) -> Dataset:
+BUILDERS: dict[str, Callable[[DataConfig, Say], Any]] = {
+    "digits": _digits,
+    "mnist": _official,
+    "fashion_mnist": _official,
+    "cifar10": _official,
+    "cifar100": _official,
+}
+
+
+def load(config: DataConfig, *, say: Say = lambda _: None, track: Track = no_track) -> Dataset:
     """Loads a data set, preparing it first if this is the first use.
 
     Args:
-      config: which one, and how much of train to hold out for validation.
-      say: is told what takes long, a line at a time.
-    """
-    import tensorflow_datasets as tfds  # imported here because it is slow, and half of the commands need no data
+      config: which one, and how it is split.
+      say: is told what takes long and what a person should know, a line at a time.
+      track: shows progress.
 
+    Raises:
+      UserError: it isn't there, or isn't what it should be.
+    """
+    kind, _, rest = config.name.partition(":")
+    if kind == "folder":
+        from fcnn.data.folder import load_folder
+
+        parts = load_folder(Path(rest).expanduser(), config, track)
+    else:
+        parts = _load_tfds(rest, config, say, track)
+    return _cut(config, say, **parts)
+
+
+def _load_tfds(spec: str, config: DataConfig, say: Say, track: Track) -> dict[str, Any]:
+    """Classes and splits of a set that TFDS reads."""
     # TFDS logs on every use that OpenCV would decode faster than Pillow, which is what we chose.
     logging.getLogger("absl").setLevel(logging.ERROR)
-    builder = BUILDERS[config.name]()
-    if not builder.data_path.exists():
-        say(f"Preparing {config.name} in {builder.data_path} (once) ...")
-        tfds.disable_progress_bar()
-        with contextlib.redirect_stdout(io.StringIO()):  # TFDS prints there, which is for our own reports
-            builder.download_and_prepare()
-    train, test = (_read(builder, split) for split in ("train", "test"))
-    kept, held_out = stratified_holdout(train.labels, config.validation, config.split_seed)
-    names = tuple(builder.info.features["label"].names)
-    return Dataset(config.name, names, train=train.take(kept), validation=train.take(held_out), test=test)
+    from fcnn.data import stock  # imported here because it is slow, and half of the commands need no data
+
+    builder = stock.open_tfds(spec) if spec else BUILDERS[config.name](config, say)
+    stock.prepare(builder, config.name, say)
+    classes, splits = stock.read_tfds(builder, config.name, image_size=config.image_size, track=track)
+    return {"classes": classes, "splits": {k: Split(v["image"], v["label"]) for k, v in splits.items()}}
 
 
-def _read(builder: Any, split: str) -> Split:
-    """A whole split, decoded into memory, in the order in which TFDS wrote it."""
-    examples = list(builder.as_data_source(split=split))
-    return Split(
-        images=np.stack([example["image"] for example in examples]),
-        labels=np.asarray([example["label"] for example in examples], np.int32),
+def _cut(
+    config: DataConfig,
+    say: Say,
+    *,
+    classes: tuple[str, ...],
+    splits: dict[str, Split],
+    groups: np.ndarray | None = None,
+    **extras: Any,
+) -> Dataset:
+    """Three splits out of those that the set comes with.
+
+    With all three of its own, it keeps them. With two, the one that isn't train is the test split. What is missing is
+    held out of train, in proportion to the classes; `groups`, (N,) int, numbers the images of train that must stay
+    together because they show the same.
+    """
+    if "train" not in splits:
+        raise UserError(f"{config.name} has no train split with labels; it has {', '.join(splits) or 'none'}")
+    train, own = splits["train"], splits.get("validation")
+    test = splits.get("test")
+    if test is None and own is not None:
+        test, own = own, None
+    if test is None:
+        kept, held_out = _grouped_holdout(train.labels, groups, config.test, config.split_seed)
+        train, test = train.take(kept), train.take(held_out)
+    everything = np.arange(len(train))
+    if own is None or config.validation == 0:
+        kept, held_out = stratified_holdout(train.labels, config.validation, config.split_seed)
+        own = train.take(held_out)
+    else:
+        kept, own = everything, own.take(np.arange(len(own)))
+    train, test = train.take(kept), test.take(np.arange(len(test)))  # copies: what is on disk may be replaced
+    for split, images in (("train", train), ("test", test)):
+        if not len(images):
+            raise UserError(f"{config.name} leaves no image in its {split} split")
+    if classes and (top := max(int(part.labels.max(initial=0)) for part in (train, own, test))) >= len(classes):
+        raise UserError(f"{config.name} has a label {top} and names only {len(classes)} classes")
+    return Dataset(
+        config.name,
+        classes,
+        train,
+        own,
+        test,
+        normalization=_given_normalization(config, train.images.shape[-1]),
+        class_weights=(
+            balanced_weights(np.bincount(train.labels, minlength=len(classes)))
+            if config.class_weights == "balanced"
+            else None
+        ),
+        **extras,
     )
+
+
+def _grouped_holdout(
+    labels: np.ndarray, groups: np.ndarray | None, share: float, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """`stratified_holdout` of one image for each group; the others go where that one goes."""
+    if groups is None:
+        return stratified_holdout(labels, share, seed)
+    firsts = np.unique(groups, return_index=True)[1]
+    _, chosen = stratified_holdout(labels[firsts], share, seed)
+    held_out = np.isin(groups, groups[firsts[chosen]])
+    return np.flatnonzero(~held_out), np.flatnonzero(held_out)
+
+
+def _given_normalization(config: DataConfig, channels: int) -> tuple[np.ndarray, np.ndarray] | None:
+    if config.mean is None or config.std is None:
+        return None
+    if len(config.mean) != channels:
+        raise UserError(f"data.mean has {len(config.mean)} numbers, the images of {config.name} {channels} channels")
+    return np.asarray(config.mean, np.float32), np.asarray(config.std, np.float32)

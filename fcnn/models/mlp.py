@@ -1,36 +1,28 @@
 """The linear classifier and the multi-layer perceptron: what a CNN has to beat."""
 
-import flax.linen as nn
 import jax
-import jax.numpy as jnp
 
-from fcnn.nn import Dropout, he_normal
+from fcnn.models.classifier import Classifier, Layers, Norm
 
 
-class MLP(nn.Module):
-    """Flattened pixels -> dense layers with ReLU -> logits; with no hidden layer, a linear classifier.
+class MLP(Classifier, kw_only=True):
+    """Flattened pixels -> dense layers, each with normalization (none by default) and activation -> logits; with no
+    hidden layer, a linear classifier.
 
-    Shapes: (B, H, W, C) -> (B, num_classes), logits at least float32.
+    The size of the images at initialization is that of all images. Endpoints: hidden1, hidden2, ...
     """
 
-    num_classes: int
     hidden: tuple[int, ...]
     """Widths of the hidden layers."""
-    dropout: float = 0.0
-    """Rate before the classifier."""
-    dtype: jnp.dtype | None = None
-    """Type of the activations; params stay float32."""
-    remat: bool = False
-    """Accepted as every model does; dense layers keep too little to be worth computing twice."""
-    axis_name: str | None = None
-    """Accepted as every model does; there is no batch norm here."""
+    norm: Norm = "none"
 
-    @nn.compact
-    def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
-        x = images.reshape(images.shape[0], -1)
-        for i, width in enumerate(self.hidden, start=1):
-            x = nn.Dense(width, dtype=self.dtype, kernel_init=he_normal(), name=f"hidden{i}")(x)
-            x = nn.relu(x)
-        x = Dropout(self.dropout)(x, train=train)
-        x = nn.Dense(self.num_classes, dtype=self.dtype, name="head")(x)
-        return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    paper = "Rumelhart, Hinton & Williams 1986, doi:10.1038/323533a0"
+    classes = 10
+    image_shape = (28, 28, 1)
+
+    def forward(self, x: jax.Array, layers: Layers) -> jax.Array:
+        x = x.reshape(x.shape[0], -1)
+        for i, features in enumerate(self.hidden, start=1):
+            x = layers.dense(features, name=f"hidden{i}")(x)
+            x = layers.endpoint(f"hidden{i}", layers.act(layers.norm(name=f"norm{i}")(x)))
+        return layers.head(layers.dropout(x, 0.0))

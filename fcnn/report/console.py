@@ -1,7 +1,8 @@
 """What the person sees: a live progress line in a terminal, plain lines elsewhere."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 from rich.console import Console as RichConsole
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
@@ -59,6 +60,15 @@ class Console:
                 yield
             finally:
                 self._progress = None
+
+    def track(self, items: Iterable[Any], text: str, total: int) -> Iterable[Any]:
+        """Passes items on and shows how many of `total` have gone by; nothing outside a terminal."""
+        if not self._console.is_terminal:
+            yield from items
+            return
+        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
+        with Progress(*columns, TimeRemainingColumn(), console=self._console, transient=True) as progress:
+            yield from progress.track(items, total=total, description=text)
 
     def step(self, step: int, epoch: int, epochs: float) -> None:
         """Moves the progress line."""

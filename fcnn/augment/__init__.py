@@ -1,0 +1,53 @@
+"""Augmentation on the device: pure functions `(key, batch) -> batch` that make more images of those there are.
+
+What happens to an image depends on the key (one a step) and its index in the global batch, so the same images come out
+however the batch is split over devices.
+
+Pixels are on a scale of 0 to 255 from one end of the chain to the other. They come as uint8; what only moves them
+(`crop`, `flip`, `cutout`) keeps their type, what computes with them makes them float32 and doesn't round.
+`normalize` takes either.
+"""
+
+from fcnn.augment.chain import Augment, by_image, compose
+from fcnn.augment.colour import colour_jitter, noise, normalize
+from fcnn.augment.geometric import crop, flip, resized_crop, rotate, zoom
+from fcnn.augment.mixing import cutout, mix
+from fcnn.config import AugmentConfig
+
+__all__ = [
+    "Augment", "by_image", "colour_jitter", "compose", "crop", "cutout", "flip", "from_config", "mix", "noise",
+    "normalize", "resized_crop", "rotate", "zoom",
+]  # fmt: skip
+
+
+def from_config(config: AugmentConfig, num_classes: int) -> Augment:
+    """What a config asks for, in the one order there is; with the defaults, nothing.
+
+    Where an object is comes first, then what light and camera do with it, then other images, last what hides a part.
+    Noise comes after mixing, which would average it away. With mixup or CutMix labels are (B, num_classes) float.
+    """
+    jitter = {name: getattr(config, name) for name in ("brightness", "contrast", "saturation", "hue")}
+    # What only moves pixels comes before what computes them, and rotation before the resizes: XLA on a CPU computes an
+    # interpolation anew for each of its uses, unless it is a matrix product's.
+    steps = []
+    if config.crop_padding:
+        steps.append(crop(config.crop_padding))
+    if config.flip:
+        steps.append(flip())
+    if config.flip_vertical:
+        steps.append(flip(vertical=True))
+    if config.rotation:
+        steps.append(rotate(config.rotation))
+    if config.zoom > 1:
+        steps.append(zoom(config.zoom))
+    if config.resized_crop < 1:
+        steps.append(resized_crop(config.resized_crop))
+    if any(jitter.values()):
+        steps.append(colour_jitter(**jitter))
+    if config.mixup or config.cutmix:
+        steps.append(mix(num_classes, mixup=config.mixup, cutmix=config.cutmix))
+    if config.noise:
+        steps.append(noise(config.noise))
+    if config.cutout:
+        steps.append(cutout(config.cutout))
+    return compose(*steps)

@@ -1,0 +1,99 @@
+"""What takes a box or all of an image away, and puts another one there: no single detail should decide.
+
+Mixing turns labels into rows of probabilities; training accuracy counts a mixture as the class that has most of it. An
+image's partner is drawn from the batch that the function sees, under
+jit the whole global batch: with the examples in the order of their indices, the one a number of places further on,
+cyclically. That number, of 1 to B - 1, is drawn for the step; batches are shuffled, so that any such pairing is as good
+as another, and it doesn't depend on how the batch is laid out over devices. How much is mixed, and where, is drawn for
+each image. A masked example is nobody's partner: who would have got it stays as it is.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from fcnn.augment.chain import Augment, by_image, image_keys
+from fcnn.batch import Batch
+
+
+def cutout(size: int) -> Augment:
+    """Blackens a square of `size` x `size` pixels whose centre is uniform in the image: part of it may lie outside.
+
+    DeVries & Taylor 2017, section 3.2 (size 16 for CIFAR-10). There the square is 0 after normalization, the mean of
+    the data; here it is 0 before, as what other augmentations bring in from outside.
+    """
+
+    def change(key: jax.Array, image: jax.Array) -> jax.Array:
+        height, width, _ = image.shape
+        box = _box(key, height, width, jnp.int32(size), jnp.int32(size))
+        return jnp.where(box[..., None], jnp.zeros_like(image), image)
+
+    return by_image(change)
+
+
+def mix(num_classes: int, *, mixup: float = 0.0, cutmix: float = 0.0) -> Augment:
+    """Mixes each image, and its label's row likewise, with another one of its batch: both float32.
+
+    mixup (Zhang et al. 2017, section 2; alpha 0.2 for ImageNet, 1 for CIFAR-10): lam x + (1 - lam) x', with
+    lam ~ Beta(alpha, alpha). CutMix (Yun et al. 2019, section 3.1; alpha 1): a box of x' in x, of sqrt(1 - lam) of the
+    image's height and width in whole pixels and with its centre uniform in the image, what lies outside cut off. In
+    either the label's weight is the share of x that is left: lam itself, or the share of pixels outside the box.
+
+    Args:
+      num_classes: the length of the labels' rows.
+      mixup: its alpha; 0 for none. The smaller, the closer lam to 0 or 1.
+      cutmix: its alpha; 0 for none. With both, each image gets one of them, by a fair coin.
+    """
+
+    def blended(key: jax.Array, height: int, width: int) -> jax.Array:
+        return jnp.full((height, width), jax.random.beta(key, mixup, mixup))
+
+    def boxed(key: jax.Array, height: int, width: int) -> jax.Array:
+        lam_key, place_key = jax.random.split(key)
+        side = jnp.sqrt(1 - jax.random.beta(lam_key, cutmix, cutmix))
+        box = _box(place_key, height, width, (side * height).astype(jnp.int32), (side * width).astype(jnp.int32))
+        return 1 - box.astype(jnp.float32)
+
+    def share(key: jax.Array, height: int, width: int) -> jax.Array:
+        """The weight of an image in each pixel of its mixture, (H, W)."""
+        if not (mixup and cutmix):
+            return (blended if mixup else boxed)(key, height, width)
+        coin_key, key = jax.random.split(key)
+        return jnp.where(jax.random.bernoulli(coin_key), blended(key, height, width), boxed(key, height, width))
+
+    def apply(key: jax.Array, batch: Batch) -> Batch:
+        pair_key, key = jax.random.split(key)
+        partner, paired = _partners(pair_key, batch)
+        _, height, width, _ = batch["image"].shape
+        shares = jax.vmap(lambda key: share(key, height, width))(image_keys(key, batch))
+        shares = jnp.where(paired[:, None, None], shares, 1.0)
+        image, label = batch["image"].astype(jnp.float32), batch["label"]
+        rows = label if label.ndim == 2 else jax.nn.one_hot(label, num_classes, dtype=jnp.float32)
+        return {
+            **batch,
+            "image": _between(image, image[partner], shares[..., None]),
+            "label": _between(rows, rows[partner], shares.mean(axis=(1, 2))[:, None]),
+        }
+
+    return apply
+
+
+def _box(key: jax.Array, full_height: int, full_width: int, height: jax.Array, width: jax.Array) -> jax.Array:
+    """True in a box of `height` x `width` pixels whose centre is uniform in the image: (H, W) bool."""
+    y, x = jax.random.randint(key, (2,), 0, jnp.asarray([full_height, full_width]))
+    down, right = jnp.arange(full_height) - (y - height // 2), jnp.arange(full_width) - (x - width // 2)
+    return ((down >= 0) & (down < height))[:, None] & ((right >= 0) & (right < width))[None]
+
+
+def _partners(key: jax.Array, batch: Batch) -> tuple[jax.Array, jax.Array]:
+    """Each example's partner: its position in the batch, (B,) int32, and whether it may be mixed with, (B,) bool."""
+    order = jnp.argsort(batch["index"])
+    rank = jnp.argsort(order)
+    size = rank.shape[0]
+    further = jax.random.randint(key, (), 1, max(size, 2))
+    partner = order[(rank + further) % size]
+    return partner, batch["mask"][partner]
+
+
+def _between(a: jax.Array, b: jax.Array, share: jax.Array) -> jax.Array:
+    """share a + (1 - share) b: exactly a where the share is 1, exactly b where it is 0."""
+    return jnp.where(share == 1, a, b + share * (a - b))

@@ -1,0 +1,111 @@
+"""`fcnn models` and `fcnn summary`: what there is to train, and what it is made of."""
+
+import dataclasses
+import json
+from typing import Annotated, Any
+
+import tyro
+
+from fcnn import names
+from fcnn.cli.parse import parse
+from fcnn.errors import UserError, unknown
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ModelsArgs:
+    """List the architectures, with the images and classes that they were published for and the paper."""
+
+    json: bool = False
+    """Print the list as one JSON object on standard output."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SummaryArgs:
+    """A network layer by layer: output shape, parameters, multiply-adds, memory of the output, receptive field and
+    stride; for one image, in evaluation."""
+
+    model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="NAME")]
+    """The architecture; `fcnn models` lists them."""
+    image_size: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
+    """Height and width of the images in pixels; the paper's if not given."""
+    json: bool = False
+    """Print rows and totals as one JSON object on standard output."""
+
+
+def models_command(args: list[str]) -> int:
+    """`fcnn models [--json]`."""
+    parsed = parse(ModelsArgs, args, "fcnn models")
+
+    from fcnn import models
+
+    rows = []
+    for name in models.TABLE:
+        family = models.family(name)
+        row = {"name": name, "image_shape": family.image_shape, "classes": family.classes, "paper": family.paper}
+        rows.append(row | {"options": models.options(name)})
+    if parsed.json:
+        print(json.dumps({"models": rows}))
+        return 0
+    for row in rows:
+        shape = "x".join(map(str, row["image_shape"]))
+        print(f"{row['name']:18} {shape:11} {row['classes']:5} classes  {row['paper']}")
+    print("\nfcnn summary NAME tells the layers of one; fcnn train --config PRESET --model.name NAME trains it")
+    return 0
+
+
+def summary_command(args: list[str]) -> int:
+    """`fcnn summary NAME [--image-size N] [--json]`."""
+    parsed = parse(SummaryArgs, args, "fcnn summary")
+    if parsed.model not in names.MODELS:
+        raise UserError(unknown("model", parsed.model, names.MODELS))
+    if parsed.image_size is not None and parsed.image_size < 1:
+        raise UserError(f"--image-size must be at least 1, got {parsed.image_size}")
+
+    from fcnn import models
+    from fcnn.study import summarize
+
+    model = models.create(parsed.model, num_classes=models.family(parsed.model).classes)
+    height, width, channels = model.image_shape
+    shape = (parsed.image_size or height, parsed.image_size or width, channels)
+    rows = summarize(model, shape)
+    totals: dict[str, Any] = {
+        "model": parsed.model,
+        "image_shape": shape,
+        "classes": model.num_classes,
+        "parameters": sum(row.parameters for row in rows),
+        "multiply_adds": sum(row.multiply_adds for row in rows),
+        "bytes": sum(row.bytes for row in rows if row.type),
+    }
+    if parsed.json:
+        print(json.dumps(totals | {"layers": [dataclasses.asdict(row) for row in rows]}))
+    else:
+        _print_summary(rows, totals)
+    return 0
+
+
+def _print_summary(rows: list[Any], totals: dict[str, Any]) -> None:
+    """Layers as lines; an endpoint stands below what it is made of, marked with an arrow."""
+
+    def size(pair: tuple[int, int] | None) -> str:
+        return "" if pair is None else str(pair[0]) if pair[0] == pair[1] else f"{pair[0]}x{pair[1]}"
+
+    width = max(len(row.name) for row in rows) + 2
+    head = ("layer", "type", "output", "parameters", "multiply-adds", "kB", "sees", "stride")
+    line = f"{{:{width}}} {{:10}} {{:>13}} {{:>12}} {{:>15}} {{:>9}} {{:>9}} {{:>6}}"
+    print(line.format(*head))
+    for row in rows:
+        shape, sees = "x".join(map(str, row.shape)), size(row.field) or "all"
+        if row.type:
+            work, memory = f"{row.multiply_adds:,}" if row.multiply_adds else "", f"{row.bytes / 1000:,.1f}"
+            cells = (row.name, row.type, shape, f"{row.parameters:,}", work, memory, sees, size(row.stride))
+        else:
+            cells = (f"> {row.name}", "", shape, "", "", "", sees, size(row.stride))
+        print(line.format(*cells).rstrip())
+    shape = "x".join(map(str, totals["image_shape"]))
+    print(
+        f"\n{totals['model']}, {totals['classes']} classes, one image of {shape}: {totals['parameters']:,} parameters, "
+        f"{totals['multiply_adds'] / 1e9:.3f} G multiply-adds (torchvision's GFLOPs: those of convolutions and dense "
+        f"layers alone), {totals['bytes'] / 1e6:,.1f} MB of outputs in float32.\n"
+        "sees: the receptive field in pixels, padding included. > names an endpoint, for features=(...). Auxiliary "
+        "heads, which only training has, are left out."
+    )

@@ -1,0 +1,138 @@
+"""From an image file to pixels: whatever Pillow opens, upright, as 8-bit grey or RGB, and cut to a square."""
+
+import contextlib
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+from PIL import Image, ImageOps
+
+Image.init()  # fills its tables
+# EPS is left out: Pillow hands it to Ghostscript, which runs a program that the file contains.
+# They are tried in this order.
+FORMATS = ("JPEG", "PNG", *sorted(set(Image.OPEN) - {"JPEG", "PNG", "EPS"}))
+# MPO is a JPEG file with several images in it: Pillow opens it as JPEG and then calls it so.
+EXTENSIONS = {ext: format for ext, format in Image.registered_extensions().items() if format in {*FORMATS, "MPO"}}
+MAX_PIXELS = 100_000_000
+"""An image with more is taken for a decompression bomb: a small file that unpacks to gigabytes."""
+
+GREY_MODES = frozenset({"1", "L", "LA", "La", "I;16", "I;16L", "I;16B", "I;16N", "I"})
+_WIDE = {"I;16", "I;16L", "I;16B", "I;16N", "I"}
+
+# What each EXIF orientation (Exif 2.32, tag 0x0112) wants done to make the image upright.
+_TURN = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+class BadImage(Exception):
+    """The file can't be used; the message says why, in a few words."""
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Silences Pillow's warnings about odd files: what can't be read is an error of its own."""
+    with warnings.catch_warnings():  # for the whole process: enter it once, around the threads, not inside them
+        warnings.simplefilter("ignore")
+        yield
+
+
+def open_image(source: Path | IO[bytes], *, at_least: int | None = None) -> Image.Image:
+    """Opens, decodes and straightens an image.
+
+    Args:
+      source: a file.
+      at_least: the result may be smaller than the file's image, but neither side below this: a JPEG is then decoded at
+        a half, a quarter or an eighth, which is faster.
+
+    Returns:
+      An image of mode "L" (1-bit, grey and 16-bit grey files) or "RGB". Transparency is laid on white, 16-bit grey
+      keeps its upper byte, animations give their first frame.
+
+    Raises:
+      BadImage: nothing that Pillow can decode, cut short, or too large to be meant.
+    """
+    with _bad_image(), Image.open(source, formats=FORMATS) as image:
+        _check_size(image)
+        if at_least is not None:
+            image.draft(image.mode, (at_least, at_least))
+        image.load()
+        return plain(_upright(image))
+
+
+def header(source: Path | IO[bytes]) -> tuple[str, int, int, bool]:
+    """What a file says of itself, before any pixel is decoded: (format, width, height, whether it is grey).
+
+    Raises:
+      BadImage: as for `open_image`.
+    """
+    with _bad_image(), Image.open(source, formats=FORMATS) as image:
+        _check_size(image)
+        return image.format or "", image.width, image.height, image.mode in GREY_MODES
+
+
+def _check_size(image: Image.Image) -> None:
+    if image.width * image.height > MAX_PIXELS:
+        raise BadImage(f"a decompression bomb: {image.width} x {image.height} pixels")
+
+
+@contextlib.contextmanager
+def _bad_image() -> Iterator[None]:
+    """Whatever a decoder raises, as a `BadImage`."""
+    try:
+        yield
+    except BadImage:
+        raise
+    except Image.DecompressionBombError:
+        raise BadImage("a decompression bomb") from None
+    except Image.UnidentifiedImageError:
+        raise BadImage("not an image that Pillow can read") from None
+    except Exception as error:  # decoders raise anything at all on a damaged file
+        words = str(error).splitlines() or [type(error).__name__]
+        raise BadImage(f"damaged: {words[0]}") from None
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """As the camera was held: the EXIF orientation applied."""
+    try:
+        turn = _TURN.get(image.getexif().get(0x0112, 1))
+    except Exception:  # EXIF data is as damaged as files are, and the image may be fine
+        turn = None
+    return image if turn is None else image.transpose(turn)
+
+
+def plain(image: Image.Image) -> Image.Image:
+    """An image of any mode as "L" or "RGB", 8 bits a channel."""
+    if image.mode in ("L", "RGB"):
+        return image
+    if image.mode in _WIDE:
+        values = np.asarray(image)
+        if values.min() < 0 or values.max() > 0xFFFF:
+            raise BadImage("grey values beyond 16 bits")
+        return Image.fromarray((values >> 8).astype(np.uint8))
+    if image.mode == "F":
+        raise BadImage("floating-point pixels, whose range is unknown")
+    kind = "L" if image.mode in GREY_MODES else "RGB"
+    if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
+        seen = image.convert("RGBA")
+        white = Image.new("RGBA", seen.size, "white")
+        return Image.alpha_composite(white, seen).convert(kind)
+    return image.convert(kind)
+
+
+def square(image: Image.Image, size: int, channels: int) -> np.ndarray:
+    """The middle square of an image whose shorter side is resized to `size`: (size, size, channels) uint8.
+
+    With filtering against aliasing (bilinear over the area that a pixel covers).
+    """
+    image = image.convert("RGB" if channels == 3 else "L")
+    cut = ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR)
+    return np.asarray(cut).reshape(size, size, channels)

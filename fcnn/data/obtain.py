@@ -1,0 +1,130 @@
+"""Getting hold of a published set: its files from a folder or from the network, verified before they are used."""
+
+import hashlib
+import pickle
+import tarfile
+import urllib.error
+import urllib.request
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+from fcnn.data.arrays import beside, data_dir
+from fcnn.data.formats import Arrays
+from fcnn.data.official import SETS, File, OfficialSet
+from fcnn.errors import UserError
+
+TIMEOUT = 30  # seconds without a byte
+
+# What a damaged or foreign file makes the readers raise.
+_UNREADABLE = (ValueError, KeyError, TypeError, OSError, EOFError, zlib.error, tarfile.TarError, pickle.UnpicklingError)
+
+
+def obtain(official: OfficialSet, manual_dir: Path | None, say: Callable[[str], None]) -> dict[str, Arrays]:
+    """The images and labels of a set's splits, known to be the published ones.
+
+    Args:
+      official: which.
+      manual_dir: where its files are, archives or extracted; None to download them.
+      say: is told what takes long.
+
+    Raises:
+      UserError: a file is missing, or isn't the published one; or the network doesn't give it.
+    """
+    paths = _download(official, say) if manual_dir is None else _find(official, manual_dir)
+    for file, path in zip(official.files, paths, strict=True):
+        if (sha := file.names.get(path.name)) is not None:
+            _verify(official, path, sha)
+    where = paths[0] if len(paths) == 1 else paths[0].parent
+    try:
+        splits = official.read(paths)
+        fault = official.fault(splits)
+    except _UNREADABLE as error:
+        raise UserError(f"{where} can't be read as {official.name}: {error}. {_wanted(official)}") from None
+    if fault is not None:
+        others = [other.name for other in SETS.values() if other is not official and other.fault(splits) is None]
+        found = f"it is {others[0]}" if others else fault
+        raise UserError(f"{where} is not {official.name}: {found}. {_wanted(official)}")
+    return splits
+
+
+def _wanted(official: OfficialSet) -> str:
+    """Exactly which files to put where."""
+    names = [file.name for file in official.files]
+    files = names[0] if len(names) == 1 else f"these {len(names)} files, gzipped or not: {', '.join(names)}"
+    other = [name for name in official.files[0].names if name.endswith(".tar.gz")][1:]
+    choice = f" (or {other[0]}, or either one extracted)" if other else ""
+    base = official.files[0].url.rsplit("/", 1)[0]
+    return f"Put {files}{choice} from {base}/ into a folder and name it with --data.manual-dir"
+
+
+def _find(official: OfficialSet, manual_dir: Path) -> list[Path]:
+    """A path for each of the set's files, all in one folder."""
+    manual_dir = manual_dir.expanduser()
+    if not manual_dir.is_dir():
+        raise UserError(f"data.manual-dir: there is no folder {manual_dir}. {_wanted(official)}")
+    missing: list[str] = [file.name for file in official.files]
+    # The set's own folder first: two sets whose files have the same names may lie side by side.
+    for place in [*(manual_dir / name for name in official.folders), manual_dir]:
+        found = [_find_one(file, place) for file in official.files]
+        paths = [path for path in found if path is not None]
+        if len(paths) == len(found):
+            return paths
+        if paths:
+            missing = [file.name for file, path in zip(official.files, found, strict=True) if path is None]
+    raise UserError(f"{manual_dir} has no {', '.join(missing)}. {_wanted(official)}")
+
+
+def _find_one(file: File, place: Path) -> Path | None:
+    for name in file.names:
+        if (place / name).exists():
+            return place / name
+    return place if any((place / name).is_file() for name in file.inside) else None
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _verify(official: OfficialSet, path: Path, sha: str) -> None:
+    """UserError, naming what it is instead if that is known, unless the file has this SHA-256."""
+    if (found := _sha256(path)) != sha:
+        theirs = [s.name for s in SETS.values() for file in s.files if found in file.names.values()]
+        what = f"it is the one of {theirs[0]}" if theirs else f"its SHA-256 is {found}, not {sha}"
+        raise UserError(f"{path} is not the file that {official.name} is published as: {what}. {_wanted(official)}")
+
+
+def _download(official: OfficialSet, say: Callable[[str], None]) -> list[Path]:
+    """The set's files in a folder of their own below the data folder; whole and verified ones are kept from before."""
+    folder = data_dir() / "downloads" / "fcnn" / official.name
+    paths = [folder / file.name for file in official.files]
+    for file, path in zip(official.files, paths, strict=True):
+        sha = file.names[file.name]
+        if path.exists() and _sha256(path) == sha:
+            continue
+        say(f"Downloading {file.url} ...")
+        try:
+            _fetch(file.url, path)
+        except (OSError, ValueError) as error:  # URLError, timeouts and HTTP's own are OSErrors
+            if isinstance(error, urllib.error.HTTPError):
+                error.close()
+            reason = getattr(error, "reason", error)
+            raise UserError(f"{file.url} can't be downloaded ({reason}). {_wanted(official)}") from None
+    return paths
+
+
+def _fetch(url: str, path: Path) -> None:
+    """Downloads a file, in place when it is whole."""
+    temporary = beside(path.parent)
+    try:
+        with temporary.open("wb") as out, urllib.request.urlopen(url, timeout=TIMEOUT) as answer:
+            size = 0
+            while block := answer.read(1 << 20):
+                size += out.write(block)
+            if (told := answer.headers.get("Content-Length")) is not None and size != int(told):
+                raise OSError(f"the connection ended after {size} of {told} bytes")
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise

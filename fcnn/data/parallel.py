@@ -1,0 +1,27 @@
+"""Work on many files at once, with progress. Pillow lets go of Python's lock while it decodes: threads are enough."""
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Protocol
+
+
+class Track(Protocol):
+    """Passes items on and shows how many of `total` have gone by."""
+
+    def __call__(self, items: Iterable[Any], text: str, total: int) -> Iterable[Any]: ...
+
+
+def no_track(items: Iterable[Any], text: str, total: int) -> Iterable[Any]:
+    """Shows nothing."""
+    return items
+
+
+def each(work: Callable[[Any], Any], items: Sequence[Any], text: str, track: Track) -> list[Any]:
+    """`[work(item) for item in items]`, on as many threads as there are cores; the first error ends it."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    pool = ThreadPoolExecutor(cores, thread_name_prefix="fcnn-data")
+    try:
+        return list(track(pool.map(work, items), text, len(items)))
+    finally:
+        pool.shutdown(cancel_futures=True)

@@ -1,0 +1,96 @@
+"""Opening every file of a folder once, before training does, and remembering what was found for as long as it stays as
+it is."""
+
+import contextlib
+import dataclasses
+import hashlib
+import io
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from fcnn.data.arrays import VERSION, beside, cache_dir, digest
+from fcnn.data.decode import EXTENSIONS, BadImage, header, open_image, quiet
+from fcnn.data.fingerprint import perceptual_hash
+from fcnn.data.parallel import Track, each
+
+# Formats that share an extension: cameras put several images into one JPEG file and still call it .jpg.
+_SAME = {"MPO": "JPEG", "DIB": "BMP"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Seen:
+    """What a file turned out to be; of a bad one, only the first three are meant."""
+
+    size: int
+    mtime_ns: int
+    problem: str | None = None
+    """Why it can't be used."""
+    format: str = ""
+    width: int = 0
+    height: int = 0
+    grey: bool = False
+    sha: str = ""
+    """Of the file's bytes."""
+    hash: int = 0
+    """Of what it looks like (`fingerprint.py`)."""
+
+
+def scan(root: Path, paths: Sequence[str], track: Track) -> list[Seen]:
+    """Decodes every file whose size or time isn't that of the last scan.
+
+    Args:
+      root: the folder.
+      paths: of the files, below it.
+      track: shows progress.
+    """
+    store = cache_dir() / "scans" / f"{digest([VERSION, str(root.resolve())])}.json"
+    known = _read(store)
+    stats = [os.stat(root / path) for path in paths]
+    new = [
+        i
+        for i, (path, at) in enumerate(zip(paths, stats, strict=True))
+        if path not in known or (known[path].size, known[path].mtime_ns) != (at.st_size, at.st_mtime_ns)
+    ]
+    if new:
+        with quiet():
+            found = each(lambda i: _look(root / str(paths[i]), stats[i]), new, "looking at every image", track)
+        known |= {paths[i]: seen for i, seen in zip(new, found, strict=True)}
+        _write(store, {path: known[path] for path in paths})
+    return [known[path] for path in paths]
+
+
+def _look(path: Path, at: os.stat_result) -> Seen:
+    if at.st_size == 0:
+        return Seen(0, at.st_mtime_ns, "zero bytes")
+    try:
+        data = path.read_bytes()
+        format, width, height, grey = header(io.BytesIO(data))
+        hashed = perceptual_hash(open_image(io.BytesIO(data), at_least=32))
+    except OSError as error:
+        return Seen(at.st_size, at.st_mtime_ns, f"can't be opened: {error.strerror or error}")
+    except BadImage as error:
+        return Seen(at.st_size, at.st_mtime_ns, str(error))
+    sha = hashlib.sha256(data).hexdigest()[:32]
+    return Seen(at.st_size, at.st_mtime_ns, None, format, width, height, grey, sha, hashed)
+
+
+def mislabelled(path: str, seen: Seen) -> bool:
+    """Whether a file is of another format than its name says."""
+    said = EXTENSIONS[os.path.splitext(path)[1].lower()]
+    return _SAME.get(seen.format, seen.format) != _SAME.get(said, said)
+
+
+def _read(store: Path) -> dict[str, Seen]:
+    with contextlib.suppress(OSError, ValueError, TypeError):  # none yet, or damaged: everything is looked at again
+        return {path: Seen(*values) for path, values in json.loads(store.read_text()).items()}
+    return {}
+
+
+def _write(store: Path, seen: dict[str, Seen]) -> None:
+    """Keeps a scan; where that isn't possible, the next one does the work again."""
+    with contextlib.suppress(OSError):
+        temporary = beside(store.parent)
+        temporary.write_text(json.dumps({path: dataclasses.astuple(one) for path, one in seen.items()}))
+        temporary.replace(store)

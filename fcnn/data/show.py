@@ -1,0 +1,89 @@
+"""A data set at a glance: its numbers as lines, some of its images as a sheet."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from fcnn.data.dataset import Dataset
+from fcnn.data.layout import shown
+
+ROWS, COLUMNS = 20, 8
+"""Classes and images of each on a sheet, at most."""
+_CELL, _GAP, _INK = 96, 4, 13  # pixels: a cell's side, between cells, the height of letters
+
+
+def describe(dataset: Dataset) -> list[str]:
+    """Counts, sizes, mean and standard deviation, and what is doubtful; the first line is the summary."""
+    height, width, channels = dataset.train.images.shape[1:]
+    splits = {"train": dataset.train, "validation": dataset.validation, "test": dataset.test}
+    mean, std = dataset.mean_std()
+    lines = [
+        f"{dataset.name}: {len(dataset.classes)} classes; {len(dataset.train):,} training, "
+        f"{len(dataset.validation):,} validation, {len(dataset.test):,} test images of {width} x {height} pixels, "
+        f"{'grey' if channels == 1 else 'RGB'}"
+    ]
+    if dataset.files:
+        lines.append(f"files: {dataset.files}")
+    lines.append(f"mean {' '.join(f'{v:.4f}' for v in mean)}  std {' '.join(f'{v:.4f}' for v in std)} (0 to 1)")
+    names = [shown(name) for name in dataset.classes]
+    longest = max(len("class"), *map(len, names))
+    lines.append(f"{'class':{longest}}  {'  '.join(f'{split:>10}' for split in splits)}")
+    counts = [dataset.counts(split) for split in splits.values()]
+    for i, name in enumerate(names):
+        lines.append(f"{name:{longest}}  {'  '.join(f'{count[i]:>10,}' for count in counts)}")
+    lines += [f"left out: {path}" for path in dataset.skipped]
+    return lines + [f"note: {note}" for note in dataset.notes]
+
+
+def pick(dataset: Dataset) -> list[tuple[str, np.ndarray]]:
+    """Training images of each class, or of classes spread over all of them if there are many.
+
+    Returns:
+      For each row its title and (up to COLUMNS, H, W, C) uint8.
+    """
+    classes = np.unique(np.linspace(0, len(dataset.classes) - 1, min(ROWS, len(dataset.classes))).astype(int))
+    rows = []
+    for label in classes:
+        places = np.flatnonzero(dataset.train.labels == label)
+        chosen = places[np.unique(np.linspace(0, len(places) - 1, min(COLUMNS, len(places))).astype(int))]
+        rows.append((shown(dataset.classes[label]), dataset.train.images[chosen]))
+    return rows
+
+
+def contact_sheet(dataset: Dataset) -> Image.Image:
+    """A sheet with a row of training images for each class."""
+    return draw_panels({"as stored": pick(dataset)})
+
+
+def draw_panels(panels: dict[str, Sequence[tuple[str, np.ndarray]]]) -> Image.Image:
+    """Rows of images under a title each, the panels side by side; the rows' titles stand once, at the left.
+
+    Args:
+      panels: for each title its rows, the same in all panels: a title and (up to COLUMNS, H, W, C) uint8.
+    """
+    font = ImageFont.load_default(_INK)
+    titles = [title[:24] for title, _ in next(iter(panels.values()))]
+    left = round(max(font.getlength(title) for title in titles)) + 3 * _GAP
+    top, step = _INK + 3 * _GAP, _CELL + _GAP
+    across = COLUMNS * step + 2 * _GAP
+    sheet = Image.new("RGB", (left + across * len(panels), top + len(titles) * step + _GAP), "white")
+    pen = ImageDraw.Draw(sheet)
+    for y, title in enumerate(titles):
+        pen.text((_GAP, top + y * step + (_CELL - _INK) // 2), title, "black", font)
+    for p, (heading, rows) in enumerate(panels.items()):
+        pen.text((left + p * across, _GAP), heading, "black", font)
+        for y, (_, images) in enumerate(rows):
+            for x, image in enumerate(images):
+                sheet.paste(_cell(image), (left + p * across + x * step, top + y * step))
+    return sheet
+
+
+def _cell(image: np.ndarray) -> Image.Image:
+    """An image as large as a cell lets it: small ones in whole steps, so that their pixels are seen."""
+    drawn = Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image)
+    factor = _CELL / max(drawn.size)
+    factor = int(factor) if factor >= 1 else factor
+    size = (max(round(drawn.width * factor), 1), max(round(drawn.height * factor), 1))
+    how = Image.Resampling.NEAREST if factor >= 1 else Image.Resampling.LANCZOS
+    return drawn.resize(size, how)

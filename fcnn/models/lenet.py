@@ -1,0 +1,39 @@
+"""LeNet-5, the network that read the digits on bank cheques, and the plan of all that came after it."""
+
+import jax
+import jax.numpy as jnp
+
+from fcnn.models.classifier import Classifier, Layers, Norm, flatten
+from fcnn.nn import avg_pool
+
+
+class LeNet5(Classifier, kw_only=True):
+    """Two 5x5 convolutions (6 and 16 channels), each with activation and 2x2 average pooling, dense layers of 120 and
+    84, a classifier: 61,706 parameters for 10 classes and one channel.
+
+    As in the paper: 32x32 images, in which smaller ones are centred between zeros (section II.B), and tanh. Unlike
+    it: C3 sees all six maps of S2 (the paper's table I leaves some out), pooling has no parameters of its own, and the
+    classifier is a dense layer, not radial basis functions. Larger images make C5 larger: their size at initialization
+    is that of all images. Endpoints: s2, s4, c5, f6.
+
+    Y. LeCun, L. Bottou, Y. Bengio, P. Haffner: Gradient-Based Learning Applied to Document Recognition, Proceedings
+    of the IEEE 86, 1998, section II.B.
+    """
+
+    activation: str = "tanh"
+    norm: Norm = "none"
+
+    paper = "LeCun et al. 1998, doi:10.1109/5.726791"
+    classes = 10
+    image_shape = (32, 32, 1)
+
+    def forward(self, x: jax.Array, layers: Layers) -> jax.Array:
+        missing = [max(0, 32 - size) for size in x.shape[1:3]]
+        x = jnp.pad(x, ((0, 0), *((m // 2, m - m // 2) for m in missing), (0, 0)))
+        x = layers.unit(6, 5, name="c1")(x)
+        x = layers.endpoint("s2", avg_pool(x, 2))
+        x = layers.unit(16, 5, name="c3")(x)
+        x = layers.endpoint("s4", avg_pool(x, 2))
+        x = layers.endpoint("c5", layers.act(layers.dense(120, name="c5")(flatten(x))))
+        x = layers.endpoint("f6", layers.act(layers.dense(84, name="f6")(x)))
+        return layers.head(layers.dropout(x, 0.0))

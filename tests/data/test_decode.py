@@ -1,0 +1,158 @@
+"""Decoding: each kind of file that Pillow opens gives the pixels that a person would see."""
+
+import contextlib
+import io
+import struct
+import warnings
+import zlib
+
+import numpy as np
+import pytest
+from images import pixels
+from PIL import Image
+
+from fcnn.data.decode import EXTENSIONS, FORMATS, BadImage, header, open_image, plain, quiet, square
+
+RGB = pixels(0)
+GREY = RGB[..., 0]
+
+
+def encoded(image: Image.Image, format: str, **options) -> io.BytesIO:
+    file = io.BytesIO()
+    image.save(file, format, **options)
+    file.seek(0)
+    return file
+
+
+def opened(image: Image.Image, format: str = "PNG", **options) -> np.ndarray:
+    return np.asarray(open_image(encoded(image, format, **options)))
+
+
+def test_modes_become_8_bit_grey_or_rgb():
+    assert np.array_equal(opened(Image.fromarray(RGB)), RGB)
+    assert np.array_equal(opened(Image.fromarray(GREY)), GREY)
+    black_and_white = Image.fromarray(GREY).convert("1")
+    assert np.array_equal(opened(black_and_white), np.asarray(black_and_white) * np.uint8(255))
+    palette = Image.fromarray(RGB).quantize(16)
+    assert np.array_equal(opened(palette), np.asarray(palette.convert("RGB")))
+    cmyk = Image.fromarray(RGB).convert("CMYK")
+    assert abs(opened(cmyk, "TIFF").astype(int) - RGB).max() <= 2
+    assert opened(Image.fromarray(RGB).convert("YCbCr"), "JPEG").shape == RGB.shape
+
+
+@pytest.mark.parametrize("format", ["PNG", "TIFF"])
+def test_16_bits_keep_their_upper_byte(format):
+    wide = GREY.astype(np.uint16) * 256 + 77
+    assert np.array_equal(opened(Image.fromarray(wide), format), GREY)
+
+
+def test_32_bit_integers_count_as_16_or_are_refused():
+    assert np.array_equal(np.asarray(plain(Image.fromarray(GREY.astype(np.int32) * 257))), GREY)
+    for values in (GREY.astype(np.int32) * 70000, -GREY.astype(np.int32) - 1):
+        with pytest.raises(BadImage, match="beyond 16 bits"):
+            plain(Image.fromarray(values))
+    with pytest.raises(BadImage, match="floating-point"):
+        opened(Image.fromarray(GREY.astype(np.float32)), "TIFF")
+
+
+def test_transparency_is_laid_on_white():
+    alpha = np.where(np.arange(32) < 16, 0, 255).astype(np.uint8) * np.ones((24, 1), np.uint8)
+    found = opened(Image.fromarray(np.dstack([RGB, alpha])))
+    assert (found[:, :16] == 255).all()
+    assert np.array_equal(found[:, 16:], RGB[:, 16:])
+    grey = opened(Image.fromarray(np.dstack([GREY, alpha]), "LA"))
+    assert grey.ndim == 2
+    assert (grey[:, :16] == 255).all()
+    keyed = Image.fromarray(RGB).quantize(8)
+    found = opened(keyed, transparency=0)
+    assert (found[np.asarray(keyed) == 0] == 255).all()
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_every_exif_orientation_comes_out_upright(orientation):
+    # What a camera would have stored, so that the tag's reading of it gives RGB again (Exif 2.32).
+    stored = {
+        1: RGB, 2: RGB[:, ::-1], 3: RGB[::-1, ::-1], 4: RGB[::-1], 5: RGB.swapaxes(0, 1),
+        6: np.rot90(RGB), 7: np.rot90(RGB, 2).swapaxes(0, 1), 8: np.rot90(RGB, -1),
+    }[orientation]  # fmt: skip
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    assert np.array_equal(opened(Image.fromarray(np.ascontiguousarray(stored)), exif=exif), RGB)
+
+
+def test_damaged_exif_data_leaves_a_good_image_good():
+    file = encoded(Image.fromarray(RGB), "JPEG", exif=b"Exif\x00\x00II*\x00\xff\xff\xff\xff")
+    with quiet():
+        assert np.asarray(open_image(file)).shape == RGB.shape
+
+
+def png_saying(width: int, height: int) -> io.BytesIO:
+    """A small file that says it is a large image."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    rows = zlib.compress(bytes(width + 1) * 100)
+    parts = [chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)), chunk(b"IDAT", rows)]
+    return io.BytesIO(b"\x89PNG\r\n\x1a\n" + b"".join(parts) + chunk(b"IEND", b""))
+
+
+def test_bombs_are_refused_before_they_are_decoded():
+    with quiet():
+        for side in (10_001, 60_000):
+            for read in (open_image, header):
+                with pytest.raises(BadImage, match="decompression bomb"):
+                    read(png_saying(side, side))
+
+
+def test_what_is_damaged_is_a_bad_image():
+    png, jpeg = (encoded(Image.fromarray(pixels(1, 200, 200)), f).getvalue() for f in ("PNG", "JPEG"))
+    for data in (b"", b"hello", png[:200], jpeg[: len(jpeg) // 2], jpeg[:30], b"GIF89a" + bytes(20), b"BM" + bytes(60)):
+        with pytest.raises(BadImage), quiet():
+            open_image(io.BytesIO(data))
+    rng = np.random.default_rng(0)
+    for data in (png, jpeg):  # whatever is done to a file, it is read or it is a BadImage
+        for _ in range(150):
+            damaged = bytearray(data)
+            for place in rng.integers(0, len(data), 8):
+                damaged[place] = rng.integers(256)
+            with quiet(), contextlib.suppress(BadImage):
+                open_image(io.BytesIO(damaged))
+
+
+def test_postscript_is_not_run():
+    assert "EPS" not in FORMATS
+    assert ".eps" not in EXTENSIONS
+    assert {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp"} <= set(EXTENSIONS)
+    program = io.BytesIO(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\nquit\n")
+    with pytest.raises(BadImage, match="not an image"):
+        open_image(program)
+
+
+def test_warnings_are_silenced_only_inside():
+    with quiet():
+        warnings.warn("odd", UserWarning, stacklevel=1)
+    with pytest.warns(UserWarning, match="odd"):
+        warnings.warn("odd", UserWarning, stacklevel=1)
+
+
+def test_a_large_jpeg_is_decoded_smaller_but_not_too_small():
+    large = encoded(Image.fromarray(pixels(2, 480, 640)), "JPEG", quality=95)
+    assert open_image(large, at_least=100).size == (160, 120)
+    assert open_image(large).size == (640, 480)
+    whole = square(open_image(large), 64, 3).astype(int)
+    assert abs(whole - square(open_image(large, at_least=64), 64, 3)).mean() < 2
+
+
+def test_a_square_is_the_middle_of_the_image():
+    wide = np.zeros((20, 60, 3), np.uint8)
+    wide[:, 20:40] = RGB[:20, :20]
+    assert np.array_equal(square(Image.fromarray(wide), 20, 3), RGB[:20, :20])
+    assert np.array_equal(square(Image.fromarray(wide.swapaxes(0, 1).copy()), 20, 3), RGB[:20, :20].swapaxes(0, 1))
+    up = square(Image.fromarray(RGB), 48, 1)
+    assert up.shape == (48, 48, 1)
+    assert up.dtype == np.uint8
+    # A thumbnail is an average: no single white pixel out of many survives as white (aliasing).
+    dots = np.zeros((128, 128, 3), np.uint8)
+    dots[::8, ::8] = 255
+    assert square(Image.fromarray(dots), 16, 3).max() < 30

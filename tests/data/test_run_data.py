@@ -1,0 +1,104 @@
+"""What a run keeps of its data and holds on to: normalization, classes, what was left out, and the classes' weights."""
+
+import dataclasses
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from fcnn import loop, models
+from fcnn.batch import make_batch
+from fcnn.config import Config, DataConfig, ModelConfig, TrainConfig
+from fcnn.data import load
+from fcnn.data.dataset import balanced_weights
+from fcnn.errors import UserError
+from fcnn.report import Console
+from fcnn.state import create_state
+from fcnn.step import make_train_step
+
+
+def config(data: DataConfig, steps: int = 4) -> Config:
+    train = TrainConfig(steps=steps, batch_size=8, eval_batch_size=8)
+    return Config(data=data, model=ModelConfig(name="linear"), train=train)
+
+
+def test_a_run_keeps_its_normalization_whatever_the_data_become(tmp_path, draw, data_folder):
+    root, run = tmp_path / "set", tmp_path / "run"
+    draw(root, *(f"train/{c}/{i}.png" for c in "ab" for i in range(8)), *(f"test/{c}/9.png" for c in "ab"))
+    (root / "train/a/bad.png").write_bytes(b"x")
+    data = DataConfig(name=f"folder:{root}", image_size=8, validation=0.0, on_bad_image="skip")
+    tested = loop.train(config(data), run, Console())
+    kept = json.loads((run / "data.json").read_text())
+    assert (kept["classes"], kept["image_shape"]) == (["a", "b"], [8, 8, 3])
+    assert kept["images"] == {"train": [8, 8], "validation": [0, 0], "test": [1, 1]}
+    assert kept["skipped"] == ["train/a/bad.png (not an image that Pillow can read)"]
+    draw(root, "train/a/more.png", "train/b/more.png")
+    evaluated = loop.evaluate(run, "test", Console())
+    assert evaluated["loss"] == tested["loss"]  # not so with the statistics of the larger set
+    with pytest.raises(UserError, match=r"has changed since the run in .*/run began: images"):
+        loop.train(config(data, steps=6), run, Console())
+    draw(root, "train/c/0.png", "test/c/0.png")
+    with pytest.raises(UserError, match="began: classes"):
+        loop.evaluate(run, "test", Console())
+    assert json.loads((run / "data.json").read_text()) == kept
+
+
+def test_given_statistics_are_used_and_measured_ones_are_kept_to_the_bit(tmp_path):
+    given = load(DataConfig(mean=(0.25,), std=(0.5,)))
+    assert [part.tolist() for part in given.mean_std()] == [[0.25], [0.5]]
+    measured = load(DataConfig())
+    back = measured.as_in(json.loads(json.dumps(measured.facts())), "here", exact=True)
+    assert all(np.array_equal(a, b) for a, b in zip(back.mean_std(), measured.mean_std(), strict=True))
+
+
+def test_balanced_weights_make_classes_count_the_same():
+    counts = np.asarray([1, 10, 100])
+    weights = balanced_weights(counts)
+    np.testing.assert_allclose(weights * counts, counts.sum() / 3, rtol=1e-6)
+    digits = load(DataConfig(class_weights="balanced"))
+    assert digits.class_weights is not None
+    np.testing.assert_allclose(digits.class_weights * digits.counts(digits.train), 129.3, rtol=1e-6)
+    assert load(DataConfig()).class_weights is None
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.parametrize("mixed", [False, True])
+def test_the_weighted_loss_is_numpys(accumulate, mixed):
+    """The gradient of sum_i w_i loss_i / sum_i w_i over the unmasked examples, by NumPy in float64."""
+    rng = np.random.default_rng(0)
+    images = rng.standard_normal((6, 2, 2, 1)).astype(np.float32)
+    labels = np.asarray([0, 1, 1, 2, 2, 0], np.int32)
+    rows = rng.dirichlet(np.ones(3), 6).astype(np.float32) if mixed else np.eye(3, dtype=np.float32)[labels]
+    weights = np.asarray([0.2, 1.5, 4.0], np.float32)
+    mask = np.asarray([True, True, True, True, True, False])
+    model, optimizer = models.create("linear", num_classes=3), optax.sgd(1.0)
+    state = create_state(model, optimizer, (2, 2, 1), jax.random.key(0))
+    before = jax.device_get(state.params)
+    batch = make_batch(jnp.asarray(images), jnp.asarray(rows if mixed else labels))
+    batch["mask"] = jnp.asarray(mask)
+    step = make_train_step(model, optimizer, class_weights=weights, accumulate=accumulate)
+    after, report = step(state, batch)
+    after = jax.device_get(after.params)
+    kernel = next(leaf for leaf in jax.tree.leaves(before) if leaf.ndim == 2).astype(np.float64)
+    bias = next(leaf for leaf in jax.tree.leaves(before) if leaf.ndim == 1).astype(np.float64)
+    inputs = images.reshape(6, -1).astype(np.float64)
+    logits = inputs @ kernel + bias
+    chance = np.exp(logits - logits.max(axis=1, keepdims=True))
+    chance /= chance.sum(axis=1, keepdims=True)
+    each = (rows @ weights.astype(np.float64)) * mask
+    errors = (chance - rows) * each[:, None] / each.sum()
+    moved = [a - b for a, b in zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True)]
+    np.testing.assert_allclose(next(m for m in moved if m.ndim == 2), inputs.T @ errors, atol=2e-6)
+    np.testing.assert_allclose(next(m for m in moved if m.ndim == 1), errors.sum(axis=0), atol=2e-6)
+    assert report.metrics.count == 5  # what is reported stays the plain mean
+
+
+def test_manual_dir_may_change_and_the_data_may_not():
+    from fcnn.config_json import differences
+
+    here = Config(data=DataConfig(name="mnist", manual_dir="a"))
+    assert differences(here, Config(data=DataConfig(name="mnist"))) == []
+    assert differences(here, Config(data=dataclasses.replace(here.data, class_weights="balanced")))

@@ -1,0 +1,175 @@
+"""Our networks against PyTorch's, with the same weights: logits, batch statistics, gradients, three steps of SGD."""
+
+import functools
+import json
+import zlib
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from harness import relative_error
+
+from fcnn import models, weights
+from fcnn.metrics import cross_entropy
+
+FOLDER = Path(__file__).parent.parent / "golden"
+NAMES = {path.stem: path.stem for path in sorted(FOLDER.glob("*.json"))} | {"bninception": "inception_v2"}
+LIGHT = ["resnet18"]  # the others take minutes, most of them XLA's
+
+# Where float32 itself is worse than 1e-3, measured against float64 of ours: PyTorch's gradients of ResNet-50 (batch 4,
+# 3x3 pixels at the end) are off by up to 3.3e-3, ours by 1.8e-3; its third loss is off by 2.0e-2, ours by 1.1e-2.
+# BN-Inception's third loss: 1.1e-3 and 1.0e-3.
+GRADIENTS = {"resnet50": 5e-3}
+LOSSES = {"resnet50": (1e-3, 1e-2, 5e-2), "bninception": (1e-3, 1e-3, 4e-3)}
+
+
+def draw(salt: str, name: str, shape: tuple[int, ...]) -> np.ndarray:
+    """The recipe by which every reference weight was drawn from its own name."""
+    if name.endswith("num_batches_tracked"):
+        return np.zeros(shape, np.int64)
+    rng = np.random.Generator(np.random.PCG64(zlib.crc32(f"{salt}:{name}".encode())))
+    drawn = rng.standard_normal(shape, dtype=np.float32)
+    if name == "images":
+        return drawn
+    if name.endswith("running_var"):
+        return 1 + 0.2 * np.abs(drawn)
+    if name.endswith(("running_mean", ".bias")):
+        return 0.1 * drawn
+    if len(shape) == 1:
+        return 1 + 0.1 * drawn
+    return drawn * np.float32(np.sqrt(2 / np.prod(shape[1:])))
+
+
+class Golden:
+    """One reference network: what PyTorch found, and ours with its weights."""
+
+    def __init__(self, stem: str) -> None:
+        self.facts = json.loads((FOLDER / f"{stem}.json").read_text())
+        self.arrays = np.load(FOLDER / f"{stem}.npz")
+        self.name = NAMES[stem]
+        salt, size = self.facts["salt"], self.facts["image_size"]
+        self.state_dict = {key: draw(salt, key, tuple(shape)) for key, shape in self.facts["state_dict"].items()}
+        self.images = jnp.asarray(draw(salt, "images", (4, 3, size, size)).transpose(0, 2, 3, 1))
+        self.labels = jnp.asarray(self.facts["labels"])
+        self.model = models.create(self.name, num_classes=1000, dropout=0.0)
+        self.variables = jax.tree.map(jnp.asarray, weights.from_torch(self.name, self.state_dict))
+
+    def loss(self, params, batch_stats):
+        """The training loss with the auxiliary heads'; the logits and new statistics come along."""
+        updates: Any
+        logits, updates = self.model.apply(
+            {"params": params, "batch_stats": batch_stats}, self.images, train=True, mutable=["batch_stats", "aux"]
+        )
+        loss = cross_entropy(logits, self.labels).mean()
+        for aux, weight in updates.get("aux", {}).values():
+            loss += weight * cross_entropy(aux, self.labels).mean()
+        return loss, (logits, updates.get("batch_stats", {}))
+
+
+@functools.cache
+def golden(stem: str) -> Golden:
+    return Golden(stem)
+
+
+files = pytest.mark.parametrize(
+    "stem", [pytest.param(stem, marks=[] if stem in LIGHT else pytest.mark.slow) for stem in NAMES]
+)
+
+
+@pytest.mark.parametrize("stem", [stem for stem in NAMES if stem not in ("vgg11", "vgg16")])  # vgg11_bn has them all
+def test_names_go_both_ways(stem):
+    """Nothing missing, nothing left over, no number changed."""
+    facts = json.loads((FOLDER / f"{stem}.json").read_text())
+    state_dict = {key: np.random.default_rng(0).random(shape, np.float32) for key, shape in facts["state_dict"].items()}
+    variables = weights.from_torch(NAMES[stem], state_dict)
+    assert sum(leaf.size for leaf in jax.tree.leaves(variables["params"])) == facts["parameters"]
+    back = weights.to_torch(NAMES[stem], variables)
+    assert back.keys() == state_dict.keys()
+    for key, value in state_dict.items():
+        if not key.endswith("num_batches_tracked"):
+            np.testing.assert_array_equal(back[key], value, err_msg=key)
+
+
+@files
+def test_evaluation(stem):
+    case = golden(stem)
+    logits = jax.jit(functools.partial(case.model.apply, train=False))(case.variables, case.images)
+    assert relative_error(logits, case.arrays["eval_logits"]) < 2e-5
+
+
+@files
+def test_training(stem):
+    case = golden(stem)
+    params, batch_stats = case.variables["params"], case.variables["batch_stats"]
+    optimizer = optax.chain(optax.add_decayed_weights(5e-4), optax.sgd(case.facts.get("learning_rate", 1e-3), 0.9))
+    opt_state = optimizer.init(params)
+
+    @jax.jit
+    def step(params, batch_stats, opt_state):
+        (loss, (logits, batch_stats)), grads = jax.value_and_grad(case.loss, has_aux=True)(params, batch_stats)
+        updates, opt_state = optimizer.update(grads, opt_state, params)
+        return optax.apply_updates(params, updates), batch_stats, opt_state, loss, logits, grads
+
+    losses = []
+    for i in range(3):
+        params, batch_stats, opt_state, loss, logits, grads = step(params, batch_stats, opt_state)
+        losses.append(loss)
+        if i == 0:
+            assert relative_error(logits, case.arrays["train_logits"]) < 1e-4
+            found = weights.to_torch(case.name, {"params": grads, "batch_stats": batch_stats})
+            check_statistics(case, found)
+            check_gradients(case, found, GRADIENTS.get(stem, 1e-3))
+    for found, reference, bound in zip(losses, case.arrays["losses"], LOSSES.get(stem, (1e-3,) * 3), strict=True):
+        assert abs(found / reference - 1) < bound
+
+
+def check_statistics(case, found):
+    """PyTorch's running variance is unbiased: its new part, a tenth, is n / (n - 1) times ours."""
+    counts = positions(case)
+    for key in (key for key in case.arrays.files if key.startswith("stats/")):
+        name, reference = key.removeprefix("stats/"), np.float64(case.arrays[key])
+        ours = np.float64(found[name])
+        if name.endswith("running_var"):
+            n = counts[name.removesuffix(".running_var")]
+            old = 0.9 * case.state_dict[name]
+            ours = old + (ours - old) * n / (n - 1)
+        assert relative_error(ours, reference) < 1e-4, name
+
+
+def positions(case) -> dict[str, int]:
+    """Over how many values each batch norm averages, by PyTorch's name: batch x height x width."""
+    _, seen = jax.eval_shape(
+        lambda v: case.model.apply(v, case.images, train=True, mutable=["batch_stats", "intermediates"],
+                                   capture_intermediates=True), case.variables,
+    )  # fmt: skip
+    counts = {}
+    for path, leaf in jax.tree_util.tree_flatten_with_path(seen["intermediates"])[0]:
+        layer = "/".join(str(key.key) for key in path if hasattr(key, "key") and key.key != "__call__")
+        if "norm" in layer:
+            counts[case.model.torch_name(layer)] = int(np.prod(leaf.shape[:-1]))
+    return counts
+
+
+def check_gradients(case, found, bound):
+    """Relative to the larger of the gradient's norm and 1e-6 of the global norm. A bias that a batch norm follows has
+    no gradient but rounding, PyTorch's as well as ours: both must be small."""
+    norms = case.facts["gradient_norms"]
+    total = np.sqrt(sum(norm**2 for norm in norms.values()))
+    for name, reference in norms.items():
+        ours = np.linalg.norm(np.float64(found[name]))
+        if cancelled(case, name):
+            assert max(ours, reference) < 1e-6 * total, name
+        else:
+            assert abs(ours - reference) < bound * max(reference, 1e-6 * total), name
+
+
+def cancelled(case, name: str) -> bool:
+    """Whether a parameter is the bias of a convolution before a batch norm, which takes it away again."""
+    layer, _, leaf = name.rpartition(".")
+    if leaf != "bias" or len(case.state_dict[f"{layer}.weight"].shape) != 4:
+        return False
+    return case.model.norm == "batch"

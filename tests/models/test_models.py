@@ -1,0 +1,391 @@
+"""One table of models, one set of properties for all of them."""
+
+import functools
+from typing import Any
+
+import chex
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from fcnn import models, optim
+from fcnn.batch import make_batch
+from fcnn.config import OptimConfig
+from fcnn.errors import UserError
+from fcnn.models.classifier import Classifier, Layers
+from fcnn.state import create_state
+from fcnn.step import make_eval_step, make_train_step
+
+# Small ones; below are the properties of all, in shapes and not in numbers.
+MODELS = ["linear", "mlp", "shallow_cnn", "lenet5", "resnet20", "plain20"]
+BATCH, CLASSES = 6, 7
+
+
+@pytest.fixture(scope="module", params=MODELS)
+def setup(request):
+    """A model with its state, a batch, and its compiled steps, each with a count of its traces."""
+    model = models.create(request.param, num_classes=CLASSES, dropout=0.5)
+    optimizer = optim.make_optimizer(OptimConfig(), optim.make_schedule(OptimConfig(), steps=10, warmup=0))
+    state = create_state(model, optimizer, (8, 8, 3), jax.random.key(0))
+    images = jax.random.normal(jax.random.key(1), (BATCH, 8, 8, 3))
+    batch = make_batch(images, jnp.arange(BATCH, dtype=jnp.int32) % CLASSES)
+    chex.clear_trace_counter()  # it counts by the place in the source, over all models
+    train_step = jax.jit(chex.assert_max_traces(make_train_step(model, optimizer), n=1))
+    eval_step = jax.jit(chex.assert_max_traces(make_eval_step(model), n=1))
+    return model, state, batch, train_step, eval_step
+
+
+def test_shapes_and_types(setup):
+    model, state, batch, _, _ = setup
+    for dtype in (None, jnp.bfloat16):
+        low = model.clone(dtype=dtype)
+        logits = jax.eval_shape(lambda v, x, low=low: low.apply(v, x, train=False), state.variables, batch["image"])
+        chex.assert_shape(logits, (BATCH, CLASSES))
+        assert logits.dtype == jnp.float32
+        shapes = jax.eval_shape(lambda k, low=low: low.init(k, batch["image"], train=False), jax.random.key(0))
+        assert {leaf.dtype for leaf in jax.tree.leaves(shapes)} == {jnp.dtype("float32")}
+
+
+def test_every_parameter_learns_and_statistics_move_in_training_alone(setup):
+    _, state, batch, train_step, eval_step = setup
+    after, report = train_step(state, batch)
+    after, report = train_step(after, batch)  # zero-initialised scales let nothing through in the first step
+    chex.assert_tree_all_finite((after.params, after.batch_stats, report))
+    for path, norm in jax.tree_util.tree_flatten_with_path(report.grad_norms)[0]:
+        assert norm > 0, f"no gradient for {jax.tree_util.keystr(path)}"
+    chex.assert_trees_all_equal_shapes_and_dtypes(after, state)
+    for name, before in jax.tree_util.tree_flatten_with_path(state.batch_stats)[0]:
+        moved = jax.tree_util.tree_flatten_with_path(after.batch_stats)[0]
+        assert not np.array_equal(before, dict(moved)[name]), f"{jax.tree_util.keystr(name)} did not move"
+    assert int(after.step) == 2
+    # Evaluation returns nothing but numbers: there is no way for it to move anything.
+    assert eval_step(state.variables, batch).count == BATCH
+
+
+def test_evaluation_is_equivariant_to_the_batch_order(setup):
+    model, state, batch, _, _ = setup
+    order = np.random.default_rng(0).permutation(BATCH)
+    apply = jax.jit(functools.partial(model.apply, train=False))
+    logits, permuted = apply(state.variables, batch["image"]), apply(state.variables, batch["image"][order])
+    np.testing.assert_allclose(permuted, logits[order], rtol=1e-5, atol=1e-5)
+
+
+def test_dropout_is_on_in_training_alone(setup):
+    model, state, batch, _, _ = setup
+
+    @functools.partial(jax.jit, static_argnames="train")
+    def logits(key, train):
+        out = model.apply(state.variables, batch["image"], train=train, mutable=["batch_stats"], rngs={"dropout": key})
+        return out[0]
+
+    a, b = jax.random.key(0), jax.random.key(1)
+    assert not np.array_equal(logits(a, True), logits(b, True))
+    assert np.array_equal(logits(a, True), logits(a, True))
+    assert np.array_equal(logits(a, False), logits(b, False))
+
+
+def test_training_is_the_same_twice(setup):
+    _, state, batch, train_step, _ = setup
+    chex.assert_trees_all_equal(train_step(state, batch)[0].params, train_step(state, batch)[0].params)
+
+
+PARAMETERS = {
+    "lenet5": 61_706, "alexnet": 61_100_840, "alexnet_2012": 60_965_224,
+    "vgg11": 132_863_336, "vgg13": 133_047_848, "vgg16": 138_357_544, "vgg19": 143_667_240,
+    "vgg11_bn": 132_868_840, "vgg13_bn": 133_053_736, "vgg16_bn": 138_365_992, "vgg19_bn": 143_678_248,
+    "googlenet": 13_004_888, "googlenet_2014": 13_378_280, "inception_v2": 11_295_240, "inception_v3": 27_161_264,
+    "resnet18": 11_689_512, "resnet34": 21_797_672, "resnet50": 25_557_032, "resnet101": 44_549_160,
+    "resnet152": 60_192_808, "resnet20": 269_722, "resnet32": 464_154, "resnet44": 658_586, "resnet56": 853_018,
+    "resnet110": 1_727_962, "plain20": 269_722, "plain110": 1_727_962,
+    "squeezenet1_0": 1_248_424, "squeezenet1_1": 1_235_496,
+    # He et al. 2016 give 1.7M, 1.7M and 10.2M.
+    "preact_resnet110": 1_727_962, "preact_resnet164": 1_703_258,
+}  # fmt: skip
+DEEPEST = {"resnet1202": 19_421_274, "preact_resnet1001": 10_327_706}  # ten seconds each to trace
+
+
+def published(name, **options):
+    """An architecture with the classes it was published for, and the shapes of its variables."""
+    model = models.create(name, num_classes=models.family(name).classes, **options)
+    images = jax.ShapeDtypeStruct((1, *model.image_shape), jnp.float32)
+    return model, jax.eval_shape(lambda x: model.init(jax.random.key(0), x, train=False), images)
+
+
+def size_of(params):
+    return sum(leaf.size for leaf in jax.tree.leaves(params))
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [*PARAMETERS.items(), *(pytest.param(*item, marks=pytest.mark.slow) for item in DEEPEST.items())],
+)
+def test_parameter_counts_are_the_papers(name, parameters):
+    assert size_of(published(name)[1]["params"]) == parameters
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"), [("googlenet", 6_624_904), ("googlenet_2014", 6_998_552), ("inception_v3", 23_834_568)]
+)
+def test_parameter_counts_without_auxiliary_heads(name, parameters):
+    assert size_of(published(name, auxiliary=False)[1]["params"]) == parameters
+
+
+# One of each family and each kind; the others differ in depth alone.
+KINDS = [
+    "linear", "mlp", "shallow_cnn", "lenet5", "alexnet", "alexnet_2012", "vgg11", "vgg11_bn", "googlenet",
+    "googlenet_2014", "inception_v2", "inception_v3", "resnet18", "resnet50", "resnet20", "plain20",
+    "preact_resnet110", "preact_resnet164", "squeezenet1_0", "squeezenet1_1",
+]  # fmt: skip
+
+
+def shapes(model, size, *, train=False, features=()):
+    """The shapes of what a model gives for two images."""
+    images = jax.ShapeDtypeStruct((2, size, size, 3), jnp.float32)
+    keys = {"params": jax.random.key(0), "dropout": jax.random.key(1)}
+    init = functools.partial(model.init_with_output, train=train, features=features)
+    return jax.eval_shape(lambda x: init(keys, x)[0], images)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_any_size_from_the_smallest_on(name):
+    model = models.create(name, num_classes=7)
+    least = model.smallest(train=True)
+    for size in (least, least + 1, least + 2, least + 13):
+        assert shapes(model, size, train=True).shape == (2, 7)
+    if least > 1:
+        with pytest.raises(UserError, match=f"smallest are {least}x{least}"):
+            shapes(model, least - 1, train=True)
+
+
+@pytest.mark.parametrize("name", [name for name in KINDS if models.family(name).smallest is not Classifier.smallest])
+def test_the_smallest_size_is_the_smallest(name, monkeypatch):
+    """One pixel less leaves a pool or a convolution without a window."""
+    monkeypatch.setattr(Classifier, "check_size", lambda *args, **kwargs: None)
+
+    def works(model, size):
+        images = jax.ShapeDtypeStruct((2, size, size, 3), jnp.float32)
+        keys = {"params": jax.random.key(0), "dropout": jax.random.key(1)}
+        init = functools.partial(model.init_with_output, train=True, mutable=True, capture_intermediates=True)
+        try:
+            found = jax.eval_shape(lambda x: init(keys, x), images)
+        except ValueError:
+            return False
+        return all(0 not in leaf.shape for leaf in jax.tree.leaves(found))
+
+    model = models.create(name, num_classes=7)
+    for case in [model, model.clone(auxiliary=False)] if hasattr(model, "auxiliary") else [model]:
+        assert works(case, case.smallest(train=True))
+        assert not works(case, case.smallest(train=True) - 1)
+
+
+@pytest.mark.parametrize("name", [name for name in KINDS if name not in ("linear", "vgg11_bn", "googlenet_2014")])
+def test_fields_change_the_layers(name):
+    """Width, activation, normalization, initializer and dropout of every family, without touching its file."""
+    size = max(models.create(name, num_classes=7).smallest(train=True), 8)
+    images = jax.ShapeDtypeStruct((2, size, size, 3), jnp.float32)
+
+    def trace(**options):
+        model = models.create(name, num_classes=7, **options)
+        keys = {"params": jax.random.key(0), "dropout": jax.random.key(1)}
+        init = functools.partial(model.init_with_output, train=True)
+        program, (_, variables) = jax.make_jaxpr(init, return_shape=True)(keys, images)
+        return model, str(program), variables
+
+    model, plain, variables = trace(dropout=0.0)
+    norm = "group" if model.norm == "batch" else "batch"
+    _, changed, others = trace(dropout=0.123, kernel_init="orthogonal", activation="mish", norm=norm, width=0.5)
+    for sign in ("log1p", "= qr[", "0.8769"):  # of mish, of orthogonal matrices, of a rate of 0.123
+        assert sign in changed
+        assert sign not in plain
+    assert 0.2 < size_of(others["params"]) / size_of(variables["params"]) < 0.7
+    assert ("batch_stats" in variables, "batch_stats" in others) == (model.norm == "batch", norm == "batch")
+    assert "scale" in str(jax.tree_util.tree_structure(others["params"]))
+
+
+def test_norms_normalize():
+    """Each kind's own statistics are 0 and 1 where its layer stands."""
+    x = 5 + 3 * jax.random.normal(jax.random.key(0), (4, 8, 8, 3))
+    axes = {"batch": (0, 1, 2), "layer": (3,), "instance": (1, 2)}
+    for kind, over in axes.items():
+        model = models.create("resnet20", num_classes=2, blocks=1, norm=kind, width=2.0)
+        variables = model.init(jax.random.key(1), x, train=False)
+        seen: Any
+        _, seen = model.apply(variables, x, train=True, mutable=["batch_stats", "intermediates"],
+                              capture_intermediates=lambda module, _: module.name == "stem_norm")  # fmt: skip
+        y = seen["intermediates"]["stem_norm"]["__call__"][0]
+        np.testing.assert_allclose(y.mean(over), 0, atol=1e-4)
+        np.testing.assert_allclose(y.var(over), 1, atol=1e-2)
+
+
+def every_endpoint(model):
+    """All names, as the error about a wrong one is fed by them."""
+    found = []
+    original = Layers.endpoint
+
+    def note(self, name, x):
+        found.append(name)
+        return original(self, name, x)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Layers, "endpoint", note)
+        shapes(model, 320)
+    return tuple(dict.fromkeys(found))
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_endpoints(name):
+    """Every family names its activations; a wrong name is answered with the nearest."""
+    model = models.create(name, num_classes=7)
+    names = every_endpoint(model)
+    if name == "linear":
+        assert names == ()
+        return
+    size = max(model.smallest(train=True), 32)
+    logits, found = shapes(model, size, features=names)
+    assert logits.shape == (2, 7)
+    assert found.keys() == set(names)
+    with pytest.raises(UserError, match=f"did you mean .*{names[-1]}"):
+        shapes(model, size, features=(names[-1] + "x",))
+
+
+def test_an_endpoint_is_what_the_rest_is_computed_from():
+    """The classifier on the last endpoint gives the logits; asking changes nothing."""
+    x = jax.random.normal(jax.random.key(0), (2, 16, 16, 3))
+    model = models.create("resnet20", num_classes=7)
+    variables = jax.jit(lambda x: model.init(jax.random.key(1), x, train=False))(x)
+    logits, found = jax.jit(lambda v: model.apply(v, x, train=False, features=("stage3", "pool")))(variables)
+    head = jax.tree.map(np.asarray, variables["params"]["head"])
+    np.testing.assert_allclose(
+        np.asarray(found["stage3"]).mean((1, 2)) @ head["kernel"] + head["bias"], logits, rtol=1e-4
+    )
+    np.testing.assert_allclose(np.asarray(found["pool"]) @ head["kernel"] + head["bias"], logits, rtol=1e-4)
+    np.testing.assert_allclose(jax.jit(lambda v: model.apply(v, x, train=False))(variables), logits, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "heads"), [("googlenet", (0.3, 0.3)), ("googlenet_2014", (0.3, 0.3)), ("inception_v3", (0.4,))]
+)
+def test_auxiliary_heads_count_in_training_alone(name, heads):
+    model = models.create(name, num_classes=7, width=0.1)
+    size = model.smallest(train=True)
+    images = jax.ShapeDtypeStruct((2, size, size, 3), jnp.float32)
+    variables = jax.eval_shape(lambda x: model.init(jax.random.key(0), x, train=False), images)
+    assert "aux" not in variables
+
+    def apply(variables, images, train):
+        rngs = {"dropout": jax.random.key(0)}
+        updates: Any
+        _, updates = model.apply(variables, images, train=train, mutable=["batch_stats", "aux"], rngs=rngs)
+        return updates.get("aux", {})
+
+    assert jax.eval_shape(functools.partial(apply, train=False), variables, images) == {}
+    found = jax.eval_shape(functools.partial(apply, train=True), variables, images)
+    assert [logits.shape for logits, _ in found.values()] == [(2, 7)] * len(heads)
+    weights = []  # plain numbers, known while the program is traced
+
+    def note(variables, images):
+        weights.extend(weight for _, weight in apply(variables, images, True).values())
+
+    jax.eval_shape(note, variables, images)
+    assert tuple(weights) == heads
+
+
+def test_the_step_adds_the_auxiliary_losses():
+    """A model whose only parameters stand in its heads: the gradients are the weighted cross-entropies' own."""
+
+    class TwoHeads(Classifier, kw_only=True):
+        def forward(self, x, layers):
+            x = x.mean((1, 2))
+            if layers.train or layers.initializing:
+                self.aux("side", layers.head(x, name="side"), weight=0.3)
+            return layers.head(x)
+
+    model = TwoHeads(num_classes=CLASSES)
+    optimizer = optax.sgd(1.0)
+    state = create_state(model, optimizer, (4, 4, 3), jax.random.key(0))
+    batch = make_batch(jax.random.normal(jax.random.key(1), (BATCH, 4, 4, 3)), jnp.arange(BATCH, dtype=jnp.int32))
+    after, report = jax.jit(make_train_step(model, optimizer))(state, batch)
+    x, labels = np.asarray(batch["image"]).mean((1, 2)), np.eye(CLASSES)[:BATCH]
+    for name, weight in (("head", 1.0), ("side", 0.3)):
+        head = jax.tree.map(np.asarray, state.params[name])
+        error = jax.nn.softmax(x @ head["kernel"] + head["bias"]) - labels
+        np.testing.assert_allclose(
+            head["kernel"] - np.asarray(after.params[name]["kernel"]),
+            weight * x.T @ error / BATCH,
+            rtol=1e-4,
+            atol=1e-6,
+        )
+    head = jax.tree.map(np.asarray, state.params["head"])
+    loss = -(jax.nn.log_softmax(x @ head["kernel"] + head["bias"]) * labels).sum()
+    np.testing.assert_allclose(report.metrics.loss, loss, rtol=1e-5)
+
+
+def test_options_of_an_architecture():
+    assert models.options("resnet50") == ["stride_on", "zero_init"]
+    assert models.options("vgg11") == ["hidden"]
+    assert size_of(published("vgg11_bn", hidden=())[1]["params"]) == 9_225_984 + 512 * 1000 + 1000
+
+
+def test_the_paper_strides_on_the_first_convolution_of_a_bottleneck():
+    x = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
+    heights = {}
+    for where in ("3x3", "1x1"):
+        model = models.create("resnet50", num_classes=7, stride_on=where)
+        _, variables = jax.eval_shape(lambda x, m=model: m.init_with_output(
+            jax.random.key(0), x, train=False, capture_intermediates=True, mutable=True), x)  # fmt: skip
+        heights[where] = variables["intermediates"]["stage2_block1"]["conv1"]["__call__"][0].shape[1]
+    assert heights == {"3x3": 16, "1x1": 8}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", KINDS)
+def test_eight_images_are_learnt_by_heart(name):
+    """From its own initialization, with dropout and auxiliary heads as they are; a quarter of the large ones' width."""
+    large = models.family(name).classes == 1000
+    model = models.create(name, num_classes=10, width=0.25 if large else 1.0)
+    size = max(model.smallest(train=True), 32)
+    optimizer = optax.adam(1e-3)
+    state = create_state(model, optimizer, (size, size, 3), jax.random.key(0))
+    images = jax.random.normal(jax.random.key(1), (8, size, size, 3))
+    batch = make_batch(images, jnp.arange(8, dtype=jnp.int32))
+    step = jax.jit(make_train_step(model, optimizer), donate_argnums=0)
+    for _ in range(400):
+        state, report = step(state, batch)
+        if report.metrics.loss / 8 < 0.01:
+            return
+    pytest.fail(f"the loss is still {report.metrics.loss / 8:.3f}")
+
+
+def test_a_zero_initialised_block_is_the_identity():
+    x = jax.random.normal(jax.random.key(0), (2, 8, 8, 3))
+    model = models.create("resnet20", num_classes=10)
+    variables = jax.jit(lambda key: model.init(key, x, train=False))(jax.random.key(1))
+    _, kept = jax.jit(lambda v: model.apply(v, x, train=False, capture_intermediates=True))(variables)
+    seen = {name: entry["__call__"][0] for name, entry in kept["intermediates"].items() if name != "__call__"}
+    np.testing.assert_array_equal(seen["stage1_block3"], nn.relu(seen["stem_norm"]))
+    without = models.create("resnet20", num_classes=10, zero_init=False)
+    scales = jax.jit(lambda key: without.init(key, x, train=False))(jax.random.key(1))["params"]["stage1_block1"]
+    scales = scales["norm2"]["scale"]
+    assert (scales == 1).all()
+
+
+def test_projection_shortcuts_have_parameters():
+    model = models.create("resnet20", num_classes=10, shortcut="projection")
+    shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)), train=False))
+    extra = sum(leaf.size for leaf in jax.tree.leaves(shapes["params"])) - 269_722
+    assert extra == 16 * 32 + 2 * 32 + 32 * 64 + 2 * 64
+
+
+def test_he_initialization_has_variance_two_over_fan_in():
+    model = models.create("resnet20", num_classes=10)
+    state = create_state(model, optax.identity(), (32, 32, 3), jax.random.key(0))
+    kernel = state.params["stage3_block2"]["conv1"]["kernel"]
+    assert abs(float(kernel.var()) * 9 * 64 / 2 - 1) < 0.05
+
+
+def test_an_unknown_model_names_the_nearest():
+    with pytest.raises(UserError, match="unknown model 'resnet21'; did you mean resnet"):
+        models.create("resnet21", num_classes=10)
