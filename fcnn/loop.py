@@ -26,7 +26,7 @@ def train(config: Config, workdir: Path, console: Console) -> Record:
 
     Returns:
       The test record: {"kind": "test", "split": "test", "weights", "step", "checkpoint" (the step of the state that
-      was tested), "epoch" (that state's), "count", "loss", "top1", "top5"}.
+      was tested), "epoch" (that state's), "count", "loss", "top1", "top5", "convolutions" (what computed them)}.
 
     Raises:
       UserError: the folder belongs to another config, or the config doesn't fit the data or the devices.
@@ -139,7 +139,7 @@ class _Run:
         self.console.say(
             f"{exp.config.model.name}, {parameters:,} parameters, on {data.name}: {len(data.train):,} training, "
             f"{len(data.validation):,} validation, {len(data.test):,} test images; {exp.total_steps:,} steps on "
-            f"{exp.mesh.size} x {device}; {self.workdir}"
+            f"{exp.mesh.size} x {device}, convolutions by {parallel.convolutions(exp.mesh)}; {self.workdir}"
         )
         if data.skipped:
             names = ", ".join(data.skipped[:3]) + (" ..." if len(data.skipped) > 3 else "")
@@ -232,5 +232,6 @@ class _Run:
         draw_curves(self.workdir, title, self.checkpoints.best_step())
         found = _evaluate_chosen(self.exp, self.checkpoints, self.state, "test", self.console)
         record = found | {"kind": "test", "step": self.step, "checkpoint": found["step"]}
+        record["convolutions"] = parallel.convolutions(self.exp.mesh)
         self.records.write(record)
         return record

@@ -13,6 +13,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from fcnn.errors import UserError
+from fcnn.nn import cpu_convolutions
 
 DATA_AXIS = "data"
 
@@ -49,6 +50,12 @@ def replicate(tree: Any, mesh: Mesh) -> Any:
 def shard(tree: Any, mesh: Mesh) -> Any:
     """Puts a slice of every array of a tree, along its first axis, on each device."""
     return jax.device_put(tree, sharded(mesh))
+
+
+def convolutions(mesh: Mesh) -> str:
+    """What computes the convolutions of a program on these devices, for people and records: "oneDNN 3.2.0", "XLA"."""
+    on_one_cpu = mesh.size == 1 and mesh.devices.flat[0].platform == "cpu"
+    return cpu_convolutions() if on_one_cpu else "XLA"
 
 
 def compile_step(step: Callable, *args: Any, donate: bool) -> Callable:

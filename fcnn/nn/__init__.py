@@ -26,6 +26,7 @@ from fcnn.nn.backward import (
 from fcnn.nn.conv import Conv, conv, conv_1x1
 from fcnn.nn.conv_teaching import conv_im2col, conv_sliding, im2col
 from fcnn.nn.dropout import Dropout, dropout
+from fcnn.nn.fast_conv import conv_general_dilated
 from fcnn.nn.fold import fold_batch_norm, fold_into
 from fcnn.nn.geometry import ReceptiveField, output_size, receptive_field
 from fcnn.nn.initializers import (
@@ -56,8 +57,8 @@ from fcnn.nn.kernels import (
 )
 from fcnn.nn.norm import batch_norm, group_norm, instance_norm, layer_norm, local_response_norm
 from fcnn.nn.norm_modules import Affine, BatchNorm, GroupNorm, InstanceNorm, LayerNorm
+from fcnn.nn.onednn import cpu_convolutions
 from fcnn.nn.pool import adaptive_avg_pool, avg_pool, global_avg_pool, max_pool
-from fcnn.nn.small_conv import conv_general_dilated
 
 __all__ = [
     "ACTIVATIONS",
@@ -85,6 +86,7 @@ __all__ = [
     "conv_general_dilated",
     "conv_im2col",
     "conv_sliding",
+    "cpu_convolutions",
     "dense_backward",
     "dropout",
     "elu",

@@ -10,7 +10,7 @@ import itertools
 import jax
 import jax.numpy as jnp
 
-from fcnn.nn.conv import pad
+from fcnn.nn.edges import pad
 from fcnn.nn.geometry import Ints, Padding, Windows, conv_windows
 from fcnn.nn.pool import pad_for_max, pool_windows
 

@@ -1,16 +1,15 @@
 """Convolution, the operation that gives these networks their name: the fast one, for one to three spatial axes."""
 
-from typing import Any, Literal
+from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from fcnn.nn.geometry import Ints, Padding, along_channels, conv_windows, per_axis
+from fcnn.nn.edges import PaddingMode, add_bias, pad
+from fcnn.nn.fast_conv import conv_general_dilated
+from fcnn.nn.geometry import Ints, Padding, conv_windows, per_axis
 from fcnn.nn.initializers import Initializer, he_normal, zeros
-
-PaddingMode = Literal["zeros", "reflect", "edge", "circular"]
-_NUMPY_MODES = {"reflect": "reflect", "edge": "edge", "circular": "wrap"}
 
 
 def conv(
@@ -69,7 +68,7 @@ def conv(
     if padding_mode != "zeros":  # XLA pads with zeros only
         x, pairs = pad("conv", x, pairs, padding_mode), ((0, 0),) * len(pairs)
     axes = "DHW"[-len(pairs) :]
-    y = jax.lax.conv_general_dilated(
+    y = conv_general_dilated(
         x,
         w,
         windows.stride,
@@ -161,24 +160,3 @@ class Conv(nn.Module):
             groups=self.groups,
             padding_mode=self.padding_mode,
         )
-
-
-def pad(caller: str, x: jax.Array, pairs: tuple[tuple[int, int], ...], mode: PaddingMode) -> jax.Array:
-    """Adds `pairs` (before, after) to the spatial axes of x (B, ..., C)."""
-    if mode == "zeros":
-        return jnp.pad(x, ((0, 0), *pairs, (0, 0)))
-    if mode not in _NUMPY_MODES:
-        raise ValueError(f'{caller}: padding_mode must be zeros, reflect, edge or circular, got "{mode}"')
-    for size, pair in zip(x.shape[1:-1], pairs, strict=True):
-        if mode != "edge" and max(pair) > size - (mode == "reflect"):
-            raise ValueError(f"{caller}: {mode} padding {pair} is more than x {x.shape} has along an axis of {size}")
-    return jnp.pad(x, ((0, 0), *pairs, (0, 0)), mode=_NUMPY_MODES[mode])
-
-
-def add_bias(caller: str, y: jax.Array, bias: jax.Array | None) -> jax.Array:
-    """y (B, ..., O) plus one number a channel, if there is one."""
-    if bias is None:
-        return y
-    if jnp.shape(bias) != y.shape[-1:]:
-        raise ValueError(f"{caller}: bias must have shape {y.shape[-1:]}, got {jnp.shape(bias)}")
-    return y + along_channels(bias, y.ndim)

@@ -6,7 +6,7 @@ import math
 import jax
 import jax.numpy as jnp
 
-from fcnn.nn.conv import PaddingMode, add_bias, pad
+from fcnn.nn.edges import PaddingMode, add_bias, pad
 from fcnn.nn.geometry import Ints, Padding, conv_windows
 
 

@@ -4,7 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fcnn.nn.conv import PaddingMode, conv
+from fcnn.nn.conv import conv
+from fcnn.nn.edges import PaddingMode
 
 RIDGE = np.array([[-1, -1, -1], [-1, 8, -1], [-1, -1, -1]], dtype=np.float64)
 """Eight times the centre less its neighbours: 0 where the image is constant or changes evenly, large on edges."""

@@ -4,12 +4,15 @@ The program that JAX traces is walked once, operation by operation, so that no a
 """
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
 
 import jax
 from jax.extend import core
+
+from fcnn.nn.onednn.primitive import by_lax, convolution_p
 
 Pair = tuple[int, int]
 
@@ -163,6 +166,9 @@ def _union(views: list[Any]) -> View | Everything:
 
 def _inner(op: Any) -> Any:
     """The program inside an operation that only calls it; of a choice by platform, the one for any other."""
+    if op.primitive is convolution_p:
+        shapes = [jax.ShapeDtypeStruct(v.aval.shape, v.aval.dtype) for v in op.invars]
+        return jax.make_jaxpr(functools.partial(by_lax, **op.params))(*shapes).jaxpr
     for name in ("jaxpr", "call_jaxpr", "fun_jaxpr"):
         if name in op.params:
             return getattr(op.params[name], "jaxpr", op.params[name])

@@ -1,0 +1,147 @@
+"""What XLA calls for a convolution: its C call frame read with ctypes, so that nothing has to be compiled.
+
+The layouts are those of xla/ffi/api/c_api.h in `jax.ffi.include_dir()`, versions 0.3 to 0.5.
+"""
+
+import atexit
+import ctypes
+import functools
+import json
+from ctypes import CFUNCTYPE, POINTER, c_char_p, c_int, c_int32, c_int64, c_size_t, c_uint32, c_void_p
+from typing import Any
+
+import jax
+
+from fcnn.nn.onednn.library import Unavailable
+from fcnn.nn.onednn.plan import Geometry, Name, Plan, make_plan
+
+TARGET = "fcnn_onednn_convolution"
+_VERSIONS = {(0, minor) for minor in (3, 4, 5)}
+_EXECUTE, _METADATA, _INTERNAL = 3, 1, 13
+
+
+def _structure(name: str, *fields: tuple[str, Any]) -> type[ctypes.Structure]:
+    """A struct that begins, as nearly all do, with its size and a list of extensions."""
+    head = (("struct_size", c_size_t), ("extension_start", c_void_p))
+    return type(name, (ctypes.Structure,), {"_fields_": head + fields})
+
+
+_Version = _structure("XLA_FFI_Api_Version", ("major", c_int), ("minor", c_int))
+_Buffer = _structure(
+    "XLA_FFI_Buffer", ("dtype", c_int), ("data", c_void_p), ("rank", c_int64), ("dims", POINTER(c_int64))
+)
+_Buffers = _structure(
+    "XLA_FFI_Args", ("size", c_int64), ("types", POINTER(c_int)), ("buffers", POINTER(POINTER(_Buffer)))
+)
+
+
+class _ByteSpan(ctypes.Structure):
+    _fields_ = (("start", c_void_p), ("size", c_size_t))
+
+
+_Attributes = _structure(
+    "XLA_FFI_Attrs",
+    *(("size", c_int64), ("types", c_void_p), ("names", c_void_p), ("values", POINTER(POINTER(_ByteSpan)))),
+)
+_ErrorArguments = _structure("XLA_FFI_Error_Create_Args", ("message", c_char_p), ("code", c_int))
+_CreateError = CFUNCTYPE(c_void_p, POINTER(_ErrorArguments))
+_Api = _structure("XLA_FFI_Api", ("version", _Version), ("internal", c_void_p), ("create_error", _CreateError))
+_Frame = _structure(
+    "XLA_FFI_CallFrame",
+    *(("api", POINTER(_Api)), ("context", c_void_p), ("stage", c_int)),
+    *(("arguments", _Buffers), ("results", _Buffers), ("attributes", _Attributes)),
+)
+
+
+class _Metadata(ctypes.Structure):
+    _fields_ = (("struct_size", c_size_t), ("version", _Version), ("traits", c_uint32), ("state_type", c_int64))
+
+
+class _Extension(ctypes.Structure):
+    _fields_ = (
+        *(("struct_size", c_size_t), ("type", c_int32), ("next", c_void_p)),
+        ("metadata", POINTER(_Metadata)),  # where the type is _METADATA
+    )
+
+
+_plans: dict[bytes, Plan] = {}
+
+
+def _answer(frame: Any) -> int | None:
+    """Answers a call: None if all went well, else an error of XLA's. No exception may leave it."""
+    frame = frame.contents
+    try:
+        if frame.extension_start:
+            _introduce(frame)
+        elif frame.stage == _EXECUTE:
+            _execute(frame)
+    except BaseException as error:
+        message = f"{type(error).__name__}: {error}".encode()
+        arguments = _ErrorArguments(ctypes.sizeof(_ErrorArguments), None, message, _INTERNAL)
+        return frame.api.contents.create_error(ctypes.byref(arguments))
+    return None
+
+
+def _introduce(frame: Any) -> None:
+    """XLA asks, when the handler is registered, for which version it was written."""
+    extension = ctypes.cast(frame.extension_start, POINTER(_Extension)).contents
+    if extension.type == _METADATA:
+        theirs = frame.api.contents.version
+        if (theirs.major, theirs.minor) not in _VERSIONS:
+            raise Unavailable(f"XLA's interface for custom calls has version {theirs.major}.{theirs.minor}")
+        version = extension.metadata.contents.version
+        version.major, version.minor = theirs.major, theirs.minor
+        extension.metadata.contents.traits = 0
+
+
+def _execute(frame: Any) -> None:
+    span = frame.attributes.values[0].contents
+    text = ctypes.string_at(span.start, span.size)
+    plan = _plans.get(text)
+    if plan is None:  # the first time; a program from a cache on disk may come before any was lowered
+        plan = _plans[text] = make_plan(*_decode(text))
+    arguments, results = frame.arguments.buffers, frame.results.buffers
+    plan.run(arguments[0].contents.data, arguments[1].contents.data, results[0].contents.data, results[1].contents.data)
+
+
+_handler = CFUNCTYPE(c_void_p, POINTER(_Frame))(_answer)  # must live as long as XLA may call it
+
+
+@functools.cache
+def register() -> None:
+    """Makes the handler known to XLA, once.
+
+    Raises:
+      Unavailable: XLA's interface isn't one that this file knows.
+    """
+    try:
+        jax.ffi.register_ffi_target(TARGET, jax.ffi.pycapsule(_handler), platform="cpu")
+    except Exception as error:
+        raise Unavailable(f"XLA doesn't take oneDNN's handler: {error}") from error
+    atexit.register(_leave)
+
+
+def _leave() -> None:
+    """Lets Python end while programs run.
+
+    An XLA thread that asks to run Python when the interpreter is on its way out is ended on the spot, and XLA's client,
+    when it is deleted, would wait for that thread for ever. So wait for what somebody still holds a result of, and keep
+    the client from being deleted; the process ends without that.
+    """
+    jax.block_until_ready([array for array in jax.live_arrays("cpu") if not array.is_deleted()])
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(jax.local_devices(backend="cpu")[0].client))
+
+
+def call(want: Name, geometry: Geometry, plan: Plan, first: jax.Array, second: jax.Array) -> jax.Array:
+    """The custom call, for a program that is lowered for one CPU."""
+    result = jax.ShapeDtypeStruct(getattr(geometry, want), "float32")
+    workspace = jax.ShapeDtypeStruct((plan.workspace_bytes,), "uint8")
+    return jax.ffi.ffi_call(TARGET, (result, workspace))(first, second, plan=json.dumps([want, geometry]))[0]
+
+
+def _decode(text: bytes) -> tuple[Name, Geometry]:
+    def frozen(value: Any) -> Any:
+        return tuple(map(frozen, value)) if isinstance(value, list) else value
+
+    want, geometry = json.loads(text)
+    return want, Geometry(*map(frozen, geometry))
