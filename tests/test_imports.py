@@ -21,6 +21,7 @@ ORDER = [
     ["meter", "experiment"],
     ["loop"],
     ["study"],
+    ["bench"],
     ["cli"],
 ]
 STANDARD_LIBRARY_ONLY = ["errors", "names", "config", "config_json", "presets"]

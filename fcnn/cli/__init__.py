@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from fcnn import __version__
+from fcnn.cli.bench import bench_command
 from fcnn.cli.data import data_command
 from fcnn.cli.evaluate import evaluate_command
 from fcnn.cli.models import models_command, summary_command
@@ -18,6 +19,7 @@ COMMANDS: dict[str, tuple[Callable[[list[str]], int], str]] = {
     "evaluate": (evaluate_command, "evaluate a run: fcnn evaluate runs/resnet-001"),
     "models": (models_command, "list the architectures"),
     "summary": (summary_command, "an architecture layer by layer: fcnn summary resnet18"),
+    "bench": (bench_command, "measure the speed of a step: fcnn bench step --vs torch,lax"),
     "data": (data_command, "look at a data set, or prepare it: fcnn data show digits"),
 }
 

@@ -1,0 +1,73 @@
+"""Our side of a comparison, and the same network by Flax and XLA alone."""
+
+import contextlib
+import time
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+from jax.ad_checkpoint import checkpoint_name
+
+from fcnn import models
+from fcnn.batch import make_batch
+from fcnn.bench.job import Job
+from fcnn.state import create_state
+from fcnn.step import make_train_step
+from fcnn.study.trace import walk
+
+
+def prepare(job: Job, contender: str) -> tuple[Callable[[int], None], dict[str, Any]]:
+    """Compiles a step.
+
+    Returns:
+      `run`, which takes that many steps and waits for them; and what is known before: {"compile_seconds",
+      "multiply_adds" (of one image's forward pass)}.
+    """
+    dtype = None if job.dtype == "float32" else jnp.dtype(job.dtype)
+    model = models.create(job.model, num_classes=job.classes, dtype=dtype, **job.options)
+    shape = (job.image_size, job.image_size, job.channels)
+    images = jax.random.normal(jax.random.key(1), (job.batch, *shape))
+    optimizer = optax.sgd(0.01, momentum=0.9)
+    hooks = nn.intercept_methods(_without_hook) if contender == "flax" else contextlib.nullcontext()
+    with hooks:
+        state = create_state(model, optimizer, shape, jax.random.key(0))
+        known: dict[str, Any] = {"multiply_adds": _multiply_adds(model, state.variables, images)}
+        began = time.perf_counter()
+        if job.kind == "step":
+            batch = jax.device_put(make_batch(images, jnp.arange(job.batch) % job.classes))
+            step = jax.jit(make_train_step(model, optimizer), donate_argnums=0).lower(state, batch).compile()
+        else:
+            forward = jax.jit(lambda variables, x: model.apply(variables, x, train=False))
+            step = forward.lower(state.variables, images).compile()
+    known["compile_seconds"] = time.perf_counter() - began
+    latest: Any = state
+
+    def run(steps: int) -> None:
+        nonlocal latest
+        if job.kind == "step":
+            for _ in range(steps):
+                latest, report = step(latest, batch)
+            jax.block_until_ready((latest, report))
+        else:
+            for _ in range(steps):
+                jax.block_until_ready(step(state.variables, images))
+
+    return run, known
+
+
+def _without_hook(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
+    """Gives each convolution back to Linen."""
+    if isinstance(context.module, nn.Conv):
+        object.__setattr__(context.module, "conv_general_dilated", None)
+    return call(*args, **kwargs)
+
+
+def _multiply_adds(model: nn.Module, variables: Any, images: jax.Array) -> int:
+    def forward(variables: Any, x: jax.Array) -> jax.Array:
+        return checkpoint_name(model.apply(variables, x, train=False), "logits")
+
+    one = jax.ShapeDtypeStruct((1, *images.shape[1:]), images.dtype)
+    return sum(mark.multiply_adds for mark in walk(forward, variables, one))

@@ -1,0 +1,43 @@
+"""What is measured: the network, its input, training or evaluation. Standard library only."""
+
+import dataclasses
+from typing import Any, Literal
+
+Kind = Literal["step", "eval"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Job:
+    """A measurement."""
+
+    model: str
+    kind: Kind = "step"
+    """`step`: forward, backward and update by SGD with momentum; `eval`: logits with running statistics."""
+    batch: int = 128
+    """Images a step."""
+    image_size: int = 32
+    """Height and width in pixels."""
+    channels: int = 3
+    classes: int = 10
+    dtype: str = "float32"
+    """Type of the activations."""
+    options: dict[str, Any] = dataclasses.field(default_factory=dict)
+    """Fields of the model."""
+
+
+# The standard list: name, batch, image size, and what differs from the defaults.
+STANDARD = (
+    Job(model="resnet20"),
+    Job(model="lenet5", image_size=28, channels=1),
+    Job(model="vgg11_bn", options={"hidden": ()}),
+    Job(model="resnet18", batch=64, image_size=64),
+    Job(model="resnet50", batch=32, image_size=64),
+)
+
+# The contenders, and which processes each one stands for: the best of them counts.
+CONTENDERS = {
+    "fcnn": ("fcnn",),
+    "lax": ("lax",),
+    "flax": ("flax",),
+    "torch": ("torch-eager-nchw", "torch-eager-nhwc", "torch-compile-nchw", "torch-compile-nhwc"),
+}

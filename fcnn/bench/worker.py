@@ -1,0 +1,41 @@
+"""One contender in a process of its own: `python -m fcnn.bench.worker CONTENDER JOB`.
+
+It prints a JSON object when it's ready, and one more for each line that it reads: after a line with a number, that many
+steps were taken. At the end of its input it tells its peak memory and ends.
+"""
+
+import json
+import resource
+import sys
+import time
+
+from fcnn.bench.job import Job
+
+
+def main() -> None:
+    """Prepares, and takes steps as told."""
+    contender, job = sys.argv[1], Job(**json.loads(sys.argv[2]))
+    began = time.perf_counter()
+    if contender == "gemm":
+        from fcnn.bench.gemm import prepare
+    elif contender.startswith("torch"):
+        from fcnn.bench.torch_side import prepare
+    else:
+        from fcnn.bench.jax_side import prepare
+    run, known = prepare(job, contender)
+    run(1)
+    known["ready_seconds"] = time.perf_counter() - began  # imports, compilation and a first step
+    _tell(known)
+    for line in sys.stdin:
+        wall, cpu = time.perf_counter(), time.process_time()
+        run(int(line))
+        _tell({"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu})
+    _tell({"peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024})
+
+
+def _tell(what: dict) -> None:
+    print(json.dumps(what), flush=True)
+
+
+if __name__ == "__main__":
+    main()
