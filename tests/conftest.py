@@ -17,6 +17,7 @@ from harness import shared_folder, start
 from fcnn.config import DataConfig
 from fcnn.data import load
 
+os.environ["XDG_CACHE_HOME"] = shared_folder("FCNN_TESTS_CACHE")
 shared_folder("TFDS_DATA_DIR")  # read when TFDS is imported; what tests prepare stays out of the home folder
 jax.config.update("jax_numpy_rank_promotion", "raise")
 # The same examples every time, and no deadline: the first call of a shape compiles.

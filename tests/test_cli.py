@@ -162,3 +162,16 @@ def test_a_second_signal_stops_at_once(tmp_path):
     assert process.returncode == 130
     assert "Stopped at once" in err
     assert "Compiled" not in out
+
+
+def test_a_second_run_compiles_nothing(fcnn, tmp_path):
+    """JAX's cache lies below XDG_CACHE_HOME, and JAX says in its log what it found there."""
+    env = {"XDG_CACHE_HOME": str(tmp_path / "cache"), "JAX_COMPILATION_CACHE_DIR": "", "JAX_LOG_COMPILES": "1"}
+    texts = []
+    for name in ("a", "b"):
+        done = fcnn(*TRAIN, "--train.steps", "1", "--workdir", name, cwd=tmp_path, env=env)
+        assert done.returncode == 0, done.stderr
+        texts.append(done.stderr)
+    assert list((tmp_path / "cache" / "fcnn" / "compiled").rglob("*jit_step*"))
+    assert "cache hit for 'jit_step'" not in texts[0]
+    assert "cache hit for 'jit_step'" in texts[1]

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from fcnn.cli.cache import keep_compiled_programs
 from fcnn.cli.parse import parse
 
 
@@ -29,6 +30,8 @@ def evaluate_command(args: list[str]) -> int:
     from fcnn import workdir
 
     workdir.read_config(parsed.workdir)  # a wrong folder is answered before jax is imported
+
+    keep_compiled_programs()
 
     from fcnn import loop
     from fcnn.report import Console

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import tyro
 
 from fcnn import presets
+from fcnn.cli.cache import keep_compiled_programs
 from fcnn.cli.parse import parse, take_option
 from fcnn.config import Config
 from fcnn.errors import UserError
@@ -60,6 +61,8 @@ def train_command(args: list[str]) -> int:
 
 def _train(args: TrainArgs, folder: Path, seeds: list[int] | None, again: str) -> int:
     """Runs the loop, once or once for each seed, and says how it ended."""
+    keep_compiled_programs()
+
     from fcnn import loop
     from fcnn.interrupt import Interrupted
     from fcnn.meter import NonFinite
