@@ -30,7 +30,7 @@ def test_the_main_job(folder, fcnn):
     program = command[1].split(" && ")[-1].removeprefix(".venv/bin/python ")
     found = fcnn(cwd=folder, program=program)
     assert found.returncode == 0, found.stderr
-    accuracy = re.search(r"Test accuracy ([\d.]+) % \((\d+) of 360\)", found.stdout.splitlines()[-1])
+    accuracy = re.search(r"Test accuracy ([\d.]+) % \((\d+) of 360;", found.stdout.splitlines()[-1])
     assert accuracy is not None, found.stdout
     assert float(accuracy[1]) >= 98.5  # 99.0 is for the mean over seeds; one image is 0.28
     assert (folder / "runs/resnet-001/curves.png").exists()
