@@ -20,7 +20,7 @@ MISTAKES = [
     (("train",), "presets: cifar10_resnet20, folder, lenet, resnet"),
     (("train", "resnet", "--seed", "1"), "a preset follows --config: fcnn train --config resnet --seed 1"),
     (("train", "--config"), "--config needs a value"),
-    (("train", "--config", "resnt"), "did you mean resnet?"),
+    (("train", "--config", "resnt"), "did you mean resnet"),
     (("train", "--config=nothing.py"), "no preset file nothing.py"),
     ((*TRAIN, "--optim.learning-rat", "3"), "did you mean --optim.learning-rate"),
     ((*TRAIN, "--learning-rate", "3"), "did you mean --optim.learning-rate"),

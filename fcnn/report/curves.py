@@ -40,7 +40,7 @@ def draw_curves(workdir: Path, title: str, best_step: int | None, *, smoothed: b
         epochs = [row["epoch"] for row in rows]
         axes[0].plot(epochs, [row["loss"] for row in rows], line, color=color, label=label, marker=marker)
         axes[1].plot(epochs, [100 * row["top1"] for row in rows], line, color=color, label=label, marker=marker)
-    smoothing = ", labels not smoothed" if smoothed else ""
+    smoothing = ", label smoothing left out" if smoothed else ""
     axes[0].set(xlabel="epoch", ylabel="cross-entropy loss" + smoothing, yscale="log")
     axes[1].set(xlabel="epoch", ylabel="top-1 accuracy (%)", ylim=_accuracy_range(records))
     for axis in axes:
