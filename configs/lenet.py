@@ -2,8 +2,8 @@
 
     python train.py --config lenet --data.manual-dir DIR
 
-DIR holds the four files of MNIST; without it they are downloaded. Measured with jax 0.10.2 on a CPU of 2 cores at a load
-average of 8 to 13, with XLA's own convolutions, as whole processes from start to end:
+DIR holds the four files of MNIST; without it they are downloaded. Measured with jax 0.10.2 on a CPU of 2 cores at
+a load average of 8 to 13, with XLA's own convolutions, as whole processes from start to end:
 
 | seed | test accuracy | CPU time | wall time | |
 |---|---|---|---|---|
