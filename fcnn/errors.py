@@ -1,6 +1,7 @@
 """What the user got wrong, told apart from what fcnn got wrong: the command line prints the first in a line or two."""
 
 import difflib
+import re
 from collections.abc import Iterable
 
 
@@ -8,9 +9,14 @@ class UserError(Exception):
     """Something the user can put right: the message says what, where and what would be right. Exit code 2."""
 
 
+SHORT = {"lr": "learning_rate", "wd": "weight_decay"}
+"""What others call things, too short to be recognized by its letters."""
+
+
 def unknown(what: str, name: str, known: Iterable[str]) -> str:
     """A one-line message for a name that doesn't exist: the nearest ones that do, or all of them."""
     known = sorted(known)
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    meant = re.sub(r"\b(lr|wd)\b", lambda short: SHORT[short[0]], name)
+    near = difflib.get_close_matches(meant, known, n=3 if meant == name else 1, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known)}"
     return f"unknown {what} {name!r}; {hint}"

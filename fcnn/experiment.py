@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -17,7 +17,7 @@ from fcnn.config import Config, in_steps
 from fcnn.config_json import fits
 from fcnn.data import Dataset, Split, eval_batches, gather
 from fcnn.errors import UserError, unknown
-from fcnn.metrics import Metrics
+from fcnn.metrics import ClassMetrics, Metrics, wilson
 from fcnn.optim import make_optimizer, make_schedule
 from fcnn.state import TrainState, create_state
 from fcnn.step import StepReport, make_eval_step, make_train_step
@@ -146,12 +146,17 @@ def compile_train_step(exp: Experiment, state: TrainState) -> Callable[[TrainSta
     return lambda state, indices: compiled(state, split, parallel.shard(indices, exp.mesh), mask)
 
 
-def compile_evaluation(exp: Experiment, variables: Any, split: Split) -> Callable[[Any], dict[str, float]]:
-    """The compiled evaluation of a split: `variables -> {"loss", "top1", "top5"}`, means over every image once."""
+def compile_evaluation(
+    exp: Experiment, variables: Any, split: Split, *, details: bool = False
+) -> Callable[[Any], dict[str, Any]]:
+    """The compiled evaluation of a split: `variables -> {"loss", "top1", "top5"}`, means over every image once.
+
+    With `details`, what `detail` tells as well.
+    """
     normalize = augment.normalize(*exp.dataset.mean_std())
     eval_step = make_eval_step(exp.model)
 
-    def step(variables: Any, split: Arrays, indices: jax.Array, mask: jax.Array) -> Metrics:
+    def step(variables: Any, split: Arrays, indices: jax.Array, mask: jax.Array) -> ClassMetrics:
         images, labels = split
         return eval_step(variables, normalize(gather(images, labels, indices, mask)))
 
@@ -159,9 +164,10 @@ def compile_evaluation(exp: Experiment, variables: Any, split: Split) -> Callabl
     arrays = _on_devices(split, exp.mesh)
     compiled = parallel.compile_step(step, variables, arrays, *batches[0], donate=False)
 
-    def evaluate(variables: Any) -> dict[str, float]:
+    def evaluate(variables: Any) -> dict[str, Any]:
         sums = parallel.to_host([compiled(variables, arrays, *batch) for batch in batches])
-        return means(sums, expected=len(split))
+        found = means(sums, expected=len(split))
+        return found | detail(sums, exp.dataset.classes) if details else found
 
     return evaluate
 
@@ -176,7 +182,7 @@ def _on_devices(split: Split, mesh: Mesh) -> Arrays:
     return parallel.replicate((split.images, split.labels), mesh)
 
 
-def means(sums: list[Metrics], *, expected: int) -> dict[str, float]:
+def means(sums: Sequence[Metrics], *, expected: int) -> dict[str, float]:
     """Means over all examples from the sums of batches, added in float64.
 
     Raises:
@@ -185,3 +191,20 @@ def means(sums: list[Metrics], *, expected: int) -> dict[str, float]:
     count = sum(float(part.count) for part in sums)
     assert count == expected, f"{count:g} examples were counted, there are {expected}"
     return {name: sum(float(getattr(part, name)) for part in sums) / count for name in ("loss", "top1", "top5")}
+
+
+def detail(sums: Sequence[ClassMetrics], classes: Sequence[str]) -> dict[str, Any]:
+    """How sure the accuracy is and which classes it comes from, as JSON can write it.
+
+    Returns:
+      {"interval": [low, high], the 95 % interval of top-1, "recall": {class: share of its images that are top-1 hits,
+      None where it has no image}, "images": {class: how many it has}}.
+    """
+    hits = sum(np.asarray(part.class_top1, np.float64) for part in sums)
+    counts = sum(np.asarray(part.class_count, np.float64) for part in sums)
+    by_class = [(name, int(hit), int(count)) for name, hit, count in zip(classes, hits, counts, strict=True)]
+    return {
+        "interval": list(wilson(sum(hit for _, hit, _ in by_class), sum(count for _, _, count in by_class))),
+        "recall": {name: hit / count if count else None for name, hit, count in by_class},
+        "images": {name: count for name, _, count in by_class},
+    }

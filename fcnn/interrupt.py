@@ -21,6 +21,8 @@ class Interrupt:
 
     def __init__(self) -> None:
         self.received: int | None = None
+        self.doing = "loading the checkpoint and compiling first"
+        """What has to come to its end before the state is saved; the loop keeps it true."""
 
     def __enter__(self) -> "Interrupt":
         self._before = {number: signal.signal(number, self._handle) for number in SIGNALS}
@@ -36,5 +38,5 @@ class Interrupt:
             sys.stderr.flush()
             os._exit(128 + number)  # nothing may hold it up; a checkpoint half written is ignored by the next run
         self.received = number
-        sys.stderr.write(f"\n{signal.Signals(number).name}: finishing the step, saving; once more stops at once.\n")
+        sys.stderr.write(f"\n{signal.Signals(number).name}: {self.doing}, then saving; once more stops at once.\n")
         sys.stderr.flush()

@@ -26,7 +26,8 @@ def train(config: Config, workdir: Path, console: Console) -> Record:
 
     Returns:
       The test record: {"kind": "test", "split": "test", "weights", "step", "checkpoint" (the step of the state that
-      was tested), "epoch" (that state's), "count", "loss", "top1", "top5", "convolutions" (what computed them)}.
+      was tested), "epoch" (that state's), "count", "loss", "top1", "top5", "interval", "recall", "images" (as
+      `experiment.detail` has them), "convolutions" (what computed them)}.
 
     Raises:
       UserError: the folder belongs to another config, or the config doesn't fit the data or the devices.
@@ -60,7 +61,8 @@ def evaluate(workdir: Path, split: str, console: Console) -> Record:
       split: "train", "validation" or "test".
 
     Returns:
-      {"kind": "evaluation", "split", "weights", "step", "epoch", "count", "loss", "top1", "top5"}.
+      {"kind": "evaluation", "split", "weights", "step", "epoch", "count", "loss", "top1", "top5", "interval",
+      "recall", "images" (as `experiment.detail` has them)}.
     """
     config = folder.read_config(workdir)
     exp = prepare(config, _load(config, workdir, console, exact=False), parallel.make_mesh())
@@ -100,7 +102,8 @@ def _evaluate_chosen(
     weights, variables = ("ema", state.ema) if state.ema is not None else ("raw", state.variables)
     step = int(state.step)
     where = {"split": split, "weights": weights, "step": step, "epoch": step / exp.steps_per_epoch}
-    return where | {"count": len(images), **compile_evaluation(exp, variables, images)(variables)}
+    found = compile_evaluation(exp, variables, images, details=True)(variables)
+    return where | {"count": len(images)} | found
 
 
 class _Run:
@@ -151,6 +154,7 @@ class _Run:
 
     def train(self, interrupt: Interrupt) -> Record:
         """The order of events, to the end of the run."""
+        interrupt.doing = "finishing the step"
         self.meter.start_clock()
         while True:
             if self.at_boundary() and not self.boundary_done:
@@ -229,7 +233,8 @@ class _Run:
         """Draws the curves and reads the test split, once in a run's life."""
         self.checkpoints.wait()
         title = f"{self.exp.config.model.name} on {self.exp.dataset.name}"
-        draw_curves(self.workdir, title, self.checkpoints.best_step())
+        smoothed = self.exp.config.optim.label_smoothing > 0
+        draw_curves(self.workdir, title, self.checkpoints.best_step(), smoothed=smoothed)
         found = _evaluate_chosen(self.exp, self.checkpoints, self.state, "test", self.console)
         record = found | {"kind": "test", "step": self.step, "checkpoint": found["step"]}
         record["convolutions"] = parallel.convolutions(self.exp.mesh)

@@ -1,5 +1,7 @@
 """Loss and accuracy as sums over examples, so that they add up over batches, devices and padding."""
 
+import math
+
 import flax.struct
 import jax
 import jax.numpy as jnp
@@ -13,6 +15,15 @@ class Metrics(flax.struct.PyTreeNode):
     loss: jax.Array
     top1: jax.Array
     top5: jax.Array
+
+
+class ClassMetrics(Metrics):
+    """The same, and for each class what recall is made of; each (classes,) float32."""
+
+    class_count: jax.Array
+    """Examples whose label is the class."""
+    class_top1: jax.Array
+    """Top-1 hits among them."""
 
 
 def no_metrics() -> Metrics:
@@ -52,11 +63,7 @@ def measure(logits: jax.Array, labels: jax.Array, mask: jax.Array) -> Metrics:
       labels: (B,) int or (B, classes) float.
       mask: (B,) bool; False doesn't count.
     """
-    classes = labels if labels.ndim == 1 else labels.argmax(axis=1)
-    score = jnp.take_along_axis(logits, classes[:, None], axis=1)
-    rank = (logits > score).sum(axis=1)
-    # A non-finite score is above nothing and below nothing: it must not count as a hit.
-    rank = jnp.where(jnp.isfinite(logits).all(axis=1), rank, logits.shape[1])
+    rank = _rank(logits, labels)
 
     def total(values: jax.Array) -> jax.Array:
         return jnp.where(mask, values.astype(jnp.float32), 0.0).sum()
@@ -67,3 +74,51 @@ def measure(logits: jax.Array, labels: jax.Array, mask: jax.Array) -> Metrics:
         top1=total(rank < 1),
         top5=total(rank < 5),
     )
+
+
+def measure_by_class(logits: jax.Array, labels: jax.Array, mask: jax.Array) -> ClassMetrics:
+    """`measure`, and each class by itself; the same arguments."""
+    members = jnp.where(mask[:, None], jax.nn.one_hot(_classes(labels), logits.shape[1], dtype=jnp.float32), 0.0)
+    hits = (_rank(logits, labels) < 1)[:, None]
+    sums = measure(logits, labels, mask)
+    return ClassMetrics(
+        count=sums.count,
+        loss=sums.loss,
+        top1=sums.top1,
+        top5=sums.top5,
+        class_count=members.sum(axis=0),
+        class_top1=jnp.where(hits, members, 0.0).sum(axis=0),
+    )
+
+
+def _classes(labels: jax.Array) -> jax.Array:
+    """The class that an example counts for, (B,) int."""
+    return labels if labels.ndim == 1 else labels.argmax(axis=1)
+
+
+def _rank(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """How many classes score higher than the label, (B,) int."""
+    score = jnp.take_along_axis(logits, _classes(labels)[:, None], axis=1)
+    rank = (logits > score).sum(axis=1)
+    # A non-finite score is above nothing and below nothing: it must not count as a hit.
+    return jnp.where(jnp.isfinite(logits).all(axis=1), rank, logits.shape[1])
+
+
+def wilson(hits: int, count: int) -> tuple[float, float]:
+    """The 95 % interval of a share that was measured as `hits` of `count`: where the true one may be.
+
+    Unlike hits / count +- 1.96 standard errors it stays within 0 and 1 and doesn't shrink to nothing at either end. It
+    tells how much the number of images leaves open, not how much another seed would change.
+
+    E. B. Wilson: Probable Inference, the Law of Succession, and Statistical Inference, JASA 22, 1927.
+
+    Args:
+      hits: at least 0 and at most `count`.
+      count: at least 1.
+    """
+    z = 1.959963984540054  # the normal distribution's 97.5 % quantile
+    share, extra = hits / count, z**2 / count
+    middle = (share + extra / 2) / (1 + extra)
+    half = z * math.sqrt(share * (1 - share) / count + extra / (4 * count)) / (1 + extra)
+    # At either end the formula gives 0 or 1 but for rounding.
+    return (0.0 if hits == 0 else middle - half), (1.0 if hits == count else middle + half)

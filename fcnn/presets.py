@@ -1,9 +1,12 @@
 """Finding a preset: a shipped one by name, one's own by path. Standard library only, for a quick answer to a typo."""
 
+import dataclasses
+import re
 import runpy
 import traceback
 from pathlib import Path
 
+from fcnn import config as options
 from fcnn.config import Config
 from fcnn.errors import UserError, unknown
 
@@ -36,7 +39,16 @@ def load_preset(name: str) -> Config:
     except Exception as error:  # the file is the user's own program
         lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
         where = f"{path}, line {lines[-1]}" if lines else f"{path}"
-        raise UserError(f"{where}: {type(error).__name__}: {error}") from None
+        raise UserError(f"{where}: {_reason(error)}") from None
     if not isinstance(config, Config):
         raise UserError(f"{path} must define CONFIG = Config(...), from fcnn.config")
     return config
+
+
+def _reason(error: Exception) -> str:
+    """What was wrong; of a field that a part of the config doesn't have, the nearest that it has."""
+    found = re.match(r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'", str(error))
+    kind = getattr(options, found[1], None) if found else None
+    if found is None or not dataclasses.is_dataclass(kind):
+        return f"{type(error).__name__}: {error}"
+    return unknown(f"field of {found[1]}", found[2], (field.name for field in dataclasses.fields(kind)))

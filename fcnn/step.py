@@ -14,7 +14,7 @@ import numpy as np
 import optax
 
 from fcnn.batch import Batch
-from fcnn.metrics import Metrics, cross_entropy, label_rows, measure, no_metrics
+from fcnn.metrics import ClassMetrics, Metrics, cross_entropy, label_rows, measure, measure_by_class, no_metrics
 from fcnn.nn import Dropout
 from fcnn.optim import penalty
 from fcnn.state import TrainState
@@ -30,7 +30,7 @@ class StepReport(flax.struct.PyTreeNode):
 
 
 TrainStep = Callable[[TrainState, Batch], tuple[TrainState, StepReport]]
-EvalStep = Callable[[dict[str, Any], Batch], Metrics]
+EvalStep = Callable[[dict[str, Any], Batch], ClassMetrics]
 
 
 def by_example(index: jax.Array) -> Any:
@@ -131,9 +131,9 @@ def make_train_step(
 def make_eval_step(model: nn.Module, *, axis_name: str | None = None) -> EvalStep:
     """The metrics of one batch with running statistics and without dropout."""
 
-    def eval_step(variables: dict[str, Any], batch: Batch) -> Metrics:
+    def eval_step(variables: dict[str, Any], batch: Batch) -> ClassMetrics:
         logits: Any = model.apply(variables, batch["image"], train=False)
-        return _sum(measure(logits, batch["label"], batch["mask"]), axis_name)
+        return _sum(measure_by_class(logits, batch["label"], batch["mask"]), axis_name)
 
     return eval_step
 

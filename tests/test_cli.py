@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,17 +11,21 @@ import pytest
 from harness import ROOT, start
 
 from fcnn import cli
+from fcnn.cli.evaluate import recall_table
 
 TRAIN = ("train", "--config", "resnet")
 
 MISTAKES = [
     (("trian",), "unknown command 'trian'; did you mean train?"),
-    (("train",), "presets: resnet"),
+    (("train",), "presets: cifar10_resnet20, folder, lenet, resnet"),
+    (("train", "resnet", "--seed", "1"), "a preset follows --config: fcnn train --config resnet --seed 1"),
     (("train", "--config"), "--config needs a value"),
-    (("train", "--config", "resnt"), "did you mean resnet?"),
+    (("train", "--config", "resnt"), "did you mean resnet"),
     (("train", "--config=nothing.py"), "no preset file nothing.py"),
     ((*TRAIN, "--optim.learning-rat", "3"), "did you mean --optim.learning-rate"),
     ((*TRAIN, "--learning-rate", "3"), "did you mean --optim.learning-rate"),
+    ((*TRAIN, "--optim.lr", "3"), "did you mean --optim.learning-rate?"),
+    ((*TRAIN, "--lr=3"), "did you mean --optim.learning-rate?"),
     ((*TRAIN, "--optim.learning-rate", "fast"), "--optim.learning-rate takes a number, got 'fast'"),
     ((*TRAIN, "--train.batch-size", "1.5"), "--train.batch-size takes a whole number, got '1.5'"),
     ((*TRAIN, "--optim.learning-rate=-1"), "optim.learning-rate must be above 0, got -1.0"),
@@ -106,11 +111,32 @@ def test_numbered_folders_and_a_preset_of_ones_own(tmp_path, fcnn):
     for number in ("001", "002"):
         found = fcnn("train", "--config", "mine.py", "--train.epochs=2", cwd=tmp_path)
         assert found.returncode == 0, found.stderr
-        assert found.stdout.rstrip().endswith(f"runs/mine-{number}")
-        assert "Test accuracy" in found.stdout.splitlines()[-1]
+        assert found.stdout.splitlines()[-2].endswith(f"are in runs/mine-{number}")
+        assert re.match(
+            r"Test accuracy [\d.]+ % \(\d+ of 360; 95 % interval [\d.]+ to [\d.]+ %\), loss [\d.]+: "
+            r"epoch \d, the best on validation$",
+            found.stdout.splitlines()[-1],
+        )
     evaluated = fcnn("evaluate", "runs/mine-002", "--json", cwd=tmp_path)
     told = json.loads(evaluated.stdout)
     assert (told["split"], told["count"], told["workdir"]) == ("test", 360, "runs/mine-002")
+    low, high = told["interval"]
+    assert low < told["top1"] < high
+    hits = sum(told["recall"][name] * told["images"][name] for name in map(str, range(10)))
+    assert hits == pytest.approx(told["top1"] * 360)
+
+
+def test_recalls_are_a_table_of_the_classes_or_of_the_worst():
+    recall = {f"class {i}": i / 30 for i in reversed(range(1, 31))} | {"none": None}
+    found = {"recall": recall, "images": {name: 10 * (share is not None) for name, share in recall.items()}}
+    head, *lines = recall_table(found)
+    assert head.startswith("worst 5 of 31 classes")
+    assert [line.split()[1] for line in lines] == ["1", "2", "3", "4", "5"]
+    few = {part: {name: found[part][name] for name in ("class 30", "none", "class 3")} for part in found}
+    assert [line.split() for line in recall_table(few)] == [
+        ["class", "recall", "images"], ["class", "30", "100.00", "%", "10"], ["none", "-", "0"],
+        ["class", "3", "10.00", "%", "10"],
+    ]  # fmt: skip
 
 
 def wait_for(process, beginning):
@@ -129,6 +155,7 @@ def test_a_signal_saves_and_says_how_to_go_on(tmp_path, number, code):
         process.send_signal(number)
         out, err = process.communicate(timeout=60)
     assert process.returncode == code, err
+    assert "finishing the step" in err
     again = out.strip().splitlines()[-1]
     assert again.startswith(f"Saved. To go on: {sys.executable} ")
     assert again.endswith("train.py --config resnet --model.name mlp --train.epochs 10000 --workdir runs/resnet-001")
@@ -155,8 +182,9 @@ def test_a_second_signal_stops_at_once(tmp_path):
         wait_for(process, "resnet20, ")
         process.send_signal(signal.SIGINT)
         assert process.stderr is not None
-        while "SIGINT" not in process.stderr.readline():
+        while "SIGINT" not in (told := process.stderr.readline()):
             pass
+        assert "compiling" in told
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=20)
     assert process.returncode == 130

@@ -131,6 +131,9 @@ def test_presets_are_configs_and_broken_ones_are_named(tmp_path):
     mine.write_text("from fcnn.config import Config, TrainConfig\nCONFIG = Config(train=TrainConfig(epochs=-1))\n")
     with pytest.raises(UserError, match=r"mine.py, line 2: ValueError: train.epochs must be above 0, got -1"):
         presets.load_preset(str(mine))
+    mine.write_text("from fcnn.config import OptimConfig\nOptimConfig(lr=1)\n")
+    with pytest.raises(UserError, match=r"line 2: unknown field of OptimConfig 'lr'; did you mean learning_rate\?"):
+        presets.load_preset(str(mine))
     mine.write_text("CONFIG = 3\n")
     with pytest.raises(UserError, match="must define CONFIG"):
         presets.load_preset(str(mine))

@@ -68,7 +68,7 @@ def test_a_run_learns_and_leaves_what_it_says(tmp_path, console, capsys):
     assert not list(workdir.rglob("*.tmp"))
     # An evaluation from the folder alone gives the very same numbers.
     again = loop.evaluate(workdir, "test", console)
-    assert all(again[name] == found[name] for name in ("loss", "top1", "top5", "count"))
+    assert all(again[name] == found[name] for name in ("loss", "top1", "top5", "count", "interval", "recall"))
     assert loop.evaluate(workdir, "validation", console)["count"] == 144
     assert loop.evaluate(workdir, "train", console)["count"] == 1293
     # The same command again has nothing left to do and says the same.
@@ -81,9 +81,9 @@ def test_the_test_split_is_read_once_at_the_end(tmp_path, console, monkeypatch):
     compiled = []
     original = loop.compile_evaluation
 
-    def counting(exp, variables, split):
+    def counting(exp, variables, split, **details):
         compiled.append(len(split))
-        return original(exp, variables, split)
+        return original(exp, variables, split, **details)
 
     monkeypatch.setattr(loop, "compile_evaluation", counting)
     loop.train(CONFIG, tmp_path / "run", console)

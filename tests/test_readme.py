@@ -8,8 +8,11 @@ import sys
 import pytest
 from harness import ROOT
 
+from fcnn import cli, presets
+
 README = (ROOT / "README.md").read_text()
 COMMANDS = re.findall(r"\| `(fcnn [^`]+)` \|", README)
+PRESETS = re.findall(r"\| `(python train.py [^`]+)` \|", README)
 EXAMPLES = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 
@@ -30,7 +33,7 @@ def test_the_main_job(folder, fcnn):
     program = command[1].split(" && ")[-1].removeprefix(".venv/bin/python ")
     found = fcnn(cwd=folder, program=program)
     assert found.returncode == 0, found.stderr
-    accuracy = re.search(r"Test accuracy ([\d.]+) % \((\d+) of 360\)", found.stdout.splitlines()[-1])
+    accuracy = re.search(r"Test accuracy ([\d.]+) % \((\d+) of 360;", found.stdout.splitlines()[-1])
     assert accuracy is not None, found.stdout
     assert float(accuracy[1]) >= 98.5  # 99.0 is for the mean over seeds; one image is 0.28
     assert (folder / "runs/resnet-001/curves.png").exists()
@@ -43,12 +46,26 @@ def test_the_commands_in_their_order(command, folder, fcnn):
     assert found.stdout
 
 
-@pytest.mark.parametrize("example", EXAMPLES, ids=["train", "own loop"])
+@pytest.mark.parametrize("command", PRESETS)
+def test_the_other_presets_commands_are_understood(command, tmp_path, monkeypatch, capsys):
+    """Up to where their images would be needed: with `--help`, a program or a name that isn't there is an error."""
+    monkeypatch.chdir(tmp_path)
+    program, *arguments = shlex.split(command)[1:]
+    assert program == "train.py"
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["train", *arguments, "--help"])
+    assert stop.value.code == 0
+    name = arguments[arguments.index("--config") + 1]
+    assert f"/{name}.py)" in README
+    assert presets.load_preset(name).data.name.partition(":")[0] in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=["train", "own loop", "weights"])
 def test_the_examples(example, folder, fcnn):
     (folder / "example.py").write_text(example)
     found = fcnn(cwd=folder, program="example.py")
     assert found.returncode == 0, found.stderr
-    assert re.search(r"(\d+\.\d+% of 360 test images|loss [\d.]+)\n$", found.stdout)
+    assert re.search(r"(\d+\.\d+% of 360 test images|loss [\d.]+|\(1, 4, 4, 256\))\n$", found.stdout)
 
 
 def test_the_commands_of_tpu_md(folder, fcnn):
@@ -82,5 +99,6 @@ def test_the_map_names_files_that_exist():
         for name in re.findall(r"`(fcnn/[\w./]+)`", row):
             assert (ROOT / name).exists(), name
     assert len(COMMANDS) >= 7
-    assert len(EXAMPLES) == 2
+    assert len(PRESETS) == 3
+    assert len(EXAMPLES) == 3
     assert sys.version_info >= (3, 11)

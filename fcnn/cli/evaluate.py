@@ -1,14 +1,18 @@
-"""`fcnn evaluate`: the accuracy of a trained network."""
+"""`fcnn evaluate`: the accuracy of a trained network, and what it is made of."""
 
 import dataclasses
 import json
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
 from fcnn.cli.cache import keep_compiled_programs
 from fcnn.cli.parse import parse
+
+MOST_CLASSES = 20
+"""With more classes than this, text names only the worst."""
+WORST = 5
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -40,9 +44,31 @@ def evaluate_command(args: list[str]) -> int:
     found = loop.evaluate(parsed.workdir, parsed.split, console)
     if parsed.json:
         print(json.dumps({"workdir": str(parsed.workdir)} | found))
-    else:
-        console.say(
-            f"{parsed.split} split, {found['count']} images, state of epoch {found['epoch']:g}: "
-            f"top-1 {100 * found['top1']:.2f} %, top-5 {100 * found['top5']:.2f} %, loss {found['loss']:.4f}"
-        )
+        return 0
+    low, high = found["interval"]
+    console.say(
+        f"{parsed.split} split, {found['count']} images, state of epoch {found['epoch']:g}: "
+        f"top-1 {100 * found['top1']:.2f} % (95 % interval {100 * low:.2f} to {100 * high:.2f} %), "
+        f"top-5 {100 * found['top5']:.2f} %, loss {found['loss']:.4f}"
+    )
+    console.say("\n".join(recall_table(found)))
     return 0
+
+
+def recall_table(found: dict[str, Any]) -> list[str]:
+    """Lines that tell the recall of each class, or of the worst if there are many classes.
+
+    Args:
+      found: with "recall" {class: share or None} and "images" {class: count}.
+    """
+    recall, images = found["recall"], found["images"]
+    head, names = "class", list(recall)
+    if len(names) > MOST_CLASSES:
+        head = f"worst {WORST} of {len(names)} classes"
+        names = sorted((name for name in names if images[name]), key=lambda name: recall[name])[:WORST]
+    width = max(len(head), *(len(name) for name in names))
+    lines = [f"{head:{width}}  {'recall':>8}  {'images':>6}"]
+    for name in names:
+        share = "-" if recall[name] is None else f"{100 * recall[name]:.2f} %"
+        lines.append(f"{name:{width}}  {share:>8}  {images[name]:>6}")
+    return lines

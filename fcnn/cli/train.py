@@ -40,7 +40,10 @@ def train_command(args: list[str]) -> int:
     """`fcnn train --config NAME [options]`."""
     name, rest = take_option(args, "--config")
     if name is None and not {"-h", "--help"} & set(args):
-        raise UserError(f"fcnn train needs --config NAME or --config FILE.py; presets: {', '.join(presets.names())}")
+        known = presets.names()
+        if args and (args[0] in known or args[0].endswith(".py")):
+            raise UserError(f"a preset follows --config: fcnn train --config {shlex.join(args)}")
+        raise UserError(f"fcnn train needs --config NAME or --config FILE.py; presets: {', '.join(known)}")
     config = presets.load_preset(name) if name is not None else Config()
     default = TrainArgs(config=config, preset=name or "NAME")
     parsed = parse(TrainArgs, rest, "fcnn train", default=default)
@@ -94,11 +97,12 @@ def _tell_result(found: dict[str, Any], folder: Path, args: TrainArgs, console: 
     hits = round(found["top1"] * found["count"])
     best = "the best on validation"
     if not args.config.data.validation:
-        best = "the last, as there is no validation split: the curves show the training split"
+        best = "the last, as no validation split was held out"
+    low, high = found["interval"]
+    console.say(f"Checkpoints, metrics.jsonl, tensorboard/ and curves.png are in {folder}")
     console.say(
-        f"Test accuracy {100 * found['top1']:.2f} % ({hits} of {found['count']}), loss {found['loss']:.4f}, with the "
-        f"state of epoch {found['epoch']:g}, {best}. "
-        f"Checkpoints, metrics.jsonl, tensorboard/ and curves.png are in {folder}"
+        f"Test accuracy {100 * found['top1']:.2f} % ({hits} of {found['count']}; 95 % interval {100 * low:.2f} to "
+        f"{100 * high:.2f} %), loss {found['loss']:.4f}: epoch {found['epoch']:g}, {best}"
     )
     if args.json and not quiet_json:
         print(json.dumps({"workdir": str(folder)} | found))

@@ -7,17 +7,19 @@ from fcnn.report.records import Record, read_records
 FILE = "curves.png"
 
 
-def draw_curves(workdir: Path, title: str, best_step: int | None) -> Path | None:
+def draw_curves(workdir: Path, title: str, best_step: int | None, *, smoothed: bool = False) -> Path | None:
     """Draws `curves.png` from a run's records.
 
     Args:
       title: what was trained on what.
       best_step: the step to mark as the best on validation, or None.
+      smoothed: whether training smooths its labels: the loss that is drawn never does, and says so.
 
     Returns:
       The picture's path, or None if there is no epoch to draw yet.
     """
     from matplotlib.figure import Figure  # slow to import, and pyplot isn't needed for a file
+    from matplotlib.ticker import MaxNLocator
 
     records = [record for record in read_records(workdir) if record["kind"] == "epoch"]
     if not records:
@@ -38,10 +40,12 @@ def draw_curves(workdir: Path, title: str, best_step: int | None) -> Path | None
         epochs = [row["epoch"] for row in rows]
         axes[0].plot(epochs, [row["loss"] for row in rows], line, color=color, label=label, marker=marker)
         axes[1].plot(epochs, [100 * row["top1"] for row in rows], line, color=color, label=label, marker=marker)
-    axes[0].set(xlabel="epoch", ylabel="cross-entropy loss", yscale="log")
+    smoothing = ", label smoothing left out" if smoothed else ""
+    axes[0].set(xlabel="epoch", ylabel="cross-entropy loss" + smoothing, yscale="log")
     axes[1].set(xlabel="epoch", ylabel="top-1 accuracy (%)", ylim=_accuracy_range(records))
     for axis in axes:
         axis.grid(alpha=0.3)
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))  # of a run shorter than two epochs: fractions
         if best := next((r for r in records if r["step"] == best_step), None):
             axis.axvline(best["epoch"], color="tab:green", linestyle=":", label=f"best, epoch {best['epoch']:g}")
         axis.legend()
