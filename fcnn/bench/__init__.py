@@ -1,0 +1,1 @@
+"""Measurements that prove, or disprove, that fcnn is fast."""
