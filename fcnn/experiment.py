@@ -124,7 +124,7 @@ def compile_train_step(
     item is what the feed's `train` gives: the indices of the images, (B,) int32, or the images and their labels.
     """
     config, feed = exp.config, feed or train_feed(exp)
-    change = augment.from_config(_on_device(exp), num_classes=len(exp.dataset.classes))
+    change = augment.from_config(left_for_the_device(exp), num_classes=len(exp.dataset.classes))
     normalize = augment.normalize(*exp.dataset.mean_std())
     train_step = make_train_step(
         exp.model,
@@ -149,7 +149,7 @@ def compile_train_step(
     return lambda state, item: compiled(state, *feed.place(item), mask)
 
 
-def _on_device(exp: Experiment) -> AugmentConfig:
+def left_for_the_device(exp: Experiment) -> AugmentConfig:
     """The augmentation that is left for the device: crops of files are cut when the files are decoded."""
     train, config = exp.dataset.train, exp.config.augment
     cut = isinstance(train, Streamed) and train.files is not None
