@@ -20,7 +20,7 @@ ORDER = [
     ["checkpoint", "feed", "report", "interrupt", "workdir"],
     ["meter", "experiment"],
     ["loop"],
-    ["study"],
+    ["study", "bench"],
     ["cli"],
 ]
 STANDARD_LIBRARY_ONLY = ["errors", "names", "config", "config_json", "presets"]
