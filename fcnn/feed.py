@@ -5,7 +5,7 @@ begins to read at its step, and there is no position to save.
 """
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 import grain
@@ -111,7 +111,7 @@ class StreamFeed:
         """The batch, inside the step."""
         return {"image": images, "label": labels, "mask": mask, "index": jnp.arange(len(labels), dtype=jnp.int32)}
 
-    def train(self, order: Order, steps: range) -> Iterator[Any]:
+    def train(self, order: Order, steps: range) -> Generator[Any, None, None]:
         """The items of these steps."""
         return self._stream(steps, functools.partial(self.read, order))
 
@@ -139,7 +139,7 @@ class StreamFeed:
         index, count = self._process
         return batch[index * len(batch) // count : (index + 1) * len(batch) // count]
 
-    def _stream(self, numbers: range, read: Callable[[int], Any]) -> Iterator[Any]:
+    def _stream(self, numbers: range, read: Callable[[int], Any]) -> Generator[Any, None, None]:
         """`read(number)` of each, in order, on the devices."""
         options = grain.ReadOptions(num_threads=self._threads, prefetch_buffer_size=self._threads)
         host = grain.MapDataset.range(numbers.start, numbers.stop).map(read).to_iter_dataset(options)

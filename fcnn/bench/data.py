@@ -127,5 +127,7 @@ def make_folder(root: Path, sources: list[Path], count: int = 3000) -> None:
     rng = np.random.default_rng(0)
     for i in range(count):
         with Image.open(sources[i % len(sources)]) as image:
-            sides = tuple(int(side) for side in rng.integers(256, 501, 2))
-            image.convert("RGB").resize(sides, Image.Resampling.BICUBIC).save(root / f"{i:05d}.jpg", quality=90)
+            width, height = rng.integers(256, 501, 2).tolist()
+            image.convert("RGB").resize((width, height), Image.Resampling.BICUBIC).save(
+                root / f"{i:05d}.jpg", quality=90
+            )
