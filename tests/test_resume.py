@@ -91,17 +91,16 @@ def test_a_run_killed_often_is_the_run_that_was_not(tmp_path, kills):
 
 def test_a_streamed_run_killed_within_an_epoch_is_the_one_that_was_fed_from_the_device(tmp_path):
     """The two ways to feed, one interrupted and one not, in optimized processes: the same bits."""
-    options = (
-        "--train.epochs 2 --train.checkpoint-steps 7 --train.log-steps 1 --train.batch-size 16 --model.name shallow_cnn "
-        "--augment.flip --augment.crop-padding 1"
-    ).split()
+    options = ["--train.epochs", "2", "--train.checkpoint-steps", "7", "--train.log-steps", "1"]
+    options += ["--train.batch-size", "16", "--model.name", "shallow_cnn", "--augment.flip"]
 
     def launched(feed):
         return start("-m", "fcnn", "train", "--config", "resnet", *options, "--data.feed", feed, "--workdir", feed,
                      cwd=tmp_path)  # fmt: skip
 
     with launched("stream") as process:
-        while process.poll() is None and not list((tmp_path / "stream/checkpoints").glob("[0-9]*")):
+        saved = tmp_path / "stream/checkpoints"
+        while process.poll() is None and not any(path.name.isdigit() for path in saved.glob("*")):
             time.sleep(0.002)
         process.kill()
         process.communicate(timeout=120)
