@@ -77,7 +77,7 @@ def _load(config: Config, workdir: Path, console: Console, *, exact: bool) -> Da
     """The run's data, normalized as the run has always normalized it; `exact` if every image must be the same."""
     facts, settings = folder.read_data(workdir), config.data
     if facts is not None and exact:  # whatever this machine's memory: the feed decides where random crops are cut
-        settings = dataclasses.replace(settings, feed=facts["feed"])
+        settings = dataclasses.replace(settings, feed=facts.get("feed", settings.feed))
     dataset = load(settings, say=console.say, track=console.track)
     return dataset if facts is None else dataset.as_in(facts, str(workdir), exact=exact)
 
