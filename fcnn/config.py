@@ -58,6 +58,10 @@ class DataConfig:
     """Seed of those splits; not the run's seed, so that several seeds are compared on the same images."""
     on_bad_image: Literal["error", "skip"] = "error"
     """folder: what to do about files that can't be read: stop and name them, or go on without them and count them."""
+    feed: Literal["auto", "device", "stream"] = "auto"
+    """Where images wait for their step: on the device, all of them as uint8, or on the disk, from which they are read
+    and decoded batch by batch; auto streams a set that takes more than a quarter of the memory. The numbers are the
+    same, but that augment.resized_crop cuts the streamed images of folder: from their files' own pixels."""
     class_weights: Literal["none", "balanced"] = "none"
     """What a training image counts in the loss: the same, or the less the more its class has (images / (classes x
     images of the class))."""

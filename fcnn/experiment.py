@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -13,17 +13,15 @@ import optax
 from jax.sharding import Mesh
 
 from fcnn import augment, models, parallel
-from fcnn.config import Config, in_steps
+from fcnn.config import AugmentConfig, Config, in_steps
 from fcnn.config_json import fits
-from fcnn.data import Dataset, Split, eval_batches, gather
+from fcnn.data import AnySplit, Dataset, Streamed
 from fcnn.errors import UserError, unknown
+from fcnn.feed import DeviceFeed, Order, StreamFeed, make_feed
 from fcnn.metrics import ClassMetrics, Metrics, wilson
 from fcnn.optim import make_optimizer, make_schedule
 from fcnn.state import TrainState, create_state
 from fcnn.step import StepReport, make_eval_step, make_train_step
-
-Arrays = tuple[jax.Array, jax.Array]
-"""A split on the devices: images (N, H, W, C) uint8, labels (N,) int32."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +40,7 @@ class Experiment:
 
     def fresh_state(self) -> TrainState:
         """The state before the first step, on every device."""
-        shape = self.dataset.train.images.shape[1:]
+        shape = self.dataset.train.shape
         key = jax.random.key(self.config.seed)
         ema = self.config.train.ema_decay is not None
         return parallel.replicate(create_state(self.model, self.optimizer, shape, key, ema=ema), self.mesh)
@@ -58,7 +56,7 @@ def prepare(config: Config, dataset: Dataset, mesh: Mesh) -> Experiment:
     parallel.check_divides(config.train.batch_size // config.train.accumulate, mesh, _batch_name(config))
     parallel.check_divides(config.train.eval_batch_size, mesh, "train.eval-batch-size")
     model = make_model(config, num_classes=len(dataset.classes))
-    model.check_size(*dataset.train.images.shape[1:3], train=True)
+    model.check_size(*dataset.train.shape[:2], train=True)
     size, batch_size = len(dataset.train), config.train.batch_size
     if batch_size > size:
         raise UserError(f"train.batch-size {batch_size} is larger than the training split, {size} images")
@@ -111,14 +109,27 @@ def _from_word(word: str) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-def compile_train_step(exp: Experiment, state: TrainState) -> Callable[[TrainState, np.ndarray], tuple]:
-    """The compiled step `(state, indices) -> (state, StepReport)`; the old state's memory becomes the new one's.
+def train_feed(exp: Experiment) -> DeviceFeed | StreamFeed:
+    """Where training images come from."""
+    return make_feed(exp.dataset.train, exp.mesh, least=exp.config.augment.resized_crop)
 
-    Gathering, augmentation, normalization and the update are one program; a step sends only its indices, (B,) int32,
-    to the device.
+
+def train_items(exp: Experiment, feed: DeviceFeed | StreamFeed, first: int) -> Iterator[Any]:
+    """What the steps after `first` updates are given, to the end of the run."""
+    order = Order(len(exp.dataset.train), exp.config.train.batch_size, exp.config.seed)
+    return feed.train(order, range(first, exp.total_steps))
+
+
+def compile_train_step(
+    exp: Experiment, state: TrainState, feed: DeviceFeed | StreamFeed | None = None
+) -> Callable[[TrainState, Any], tuple[TrainState, StepReport]]:
+    """The compiled step `(state, item) -> (state, StepReport)`; the old state's memory becomes the new one's.
+
+    Picking the images (where they live on the device), augmentation, normalization and the update are one program. An
+    item is what the feed's `train` gives: the indices of the images, (B,) int32, or the images and their labels.
     """
-    config = exp.config
-    change = augment.from_config(config.augment, num_classes=len(exp.dataset.classes))
+    config, feed = exp.config, feed or train_feed(exp)
+    change = augment.from_config(left_for_the_device(exp), num_classes=len(exp.dataset.classes))
     normalize = augment.normalize(*exp.dataset.mean_std())
     train_step = make_train_step(
         exp.model,
@@ -132,22 +143,26 @@ def compile_train_step(exp: Experiment, state: TrainState) -> Callable[[TrainSta
         class_weights=exp.dataset.class_weights,
     )
 
-    def step(state: TrainState, split: Arrays, indices: jax.Array, mask: jax.Array) -> tuple[TrainState, StepReport]:
-        images, labels = split
+    def step(state: TrainState, *arrays: jax.Array) -> tuple[TrainState, StepReport]:
         # The step's key, apart from the one that the model's dropout uses.
         key = jax.random.fold_in(jax.random.fold_in(state.key, state.step), 1)
-        return train_step(state, normalize(change(key, gather(images, labels, indices, mask))))
+        return train_step(state, normalize(change(key, feed.batch(*arrays))))
 
     batch_size = config.train.batch_size
-    split = _on_devices(exp.dataset.train, exp.mesh)
     mask = parallel.shard(np.ones(batch_size, bool), exp.mesh)
-    indices = parallel.shard(np.zeros(batch_size, np.int32), exp.mesh)
-    compiled = parallel.compile_step(step, state, split, indices, mask, donate=True)
-    return lambda state, indices: compiled(state, split, parallel.shard(indices, exp.mesh), mask)
+    compiled = parallel.compile_step(step, state, *feed.like(batch_size), mask, donate=True)
+    return lambda state, item: compiled(state, *feed.place(item), mask)
+
+
+def left_for_the_device(exp: Experiment) -> AugmentConfig:
+    """The augmentation that is left for the device: crops of files are cut when the files are decoded."""
+    train, config = exp.dataset.train, exp.config.augment
+    cut = isinstance(train, Streamed) and train.files is not None
+    return dataclasses.replace(config, resized_crop=1.0) if cut else config
 
 
 def compile_evaluation(
-    exp: Experiment, variables: Any, split: Split, *, details: bool = False
+    exp: Experiment, variables: Any, split: AnySplit, *, details: bool = False
 ) -> Callable[[Any], dict[str, Any]]:
     """The compiled evaluation of a split: `variables -> {"loss", "top1", "top5"}`, means over every image once.
 
@@ -155,31 +170,27 @@ def compile_evaluation(
     """
     normalize = augment.normalize(*exp.dataset.mean_std())
     eval_step = make_eval_step(exp.model)
+    feed, batch_size = make_feed(split, exp.mesh), _eval_batch_size(exp, split)
 
-    def step(variables: Any, split: Arrays, indices: jax.Array, mask: jax.Array) -> ClassMetrics:
-        images, labels = split
-        return eval_step(variables, normalize(gather(images, labels, indices, mask)))
+    def step(variables: Any, *arrays: jax.Array) -> ClassMetrics:
+        return eval_step(variables, normalize(feed.batch(*arrays)))
 
-    batches = [parallel.shard(pair, exp.mesh) for pair in eval_batches(len(split), _eval_batch_size(exp, split))]
-    arrays = _on_devices(split, exp.mesh)
-    compiled = parallel.compile_step(step, variables, arrays, *batches[0], donate=False)
+    mask = parallel.shard(np.ones(batch_size, bool), exp.mesh)
+    compiled = parallel.compile_step(step, variables, *feed.like(batch_size), mask, donate=False)
+    once = feed.once(batch_size)
 
     def evaluate(variables: Any) -> dict[str, Any]:
-        sums = parallel.to_host([compiled(variables, arrays, *batch) for batch in batches])
+        sums = parallel.to_host([compiled(variables, *feed.place(item), mask) for item, mask in once()])
         found = means(sums, expected=len(split))
         return found | detail(sums, exp.dataset.classes) if details else found
 
     return evaluate
 
 
-def _eval_batch_size(exp: Experiment, split: Split) -> int:
+def _eval_batch_size(exp: Experiment, split: AnySplit) -> int:
     """The configured size, or what the split needs if that is less."""
     devices = exp.mesh.size
     return min(exp.config.train.eval_batch_size, -(-len(split) // devices) * devices)
-
-
-def _on_devices(split: Split, mesh: Mesh) -> Arrays:
-    return parallel.replicate((split.images, split.labels), mesh)
 
 
 def means(sums: Sequence[Metrics], *, expected: int) -> dict[str, float]:
@@ -200,8 +211,8 @@ def detail(sums: Sequence[ClassMetrics], classes: Sequence[str]) -> dict[str, An
       {"interval": [low, high], the 95 % interval of top-1, "recall": {class: share of its images that are top-1 hits,
       None where it has no image}, "images": {class: how many it has}}.
     """
-    hits = sum(np.asarray(part.class_top1, np.float64) for part in sums)
-    counts = sum(np.asarray(part.class_count, np.float64) for part in sums)
+    hits = np.sum([part.class_top1 for part in sums], axis=0, dtype=np.float64)
+    counts = np.sum([part.class_count for part in sums], axis=0, dtype=np.float64)
     by_class = [(name, int(hit), int(count)) for name, hit, count in zip(classes, hits, counts, strict=True)]
     return {
         "interval": list(wilson(sum(hit for _, hit, _ in by_class), sum(count for _, _, count in by_class))),

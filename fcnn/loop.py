@@ -1,5 +1,6 @@
 """Training and evaluating a run: the order of events, written down once."""
 
+import dataclasses
 import time
 from pathlib import Path
 
@@ -11,14 +12,16 @@ from fcnn import parallel
 from fcnn import workdir as folder
 from fcnn.checkpoint import Checkpoints
 from fcnn.config import Config
-from fcnn.data import Dataset, epoch_order, load
+from fcnn.data import Dataset, load
 from fcnn.errors import UserError
-from fcnn.experiment import Experiment, compile_evaluation, compile_train_step, prepare
+from fcnn.experiment import Experiment, compile_evaluation, compile_train_step, prepare, train_feed, train_items
 from fcnn.interrupt import Interrupt, Interrupted
 from fcnn.meter import Meter, NonFinite
 from fcnn.report import Console, Records, draw_curves, read_records
 from fcnn.report.records import Record
 from fcnn.state import TrainState
+
+FEEDS = {"device": "images on the device", "stream": "images streamed"}
 
 
 def train(config: Config, workdir: Path, console: Console) -> Record:
@@ -74,8 +77,10 @@ def evaluate(workdir: Path, split: str, console: Console) -> Record:
 
 def _load(config: Config, workdir: Path, console: Console, *, exact: bool) -> Dataset:
     """The run's data, normalized as the run has always normalized it; `exact` if every image must be the same."""
-    dataset = load(config.data, say=console.say, track=console.track)
-    facts = folder.read_data(workdir)
+    facts, settings = folder.read_data(workdir), config.data
+    if facts is not None and exact:  # whatever this machine's memory: the feed decides where random crops are cut
+        settings = dataclasses.replace(settings, feed=facts.get("feed", settings.feed))
+    dataset = load(settings, say=console.say, track=console.track)
     return dataset if facts is None else dataset.as_in(facts, str(workdir), exact=exact)
 
 
@@ -112,8 +117,6 @@ class _Run:
     def __init__(self, exp: Experiment, workdir: Path, checkpoints: Checkpoints, console: Console) -> None:
         """Restores or draws the state, compiles the steps, opens the records."""
         self.exp, self.workdir, self.checkpoints, self.console = exp, workdir, checkpoints, console
-        self.order = epoch_order(exp.config.seed, 0, len(exp.dataset.train))
-        self.order_of = 0  # the epoch whose order that is
         self.boundary_done = False  # whether the lines and the evaluation due at this step are behind us
 
         rates = np.asarray(jax.vmap(exp.schedule)(jnp.arange(exp.total_steps)))
@@ -130,7 +133,9 @@ class _Run:
         self._introduce(going_on=restored is not None)
 
         began = time.perf_counter()
-        self.train_step = compile_train_step(exp, self.state)
+        feed = train_feed(exp)
+        self.items = train_items(exp, feed, self.step)
+        self.train_step = compile_train_step(exp, self.state, feed)
         self.validate = None
         if len(exp.dataset.validation):
             self.validate = compile_evaluation(exp, self.state.variables, exp.dataset.validation)
@@ -142,7 +147,8 @@ class _Run:
         self.console.say(
             f"{exp.config.model.name}, {parameters:,} parameters, on {data.name}: {len(data.train):,} training, "
             f"{len(data.validation):,} validation, {len(data.test):,} test images; {exp.total_steps:,} steps on "
-            f"{exp.mesh.size} x {device}, convolutions by {parallel.convolutions(exp.mesh)}; {self.workdir}"
+            f"{exp.mesh.size} x {device}, {FEEDS[data.feed]}, convolutions by {parallel.convolutions(exp.mesh)}; "
+            f"{self.workdir}"
         )
         if data.skipped:
             names = ", ".join(data.skipped[:3]) + (" ..." if len(data.skipped) > 3 else "")
@@ -170,17 +176,13 @@ class _Run:
     def one_step(self) -> None:
         """One update; numbers are fetched when the next step is already on its way."""
         exp, settings = self.exp, self.exp.config.train
-        epoch, batch = divmod(self.step, exp.steps_per_epoch)
-        if epoch != self.order_of:
-            self.order, self.order_of = epoch_order(exp.config.seed, epoch, len(exp.dataset.train)), epoch
-        indices = self.order[batch * settings.batch_size : (batch + 1) * settings.batch_size]
-        self.state, report = self.train_step(self.state, indices)
+        self.state, report = self.train_step(self.state, next(self.items))
         if self.step % settings.log_steps == 0:
             self._drain(self.step)
         self.step += 1
         self.boundary_done = False
         self.meter.add(self.step, report)
-        self.console.step(self.step, epoch, exp.total_steps / exp.steps_per_epoch)
+        self.console.step(self.step, (self.step - 1) // exp.steps_per_epoch, exp.total_steps / exp.steps_per_epoch)
         if settings.checkpoint_steps and self.step % settings.checkpoint_steps == 0 and not self.at_boundary():
             self.save()
 

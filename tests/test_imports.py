@@ -17,7 +17,7 @@ ORDER = [
     ["state"],
     ["step"],
     ["parallel"],
-    ["checkpoint", "report", "interrupt", "workdir"],
+    ["checkpoint", "feed", "report", "interrupt", "workdir"],
     ["meter", "experiment"],
     ["loop"],
     ["study"],

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 
-from fcnn import loop, parallel, step
+from fcnn import feed, loop, parallel, step
 from fcnn.checkpoint import Checkpoints
 from fcnn.config import Config, ModelConfig, OptimConfig, TrainConfig
 from fcnn.data import load
@@ -207,8 +207,8 @@ def test_batches_too_large_are_refused_before_anything_is_written(tmp_path, cons
 
 def test_an_epoch_is_the_mean_of_its_intervals_and_has_an_order_of_its_own(tmp_path, console, monkeypatch):
     orders = []
-    original = loop.epoch_order
-    monkeypatch.setattr(loop, "epoch_order", lambda *args: orders.append(args) or original(*args))
+    original = feed.epoch_order
+    monkeypatch.setattr(feed, "epoch_order", lambda *args: orders.append(args) or original(*args))
     loop.train(change(train={"log_steps": 5}), tmp_path / "run", console)
     records = [r for r in read_records(tmp_path / "run") if r["split"] == "train"]
     for epoch in (1, 2, 3):

@@ -54,11 +54,11 @@ def wait_and_kill(process, workdir, number, target) -> int | None:
     return process.returncode
 
 
-def final_state(workdir):
+def final_state(workdir, step=STEPS):
     config = read_config(workdir)
     exp = prepare(config, load(config.data), parallel.make_mesh())
     with Checkpoints(workdir / "checkpoints", keep_latest=2, keep_best=1) as checkpoints:
-        state, meta = checkpoints.restore(exp.fresh_state(), STEPS)
+        state, meta = checkpoints.restore(exp.fresh_state(), step)
     return jax.device_get(state.replace(key=jax.random.key_data(state.key))), meta
 
 
@@ -87,6 +87,31 @@ def test_a_run_killed_often_is_the_run_that_was_not(tmp_path, kills):
     chex.assert_trees_all_equal(final_state(killed), final_state(whole))
     assert comparable(killed) == comparable(whole)
     assert [record["step"] for record in comparable(whole) if record["kind"] == "steps"] == list(range(1, STEPS + 1))
+
+
+def test_a_streamed_run_killed_within_an_epoch_is_the_one_that_was_fed_from_the_device(tmp_path):
+    """The two ways to feed, one interrupted and one not, in optimized processes: the same bits."""
+    options = ["--train.epochs", "2", "--train.checkpoint-steps", "7", "--train.log-steps", "1"]
+    options += ["--train.batch-size", "16", "--model.name", "shallow_cnn", "--augment.flip"]
+
+    def launched(feed):
+        return start("-m", "fcnn", "train", "--config", "resnet", *options, "--data.feed", feed, "--workdir", feed,
+                     cwd=tmp_path)  # fmt: skip
+
+    with launched("stream") as process:
+        saved = tmp_path / "stream/checkpoints"
+        while process.poll() is None and not any(path.name.isdigit() for path in saved.glob("*")):
+            time.sleep(0.002)
+        process.kill()
+        process.communicate(timeout=120)
+    assert last_step(tmp_path / "stream") < 160
+    for feed in ("stream", "device"):
+        with launched(feed) as process:
+            out, err = process.communicate(timeout=300)
+        assert process.returncode == 0, err
+        assert ("Going on from step" in out) == (feed == "stream")
+    assert comparable(tmp_path / "stream") == comparable(tmp_path / "device")
+    chex.assert_trees_all_equal(final_state(tmp_path / "stream", 160), final_state(tmp_path / "device", 160))
 
 
 def test_a_damaged_checkpoint_costs_no_more_than_the_steps_after_the_one_before(tmp_path, fcnn):

@@ -1,7 +1,8 @@
 """From a data set's name to arrays of images and batches of indices."""
 
 from fcnn.data.batch import epoch_order, eval_batches, gather
-from fcnn.data.dataset import Dataset, Split
+from fcnn.data.dataset import AnySplit, Dataset, Split
 from fcnn.data.source import load
+from fcnn.data.streamed import Streamed
 
-__all__ = ["Dataset", "Split", "epoch_order", "eval_batches", "gather", "load"]
+__all__ = ["AnySplit", "Dataset", "Split", "Streamed", "epoch_order", "eval_batches", "gather", "load"]

@@ -74,6 +74,19 @@ def cached(
     return np.load(path, mmap_mode="r")
 
 
+def remembered(kind: str, identity: Any, make: Callable[[], Any]) -> Any:
+    """What `make` returned for this identity, from the cache or made now; anything small that JSON can write."""
+    path = cache_dir() / kind / f"{digest([VERSION, identity])}.json"
+    with contextlib.suppress(OSError, ValueError):  # not there, or damaged
+        return json.loads(path.read_text())
+    made = make()
+    with contextlib.suppress(OSError):  # a full disk, a read-only folder: it is made again next time
+        temporary = beside(path.parent)
+        temporary.write_text(json.dumps(made))
+        temporary.replace(path)
+    return made
+
+
 def _reserve(folder: Path, kind: np.dtype, count: int) -> tuple[Path, np.memmap]:
     """A new file of zeros, mapped into memory, with its room on the disk taken: a write can't fail any more."""
     path = beside(folder)

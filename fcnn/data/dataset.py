@@ -6,7 +6,13 @@ from typing import Any
 
 import numpy as np
 
+from fcnn.data.arrays import remembered
+from fcnn.data.parallel import each, no_track
+from fcnn.data.streamed import Streamed
 from fcnn.errors import UserError
+
+MEASURED = 60_000
+"""Mean and standard deviation are those of at most so many training images, evenly spread."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,9 +27,22 @@ class Split:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def take(self, indices: np.ndarray) -> "Split":
-        """The images at `indices` (int), in their order."""
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Of an image, (H, W, C)."""
+        _, height, width, channels = self.images.shape
+        return height, width, channels
+
+    def read(self, indices: np.ndarray) -> np.ndarray:
+        """The images at `indices` (B,) int: (B, H, W, C) uint8."""
+        return self.images[indices]
+
+    def take(self, indices: np.ndarray | slice) -> "Split":
+        """The images at `indices` (int, or a slice), in their order."""
         return Split(self.images[indices], self.labels[indices])
+
+
+AnySplit = Split | Streamed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,9 +51,9 @@ class Dataset:
 
     name: str
     classes: tuple[str, ...]
-    train: Split
-    validation: Split
-    test: Split
+    train: AnySplit
+    validation: AnySplit
+    test: AnySplit
     normalization: tuple[np.ndarray, np.ndarray] | None = None
     """Mean and standard deviation, each (C,) float32, where they are given and not measured."""
     class_weights: np.ndarray | None = None
@@ -53,21 +72,42 @@ class Dataset:
 
     @functools.cached_property
     def _measured(self) -> tuple[np.ndarray, np.ndarray]:
-        # Counted by pixel value: exact in integers, and no float copy of the whole set.
-        channels = self.train.images.shape[-1]
-        counts = np.zeros((channels, 256), np.int64)
-        for images in np.array_split(self.train.images, max(len(self.train) // 1000, 1)):
-            counts += np.stack([np.bincount(images[..., c].ravel(), minlength=256) for c in range(channels)])
+        counts = self._pixel_counts()
         values, total = np.arange(256) / 255, counts[0].sum()
         mean = counts @ values / total
         variance = (counts * (values - mean[:, None]) ** 2).sum(axis=1) / total
         return mean.astype(np.float32), np.maximum(np.sqrt(variance), 1e-6).astype(np.float32)
+
+    def _pixel_counts(self) -> np.ndarray:
+        """How often each value occurs in each channel of the training split, (C, 256) int64."""
+        # Exact in integers, and no float copy of the whole set.
+        count = min(len(self.train), MEASURED)
+        places = np.arange(count) * len(self.train) // count
+
+        def counts(indices: np.ndarray) -> np.ndarray:
+            channels = np.moveaxis(self.train.read(indices), -1, 0)
+            return np.stack([np.bincount(channel.ravel(), minlength=256) for channel in channels])
+
+        def measure() -> list[list[int]]:
+            blocks = np.array_split(places, -(-count // 256))
+            return np.sum(each(counts, blocks, "measuring", no_track), axis=0).tolist()
+
+        if isinstance(self.train, Streamed) and self.train.files is not None:  # every file would be decoded again
+            identity = [self.train.files.identity, self.train.places[places].tolist()]
+            return np.asarray(remembered("statistics", identity, measure))
+        return np.asarray(measure())
+
+    @property
+    def feed(self) -> str:
+        """How its images reach the device: "device" (they live there) or "stream"."""
+        return "stream" if isinstance(self.train, Streamed) else "device"
 
     def facts(self) -> dict[str, Any]:
         """What a run keeps of its data, as JSON can write it."""
         mean, std = self.mean_std()
         return {
             "name": self.name,
+            "feed": self.feed,
             **self._identity(),
             "mean": [float(value) for value in mean],
             "std": [float(value) for value in std],
@@ -80,7 +120,7 @@ class Dataset:
         splits = {"train": self.train, "validation": self.validation, "test": self.test}
         return {
             "classes": list(self.classes),
-            "image_shape": list(self.train.images.shape[1:]),
+            "image_shape": list(self.train.shape),
             "images": {name: self.counts(split).tolist() for name, split in splits.items()},
         }
 
@@ -101,7 +141,7 @@ class Dataset:
         given = np.asarray(facts["mean"], np.float32), np.asarray(facts["std"], np.float32)
         return dataclasses.replace(self, normalization=given)
 
-    def counts(self, split: Split) -> np.ndarray:
+    def counts(self, split: AnySplit) -> np.ndarray:
         """Images of each class, (classes,) int."""
         return np.bincount(split.labels, minlength=len(self.classes))
 

@@ -1,8 +1,9 @@
 """From an image file to pixels: whatever Pillow opens, upright, as 8-bit grey or RGB, and cut to a square."""
 
 import contextlib
+import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
@@ -31,6 +32,7 @@ _TURN = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_ON_ITS_SIDE = {_TURN[orientation] for orientation in (5, 6, 7, 8)}
 
 
 class BadImage(Exception):
@@ -41,7 +43,7 @@ class BadImage(Exception):
 def quiet() -> Iterator[None]:
     """Silences Pillow's warnings about odd files: what can't be read is an error of its own."""
     with warnings.catch_warnings():  # for the whole process: enter it once, around the threads, not inside them
-        warnings.simplefilter("ignore")
+        warnings.filterwarnings("ignore", module="PIL")
         yield
 
 
@@ -102,11 +104,16 @@ def _bad_image() -> Iterator[None]:
 
 def _upright(image: Image.Image) -> Image.Image:
     """As the camera was held: the EXIF orientation applied."""
-    try:
-        turn = _TURN.get(image.getexif().get(0x0112, 1))
-    except Exception:  # EXIF data is as damaged as files are, and the image may be fine
-        turn = None
+    turn = _turn(image)
     return image if turn is None else image.transpose(turn)
+
+
+def _turn(image: Image.Image) -> Image.Transpose | None:
+    """What the EXIF orientation wants done, if anything."""
+    try:
+        return _TURN.get(image.getexif().get(0x0112, 1))
+    except Exception:  # EXIF data is as damaged as files are, and the image may be fine
+        return None
 
 
 def plain(image: Image.Image) -> Image.Image:
@@ -136,3 +143,31 @@ def square(image: Image.Image, size: int, channels: int) -> np.ndarray:
     image = image.convert("RGB" if channels == 3 else "L")
     cut = ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR)
     return np.asarray(cut).reshape(size, size, channels)
+
+
+def cut_square(
+    source: Path | IO[bytes], size: int, channels: int, choose: Callable[[int, int], tuple[int, int, int, int]]
+) -> np.ndarray:
+    """A box of an image file, resized: (size, size, channels) uint8; filtered as in `square`.
+
+    Args:
+      source: a file.
+      size, channels: of the result.
+      choose: (width, height) of the upright image -> the box (left, top, right, bottom), in its pixels.
+
+    Raises:
+      BadImage: as for `open_image`.
+    """
+    with _bad_image(), Image.open(source, formats=FORMATS) as file:
+        _check_size(file)
+        lies = _turn(file) in _ON_ITS_SIDE
+        width, height = (file.height, file.width) if lies else (file.width, file.height)
+        box = choose(width, height)
+        # A JPEG may be decoded smaller, as long as the box keeps as many pixels as it is to have.
+        across, down = math.ceil(width * size / (box[2] - box[0])), math.ceil(height * size / (box[3] - box[1]))
+        file.draft(file.mode, (down, across) if lies else (across, down))
+        file.load()
+        image = plain(_upright(file)).convert("RGB" if channels == 3 else "L")
+    x, y = image.width / width, image.height / height
+    scaled = box[0] * x, box[1] * y, box[2] * x, box[3] * y
+    return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR, scaled)).reshape(size, size, channels)

@@ -1,6 +1,7 @@
 """`folder:PATH`: one's own images, looked at before training starts, then decoded once."""
 
 import dataclasses
+import math
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -8,14 +9,16 @@ from typing import Any
 import numpy as np
 
 from fcnn.config import DataConfig
-from fcnn.data.arrays import cached
+from fcnn.data.arrays import cached, digest
 from fcnn.data.audit import audit
 from fcnn.data.dataset import Split
-from fcnn.data.decode import BadImage, open_image, quiet, square
+from fcnn.data.decode import quiet
+from fcnn.data.files import Files
 from fcnn.data.fingerprint import groups, near_pairs
 from fcnn.data.layout import Entry, Layout, listed, read_layout, shown
 from fcnn.data.parallel import Track, each
 from fcnn.data.scan import Seen, scan
+from fcnn.data.streamed import Streamed, streams
 from fcnn.errors import UserError
 
 IMAGE_SIZE = 128
@@ -92,18 +95,23 @@ def _check_classes(layout: Layout, entries: tuple[Entry, ...]) -> None:
 
 
 def load_folder(root: Path, config: DataConfig, track: Track) -> dict[str, Any]:
-    """The decoded splits of a folder, and what is to be told about it.
+    """The splits of a folder, decoded or to be streamed, and what is to be told about it.
 
     Returns:
       "classes", "splits", "groups" (of the train split), "skipped", "files" and "notes".
     """
     folder = examine(root, config.on_bad_image, track)
-    images = _decode(folder, config.image_size or IMAGE_SIZE, track)
+    files = _files(folder, config.image_size or IMAGE_SIZE)
+    if streams(config.feed, math.prod(files.shape)):
+        whole = Streamed(files, folder.labels, np.arange(len(folder.labels)))
+    else:
+        decoded = _decode(folder, files, track)
+        whole = Split(decoded["image"], decoded["label"])
     splits = {}
     for split in ("train", "validation", "test"):
-        part = images[folder.places(split)]
-        if len(part):
-            splits[split] = Split(part["image"], part["label"])
+        part = folder.places(split)
+        if part.stop > part.start:
+            splits[split] = whole.take(part)
     return {
         "classes": folder.classes,
         "splits": splits,
@@ -122,23 +130,23 @@ def _describe(seen: tuple[Seen, ...]) -> str:
     return f"{formats}; {listed(told, 3)}{' sizes' if len(told) > 3 else ''}"
 
 
-def _decode(folder: Folder, size: int, track: Track) -> np.ndarray:
-    """All readable images, (N,) with "image" (size, size, channels) uint8 and "label", from the cache if they are."""
-    labels, channels = folder.labels, folder.channels
+def _files(folder: Folder, size: int) -> Files:
+    """All readable files, each a square of `size` pixels a side."""
+    files = [[e.path, s.size, s.mtime_ns] for e, s in zip(folder.entries, folder.seen, strict=True)]
+    identity = digest([str(folder.root.resolve()), files, list(folder.classes), size, folder.channels])
+    return Files(folder.root, tuple(entry.path for entry in folder.entries), size, folder.channels, identity)
+
+
+def _decode(folder: Folder, files: Files, track: Track) -> np.ndarray:
+    """All of them, (N,) with "image" (size, size, channels) uint8 and "label", from the cache if they are."""
 
     def fill(out: np.ndarray) -> None:
         def one(i: int) -> None:
-            path = folder.entries[i].path
-            try:
-                out["image"][i] = square(open_image(folder.root / path, at_least=size), size, channels)
-            except BadImage as error:
-                raise UserError(f"{shown(path)} could be read before and can't any more: {error}") from None
+            out["image"][i] = files.decode(i)
 
-        out["label"] = labels
+        out["label"] = folder.labels
         with quiet():
-            each(one, range(len(labels)), "decoding", track)
+            each(one, range(len(out)), "decoding", track)
 
-    files = [[e.path, s.size, s.mtime_ns] for e, s in zip(folder.entries, folder.seen, strict=True)]
-    identity = [files, list(folder.classes), size, channels]
-    name = f"{folder.root.resolve()}-{size}"
-    return cached(name, identity, len(labels), (size, size, channels), fill)
+    name = f"{folder.root.resolve()}-{files.size}"
+    return cached(name, files.identity, len(files.paths), files.shape[1:], fill)

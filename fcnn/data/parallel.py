@@ -17,10 +17,14 @@ def no_track(items: Iterable[Any], text: str, total: int) -> Iterable[Any]:
     return items
 
 
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def each(work: Callable[[Any], Any], items: Sequence[Any], text: str, track: Track) -> list[Any]:
     """`[work(item) for item in items]`, on as many threads as there are cores; the first error ends it."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    pool = ThreadPoolExecutor(cores, thread_name_prefix="fcnn-data")
+    pool = ThreadPoolExecutor(cores(), thread_name_prefix="fcnn-data")
     try:
         return list(track(pool.map(work, items), text, len(items)))
     finally:

@@ -15,7 +15,7 @@ _CELL, _GAP, _INK = 96, 4, 13  # pixels: a cell's side, between cells, the heigh
 
 def describe(dataset: Dataset) -> list[str]:
     """Counts, sizes, mean and standard deviation, and what is doubtful; the first line is the summary."""
-    height, width, channels = dataset.train.images.shape[1:]
+    height, width, channels = dataset.train.shape
     splits = {"train": dataset.train, "validation": dataset.validation, "test": dataset.test}
     mean, std = dataset.mean_std()
     lines = [
@@ -47,7 +47,7 @@ def pick(dataset: Dataset) -> list[tuple[str, np.ndarray]]:
     for label in classes:
         places = np.flatnonzero(dataset.train.labels == label)
         chosen = places[np.unique(np.linspace(0, len(places) - 1, min(COLUMNS, len(places))).astype(int))]
-        rows.append((shown(dataset.classes[label]), dataset.train.images[chosen]))
+        rows.append((shown(dataset.classes[label]), dataset.train.read(chosen)))
     return rows
 
 

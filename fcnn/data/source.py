@@ -1,7 +1,7 @@
 """From a name to a loaded `Dataset`: the table of what there is, and the cutting into train, validation and test."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +9,9 @@ import numpy as np
 
 from fcnn.config import DataConfig
 from fcnn.data.arrays import data_dir
-from fcnn.data.dataset import Dataset, Split, balanced_weights, stratified_holdout
+from fcnn.data.dataset import AnySplit, Dataset, Split, balanced_weights, stratified_holdout
 from fcnn.data.parallel import Track, no_track
+from fcnn.data.streamed import Streamed, streams
 from fcnn.errors import UserError
 
 Say = Callable[[str], None]
@@ -73,7 +74,11 @@ def _load_tfds(spec: str, config: DataConfig, say: Say, track: Track) -> dict[st
     builder = stock.open_tfds(spec) if spec else BUILDERS[config.name](config, say)
     stock.prepare(builder, config.name, say)
     classes, splits = stock.read_tfds(builder, config.name, image_size=config.image_size, track=track)
-    return {"classes": classes, "splits": {k: Split(v["image"], v["label"]) for k, v in splits.items()}}
+    if streams(config.feed, sum(found["image"].nbytes for found in splits.values())):
+        kept = {k: Streamed(v["image"], np.ascontiguousarray(v["label"]), np.arange(len(v))) for k, v in splits.items()}
+    else:
+        kept = {k: Split(v["image"], v["label"]) for k, v in splits.items()}
+    return {"classes": classes, "splits": kept}
 
 
 def _cut(
@@ -81,7 +86,7 @@ def _cut(
     say: Say,
     *,
     classes: tuple[str, ...],
-    splits: dict[str, Split],
+    splits: Mapping[str, AnySplit],
     groups: np.ndarray | None = None,
     **extras: Any,
 ) -> Dataset:
@@ -118,7 +123,7 @@ def _cut(
         train,
         own,
         test,
-        normalization=_given_normalization(config, train.images.shape[-1]),
+        normalization=_given_normalization(config, train.shape[-1]),
         class_weights=(
             balanced_weights(np.bincount(train.labels, minlength=len(classes)))
             if config.class_weights == "balanced"

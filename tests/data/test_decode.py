@@ -129,11 +129,16 @@ def test_postscript_is_not_run():
         open_image(program)
 
 
-def test_warnings_are_silenced_only_inside():
+def test_warnings_of_pillow_are_silenced_inside_and_no_others():
+    def warn(module):
+        warnings.warn_explicit("odd", UserWarning, "file.py", 1, module)
+
     with quiet():
-        warnings.warn("odd", UserWarning, stacklevel=1)
+        warn("PIL.TiffImagePlugin")
+        with pytest.warns(UserWarning, match="odd"):
+            warn("mine")
     with pytest.warns(UserWarning, match="odd"):
-        warnings.warn("odd", UserWarning, stacklevel=1)
+        warn("PIL.TiffImagePlugin")
 
 
 def test_a_large_jpeg_is_decoded_smaller_but_not_too_small():

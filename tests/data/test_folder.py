@@ -13,7 +13,7 @@ from images import pixels
 from PIL import Image
 
 from fcnn.config import DataConfig
-from fcnn.data import decode, folder, load, scan
+from fcnn.data import decode, files, load, scan
 from fcnn.data.layout import shown
 from fcnn.errors import UserError
 
@@ -247,7 +247,7 @@ def test_a_second_start_opens_no_image_and_a_changed_file_is_seen(tmp_path, draw
         return decode.open_image(source, **options)
 
     monkeypatch.setattr(scan, "open_image", spy)
-    monkeypatch.setattr(folder, "open_image", spy)
+    monkeypatch.setattr(files, "open_image", spy)
     first = load(config(root))
     assert len(opened) == 20  # looked at, then decoded
     opened.clear()

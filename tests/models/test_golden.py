@@ -22,8 +22,8 @@ LIGHT = ["resnet18"]  # the others take minutes, most of them XLA's
 
 # Where float32 itself is worse than 1e-3, measured against float64 of ours: PyTorch's gradients of ResNet-50 (batch 4,
 # 3x3 pixels at the end) are off by up to 3.3e-3, ours by 1.8e-3; its third loss is off by 2.0e-2, ours by 1.1e-2.
-# BN-Inception's third loss: 1.1e-3 and 1.0e-3.
-GRADIENTS = {"resnet50": 5e-3}
+# BN-Inception: gradients by 2.8e-3 and 3.4e-3, third loss by 1.1e-3 and 1.3e-3.
+GRADIENTS = {"resnet50": 5e-3, "bninception": 5e-3}
 LOSSES = {"resnet50": (1e-3, 1e-2, 5e-2), "bninception": (1e-3, 1e-3, 4e-3)}
 
 
