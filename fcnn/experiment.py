@@ -211,8 +211,8 @@ def detail(sums: Sequence[ClassMetrics], classes: Sequence[str]) -> dict[str, An
       {"interval": [low, high], the 95 % interval of top-1, "recall": {class: share of its images that are top-1 hits,
       None where it has no image}, "images": {class: how many it has}}.
     """
-    hits = np.sum([part.class_top1 for part in sums], axis=0, dtype=np.float64)
-    counts = np.sum([part.class_count for part in sums], axis=0, dtype=np.float64)
+    hits = np.stack([part.class_top1 for part in sums]).astype(np.float64).sum(axis=0)
+    counts = np.stack([part.class_count for part in sums]).astype(np.float64).sum(axis=0)
     by_class = [(name, int(hit), int(count)) for name, hit, count in zip(classes, hits, counts, strict=True)]
     return {
         "interval": list(wilson(sum(hit for _, hit, _ in by_class), sum(count for _, _, count in by_class))),
