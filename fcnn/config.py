@@ -5,35 +5,12 @@ Standard library only, so that a mistake on the command line is answered before 
 """
 
 import dataclasses
-import math
 import re
-from typing import Any, Literal
+from typing import Literal
 
 from fcnn import names
+from fcnn.checks import INF, TINY, check, check_numbers
 from fcnn.errors import unknown
-
-
-def _check(ok: bool, message: str) -> None:
-    if not ok:
-        raise ValueError(message)
-
-
-def _check_numbers(config: Any, where: str, **ranges: tuple[float, float]) -> None:
-    """Raises ValueError unless each named number of `config` is None or finite and in its closed range."""
-    for name, (low, high) in ranges.items():
-        value = getattr(config, name)
-        if value is None:
-            continue
-        _check(isinstance(value, int | float), f"{where}{name.replace('_', '-')} must be a number, got {value!r}")
-        if math.isfinite(value) and low <= value <= high:
-            continue
-        least = "above 0" if low == TINY else f"at least {low:g}"
-        want = least if high == math.inf else f"{least} and at most {high:g}"
-        raise ValueError(f"{where}{name.replace('_', '-')} must be {want}, got {value}")
-
-
-TINY = 1e-30  # the closed range's way to say "positive"
-INF = math.inf
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -72,14 +49,14 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         _check_dataset_name(self.name)
-        _check_numbers(
+        check_numbers(
             self, "data.", image_size=(1, 4096), validation=(0, 0.9), test=(0.001, 0.9), split_seed=(0, 2**32 - 1)
         )  # fmt: skip
-        _check((self.mean is None) == (self.std is None), "data.mean and data.std go together: give both or neither")
+        check((self.mean is None) == (self.std is None), "data.mean and data.std go together: give both or neither")
         for name, values, low in (("mean", self.mean or (), 0.0), ("std", self.std or (), 1e-6)):
-            _check(all(low <= v <= 1 for v in values), f"data.{name} is on a scale of 0 to 1, got {values}")
-        _check(len(self.mean or ()) == len(self.std or ()), "data.mean and data.std need a number for each channel")
-        _check(
+            check(all(low <= v <= 1 for v in values), f"data.{name} is on a scale of 0 to 1, got {values}")
+        check(len(self.mean or ()) == len(self.std or ()), "data.mean and data.std need a number for each channel")
+        check(
             self.manual_dir is None or self.name in names.DATASETS[1:],
             f"data.manual-dir has no effect with {self.name}; it belongs to {', '.join(names.DATASETS[1:])}",
         )
@@ -88,13 +65,13 @@ class DataConfig:
 def _check_dataset_name(name: str) -> None:
     kind, _, rest = name.partition(":")
     if kind == "folder":
-        _check(rest != "", "data.name folder:PATH needs the path of a folder of images")
+        check(rest != "", "data.name folder:PATH needs the path of a folder of images")
     elif kind == "tfds":
         ok = re.fullmatch(names.TFDS_NAME, rest) is not None
-        _check(ok, f"data.name {name!r} must look like tfds:NAME, tfds:NAME/CONFIG or tfds:NAME:1.0.0")
+        check(ok, f"data.name {name!r} must look like tfds:NAME, tfds:NAME/CONFIG or tfds:NAME:1.0.0")
     else:
         known = (*names.DATASETS, "folder:PATH", "tfds:NAME")
-        _check(name in names.DATASETS, unknown("data.name", name, known))
+        check(name in names.DATASETS, unknown("data.name", name, known))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -133,7 +110,7 @@ class AugmentConfig:
     none. With both, each image gets mixup or CutMix."""
 
     def __post_init__(self) -> None:
-        _check_numbers(
+        check_numbers(
             self, "augment.", resized_crop=(0.01, 1), zoom=(1, 16), rotation=(0, 180), crop_padding=(0, 1024),
             brightness=(0, INF), contrast=(0, INF), saturation=(0, INF), hue=(0, 0.5), noise=(0, 1), cutout=(0, 1024),
             mixup=(0, INF), cutmix=(0, INF),
@@ -170,8 +147,8 @@ class ModelConfig:
             ("kernel_init", names.INITIALIZERS),
         ):
             value = getattr(self, field)
-            _check(value is None or value in known, unknown(f"model.{field.replace('_', '-')}", str(value), known))
-        _check_numbers(self, "model.", width=(TINY, 1000), dropout=(0, 0.999))
+            check(value is None or value in known, unknown(f"model.{field.replace('_', '-')}", str(value), known))
+        check_numbers(self, "model.", width=(TINY, 1000), dropout=(0, 0.999))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -220,9 +197,9 @@ class OptimConfig:
     """Scale gradients down to this global L2 norm where they exceed it."""
 
     def __post_init__(self) -> None:
-        _check(self.name in names.OPTIMIZERS, unknown("optim.name", self.name, names.OPTIMIZERS))
-        _check(self.schedule in names.SCHEDULES, unknown("optim.schedule", self.schedule, names.SCHEDULES))
-        _check_numbers(
+        check(self.name in names.OPTIMIZERS, unknown("optim.name", self.name, names.OPTIMIZERS))
+        check(self.schedule in names.SCHEDULES, unknown("optim.schedule", self.schedule, names.SCHEDULES))
+        check_numbers(
             self, "optim.", learning_rate=(TINY, INF), momentum=(0, 0.9999), beta1=(0, 0.99999), beta2=(0, 0.999999),
             epsilon=(0, INF), trust_coefficient=(TINY, INF), decay_factor=(TINY, 1), final_scale=(0, 1),
             rise=(0.01, 0.99), warmup_epochs=(0, INF), warmup_steps=(0, INF), weight_decay=(0, INF), l1=(0, INF),
@@ -230,21 +207,21 @@ class OptimConfig:
         )  # fmt: skip
         for table, name in ((names.OPTIMIZERS, self.name), (names.SCHEDULES, self.schedule)):
             for option in {option for options in table.values() for option in options} - set(table[name]):
-                _check(
+                check(
                     getattr(self, option) is None,
                     f"optim.{option.replace('_', '-')} has no effect with {name}; it belongs to "
                     + ", ".join(other for other, options in table.items() if option in options),
                 )
         marks = self.milestones or ()
-        _check(
+        check(
             all(0 < a < 1 for a in marks) and list(marks) == sorted(set(marks)),
             f"optim.milestones must rise between 0 and 1, got {' '.join(map(str, marks))}",
         )
-        _check(
+        check(
             self.schedule != "exponential" or self.final_scale != 0,
             "optim.final-scale must be above 0 with exponential, which never reaches 0",
         )
-        _check(
+        check(
             self.schedule != "one_cycle" or not (self.warmup_steps or self.warmup_epochs),
             "optim.schedule one_cycle has a warm-up of its own (optim.rise): leave warmup-epochs and warmup-steps out",
         )
@@ -280,12 +257,12 @@ class TrainConfig:
     """Checkpoints with the best validation accuracy that are kept."""
 
     def __post_init__(self) -> None:
-        _check_numbers(
+        check_numbers(
             self, "train.", epochs=(TINY, INF), steps=(1, INF), batch_size=(1, INF), accumulate=(1, INF),
             eval_batch_size=(1, INF), eval_epochs=(TINY, INF), eval_steps=(1, INF), log_steps=(1, INF),
             ema_decay=(0, 0.999999), checkpoint_steps=(1, INF), keep_latest=(1, 1000), keep_best=(0, 1000),
         )  # fmt: skip
-        _check(
+        check(
             self.batch_size % self.accumulate == 0,
             f"train.batch-size {self.batch_size} does not divide by train.accumulate {self.accumulate}",
         )
@@ -306,8 +283,8 @@ class Config:
     """Seed of initialization, order, augmentation and dropout."""
 
     def __post_init__(self) -> None:
-        _check_numbers(self, "", seed=(0, 2**32 - 1))
-        _check(self.precision in names.PRECISIONS, unknown("precision", self.precision, names.PRECISIONS))
+        check_numbers(self, "", seed=(0, 2**32 - 1))
+        check(self.precision in names.PRECISIONS, unknown("precision", self.precision, names.PRECISIONS))
 
 
 def in_steps(epochs: float, steps: int | None, steps_per_epoch: int) -> int:

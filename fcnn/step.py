@@ -67,50 +67,13 @@ def make_train_step(
     by that one's statistics, and the running averages move k times a step, once by each in turn.
     """
 
-    def weigh(batch: Batch) -> jax.Array:
-        """What each example counts, (B,); mixed labels count as the mixture of their classes."""
-        if class_weights is None:
-            return batch["mask"].astype(jnp.float32)
-        rows = label_rows(batch["label"], len(class_weights))
-        return jnp.where(batch["mask"], rows @ jnp.asarray(class_weights), 0)
-
-    def loss_fn(params: Any, batch_stats: Any, batch: Batch, key: jax.Array, total: jax.Array) -> tuple:
-        with by_example(batch["index"]):
-            logits, updates = model.apply(
-                {"params": params, "batch_stats": batch_stats},
-                batch["image"],
-                train=True,
-                mutable=["batch_stats", "aux"],
-                rngs={"dropout": key},
-            )
-        losses = cross_entropy(logits, batch["label"], label_smoothing)
-        for aux_logits, weight in (updates.get("aux") or {}).values():
-            losses += weight * cross_entropy(aux_logits, batch["label"], label_smoothing)
-        loss = jnp.where(batch["mask"], losses * weigh(batch), 0).sum() / total
-        metrics = measure(logits, batch["label"], batch["mask"])
-        return loss, (updates.get("batch_stats", {}), metrics)
-
-    def micro_step(state: TrainState, key: jax.Array, total: jax.Array, carry: tuple, batch: Batch) -> tuple:
-        grads, batch_stats, metrics = carry
-        new, (batch_stats, measured) = jax.grad(loss_fn, has_aux=True)(state.params, batch_stats, batch, key, total)
-        return jax.tree.map(jnp.add, grads, new), batch_stats, jax.tree.map(jnp.add, metrics, measured)
+    gradient = _make_gradient(
+        model, label_smoothing=label_smoothing, class_weights=class_weights, accumulate=accumulate, axis_name=axis_name
+    )
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, StepReport]:
         key = jax.random.fold_in(state.key, state.step)
-        total = _sum(weigh(batch).sum(), axis_name)
-        if accumulate == 1:
-            grads, (batch_stats, metrics) = jax.grad(loss_fn, has_aux=True)(
-                state.params, state.batch_stats, batch, key, total
-            )
-        else:
-            zeros = jax.tree.map(jnp.zeros_like, state.params)
-            start = (zeros, state.batch_stats, no_metrics())
-            # (k x m, ...) -> (k, m, ...) with example j in micro-batch j mod k.
-            micro = jax.tree.map(lambda x: x.reshape(-1, accumulate, *x.shape[1:]).swapaxes(0, 1), batch)
-            (grads, batch_stats, metrics), _ = jax.lax.scan(
-                lambda carry, part: (micro_step(state, key, total, carry, part), None), start, micro
-            )
-        grads, metrics = _sum(grads, axis_name), _sum(metrics, axis_name)
+        grads, batch_stats, metrics = gradient(state.params, state.batch_stats, batch, key)
         if l1 or l2:
             extra = jax.grad(lambda params: penalty(params, l1=l1, l2=l2, which=decay_mask))(state.params)
             grads = jax.tree.map(jnp.add, grads, extra)
@@ -126,6 +89,62 @@ def make_train_step(
         return new_state, StepReport(metrics=metrics, grad_norms=norms)
 
     return train_step
+
+
+def _make_gradient(
+    model: nn.Module,
+    *,
+    label_smoothing: float,
+    class_weights: np.ndarray | None,
+    accumulate: int,
+    axis_name: str | None,
+) -> Callable[[Any, Any, Batch, jax.Array], tuple[Any, Any, Metrics]]:
+    """(params, batch_stats, batch, key) -> the gradient of the loss without penalties, new batch_stats, metrics."""
+
+    def loss_fn(params: Any, batch_stats: Any, batch: Batch, key: jax.Array, total: jax.Array) -> tuple:
+        with by_example(batch["index"]):
+            logits, updates = model.apply(
+                {"params": params, "batch_stats": batch_stats},
+                batch["image"],
+                train=True,
+                mutable=["batch_stats", "aux"],
+                rngs={"dropout": key},
+            )
+        losses = cross_entropy(logits, batch["label"], label_smoothing)
+        for aux_logits, weight in (updates.get("aux") or {}).values():
+            losses += weight * cross_entropy(aux_logits, batch["label"], label_smoothing)
+        loss = jnp.where(batch["mask"], losses * _weights(batch, class_weights), 0).sum() / total
+        metrics = measure(logits, batch["label"], batch["mask"])
+        return loss, (updates.get("batch_stats", {}), metrics)
+
+    grad = jax.grad(loss_fn, has_aux=True)
+
+    def gradient(params: Any, batch_stats: Any, batch: Batch, key: jax.Array) -> tuple[Any, Any, Metrics]:
+        total = _sum(_weights(batch, class_weights).sum(), axis_name)
+
+        def add(carry: tuple, batch: Batch) -> tuple[tuple, None]:
+            grads, batch_stats, metrics = carry
+            new, (batch_stats, measured) = grad(params, batch_stats, batch, key, total)
+            return (jax.tree.map(jnp.add, grads, new), batch_stats, jax.tree.map(jnp.add, metrics, measured)), None
+
+        if accumulate == 1:
+            grads, (batch_stats, metrics) = grad(params, batch_stats, batch, key, total)
+        else:
+            # (k x m, ...) -> (k, m, ...) with example j in micro-batch j mod k.
+            micro = jax.tree.map(lambda x: x.reshape(-1, accumulate, *x.shape[1:]).swapaxes(0, 1), batch)
+            start = (jax.tree.map(jnp.zeros_like, params), batch_stats, no_metrics())
+            (grads, batch_stats, metrics), _ = jax.lax.scan(add, start, micro)
+        return _sum(grads, axis_name), batch_stats, _sum(metrics, axis_name)
+
+    return gradient
+
+
+def _weights(batch: Batch, class_weights: np.ndarray | None) -> jax.Array:
+    """What each example counts, (B,), none where it's masked; mixed labels count as the mixture of their classes."""
+    if class_weights is None:
+        return batch["mask"].astype(jnp.float32)
+    rows = label_rows(batch["label"], len(class_weights))
+    return jnp.where(batch["mask"], rows @ jnp.asarray(class_weights), 0)
 
 
 def make_eval_step(model: nn.Module, *, axis_name: str | None = None) -> EvalStep:

@@ -9,7 +9,7 @@ PACKAGE = Path(__file__).parent.parent / "fcnn"
 
 # What stands between two arrows does not import one another.
 ORDER = [
-    ["errors", "names"],
+    ["errors", "names", "checks"],
     ["config", "batch"],
     ["config_json", "presets", "nn", "data", "augment", "optim", "metrics"],
     ["models"],
@@ -24,7 +24,7 @@ ORDER = [
     ["bench"],
     ["cli"],
 ]
-STANDARD_LIBRARY_ONLY = ["errors", "names", "config", "config_json", "presets"]
+STANDARD_LIBRARY_ONLY = ["errors", "names", "checks", "config", "config_json", "presets"]
 LEVEL = {name: level for level, names in enumerate(ORDER) for name in names}
 
 

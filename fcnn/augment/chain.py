@@ -1,8 +1,4 @@
-"""What an augmentation is, and how several become one; each image's randomness is its own.
-
-What happens to an image depends on the key (one a step) and its index in the global batch, so the same images come out
-however the batch is split over devices.
-"""
+"""What an augmentation is, and how several become one; each image's randomness is its own."""
 
 from collections.abc import Callable
 

@@ -1,11 +1,12 @@
 """What takes a box or all of an image away, and puts another one there: no single detail should decide.
 
-Mixing turns labels into rows of probabilities; training accuracy counts a mixture as the class that has most of it. An
-image's partner is drawn from the batch that the function sees, under
-jit the whole global batch: with the examples in the order of their indices, the one a number of places further on,
-cyclically. That number, of 1 to B - 1, is drawn for the step; batches are shuffled, so that any such pairing is as good
-as another, and it doesn't depend on how the batch is laid out over devices. How much is mixed, and where, is drawn for
-each image. A masked example is nobody's partner: who would have got it stays as it is.
+Mixing turns labels into rows of probabilities; training accuracy counts a mixture as the class that has most of it.
+
+An image's partner is drawn from the batch that the function sees, under jit the whole global batch: with the examples
+in the order of their indices, the one a number of places further on, cyclically. That number, of 1 to B - 1, is drawn
+for the step; batches are shuffled, so that any such pairing is as good as another, and it doesn't depend on how the
+batch is laid out over devices. How much is mixed, and where, is drawn for each image. A masked example is nobody's
+partner: who would have got it stays as it is.
 """
 
 import jax

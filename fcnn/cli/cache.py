@@ -16,7 +16,7 @@ def keep_compiled_programs() -> None:
     """
     import jax
 
-    if not jax.config.jax_compilation_cache_dir:  # pyright: ignore[reportAttributeAccessIssue]
+    if not jax.config.jax_compilation_cache_dir:  # pyright: ignore[reportAttributeAccessIssue]  # made at run time
         folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fcnn" / "compiled"
         jax.config.update("jax_compilation_cache_dir", str(folder / _processor()))
 

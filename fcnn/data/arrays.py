@@ -65,7 +65,7 @@ def cached(
         fill(made)
         made.flush()
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException:  # Ctrl-C too leaves nothing half-written
         temporary.unlink(missing_ok=True)
         raise
     for old in folder.glob(f"{slug}-*.npy"):
@@ -94,7 +94,7 @@ def _reserve(folder: Path, kind: np.dtype, count: int) -> tuple[Path, np.memmap]
         made = np.lib.format.open_memmap(path, mode="w+", dtype=kind, shape=(count,))
         with path.open("r+b") as file:
             os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
-    except BaseException:
+    except BaseException:  # Ctrl-C too leaves nothing half-written
         path.unlink(missing_ok=True)
         raise
     return path, made

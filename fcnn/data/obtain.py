@@ -125,6 +125,6 @@ def _fetch(url: str, path: Path) -> None:
             if (told := answer.headers.get("Content-Length")) is not None and size != int(told):
                 raise OSError(f"the connection ended after {size} of {told} bytes")
         temporary.replace(path)
-    except BaseException:
+    except BaseException:  # Ctrl-C too leaves nothing half-written
         temporary.unlink(missing_ok=True)
         raise

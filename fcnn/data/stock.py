@@ -75,7 +75,7 @@ def prepare(builder: Any, name: str, say: Callable[[str], None]) -> None:
     try:
         with contextlib.redirect_stdout(io.StringIO()):  # TFDS prints there, which is for our own reports
             builder.download_and_prepare(file_format="array_record")
-    except Exception as error:
+    except Exception as error:  # a builder is anybody's program
         if (reason := _not_ours(error)) is None:
             raise
         raise UserError(f"{name} can't be prepared: {reason}") from error

@@ -71,13 +71,10 @@ class Classifier(nn.Module, kw_only=True):
         """UserError if images of this size are too small."""
         need = self.smallest(train=train)
         if min(height, width) < need:
-            why = (
-                ""
-                if need == self.smallest(train=False)
-                else " (auxiliary false: {0}x{0})".format(self.smallest(train=False))
-            )
+            less = self.smallest(train=False)
+            but = f", or {less}x{less} without auxiliary heads (model.options auxiliary false)" if less < need else ""
             raise UserError(
-                f"{type(self).__name__} can't take images of {height}x{width}; the smallest are {need}x{need}{why}"
+                f"{type(self).__name__} can't take images of {height}x{width}; the smallest are {need}x{need}{but}"
             )
 
     def forward(self, x: jax.Array, layers: "Layers") -> jax.Array:
@@ -112,12 +109,8 @@ class Layers:
         self.act = activation(model.activation)
         self.endpoints: dict[str, jax.Array] = {}
         self._model = model
-        self._kind, self._epsilon, self._axis_name = model.norm, model.epsilon, model.axis_name
-        self._width, self._rate, self._dtype = model.width, model.dropout, model.dtype
-        self._classes = model.num_classes
-        self._init = (
-            initializer(model.kernel_init) if model.kernel_init is not None else initializer_for(model.activation)
-        )
+        name = model.kernel_init
+        self._init = initializer_for(model.activation) if name is None else initializer(name)
 
     def stage(self, name: str, method: Callable[..., jax.Array], x: jax.Array, *args: Any) -> jax.Array:
         """The endpoint `method(model, x, layers, *args)`, whose inside is computed again for the backward pass if the
@@ -133,7 +126,7 @@ class Layers:
 
     def channels(self, channels: int) -> int:
         """The paper's number times the model's width, at least 1."""
-        return max(1, round(channels * self._width))
+        return max(1, round(channels * self._model.width))
 
     def conv(
         self, channels: int, kernel: int | tuple[int, int], stride: int = 1, padding: Any = 0, *, groups: int = 1,
@@ -146,8 +139,8 @@ class Layers:
             stride,
             padding if isinstance(padding, int) else [(p, p) for p in padding],
             feature_group_count=groups,
-            use_bias=self._kind == "none" if bias is None else bias,
-            dtype=self._dtype,
+            use_bias=self._model.norm == "none" if bias is None else bias,
+            dtype=self._model.dtype,
             kernel_init=self._init,
             conv_general_dilated=conv_general_dilated,
             name=name,
@@ -155,15 +148,16 @@ class Layers:
 
     def norm(self, *, scale_init: Any = nn.initializers.ones, name: str) -> Callable[[jax.Array], jax.Array]:
         """The normalization; the identity where the model has none."""
-        options: dict[str, Any] = dict(epsilon=self._epsilon, dtype=self._dtype, scale_init=scale_init, name=name)
+        model = self._model
+        options: dict[str, Any] = dict(epsilon=model.epsilon, dtype=model.dtype, scale_init=scale_init, name=name)
         options["use_fast_variance"] = False  # E[x^2] - E[x]^2 loses all digits where the mean is large
-        if self._kind == "batch":
-            return nn.BatchNorm(not self.train, momentum=0.9, axis_name=self._axis_name, **options)
-        if self._kind == "group":
+        if model.norm == "batch":
+            return nn.BatchNorm(not self.train, momentum=0.9, axis_name=model.axis_name, **options)
+        if model.norm == "group":
             return lambda x: nn.GroupNorm(math.gcd(32, x.shape[-1]), **options)(x)
-        if self._kind == "layer":
+        if model.norm == "layer":
             return nn.LayerNorm(**options)
-        if self._kind == "instance":
+        if model.norm == "instance":
             return nn.InstanceNorm(**options)
         return lambda x: x
 
@@ -173,15 +167,15 @@ class Layers:
 
     def dense(self, features: int, *, name: str) -> nn.Dense:
         """A hidden dense layer."""
-        return nn.Dense(self.channels(features), dtype=self._dtype, kernel_init=self._init, name=name)
+        return nn.Dense(self.channels(features), dtype=self._model.dtype, kernel_init=self._init, name=name)
 
     def dropout(self, x: jax.Array, rate: float) -> jax.Array:
         """Dropout at the model's rate, or else at the paper's `rate`."""
-        return Dropout(rate if self._rate is None else self._rate)(x, train=self.train)
+        return Dropout(rate if self._model.dropout is None else self._model.dropout)(x, train=self.train)
 
     def head(self, x: jax.Array, *, name: str = "head") -> jax.Array:
         """A classifier: (B, features) -> (B, num_classes)."""
-        return nn.Dense(self._classes, dtype=self._dtype, name=name)(x)
+        return nn.Dense(self._model.num_classes, dtype=self._model.dtype, name=name)(x)
 
 
 class Unit(nn.Module):

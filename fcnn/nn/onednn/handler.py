@@ -75,7 +75,7 @@ def _answer(frame: Any) -> int | None:
             _introduce(frame)
         elif frame.stage == _EXECUTE:
             _execute(frame)
-    except BaseException as error:
+    except BaseException as error:  # this is called by C++, which can't catch an exception: XLA raises its message
         message = f"{type(error).__name__}: {error}".encode()
         arguments = _ErrorArguments(ctypes.sizeof(_ErrorArguments), None, message, _INTERNAL)
         return frame.api.contents.create_error(ctypes.byref(arguments))
@@ -116,7 +116,7 @@ def register() -> None:
     """
     try:
         jax.ffi.register_ffi_target(TARGET, jax.ffi.pycapsule(_handler), platform="cpu")
-    except Exception as error:
+    except Exception as error:  # whatever another version of JAX makes of it, there is always lax
         raise Unavailable(f"XLA doesn't take oneDNN's handler: {error}") from error
     atexit.register(_leave)
 

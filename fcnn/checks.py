@@ -1,0 +1,27 @@
+"""How a config refuses a value: one line that says which field, what it holds and what would be right."""
+
+import math
+from typing import Any
+
+INF = math.inf
+TINY = 1e-30  # a closed range's way to say "positive"
+
+
+def check(ok: bool, message: str) -> None:
+    """Raises ValueError unless `ok`."""
+    if not ok:
+        raise ValueError(message)
+
+
+def check_numbers(config: Any, where: str, **ranges: tuple[float, float]) -> None:
+    """Raises ValueError unless each named number of `config` is None or finite and in its closed range."""
+    for name, (low, high) in ranges.items():
+        value = getattr(config, name)
+        if value is None:
+            continue
+        check(isinstance(value, int | float), f"{where}{name.replace('_', '-')} must be a number, got {value!r}")
+        if math.isfinite(value) and low <= value <= high:
+            continue
+        least = "above 0" if low == TINY else f"at least {low:g}"
+        want = least if high == INF else f"{least} and at most {high:g}"
+        raise ValueError(f"{where}{name.replace('_', '-')} must be {want}, got {value}")
