@@ -39,19 +39,19 @@ class Block(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         conv, norm, act = self.layers.conv, self.layers.norm, self.layers.act
         y = conv(self.width, 3, self.stride, padding=1, name="conv1")(x)
-        y = act(norm(name="norm1")(y))
+        y = norm(name="norm1")(y)
         y = conv(self.width, 3, padding=1, name="conv2")(y)
         # A last scale of zero makes each block the identity at first (Goyal et al. 2017, section 5.1); without a
         # shortcut it would let nothing through.
         zero = self.zero_init and self.shortcut != "none"
-        y = norm(scale_init=nn.initializers.zeros if zero else nn.initializers.ones, name="norm2")(y)
+        y = norm(act=False, scale_init=nn.initializers.zeros if zero else nn.initializers.ones, name="norm2")(y)
         if self.shortcut == "none":
             return act(y)
         if x.shape != y.shape and self.shortcut == "A":
             return act(y + pad_channels(x[:, :: self.stride, :: self.stride], y.shape[-1]))
         if x.shape != y.shape:
             x = conv(self.width, 1, self.stride, name="shortcut_conv")(x)
-            x = norm(name="shortcut_norm")(x)
+            x = norm(act=False, name="shortcut_norm")(x)
         return act(y + x)
 
 
@@ -83,7 +83,7 @@ class CifarResNet(Classifier, kw_only=True):
 
     def forward(self, x: jax.Array, layers: Layers) -> jax.Array:
         x = layers.conv(16, 3, padding=1, name="stem_conv")(x)
-        x = layers.endpoint("stem", layers.act(layers.norm(name="stem_norm")(x)))
+        x = layers.endpoint("stem", layers.norm(name="stem_norm")(x))
         for number in (1, 2, 3):
             x = layers.stage(f"stage{number}", CifarResNet._stage, x, number)
         x = layers.endpoint("pool", global_avg_pool(x))

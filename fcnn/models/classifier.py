@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 
 from fcnn.errors import UserError, unknown
-from fcnn.nn import Dropout, activation, conv_general_dilated, initializer, initializer_for
+from fcnn.nn import Dropout, FusedBatchNorm, activation, conv_general_dilated, initializer, initializer_for
 
 Norm = Literal["batch", "group", "layer", "instance", "none"]
 
@@ -146,13 +146,23 @@ class Layers:
             name=name,
         )
 
-    def norm(self, *, scale_init: Any = nn.initializers.ones, name: str) -> Callable[[jax.Array], jax.Array]:
-        """The normalization; the identity where the model has none."""
+    def norm(
+        self, *, act: bool = True, scale_init: Any = nn.initializers.ones, name: str
+    ) -> Callable[[jax.Array], jax.Array]:
+        """The normalization, the identity where the model has none, and with `act` the activation behind it."""
+        if not act:
+            return self._norm(scale_init, name)
+        if self._model.norm == "batch" and self._model.activation == "relu":
+            return self._norm(scale_init, name, relu=True)
+        norm = self._norm(scale_init, name)
+        return lambda x: self.act(norm(x))
+
+    def _norm(self, scale_init: Any, name: str, *, relu: bool = False) -> Callable[[jax.Array], jax.Array]:
         model = self._model
         options: dict[str, Any] = dict(epsilon=model.epsilon, dtype=model.dtype, scale_init=scale_init, name=name)
         options["use_fast_variance"] = False  # E[x^2] - E[x]^2 loses all digits where the mean is large
         if model.norm == "batch":
-            return nn.BatchNorm(not self.train, momentum=0.9, axis_name=model.axis_name, **options)
+            return FusedBatchNorm(not self.train, momentum=0.9, axis_name=model.axis_name, relu=relu, **options)
         if model.norm == "group":
             return lambda x: nn.GroupNorm(math.gcd(32, x.shape[-1]), **options)(x)
         if model.norm == "layer":
@@ -189,7 +199,7 @@ class Unit(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         x = self.layers.conv(*self.shape, **self.options, name="conv")(x)
-        return self.layers.act(self.layers.norm(name="norm")(x))
+        return self.layers.norm(name="norm")(x)
 
 
 def flatten(x: jax.Array) -> jax.Array:

@@ -24,5 +24,5 @@ class MLP(Classifier, kw_only=True):
         x = x.reshape(x.shape[0], -1)
         for i, features in enumerate(self.hidden, start=1):
             x = layers.dense(features, name=f"hidden{i}")(x)
-            x = layers.endpoint(f"hidden{i}", layers.act(layers.norm(name=f"norm{i}")(x)))
+            x = layers.endpoint(f"hidden{i}", layers.norm(name=f"norm{i}")(x))
         return layers.head(layers.dropout(x, 0.0))

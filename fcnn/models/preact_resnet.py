@@ -41,7 +41,7 @@ class Block(nn.Module):
         out = self.layers.channels(convs[-1][0])
         y = x
         for i, conv in enumerate(convs, start=1):
-            y = self.layers.act(self.layers.norm(name=f"norm{i}")(y))
+            y = self.layers.norm(name=f"norm{i}")(y)
             if i == 1 and (self.stride > 1 or x.shape[-1] != out):
                 shortcut = y
             y = self.layers.conv(*conv, name=f"conv{i}")(y)
@@ -71,7 +71,7 @@ class PreActResNet(Classifier, kw_only=True):
         x = layers.endpoint("stem", layers.conv(16, 3, padding=1, name="stem_conv")(x))
         for number in (1, 2, 3):
             x = layers.stage(f"stage{number}", PreActResNet._stage, x, number)
-        x = layers.act(layers.norm(name="last_norm")(x))
+        x = layers.norm(name="last_norm")(x)
         x = layers.endpoint("pool", global_avg_pool(x))
         return layers.head(layers.dropout(x, 0.0))
 

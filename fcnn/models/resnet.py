@@ -48,11 +48,10 @@ class Block(nn.Module):
             y = self.layers.conv(*conv, name=f"conv{i}")(y)
             # A last scale of zero makes each block the identity at first (Goyal et al. 2017, section 5.1).
             scale_init = nn.initializers.zeros if self.zero_init and last else nn.initializers.ones
-            y = self.layers.norm(scale_init=scale_init, name=f"norm{i}")(y)
-            y = y if last else self.layers.act(y)
+            y = self.layers.norm(act=not last, scale_init=scale_init, name=f"norm{i}")(y)
         if x.shape != y.shape:
             x = self.layers.conv(convs[-1][0], 1, self.stride, name="shortcut_conv")(x)
-            x = self.layers.norm(name="shortcut_norm")(x)
+            x = self.layers.norm(act=False, name="shortcut_norm")(x)
         return self.layers.act(x + y)
 
 
@@ -76,7 +75,7 @@ class ResNet(Classifier, kw_only=True):
 
     def forward(self, x: jax.Array, layers: Layers) -> jax.Array:
         x = layers.conv(64, 7, 2, 3, name="stem_conv")(x)
-        x = layers.act(layers.norm(name="stem_norm")(x))
+        x = layers.norm(name="stem_norm")(x)
         x = layers.endpoint("stem", max_pool(x, 3, stride=2, padding=1))
         for number in (1, 2, 3, 4):
             x = layers.stage(f"stage{number}", ResNet._stage, x, number)

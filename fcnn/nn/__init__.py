@@ -28,6 +28,7 @@ from fcnn.nn.conv_teaching import conv_im2col, conv_sliding, im2col
 from fcnn.nn.dropout import Dropout, dropout
 from fcnn.nn.fast_conv import conv_general_dilated
 from fcnn.nn.fold import fold_batch_norm, fold_into
+from fcnn.nn.fused_norm import FusedBatchNorm
 from fcnn.nn.geometry import ReceptiveField, output_size, receptive_field
 from fcnn.nn.initializers import (
     INITIALIZERS,
@@ -69,6 +70,7 @@ __all__ = [
     "BatchNorm",
     "Conv",
     "Dropout",
+    "FusedBatchNorm",
     "GroupNorm",
     "InstanceNorm",
     "LayerNorm",

@@ -7,8 +7,8 @@ import jax
 from jax import lax
 from jax.sharding import AxisType
 
-from fcnn.nn.onednn.plan import Geometry
-from fcnn.nn.onednn.primitive import convolve
+from fcnn.nn.onednn.convolution import convolve
+from fcnn.nn.onednn.convolution_plan import Geometry
 
 _NHWC = lax.ConvDimensionNumbers((0, 3, 1, 2), (3, 2, 0, 1), (0, 3, 1, 2))
 
@@ -57,7 +57,7 @@ def _geometry(
     out_sharding: Any = None,
 ) -> Geometry | None:
     """The convolution, if it is of the kind that oneDNN is used for."""
-    plain = all(_is_plain(array) for array in (x, kernel))
+    plain = all(is_plain(array) for array in (x, kernel))
     if not plain or batch_group_count != 1 or set(lhs_dilation or ()) - {1}:
         return None
     if out_sharding is not None or preferred_element_type not in (None, x.dtype):
@@ -89,7 +89,7 @@ def _geometry(
     )
 
 
-def _is_plain(array: jax.Array) -> bool:
+def is_plain(array: jax.Array) -> bool:
     """Whether it's four axes of float32, of known sizes, and how it's sharded isn't part of its type."""
     kind: Any = jax.typeof(array)
     known = len(kind.shape) == 4 and all(isinstance(size, int) for size in kind.shape)

@@ -12,7 +12,7 @@ from typing import Any
 import jax
 from jax.extend import core
 
-from fcnn.nn.onednn.primitive import by_lax, convolution_p
+from fcnn.nn.onednn.convolution import by_lax, convolution_p
 
 Pair = tuple[int, int]
 

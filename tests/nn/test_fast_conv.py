@@ -180,7 +180,7 @@ def test_the_choice_is_made_by_the_platform_that_a_program_is_lowered_for():
     arrays = single(arrays_for(*SHAPES))
     for platform, calls, convolutions in (("cpu", 3, 0), ("tpu", 0, 3), ("cuda", 0, 3)):
         text = lowered(both_gradients, *arrays, platform=platform)
-        assert text.count("custom_call @fcnn_onednn_convolution") == calls
+        assert text.count("custom_call @fcnn_onednn") == calls
         assert text.count("stablehlo.convolution") == convolutions
         assert "stablehlo.case" not in text
 

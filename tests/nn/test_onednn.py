@@ -14,8 +14,8 @@ from harness import start
 
 from fcnn.nn import conv_general_dilated, cpu_convolutions
 from fcnn.nn.onednn import handler
+from fcnn.nn.onednn.convolution_plan import Geometry, convolution_plan
 from fcnn.nn.onednn.library import Failed
-from fcnn.nn.onednn.plan import Geometry, make_plan
 
 needs_onednn = pytest.mark.skipif(not cpu_convolutions().startswith("oneDNN"), reason=cpu_convolutions())
 OPTIONS = {"window_strides": (1, 1), "padding": "SAME", "dimension_numbers": ("NHWC", "HWIO", "NHWC")}
@@ -101,7 +101,7 @@ def test_a_plan_is_found_again_from_its_text():
     compiled = jax.jit(gradients).lower(x, w).compile()
     expected = compiled(x, w)
     handler._plans.clear()
-    make_plan.cache_clear()
+    convolution_plan.cache_clear()
     jax.tree.map(np.testing.assert_array_equal, compiled(x, w), expected)
 
 
@@ -109,7 +109,7 @@ def test_a_plan_is_found_again_from_its_text():
 def test_a_shape_without_an_implementation_is_refused():
     same = ((1, 8, 8, 4), (3, 3, 4, 4), (1, 8, 8, 4))
     with pytest.raises(Failed):
-        make_plan("y", Geometry(*same, (1, 1), ((0, 0), (0, 0)), (1, 1), 1))  # that output needs padding
+        convolution_plan("y", Geometry(*same, (1, 1), ((0, 0), (0, 0)), (1, 1), 1))  # that output needs padding
 
 
 PROGRAM = """

@@ -1,4 +1,4 @@
-"""What XLA calls for a convolution: its C call frame read with ctypes, so that nothing has to be compiled.
+"""What XLA calls for an operation of oneDNN's: its C call frame read with ctypes, so that nothing has to be compiled.
 
 The layouts are those of xla/ffi/api/c_api.h in `jax.ffi.include_dir()`, versions 0.3 to 0.5.
 """
@@ -7,15 +7,18 @@ import atexit
 import ctypes
 import functools
 import json
+from collections.abc import Callable, Sequence
 from ctypes import CFUNCTYPE, POINTER, c_char_p, c_int, c_int32, c_int64, c_size_t, c_uint32, c_void_p
 from typing import Any
 
 import jax
 
+from fcnn.nn.onednn.convolution_plan import Geometry, convolution_plan
 from fcnn.nn.onednn.library import Unavailable
-from fcnn.nn.onednn.plan import Geometry, Name, Plan, make_plan
+from fcnn.nn.onednn.norm_plan import norm_gradient_plan, norm_plan
+from fcnn.nn.onednn.plan import Plan
 
-TARGET = "fcnn_onednn_convolution"
+TARGET = "fcnn_onednn"
 _VERSIONS = {(0, minor) for minor in (3, 4, 5)}
 _EXECUTE, _METADATA, _INTERNAL = 3, 1, 13
 
@@ -64,6 +67,12 @@ class _Extension(ctypes.Structure):
     )
 
 
+# What a program names in the custom call, beside the arguments of the function that makes its plan.
+_MAKERS: dict[str, Callable[..., Plan]] = {
+    "convolution": lambda want, geometry: convolution_plan(want, Geometry(*geometry)),
+    "norm": norm_plan,
+    "norm_gradient": norm_gradient_plan,
+}
 _plans: dict[bytes, Plan] = {}
 
 
@@ -99,9 +108,13 @@ def _execute(frame: Any) -> None:
     text = ctypes.string_at(span.start, span.size)
     plan = _plans.get(text)
     if plan is None:  # the first time; a program from a cache on disk may come before any was lowered
-        plan = _plans[text] = make_plan(*_decode(text))
-    arguments, results = frame.arguments.buffers, frame.results.buffers
-    plan.run(arguments[0].contents.data, arguments[1].contents.data, results[0].contents.data, results[1].contents.data)
+        maker, *arguments = _frozen(json.loads(text))
+        plan = _plans[text] = _MAKERS[maker](*arguments)
+    inputs, outputs = frame.arguments, frame.results
+    plan.run(
+        *(inputs.buffers[i].contents.data for i in range(inputs.size)),
+        *(outputs.buffers[i].contents.data for i in range(outputs.size)),
+    )
 
 
 _handler = CFUNCTYPE(c_void_p, POINTER(_Frame))(_answer)  # must live as long as XLA may call it
@@ -132,16 +145,17 @@ def _leave() -> None:
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(jax.local_devices(backend="cpu")[0].client))
 
 
-def call(want: Name, geometry: Geometry, plan: Plan, first: jax.Array, second: jax.Array) -> jax.Array:
-    """The custom call, for a program that is lowered for one CPU."""
-    result = jax.ShapeDtypeStruct(getattr(geometry, want), "float32")
-    workspace = jax.ShapeDtypeStruct((plan.workspace_bytes,), "uint8")
-    return jax.ffi.ffi_call(TARGET, (result, workspace))(first, second, plan=json.dumps([want, geometry]))[0]
+def call(
+    operands: Sequence[jax.Array], results: Sequence[jax.ShapeDtypeStruct], maker: str, *arguments: Any
+) -> Sequence[jax.Array]:
+    """The custom call, for a program that is lowered for one CPU.
+
+    Args:
+      results: all that the plan writes to, its room to work in too.
+      maker, arguments: a function of `_MAKERS` and what it makes the plan from; they travel as JSON.
+    """
+    return jax.ffi.ffi_call(TARGET, list(results))(*operands, plan=json.dumps([maker, *arguments]))
 
 
-def _decode(text: bytes) -> tuple[Name, Geometry]:
-    def frozen(value: Any) -> Any:
-        return tuple(map(frozen, value)) if isinstance(value, list) else value
-
-    want, geometry = json.loads(text)
-    return want, Geometry(*map(frozen, geometry))
+def _frozen(value: Any) -> Any:
+    return tuple(map(_frozen, value)) if isinstance(value, list) else value

@@ -6,7 +6,7 @@ import importlib.metadata
 import os
 import platform
 import sys
-from ctypes import POINTER, c_char_p, c_int, c_int64, c_size_t, c_uint, c_void_p
+from ctypes import POINTER, c_char_p, c_float, c_int, c_int64, c_size_t, c_uint, c_void_p
 from typing import Any
 
 WHEEL = "onednn-cpu-gomp"
@@ -59,6 +59,14 @@ _DECLARED: dict[str, tuple[Any, ...]] = {
     "convolution_backward_weights_primitive_desc_create": (
         *(_OUT, c_void_p, c_int, c_void_p, c_void_p, c_void_p, c_void_p),
         *(_DIMS, _DIMS, _DIMS, _DIMS, c_void_p, c_void_p),
+    ),
+    "batch_normalization_forward_primitive_desc_create": (
+        *(_OUT, c_void_p, c_int, c_void_p, c_void_p),
+        *(c_float, c_uint, c_void_p),
+    ),
+    "batch_normalization_backward_primitive_desc_create": (
+        *(_OUT, c_void_p, c_int, c_void_p, c_void_p, c_void_p),
+        *(c_float, c_uint, c_void_p, c_void_p),
     ),
     "primitive_execute": (c_void_p, c_void_p, c_int, POINTER(ExecArg)),
 }

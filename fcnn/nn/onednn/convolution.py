@@ -7,7 +7,6 @@ gradients; its derivatives are itself with another `want`, to any order, forward
 
 import contextlib
 import functools
-import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -18,10 +17,9 @@ from jax.interpreters import ad, batching, mlir
 
 from fcnn.nn.conv_teaching import conv_im2col
 from fcnn.nn.onednn import handler
-from fcnn.nn.onednn.library import Failed, Unavailable, load
-from fcnn.nn.onednn.plan import OPERANDS, Geometry, Name, make_plan
-
-_log = logging.getLogger("fcnn")
+from fcnn.nn.onednn.choice import usable
+from fcnn.nn.onednn.convolution_plan import OPERANDS, Geometry, Name, convolution_plan
+from fcnn.nn.onednn.library import Failed
 
 convolution_p = Primitive("convolution")
 
@@ -80,53 +78,27 @@ def _differentiated(
     return jax.linear_transpose(lambda w: forward(first, w), sought)(second)[0]
 
 
-@functools.cache
-def _unavailable() -> str | None:
-    """Why oneDNN can't be used, or None; says so, once, where one would expect that it can."""
-    try:
-        load()
-        handler.register()
-    except Unavailable as error:
-        if error.surprising:
-            _log.warning("fcnn: XLA computes convolutions on this CPU, at about half the speed: %s", error)
-        return str(error)
-    return None
-
-
-def cpu_convolutions() -> str:
-    """What computes convolutions in programs for a CPU, for a run to record: "oneDNN 3.2.0" or "XLA (why)".
-
-    >>> cpu_convolutions().split()[0] in ("oneDNN", "XLA")
-    True
-    """
-    reason = _unavailable()
-    return f"oneDNN {load().version}" if reason is None else f"XLA ({reason})"
-
-
 def _lower_for_cpu(context: Any, first: Any, second: Any, *, want: Name, geometry: Geometry, precision: Any) -> Any:
     """The choice between oneDNN and XLA, and for tiny images between XLA's convolution and its matrix product."""
     # Measured for 3x3 kernels, batch 128, one core, forward and both gradients: with 2x2 images the product takes 0.58
     # of oneDNN's time for 256 channels, 1.4 for 64; XLA's convolution takes 8 to 14 of it. From 3x3 pixels on oneDNN
     # is never slower.
     tiny = max(geometry.x[1:3]) <= 2 and geometry.groups == 1
-    module = context.module_context
-    usable = _unavailable() is None and _for_one_device(module) and not module.lowering_parameters.for_export
     implementation = functools.partial(by_lax, want=want, geometry=geometry, precision=precision)
     if tiny:
         implementation = functools.partial(by_product, want=want, geometry=geometry)
-    if usable and not (tiny and min(geometry.w[2:]) >= 128):
+    if usable(context.module_context) and not (tiny and min(geometry.w[2:]) >= 128):
         with contextlib.suppress(Failed):  # no implementation for this shape
-            implementation = functools.partial(handler.call, want, geometry, make_plan(want, geometry))
+            workspace = jax.ShapeDtypeStruct((convolution_plan(want, geometry).workspace_bytes,), "uint8")
+            implementation = functools.partial(_by_onednn, workspace, want=want, geometry=geometry)
     return mlir.lower_fun(implementation, multiple_results=False)(context, first, second)
 
 
-def _for_one_device(module: Any) -> bool:
-    """Whether each device sees a whole array: XLA can cut its own convolution into parts, and not a custom call."""
-    axes = module.axis_context
-    if isinstance(axes, mlir.ShardingContext):
-        return axes.num_devices == 1
-    # In a shard_map, as pmap is one, each device has its part by then.
-    return isinstance(axes, mlir.SPMDAxisContext) and set(axes.manual_axes) == set(axes.mesh.axis_names)
+def _by_onednn(
+    workspace: jax.ShapeDtypeStruct, first: jax.Array, second: jax.Array, *, want: Name, geometry: Geometry
+) -> jax.Array:
+    result = jax.ShapeDtypeStruct(getattr(geometry, want), "float32")
+    return handler.call((first, second), (result, workspace), "convolution", want, geometry)[0]
 
 
 def _transpose(
