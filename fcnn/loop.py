@@ -32,7 +32,7 @@ def train(config: Config, workdir: Path, console: Console) -> Record:
     Returns:
       The test record: {"kind": "test", "split": "test", "weights", "step", "checkpoint" (the step of the state that
       was tested), "epoch" (that state's), "count", "loss", "top1", "top5", "interval", "recall", "images" (as
-      `experiment.detail` has them), "convolutions" (what computed them)}.
+      `experiment.detail` has them), "convolutions" (what computed them), "skipped" (how many files were left out)}.
 
     Raises:
       UserError: the folder belongs to another config, or the config doesn't fit the data or the devices.
@@ -247,5 +247,6 @@ class _Run:
         found = _evaluate_chosen(self.exp, self.checkpoints, self.state, "test", self.console)
         record = found | {"kind": "test", "step": self.step, "checkpoint": found["step"]}
         record["convolutions"] = parallel.convolutions(self.exp.mesh)
+        record["skipped"] = len(self.exp.dataset.skipped)
         self.records.write(record)
         return record
