@@ -39,7 +39,7 @@ def measure_resident(
     runs = {"bare": _bare(exp), "fed": _fed(exp)}
     for run in runs.values():
         run(1)
-    steps = max(1, round(seconds / _timed(runs["bare"], 1)["wall"]))
+    steps = max(2, round(seconds / _timed(runs["bare"], 1)["wall"]))
     taken: dict[str, list[dict[str, float]]] = {name: [] for name in runs}
     for number in range(rounds):
         say(f"steps, round {number + 1} of {rounds}")
