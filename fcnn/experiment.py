@@ -13,6 +13,7 @@ import optax
 from jax.sharding import Mesh
 
 from fcnn import augment, models, parallel
+from fcnn.batch import Batch
 from fcnn.config import AugmentConfig, Config, in_steps
 from fcnn.config_json import fits
 from fcnn.data import AnySplit, Dataset, Streamed
@@ -120,18 +121,10 @@ def train_items(exp: Experiment, feed: DeviceFeed | StreamFeed, first: int) -> I
     return feed.train(order, range(first, exp.total_steps))
 
 
-def compile_train_step(
-    exp: Experiment, state: TrainState, feed: DeviceFeed | StreamFeed | None = None
-) -> Callable[[TrainState, Any], tuple[TrainState, StepReport]]:
-    """The compiled step `(state, item) -> (state, StepReport)`; the old state's memory becomes the new one's.
-
-    Picking the images (where they live on the device), augmentation, normalization and the update are one program. An
-    item is what the feed's `train` gives: the indices of the images, (B,) int32, or the images and their labels.
-    """
-    config, feed = exp.config, feed or train_feed(exp)
-    change = augment.from_config(left_for_the_device(exp), num_classes=len(exp.dataset.classes))
-    normalize = augment.normalize(*exp.dataset.mean_std())
-    train_step = make_train_step(
+def train_step(exp: Experiment) -> Callable[[TrainState, Batch], tuple[TrainState, StepReport]]:
+    """The update alone, of batches that are augmented and normalized already; not compiled."""
+    config = exp.config
+    return make_train_step(
         exp.model,
         exp.optimizer,
         label_smoothing=config.optim.label_smoothing,
@@ -143,10 +136,24 @@ def compile_train_step(
         class_weights=exp.dataset.class_weights,
     )
 
+
+def compile_train_step(
+    exp: Experiment, state: TrainState, feed: DeviceFeed | StreamFeed | None = None
+) -> Callable[[TrainState, Any], tuple[TrainState, StepReport]]:
+    """The compiled step `(state, item) -> (state, StepReport)`; the old state's memory becomes the new one's.
+
+    Picking the images (where they live on the device), augmentation, normalization and the update are one program. An
+    item is what the feed's `train` gives: the indices of the images, (B,) int32, or the images and their labels.
+    """
+    config, feed = exp.config, feed or train_feed(exp)
+    change = augment.from_config(left_for_the_device(exp), num_classes=len(exp.dataset.classes))
+    normalize = augment.normalize(*exp.dataset.mean_std())
+    update = train_step(exp)
+
     def step(state: TrainState, *arrays: jax.Array) -> tuple[TrainState, StepReport]:
         # The step's key, apart from the one that the model's dropout uses.
         key = jax.random.fold_in(jax.random.fold_in(state.key, state.step), 1)
-        return train_step(state, normalize(change(key, feed.batch(*arrays))))
+        return update(state, normalize(change(key, feed.batch(*arrays))))
 
     batch_size = config.train.batch_size
     mask = parallel.shard(np.ones(batch_size, bool), exp.mesh)

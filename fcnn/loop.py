@@ -22,6 +22,8 @@ from fcnn.report.records import Record
 from fcnn.state import TrainState
 
 FEEDS = {"device": "images on the device", "stream": "images streamed"}
+WAITING = 0.2
+"""A larger share of the time than this spent in waiting for images is worth a line."""
 
 
 def train(config: Config, workdir: Path, console: Console) -> Record:
@@ -30,7 +32,7 @@ def train(config: Config, workdir: Path, console: Console) -> Record:
     Returns:
       The test record: {"kind": "test", "split": "test", "weights", "step", "checkpoint" (the step of the state that
       was tested), "epoch" (that state's), "count", "loss", "top1", "top5", "interval", "recall", "images" (as
-      `experiment.detail` has them), "convolutions" (what computed them)}.
+      `experiment.detail` has them), "convolutions" (what computed them), "skipped" (how many files were left out)}.
 
     Raises:
       UserError: the folder belongs to another config, or the config doesn't fit the data or the devices.
@@ -176,7 +178,9 @@ class _Run:
     def one_step(self) -> None:
         """One update; numbers are fetched when the next step is already on its way."""
         exp, settings = self.exp, self.exp.config.train
-        self.state, report = self.train_step(self.state, next(self.items))
+        streamed = exp.dataset.feed == "stream"
+        item = self.meter.next_item(self.items, self.state) if streamed else next(self.items)
+        self.state, report = self.train_step(self.state, item)
         if self.step % settings.log_steps == 0:
             self._drain(self.step)
         self.step += 1
@@ -204,6 +208,7 @@ class _Run:
     def end_stretch(self) -> None:
         """The epoch's line, the evaluation, the checkpoint: whichever are due at this step."""
         self._drain(self.step)
+        waiting = self.meter.waiting_share()
         records = [self.meter.end_epoch(self.step)] if self._epoch_ends() else []
         if self._evaluation_due() and self.validate is not None:
             weights = {"raw": self.state.variables} | ({"ema": self.state.ema} if self.state.ema else {})
@@ -213,6 +218,8 @@ class _Run:
         for record in records:
             self.records.write(record)
         self.console.epoch(records)
+        if waiting > WAITING:
+            self.console.say(f"The feed, not the step, is the bottleneck: {waiting:.0%} of the time it is waited for.")
         self.boundary_done = True
         if self._evaluation_due():
             validation = records[-1] if self.validate is not None else None
@@ -240,5 +247,6 @@ class _Run:
         found = _evaluate_chosen(self.exp, self.checkpoints, self.state, "test", self.console)
         record = found | {"kind": "test", "step": self.step, "checkpoint": found["step"]}
         record["convolutions"] = parallel.convolutions(self.exp.mesh)
+        record["skipped"] = len(self.exp.dataset.skipped)
         self.records.write(record)
         return record

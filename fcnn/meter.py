@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -12,6 +13,8 @@ from fcnn.report.records import Record
 from fcnn.step import StepReport
 
 NAMES = ("count", "loss", "top1", "top5")
+WAITS = 1 / 8
+"""Share of the steps before which it is measured how long the device waits for its images."""
 
 
 def _zeros() -> dict[str, float]:
@@ -54,10 +57,35 @@ class Meter:
     def start_clock(self) -> None:
         """Begins to measure throughput, after a pause for something else."""
         self._began, self._images = time.perf_counter(), 0
+        self._asked, self._waits = 0, []
 
     def images_per_second(self) -> float:
         """Throughput since the clock was started."""
         return self._images / max(time.perf_counter() - self._began, 1e-9)
+
+    def next_item(self, items: Iterator[Any], busy: Any) -> Any:
+        """The next of `items`; before some, how long a device with nothing to do waits for it.
+
+        Waiting holds something up only once `busy`, what the device is working on, is ready; to ask for that before
+        every step would cost what running ahead saves.
+        """
+        # Multiples of the golden ratio are even over any period: threads deliver in bursts.
+        chosen = (0.5 + 0.6180339887 * self._asked) % 1 < WAITS
+        self._asked += 1
+        if not chosen:
+            return next(items)
+        jax.block_until_ready(busy)
+        began = time.perf_counter()
+        item = next(items)
+        self._waits.append(time.perf_counter() - began)
+        return item
+
+    def waiting_share(self) -> float:
+        """The share of the time since the clock was started that went in waiting for items; 0 if too few were timed."""
+        if len(self._waits) < 4:
+            return 0.0
+        mean = sum(self._waits) / len(self._waits)
+        return mean * self._asked / max(time.perf_counter() - self._began, 1e-9)
 
     def add(self, step: int, report: StepReport) -> None:
         """Takes the report of the step that led to `step` updates, without waiting for it."""

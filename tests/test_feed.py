@@ -3,6 +3,7 @@
 import dataclasses
 import threading
 import time
+from types import SimpleNamespace
 
 import chex
 import jax
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fcnn import loop, parallel
+from fcnn import loop, meter, parallel
 from fcnn.config import AugmentConfig, Config, DataConfig, ModelConfig, OptimConfig, TrainConfig
 from fcnn.data import Streamed, epoch_order, load
 from fcnn.errors import UserError
@@ -170,3 +171,44 @@ def test_a_streamed_folder_trains_and_a_file_that_breaks_is_named(folder, tmp_pa
         path.write_bytes(b"broken")
     with pytest.raises(UserError, match=r"jpg could be read before and can't any more: not an image"):
         next(train_items(broken, train_feed(broken), 0))
+
+
+@pytest.mark.parametrize(("feed_ms", "step_ms", "share"), [(6, 2, 2 / 3), (3, 2, 1 / 3), (2, 4, 0)])
+def test_what_counts_is_how_long_the_device_waits_and_not_how_long_the_host_does(feed_ms, step_ms, share, monkeypatch):
+    """The feed delivers two at a time, as threads do. The host of a slow device runs ahead and waits as well."""
+    now = free = 0.0  # what the clock says, and when the device will have done what it was given
+
+    def at(moment):
+        nonlocal now
+        now = max(now, moment)
+
+    def feed():
+        for pair in range(200):
+            at(2 * feed_ms * (pair + 1))
+            yield from (None, None)
+
+    monkeypatch.setattr(meter, "time", SimpleNamespace(perf_counter=lambda: now))
+    device, items = SimpleNamespace(block_until_ready=lambda: at(free)), feed()
+    watch = meter.Meter(np.ones(1), 1, 1)
+    for _ in range(400):
+        watch.next_item(items, device)
+        free = max(free, now) + step_ms
+    at(free)
+    assert watch.waiting_share() == pytest.approx(share, abs=0.03)
+
+
+def test_a_feed_that_holds_up_the_steps_is_told(tmp_path, monkeypatch, capsys):
+    read = StreamFeed.read
+
+    def slow(self, order, step):
+        time.sleep(0.05 * self._threads)
+        return read(self, order, step)
+
+    monkeypatch.setattr(StreamFeed, "read", slow)
+    config = Config(
+        data=DataConfig(feed="stream", validation=0),
+        model=ModelConfig(name="linear"),
+        train=TrainConfig(epochs=1, batch_size=32),
+    )
+    loop.train(config, tmp_path / "run", Console())
+    assert "The feed, not the step, is the bottleneck: " in capsys.readouterr().out

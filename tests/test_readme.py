@@ -39,7 +39,10 @@ def test_the_main_job(folder, fcnn):
     assert (folder / "runs/resnet-001/curves.png").exists()
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+SLOW = "fcnn bench data"  # minutes on a busy machine
+
+
+@pytest.mark.parametrize("command", [pytest.param(c, marks=pytest.mark.slow) if c == SLOW else c for c in COMMANDS])
 def test_the_commands_in_their_order(command, folder, fcnn):
     found = fcnn(*shlex.split(command)[1:], cwd=folder)
     assert found.returncode == 0, found.stderr

@@ -1,4 +1,5 @@
-"""Measurements that prove, or disprove, that fcnn is fast: `data.py` of feeding images, the rest of steps.
+"""Measurements that prove, or disprove, that fcnn is fast: `resident.py` and `folder.py` of what feeds a step, the
+rest of steps.
 
 How fast a training or evaluation step is, beside PyTorch's and plain XLA's, is measured so that it can be believed.
 

@@ -19,7 +19,7 @@ COMMANDS: dict[str, tuple[Callable[[list[str]], int], str]] = {
     "evaluate": (evaluate_command, "evaluate a run: fcnn evaluate runs/resnet-001"),
     "models": (models_command, "list the architectures"),
     "summary": (summary_command, "an architecture layer by layer: fcnn summary resnet18"),
-    "bench": (bench_command, "measure the speed of a step: fcnn bench step --vs torch,lax"),
+    "bench": (bench_command, "measure the speed of a step, or of what feeds it: fcnn bench step, fcnn bench data"),
     "data": (data_command, "look at a data set, or prepare it: fcnn data show digits"),
 }
 

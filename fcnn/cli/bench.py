@@ -1,4 +1,4 @@
-"""`fcnn bench`: how fast a step is, beside PyTorch and plain XLA on the same machine."""
+"""`fcnn bench`: how fast a step is, beside PyTorch and plain XLA on the same machine; and what feeds it."""
 
 import dataclasses
 import json
@@ -10,6 +10,7 @@ import tyro
 from fcnn import names
 from fcnn.bench.compare import measure
 from fcnn.bench.job import CONTENDERS, STANDARD, Job
+from fcnn.cli.bench_data import bench_data_command
 from fcnn.cli.parse import parse
 from fcnn.errors import UserError, unknown
 
@@ -19,7 +20,7 @@ class BenchArgs:
     """Measure a training step (`step`), an evaluation step (`eval`), or both for the standard list of networks (`all`).
 
     Each contender runs in a process of its own and they take turns; a ratio above 1 says that fcnn is faster by that
-    factor. PyTorch must be installed to be compared with.
+    factor. PyTorch must be installed to be compared with. What images go through before: fcnn bench data --help.
     """
 
     what: Annotated[Literal["step", "eval", "all"], tyro.conf.Positional]
@@ -42,7 +43,9 @@ class BenchArgs:
 
 
 def bench_command(args: list[str]) -> int:
-    """`fcnn bench step|eval|all [options]`."""
+    """`fcnn bench step|eval|all|data [options]`."""
+    if args[:1] == ["data"]:
+        return bench_data_command(args[1:])
     parsed = parse(BenchArgs, args, "fcnn bench")
     against = [name for name in parsed.vs.split(",") if name]
     for name in against:

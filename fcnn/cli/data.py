@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import tyro
 
 from fcnn.cli.parse import parse
-from fcnn.config import DataConfig
+from fcnn.config import AugmentConfig, DataConfig
 from fcnn.errors import UserError, unknown
 
 ACTIONS = ("show", "prepare")
@@ -23,9 +23,13 @@ class PrepareArgs:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ShowArgs:
-    """Tell what is in a data set, and draw some of it: fcnn data show NAME."""
+    """Tell what is in a data set, and draw some of it as it is stored and augmented: fcnn data show NAME.
+
+    Without any --augment option images are shifted by up to an eighth of their side, and those in colour mirrored.
+    """
 
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
+    augment: AugmentConfig = dataclasses.field(default_factory=AugmentConfig)
     out: Annotated[Path | None, tyro.conf.arg(metavar="FILE.png")] = None
     """Where to draw images of each class; NAME.png in the current folder if not given."""
 
@@ -46,7 +50,7 @@ def data_command(args: list[str]) -> int:
     out = _out(parsed) if action == "show" else None
 
     from fcnn.data import load
-    from fcnn.data.show import contact_sheet, describe
+    from fcnn.data.show import describe
     from fcnn.report import Console
 
     console = Console()
@@ -54,12 +58,34 @@ def data_command(args: list[str]) -> int:
     lines = describe(dataset)
     console.say("\n".join(lines if out else lines[:1]))
     if out:
-        sheet = contact_sheet(dataset)
-        temporary = out.with_name(out.name + ".tmp")
-        sheet.save(temporary, "PNG")
-        temporary.replace(out)
-        console.say(f"Images of each class are in {out}")
+        _draw(dataset, parsed.augment, out)
+        console.say(f"Images of each class, as stored and augmented, are in {out}")
     return 0
+
+
+def _draw(dataset: Any, config: AugmentConfig, out: Path) -> None:
+    """Writes the contact sheet; what is there before stays until it's done."""
+    import jax
+    import numpy as np
+
+    from fcnn import augment
+    from fcnn.data.show import contact_sheet
+
+    height, width, channels = dataset.train.shape
+    if config == AugmentConfig():
+        config = AugmentConfig(crop_padding=max(min(height, width) // 8, 1), flip=channels == 3)
+    change = jax.jit(augment.from_config(config, len(dataset.classes)))
+
+    def changed(images: np.ndarray) -> np.ndarray:
+        index = np.arange(len(images), dtype=np.int32)
+        batch = {"image": images, "label": np.zeros_like(index), "mask": index >= 0, "index": index}
+        found = np.asarray(change(jax.random.key(0), batch)["image"])
+        return np.clip(np.round(found), 0, 255).astype(np.uint8)
+
+    sheet = contact_sheet(dataset, changed)
+    temporary = out.with_name(out.name + ".tmp")
+    sheet.save(temporary, "PNG")
+    temporary.replace(out)
 
 
 def _out(parsed: Any) -> Path:

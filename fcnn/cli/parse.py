@@ -55,7 +55,7 @@ def _one_line(box: str) -> str:
     for kind, complaint in complaints.items():
         if found := re.match(rf"Error parsing (--\S+): {complaint}.*: ('.*')$", text):
             return f"{found[1]} takes {kind}, got {found[2]}"
-    return re.sub(r"^Error parsing ((config[\w.]*|data): )?", "", text)
+    return re.sub(r"^Error parsing ((config[\w.]*|data|augment): )?", "", text)
 
 
 def _options(kind: Any) -> list[str]:

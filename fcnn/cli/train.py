@@ -100,6 +100,8 @@ def _tell_result(found: dict[str, Any], folder: Path, args: TrainArgs, console: 
         best = "the last, as no validation split was held out"
     low, high = found["interval"]
     console.say(f"Checkpoints, metrics.jsonl, tensorboard/ and curves.png are in {folder}")
+    if found.get("skipped"):  # records of older runs don't tell
+        console.say(f"Without {found['skipped']} files that can't be read; data.json there names them")
     console.say(
         f"Test accuracy {100 * found['top1']:.2f} % ({hits} of {found['count']}; 95 % interval {100 * low:.2f} to "
         f"{100 * high:.2f} %), loss {found['loss']:.4f}: epoch {found['epoch']:g}, {best}"

@@ -1,6 +1,6 @@
 """A data set at a glance: its numbers as lines, some of its images as a sheet."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -51,9 +51,19 @@ def pick(dataset: Dataset) -> list[tuple[str, np.ndarray]]:
     return rows
 
 
-def contact_sheet(dataset: Dataset) -> Image.Image:
-    """A sheet with a row of training images for each class."""
-    return draw_panels({"as stored": pick(dataset)})
+def contact_sheet(dataset: Dataset, change: Callable[[np.ndarray], np.ndarray]) -> Image.Image:
+    """A sheet with a row of training images for each class, and beside it the same images augmented.
+
+    Args:
+      dataset: a data set.
+      change: the augmentation, (B, H, W, C) uint8 -> (B, H, W, C) uint8; it is given all images of the sheet at once,
+        so that a mixture can be with one of another class.
+    """
+    rows = pick(dataset)
+    changed = change(np.concatenate([images for _, images in rows]))
+    ends = np.cumsum([len(images) for _, images in rows])
+    augmented = [(title, part) for (title, _), part in zip(rows, np.split(changed, ends[:-1]), strict=True)]
+    return draw_panels({"as stored": rows, "augmented": augmented})
 
 
 def draw_panels(panels: dict[str, Sequence[tuple[str, np.ndarray]]]) -> Image.Image:

@@ -4,12 +4,11 @@ import io
 import os
 import shutil
 import warnings
-import zlib
 from typing import Any
 
 import numpy as np
 import pytest
-from images import pixels
+from images import damage, pixels
 from PIL import Image
 
 from fcnn.config import DataConfig
@@ -99,37 +98,6 @@ def test_grey_sets_have_one_channel_and_mixed_ones_three(tmp_path, draw):
     assert load(config(root)).train.images.shape[1:] == (16, 16, 1)
     draw(root, "a/colour.png")
     assert load(config(root)).train.images.shape[1:] == (16, 16, 3)
-
-
-def damage(root) -> list[str]:
-    """Twenty damaged files of different kinds, in the classes a and b; their names."""
-    good = io.BytesIO()
-    Image.fromarray(pixels(10**6, 200, 300)).save(good, "JPEG")
-    jpeg = good.getvalue()
-    png = io.BytesIO()
-    Image.fromarray(pixels(10**6, 200, 300)).save(png, "PNG")
-    data = png.getvalue()
-    gif = io.BytesIO()
-    Image.fromarray(pixels(10**6)).save(gif, "GIF")
-    wide = data[:16] + (50_000).to_bytes(4, "big") * 2 + data[24:29]
-    wide += zlib.crc32(wide[12:29]).to_bytes(4, "big") + data[33:]
-    text, web = b"not an image at all", b"<html>404</html>"
-    files = {
-        "a/zero.jpg": b"", "a/zero.png": b"", "a/text.jpg": text, "a/half.jpg": jpeg[: len(jpeg) // 2],
-        "a/head.jpg": jpeg[:100], "a/two.jpg": jpeg[:2], "a/half.png": data[: len(data) // 2], "a/head.png": data[:40],
-        "a/magic.png": data[:8], "a/nulls.jpg": bytes(1000), "b/nulls.png": bytes(5000), "b/html.jpg": web,
-        "b/half.gif": gif.getvalue()[:30], "b/bomb.png": wide, "b/head.bmp": b"BM" + bytes(30),
-        "b/head.tif": b"II*\x00\x08\x00\x00\x00", "b/head.webp": b"RIFF\x10\x00\x00\x00WEBPVP8 ",
-        "b/noise.jpg": np.random.default_rng(0).bytes(2000),
-    }  # fmt: skip
-    for name, content in files.items():
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_bytes(content)
-    (root / "b/dangling.jpg").symlink_to(root / "nowhere.jpg")
-    outside = root.parent / "outside.jpg"
-    outside.write_bytes(jpeg)
-    (root / "b/away.jpg").symlink_to(outside)
-    return [*files, "b/dangling.jpg", "b/away.jpg"]
 
 
 def test_damaged_files_stop_everything_by_name_or_are_skipped_and_counted(tmp_path, draw):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +12,7 @@ import pytest
 
 from fcnn import loop, models
 from fcnn.batch import make_batch
+from fcnn.cli.train import TrainArgs, _tell_result
 from fcnn.config import Config, DataConfig, ModelConfig, TrainConfig
 from fcnn.data import load
 from fcnn.data.dataset import balanced_weights
@@ -31,6 +33,7 @@ def test_a_run_keeps_its_normalization_whatever_the_data_become(tmp_path, draw, 
     (root / "train/a/bad.png").write_bytes(b"x")
     data = DataConfig(name=f"folder:{root}", image_size=8, validation=0.0, on_bad_image="skip")
     tested = loop.train(config(data), run, Console())
+    assert tested["skipped"] == 1
     kept = json.loads((run / "data.json").read_text())
     assert (kept["classes"], kept["image_shape"]) == (["a", "b"], [8, 8, 3])
     assert kept["images"] == {"train": [8, 8], "validation": [0, 0], "test": [1, 1]}
@@ -44,6 +47,15 @@ def test_a_run_keeps_its_normalization_whatever_the_data_become(tmp_path, draw, 
     with pytest.raises(UserError, match="began: classes"):
         loop.evaluate(run, "test", Console())
     assert json.loads((run / "data.json").read_text()) == kept
+
+
+def test_the_last_lines_of_a_run_count_what_was_left_out(capsys):
+    args = TrainArgs(config=Config(), preset="folder")
+    found = {"top1": 0.5, "count": 10, "interval": (0.2, 0.8), "loss": 1.0, "epoch": 1}
+    for skipped in (0, 3):
+        _tell_result(found | {"skipped": skipped}, Path("runs/x"), args, Console())
+    said = capsys.readouterr().out
+    assert said.count("Without 3 files that can't be read") == said.count("Without") == 1
 
 
 def test_given_statistics_are_used_and_measured_ones_are_kept_to_the_bit(tmp_path):

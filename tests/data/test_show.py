@@ -1,12 +1,14 @@
 """`fcnn data`: what it tells, the sheet that it draws, and what it refuses."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from fcnn import cli
 from fcnn.config import DataConfig
-from fcnn.data import load
+from fcnn.data import load, show
 from fcnn.data.dataset import Dataset, Split
 from fcnn.data.show import COLUMNS, ROWS, contact_sheet, describe, draw_panels, pick
 
@@ -21,6 +23,7 @@ def test_show_tells_counts_and_draws_a_sheet(tmp_path, monkeypatch, capsys):
     assert sum(int(row[1]) for row in rows) == 1437
     with Image.open("digits.png") as sheet:
         assert min(sheet.size) > 400
+        assert sheet.width > 1600  # two panels of eight images
     assert [path.name for path in tmp_path.iterdir()] == ["digits.png"]
     assert cli.main(["data", "prepare", "digits"]) == 0
     assert capsys.readouterr().out.startswith("digits: 10 classes; 1,293 training")
@@ -41,6 +44,9 @@ def test_show_tells_counts_and_draws_a_sheet(tmp_path, monkeypatch, capsys):
         (("show", "digits", "--data.image-siz", "3"), "did you mean --data.image-size"),
         (("show", "digits", "--data.manual-dir", "x"), "data.manual-dir has no effect with digits"),
         (("show", "mnist", "--data.manual-dir", "nowhere"), "there is no folder nowhere. Put these 4 files"),
+        (("show", "digits", "--augment.fli"), "did you mean --augment.flip"),
+        (("show", "digits", "--augment.noise", "2"), "fcnn: augment.noise must be at least 0 and at most 1"),
+        (("show", "digits", "--augment.hue", "0.1"), "augment.hue needs images of 3 channels, these have 1"),
         (("show", "digits", "--data.mean", "0.5"), "data.mean and data.std go together"),
         (("show", "digits", "--data.mean", "0.5", "0.5", "--data.std", "1", "1"), "data.mean has 2 numbers"),
     ],
@@ -69,9 +75,36 @@ def test_a_sheet_has_images_of_classes_spread_over_all():
     assert [len(images) for _, images in rows][:2] == [2, 1]
     assert rows[-1][0] == r"'class\n99'"
     assert (rows[-1][1] == 99).all()
-    sheet = contact_sheet(many(100, channels=1))
+    sheet = contact_sheet(many(100, channels=1), lambda images: images)
     assert sheet.height > ROWS * 96
     assert any("class\\n7'" in line for line in describe(many(9)))
+
+
+def test_each_augmented_image_stands_where_its_own_does(monkeypatch):
+    monkeypatch.setattr(show, "draw_panels", lambda panels: panels)
+    panels: Any = contact_sheet(many(9), lambda images: images + 100)
+    assert list(panels) == ["as stored", "augmented"]
+    for (title, stored), (again, augmented) in zip(*panels.values(), strict=True):
+        assert title == again
+        assert np.array_equal(augmented, stored + 100)
+
+
+def test_the_augmentation_that_is_asked_for_is_the_one_that_is_drawn(tmp_path, draw, data_folder, monkeypatch):
+    """Of flat grey images: the default, a shift, gives them black edges and no other colour; noise the opposite."""
+    for name in ("train/a/1.png", "train/b/1.png", "test/a/2.png", "test/b/2.png"):
+        draw(tmp_path / "set", name)
+        Image.new("RGB", (32, 32), (200, 200, 200)).save(tmp_path / "set" / name)
+    monkeypatch.chdir(tmp_path)
+    black, colours = [], []
+    for options in ([], ["--augment.noise", "0.1"]):
+        command = ["data", "show", "folder:set", "--data.image-size", "32", "--data.validation", "0", *options]
+        assert cli.main(command) == 0
+        with Image.open("set.png") as sheet:
+            pixels = np.asarray(sheet).reshape(-1, 3)
+        black.append((pixels == 0).all(-1).sum())
+        colours.append(len(np.unique(pixels, axis=0)))
+    assert black[0] > black[1] + 96
+    assert colours[1] > colours[0] + 100
 
 
 def test_panels_stand_side_by_side():

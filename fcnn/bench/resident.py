@@ -1,0 +1,119 @@
+"""What feeding and augmentation add to a training step, for a set that lives on the device."""
+
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+from fcnn import augment, parallel
+from fcnn.config import Config
+from fcnn.data import Dataset, Split
+from fcnn.experiment import Experiment, compile_train_step, prepare, train_feed, train_items, train_step
+
+Run = Callable[[int], None]
+"""Takes so many steps and waits for them."""
+
+
+def measure_resident(
+    config: Config, shape: tuple[int, int, int, int], *, rounds: int, say: Callable[[str], None], seconds: float = 1.0
+) -> dict[str, Any]:
+    """Takes the training steps of a config in turns: bare, on a batch that is ready, and fed and augmented.
+
+    Args:
+      config: of the training; its data set's place is taken by made-up images.
+      shape: of those, (N, H, W, C).
+      rounds: how many turns each takes, of `seconds` each.
+      say: is told what comes next.
+
+    Returns:
+      {"model", "images", "image_size", "batch", "rounds", "bare" and "fed" (each {"wall", "cpu"}, seconds a step, and
+      "images_per_second"; medians), "added" ({"wall", "cpu"}: the share that fed steps take longer, the median over the
+      rounds), "first_batch_seconds" (from images on the host to a batch of them)}.
+    """
+    say("preparing steps, bare and fed")
+    exp = prepare(config, _made_up(shape), parallel.make_mesh())
+    first_batch = _first_batch_seconds(exp)
+    runs = {"bare": _bare(exp), "fed": _fed(exp)}
+    for run in runs.values():
+        run(1)
+    steps = max(2, round(seconds / _timed(runs["bare"], 1)["wall"]))
+    taken: dict[str, list[dict[str, float]]] = {name: [] for name in runs}
+    for number in range(rounds):
+        say(f"steps, round {number + 1} of {rounds}")
+        for name, run in runs.items():
+            taken[name].append(_timed(run, steps))
+    found: dict[str, Any] = {}
+    for name, turns in taken.items():
+        found[name] = {key: statistics.median(turn[key] for turn in turns) for key in ("wall", "cpu")}
+        found[name]["images_per_second"] = config.train.batch_size / found[name]["wall"]
+    pairs = list(zip(taken["fed"], taken["bare"], strict=True))
+    return found | {
+        "model": config.model.name,
+        "images": shape[0],
+        "image_size": shape[1],
+        "batch": config.train.batch_size,
+        "rounds": rounds,
+        "added": {key: statistics.median(a[key] / b[key] for a, b in pairs) - 1 for key in ("wall", "cpu")},
+        "first_batch_seconds": first_batch,
+    }
+
+
+def _made_up(shape: tuple[int, int, int, int]) -> Dataset:
+    rng = np.random.default_rng(0)
+    train = Split(rng.integers(0, 256, shape, np.uint8), np.arange(shape[0], dtype=np.int32) % 10)
+    none = train.take(slice(0))
+    return Dataset("made-up images", tuple("0123456789"), train, none, none)
+
+
+def _first_batch_seconds(exp: Experiment) -> float:
+    began = time.perf_counter()
+    _a_batch(exp)
+    return time.perf_counter() - began
+
+
+def _a_batch(exp: Experiment) -> Any:
+    """The first batch, on the devices, as the step is given it: pixels as they are stored."""
+    feed = train_feed(exp)
+    item = next(train_items(exp, feed, 0))
+    mask = parallel.shard(np.ones(exp.config.train.batch_size, bool), exp.mesh)
+    return jax.block_until_ready(jax.jit(feed.batch)(*feed.place(item), mask))
+
+
+def _bare(exp: Experiment) -> Run:
+    """Steps on one batch that is normalized already."""
+    batch = parallel.shard(augment.normalize(*exp.dataset.mean_std())(_a_batch(exp)), exp.mesh)
+    state = exp.fresh_state()
+    step = parallel.compile_step(train_step(exp), state, batch, donate=True)
+
+    def run(steps: int) -> None:
+        nonlocal state
+        for _ in range(steps):
+            state, _ = step(state, batch)
+        jax.block_until_ready(state)
+
+    return run
+
+
+def _fed(exp: Experiment) -> Run:
+    """Steps as a run takes them."""
+    feed, state = train_feed(exp), exp.fresh_state()
+    items = train_items(exp, feed, 0)
+    step = compile_train_step(exp, state, feed)
+
+    def run(steps: int) -> None:
+        nonlocal state
+        for _ in range(steps):
+            state, _ = step(state, next(items))
+        jax.block_until_ready(state)
+
+    return run
+
+
+def _timed(run: Run, steps: int) -> dict[str, float]:
+    """Seconds a step."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    run(steps)
+    return {"wall": (time.perf_counter() - wall) / steps, "cpu": (time.process_time() - cpu) / steps}
