@@ -14,7 +14,7 @@ from jax import lax
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from fcnn.nn import FusedBatchNorm, cpu_convolutions
-from fcnn.nn.onednn.norm import norm_p, normalize
+from fcnn.nn.onednn.norm import norm_by_lax, norm_p, normalize
 
 needs_onednn = pytest.mark.skipif(not cpu_convolutions().startswith("oneDNN"), reason=cpu_convolutions())
 SHAPE = (4, 3, 5, 16)
@@ -155,9 +155,10 @@ def test_the_choice_is_made_by_the_platform_that_a_program_is_lowered_for():
 @pytest.mark.parametrize("channels", [16, 24])
 def test_the_mask_is_the_same_whoever_makes_it(channels):
     """So that a gradient by oneDNN may follow a forward pass by XLA, and the other way round."""
-    x, scale, bias = single(arrays_for((3, 5, 2, channels))[:3])
-    y, _, _, mask = jax.jit(lambda *a: norm_p.bind(*a, epsilon=1e-5, relu=True))(x, scale, bias)
-    np.testing.assert_array_equal(mask, np.packbits(np.asarray(y).ravel() > 0, bitorder="little"))
+    arrays = single(arrays_for((3, 5, 2, channels))[:3])
+    for norm in (norm_p.bind, norm_by_lax):
+        y, _, _, mask = jax.jit(functools.partial(norm, epsilon=1e-5, relu=True))(*arrays)
+        np.testing.assert_array_equal(mask, np.packbits(np.asarray(y).ravel() > 0, bitorder="little"))
 
 
 def test_on_four_devices_under_jit_the_statistics_are_those_of_the_whole_batch():

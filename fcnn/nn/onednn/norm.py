@@ -54,14 +54,14 @@ def _mask(y: jax.Array, relu: bool) -> jax.Array:
     return jnp.packbits(y.ravel() > 0, bitorder="little") if relu else jnp.zeros(0, jnp.uint8)
 
 
-def _norm(x: Any, scale: Any, bias: Any, *, epsilon: float, relu: bool) -> tuple[jax.Array, ...]:
+def norm_by_lax(x: Any, scale: Any, bias: Any, *, epsilon: float, relu: bool) -> tuple[jax.Array, ...]:
     mean, var = _statistics(x)
     y = (x - _wide(mean, x)) * _wide(lax.rsqrt(var + epsilon) * scale, x) + _wide(bias, x)
     y = jnp.maximum(y, 0) if relu else y
     return y, mean, var, _mask(y, relu)
 
 
-def _tangent(t: Any, t_scale: Any, t_bias: Any, *known: Any, epsilon: float, relu: bool) -> jax.Array:
+def tangent_by_lax(t: Any, t_scale: Any, t_bias: Any, *known: Any, epsilon: float, relu: bool) -> jax.Array:
     """y's tangent from those of x, scale and bias; `known` is (x, mean, var, scale, y, mask)."""
     x, mean, var, scale, y, _ = known
     axes, factor = tuple(range(x.ndim - 1)), lax.rsqrt(var + epsilon)
@@ -71,8 +71,8 @@ def _tangent(t: Any, t_scale: Any, t_bias: Any, *known: Any, epsilon: float, rel
     return jnp.where(y > 0, tangent, 0) if relu else tangent
 
 
-def _gradient(dy: Any, *known: Any, epsilon: float, relu: bool) -> tuple[jax.Array, ...]:
-    """The gradients by x, scale and bias: the transpose of `_tangent`."""
+def gradient_by_lax(dy: Any, *known: Any, epsilon: float, relu: bool) -> tuple[jax.Array, ...]:
+    """The gradients by x, scale and bias: the transpose of `tangent_by_lax`."""
     x, mean, var, scale, y, _ = known
     axes, factor, count = tuple(range(x.ndim - 1)), lax.rsqrt(var + epsilon), x.size // x.shape[-1]
     dy = jnp.where(y > 0, dy, 0) if relu else dy
@@ -161,14 +161,14 @@ def _primitive(name: str, by_lax: Callable[..., Any], *, multiple_results: bool 
     return primitive
 
 
-norm_p = _primitive("batch_norm", _norm)
+norm_p = _primitive("batch_norm", norm_by_lax)
 ad.primitive_jvps[norm_p] = _norm_jvp
-mlir.register_lowering(norm_p, _lowered(_norm, _norm_by_onednn, norm_plan), platform="cpu")
+mlir.register_lowering(norm_p, _lowered(norm_by_lax, _norm_by_onednn, norm_plan), platform="cpu")
 
-tangent_p = _primitive("batch_norm_jvp", _tangent, multiple_results=False)
+tangent_p = _primitive("batch_norm_jvp", tangent_by_lax, multiple_results=False)
 ad.primitive_transposes[tangent_p] = _tangent_transpose
-ad.primitive_jvps[tangent_p] = _by_lax_jvp(_tangent)
+ad.primitive_jvps[tangent_p] = _by_lax_jvp(tangent_by_lax)
 
-gradient_p = _primitive("batch_norm_gradient", _gradient)
-ad.primitive_jvps[gradient_p] = _by_lax_jvp(_gradient)
-mlir.register_lowering(gradient_p, _lowered(_gradient, _gradient_by_onednn, norm_gradient_plan), platform="cpu")
+gradient_p = _primitive("batch_norm_gradient", gradient_by_lax)
+ad.primitive_jvps[gradient_p] = _by_lax_jvp(gradient_by_lax)
+mlir.register_lowering(gradient_p, _lowered(gradient_by_lax, _gradient_by_onednn, norm_gradient_plan), platform="cpu")
