@@ -20,7 +20,7 @@ from fcnn.report import Console, read_records
 
 CONFIG = Config(
     augment=AugmentConfig(crop_padding=1, flip=True, resized_crop=0.5, mixup=0.2),
-    model=ModelConfig(name="mlp", dropout=0.2),
+    model=ModelConfig(name="shallow_cnn", dropout=0.2),
     optim=OptimConfig(learning_rate=0.05),
     train=TrainConfig(steps=23, batch_size=64, log_steps=4, eval_batch_size=100, ema_decay=0.9),
 )
