@@ -20,6 +20,10 @@ from fcnn.data import load
 os.environ["XDG_CACHE_HOME"] = shared_folder("FCNN_TESTS_CACHE")
 shared_folder("TFDS_DATA_DIR")  # read when TFDS is imported; what tests prepare stays out of the home folder
 jax.config.update("jax_numpy_rank_promotion", "raise")
+# Tests that train the same network compile it once. A folder for each worker: JAX writes its cache without a lock.
+worker = os.environ.get("PYTEST_XDIST_WORKER", "alone")
+jax.config.update("jax_compilation_cache_dir", f"{shared_folder('FCNN_TESTS_COMPILED_HERE')}/{worker}")
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 # The same examples every time, and no deadline: the first call of a shape compiles.
 hypothesis.settings.register_profile("fcnn", deadline=None, derandomize=True, max_examples=25)
 hypothesis.settings.load_profile("fcnn")

@@ -1,5 +1,7 @@
 """One program on several devices gives the numbers of one."""
 
+import dataclasses
+
 import chex
 import jax
 import numpy as np
@@ -15,16 +17,16 @@ from fcnn.experiment import compile_evaluation, compile_train_step, prepare
 
 CONFIG = Config(
     augment=AugmentConfig(crop_padding=1, flip=True),
-    model=ModelConfig(name="resnet20", dropout=0.2),
+    model=ModelConfig(norm="batch", dropout=0.2),
     optim=OptimConfig(learning_rate=0.05, clip_norm=1.0, weight_decay=1e-3),
     train=TrainConfig(batch_size=16, accumulate=2, ema_decay=0.9, eval_batch_size=48, epochs=1),
 )
 
 
-def results(devices):
+def results(config, devices):
     """Three steps and an evaluation of 144 images on that many devices."""
     mesh = Mesh(np.asarray(jax.devices()[:devices]), (parallel.DATA_AXIS,), axis_types=(AxisType.Auto,))
-    exp = prepare(CONFIG, load(DataConfig()), mesh)
+    exp = prepare(config, load(DataConfig()), mesh)
     state = exp.fresh_state()
     step, reports = compile_train_step(exp, state), []
     for start in range(0, 48, 16):
@@ -35,9 +37,11 @@ def results(devices):
     return host, evaluated
 
 
-def test_four_devices_give_the_numbers_of_one():
-    (one, reports), evaluated = results(1)
-    (four, reports4), evaluated4 = results(4)
+@pytest.mark.parametrize("model", ["shallow_cnn", pytest.param("resnet20", marks=pytest.mark.slow)])
+def test_four_devices_give_the_numbers_of_one(model):
+    config = dataclasses.replace(CONFIG, model=dataclasses.replace(CONFIG.model, name=model))
+    (one, reports), evaluated = results(config, 1)
+    (four, reports4), evaluated4 = results(config, 4)
     assert relative_error(reports4[0].grad_norms, reports[0].grad_norms) < 1e-5
     for ours, reference in zip(reports4, reports, strict=True):
         np.testing.assert_allclose(ours.metrics.loss, reference.metrics.loss, rtol=1e-4)

@@ -23,14 +23,15 @@ from fcnn.workdir import read_config
 STEPS = 70
 # Dropout, crops, flips, accumulation, averages and a schedule: everything that has a state or is random.
 OPTIONS = (
-    "--config resnet --model.dropout 0.2 --augment.crop-padding 1 --augment.flip --train.accumulate 2 "
+    "--config resnet --model.norm batch --model.dropout 0.2 --augment.crop-padding 1 --augment.flip "
+    "--train.accumulate 2 "
     "--train.ema-decay 0.9 --train.batch-size 32 --train.eval-steps 23 --train.log-steps 1 --train.checkpoint-steps 5 "
     f"--train.steps {STEPS} --optim.clip-norm 1 --workdir"
 ).split()
 
 
-def launch(workdir):
-    return start("-m", "fcnn", "train", *OPTIONS, workdir.name, cwd=workdir.parent)
+def launch(workdir, model):
+    return start("-m", "fcnn", "train", "--model.name", model, *OPTIONS, workdir.name, cwd=workdir.parent)
 
 
 def last_step(workdir) -> int:
@@ -66,21 +67,21 @@ def comparable(workdir):
     return [{k: v for k, v in record.items() if k != "images_per_second"} for record in read_records(workdir)]
 
 
-@pytest.mark.parametrize("kills", [3, pytest.param(12, marks=pytest.mark.slow)])
-def test_a_run_killed_often_is_the_run_that_was_not(tmp_path, kills):
+@pytest.mark.parametrize(("model", "kills"), [("shallow_cnn", 2), pytest.param("resnet20", 12, marks=pytest.mark.slow)])
+def test_a_run_killed_often_is_the_run_that_was_not(tmp_path, model, kills):
     rng = random.Random(kills)
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    with launch(whole) as process:
+    with launch(whole, model) as process:
         out, err = process.communicate(timeout=300)
         assert process.returncode == 0, err
     targets: list[int | str] = [*sorted(rng.sample(range(1, STEPS - 5), kills))]
     targets[kills // 2] = "saving"
     for i, target in enumerate(targets):
         number = [signal.SIGTERM, signal.SIGKILL][i % 2]
-        with launch(killed) as process:
+        with launch(killed, model) as process:
             code = wait_and_kill(process, killed, number, target)
         assert code in ((143,) if number == signal.SIGTERM else (-signal.SIGKILL,)), (target, code)
-    with launch(killed) as process:
+    with launch(killed, model) as process:
         out, err = process.communicate(timeout=300)
         assert process.returncode == 0, err
         assert "Going on from step" in out

@@ -45,10 +45,14 @@ def test_names_are_the_references(name):
     assert set(KNOWN[name]) <= state_dict(name)[0].keys()
 
 
-@pytest.mark.parametrize("name", models.TABLE)
+# As the shallower ones of their families, and seconds each to trace.
+DEEP = ("resnet110", "plain110", "resnet152", "resnet1202", "preact_resnet1001")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name in DEEP else ()) for name in models.TABLE]
+)
 def test_no_two_layers_have_one_name(name):
-    if name in ("resnet1202", "preact_resnet1001"):
-        pytest.skip("as the shallower ones, and ten seconds each")
     found, variables = state_dict(name)
     counters = sum(key.endswith("num_batches_tracked") for key in found)
     assert len(found) - counters == len(jax.tree.leaves(variables))

@@ -192,10 +192,9 @@ def test_hostile_names(tmp_path, draw):
     draw(root, "a b/1 2.png", "a b/\nnew\nline.png", "ünï/日本.png", "ünï/[bold]x.png", "ünï/--out.png")
     draw(root, "a b/" + "x" * 200 + ".png")
     strange = os.fsdecode(b"a b/\xff\xfe.png")
-    Image.fromarray(pixels(77)).save(io.BytesIO(), "PNG")
     (root / strange).write_bytes(b"broken")
     message = refusal(root)
-    assert message.isprintable() or "\n" in message
+    assert all(line.isprintable() for line in message.split("\n"))
     assert r"\xff\xfe.png" in message
     message.encode()
     assert len(load(config(root, on_bad_image="skip")).train) >= 4

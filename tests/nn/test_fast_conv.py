@@ -244,8 +244,8 @@ def test_on_four_devices_each_with_its_part(how):
         return output, dx, dw if how == "shard_map, checked" else lax.psum(dw, "data")
 
     if how == "pmap":
-        cut = lambda a: a.reshape(4, 1, *a.shape[1:])  # noqa: E731
-        output, dx, dw = jax.pmap(part, axis_name="data", in_axes=(0, None, 0))(cut(x), w, cut(y))
+        xs, ys = (a.reshape(4, 1, *a.shape[1:]) for a in (x, y))
+        output, dx, dw = jax.pmap(part, axis_name="data", in_axes=(0, None, 0))(xs, w, ys)
         ours = output.reshape(y.shape), dx.reshape(x.shape), dw[0]
     else:
         mesh = jax.make_mesh((4,), ("data",), axis_types=(AxisType.Auto,))

@@ -1,6 +1,7 @@
 """The summary against what is published: GFLOPs by torchvision, receptive fields by Araujo et al. and by the pixel."""
 
 import dataclasses
+import functools
 import json
 import re
 import sys
@@ -79,6 +80,8 @@ def test_the_receptive_field_is_what_the_gradient_reaches():
     x = jax.random.normal(jax.random.key(0), (1, size, size, 1))
     variables = model.init(jax.random.key(1), x, train=False)
     rows = {row.name: row for row in summarize(model, (size, size, 1)) if not row.type}
+    # A maximum passes its gradient to one entry: draw until every entry was the largest.
+    noisy = jax.random.normal(jax.random.key(2), (30, *x.shape))
     for name in ("pooled", "joined", "dilated"):
 
         def middle(x, shift, name=name):
@@ -86,16 +89,13 @@ def test_the_receptive_field_is_what_the_gradient_reaches():
             _, found = model.apply(variables, x, train=False, features=(name,))
             found = found[name]
             height, width = found.shape[1] // 2 + shift, found.shape[2] // 2 + shift
-            # All inputs count, not only each window's largest: no gradient of a maximum.
             return found[0, height, width].sum()
 
         spans = []
         for shift in (0, 1):
-            reached = np.zeros((size, size), bool)
-            for seed in range(30):  # a maximum passes its gradient to one entry: draw until every entry was the largest
-                noisy = jax.random.normal(jax.random.key(seed), x.shape)
-                reached |= np.asarray(jax.grad(middle)(noisy, shift)[0, :, :, 0] != 0)
-            spans.append([np.flatnonzero(reached.any(axis)) for axis in (1, 0)])
+            gradients = jax.jit(jax.vmap(jax.grad(functools.partial(middle, shift=shift))))(noisy)
+            reached = np.asarray(gradients != 0).any(axis=(0, 1, 4))
+            spans.append([np.flatnonzero(np.any(reached, axis)) for axis in (1, 0)])
         field = tuple(int(span[-1] - span[0] + 1) for span in spans[0])
         step = tuple(int(b[0] - a[0]) for a, b in zip(*spans, strict=True))
         assert (rows[name].field, rows[name].stride) == (field, step)
@@ -166,4 +166,5 @@ def test_the_page_of_architectures_is_up_to_date():
     assert re.findall(r"^\| `(\w+)` \|", page, re.M) == list(models.TABLE)
     for name in ("linear", "lenet5", "alexnet_2012", "googlenet_2014", "resnet18", "squeezenet1_1"):
         assert make_models.row(name) in page
-    assert page == make_models.HEAD + page[len(make_models.HEAD) : -len(make_models.TAIL)] + make_models.TAIL
+    assert page.startswith(make_models.HEAD)
+    assert page.endswith(make_models.TAIL)
