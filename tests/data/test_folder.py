@@ -1,6 +1,5 @@
 """Folders of one's own images: layouts, what is wrong with them, by name, and that a second start decodes nothing."""
 
-import io
 import os
 import shutil
 import warnings
