@@ -30,8 +30,9 @@ STANDARD = (
     Job(model="resnet20"),
     Job(model="lenet5", image_size=28, channels=1),
     Job(model="vgg11_bn", options={"hidden": ()}),
-    Job(model="resnet18", batch=64, image_size=64),
+    Job(model="resnet18", options={"stem": "3x3"}),
     Job(model="resnet50", batch=32, image_size=64),
+    Job(model="resnet50", batch=8, image_size=224),
 )
 
 # The contenders, and which processes each one stands for: the best of them counts.

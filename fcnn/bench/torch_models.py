@@ -63,6 +63,8 @@ def _resnet20(job: Job) -> nn.Module:
 
 def _resnet(job: Job, depths: list[int], bottleneck: bool) -> nn.Module:
     stem = [*_conv(job.channels, 64, 7, 2), nn.ReLU(), nn.MaxPool2d(3, 2, 1)]
+    if job.options.get("stem") == "3x3":
+        stem = [*_conv(job.channels, 64, 3), nn.ReLU()]
     return ResNet(job, stem, [64, 128, 256, 512], depths, bottleneck=bottleneck)
 
 

@@ -78,7 +78,7 @@ def family(name: str) -> type[Classifier]:
 
 
 def options(name: str) -> list[str]:
-    """The fields that an architecture has beside those of all, its own options: ["stride_on", "zero_init"]."""
+    """The fields that an architecture has beside those of all, its own options: ["stride_on", "stem", "zero_init"]."""
     given = getattr(TABLE[name], "keywords", {})
     common: Any = Classifier
     own: Any = family(name)

@@ -56,7 +56,7 @@ class Block(nn.Module):
 
 
 class ResNet(Classifier, kw_only=True):
-    """A 7x7 convolution and a max pool, four stages of residual blocks at 1/4, 1/8, 1/16 and 1/32 of the size, average
+    """A convolution and a max pool, four stages of residual blocks at 1/4, 1/8, 1/16 and 1/32 of the size, average
     pooling, a dense layer.
 
     Images of any size. Endpoints: stem, stage1 to stage4, pool.
@@ -68,15 +68,19 @@ class ResNet(Classifier, kw_only=True):
     stride_on: Literal["3x3", "1x1"] = "3x3"
     """Which convolution of a bottleneck halves the size: the 3x3 ("v1.5", torchvision's) or the first 1x1 (the
     paper's)."""
+    stem: Literal["7x7", "3x3"] = "7x7"
+    """How it begins: a 7x7 convolution of stride 2 and a max pool (the paper's), or for small images a 3x3 convolution
+    alone, as is usual for CIFAR-10; all sizes are then four times as large."""
     zero_init: bool = True
     """Start each block as the identity, by a zero scale in its last normalization."""
 
     paper = "He et al. 2015, arXiv:1512.03385"
 
     def forward(self, x: jax.Array, layers: Layers) -> jax.Array:
-        x = layers.conv(64, 7, 2, 3, name="stem_conv")(x)
+        large = self.stem == "7x7"
+        x = layers.conv(64, 7, 2, 3, name="stem_conv")(x) if large else layers.conv(64, 3, 1, 1, name="stem_conv")(x)
         x = layers.norm(name="stem_norm")(x)
-        x = layers.endpoint("stem", max_pool(x, 3, stride=2, padding=1))
+        x = layers.endpoint("stem", max_pool(x, 3, stride=2, padding=1) if large else x)
         for number in (1, 2, 3, 4):
             x = layers.stage(f"stage{number}", ResNet._stage, x, number)
         x = layers.endpoint("pool", global_avg_pool(x))

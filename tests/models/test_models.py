@@ -220,7 +220,8 @@ def test_norms_normalize():
     x = 5 + 3 * jax.random.normal(jax.random.key(0), (4, 8, 8, 3))
     axes = {"batch": (0, 1, 2), "layer": (3,), "instance": (1, 2)}
     for kind, over in axes.items():
-        model = models.create("resnet20", num_classes=2, blocks=1, norm=kind, width=2.0)
+        # Not relu, which batch norm would do as well.
+        model = models.create("resnet20", num_classes=2, blocks=1, norm=kind, width=2.0, activation="tanh")
 
         @jax.jit
         def stem_norm(x, model=model):
@@ -337,7 +338,7 @@ def test_the_step_adds_the_auxiliary_losses():
 
 
 def test_options_of_an_architecture():
-    assert models.options("resnet50") == ["stride_on", "zero_init"]
+    assert models.options("resnet50") == ["stride_on", "stem", "zero_init"]
     assert models.options("vgg11") == ["hidden"]
     assert size_of(published("vgg11_bn", hidden=())[1]["params"]) == 9_225_984 + 512 * 1000 + 1000
 
@@ -351,6 +352,18 @@ def test_the_paper_strides_on_the_first_convolution_of_a_bottleneck():
             jax.random.key(0), x, train=False, capture_intermediates=True, mutable=True), x)  # fmt: skip
         heights[where] = variables["intermediates"]["stage2_block1"]["conv1"]["__call__"][0].shape[1]
     assert heights == {"3x3": 16, "1x1": 8}
+
+
+def test_a_stem_for_small_images():
+    """The networks of github.com/kuangliu/pytorch-cifar, with their parameter counts."""
+    x = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
+    for name, parameters in (("resnet18", 11_173_962), ("resnet50", 23_520_842)):
+        model = models.create(name, num_classes=10, stem="3x3")
+        endpoints = ("stem", "stage1", "stage4")
+        (_, found), variables = jax.eval_shape(lambda x, m=model, e=endpoints: m.init_with_output(
+            jax.random.key(0), x, train=False, features=e), x)  # fmt: skip
+        assert size_of(variables["params"]) == parameters
+        assert [found[name].shape[1] for name in endpoints] == [32, 32, 4]
 
 
 @pytest.mark.slow
