@@ -1,6 +1,7 @@
 """The import rule: a file imports only what stands to its left, so that the package can be read in one direction."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -64,3 +65,8 @@ def test_what_answers_a_typo_needs_no_library(name):
 
     roots = {part.split(".")[0] for part in imported(PACKAGE / f"{name}.py")}
     assert roots <= set(sys.stdlib_module_names) | {"fcnn"}
+
+
+def test_the_readme_shows_this_order():
+    (shown,) = re.findall(r"\n\n((?:    .*→.*\n(?:    .*\n)*))\n", (PACKAGE.parent / "README.md").read_text())
+    assert [level.split(", ") for level in " ".join(shown.split()).split(" → ")] == ORDER
