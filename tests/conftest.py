@@ -29,6 +29,14 @@ hypothesis.settings.register_profile("fcnn", deadline=None, derandomize=True, ma
 hypothesis.settings.load_profile("fcnn")
 
 
+LONG = ("test_resume.py", "test_readme.py", "test_cli.py", "test_feed.py", "test_loop.py", "test_models.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The long files first, so that no process waits at the end for another one's."""
+    items.sort(key=lambda item: LONG.index(item.path.name) if item.path.name in LONG else len(LONG))
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Prepares the digits before the worker processes could do it at the same time."""
     if not hasattr(config, "workerinput"):

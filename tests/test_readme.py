@@ -1,7 +1,7 @@
 """Every command and every example in the README and TPU.md.
 
-The main job is always run as it stands there. The others are too with `-m slow`; without, they are run on networks that
-compile in a moment.
+With `-m slow` they are run as they stand there; without, all but the main job are run on networks that compile in a
+moment.
 """
 
 import re
@@ -67,6 +67,7 @@ def folder(tmp_path_factory, form):
     return checkout(tmp_path_factory.mktemp("checkout"))
 
 
+@pytest.mark.slow
 def test_the_main_job(tmp_path, fcnn):
     """What the README's first command runs once it has installed: 60 s at the most on two quiet cores, 99 %."""
     command = re.search(r"<!-- main job -->\n```bash\n(.*?)\n```", README)
