@@ -21,8 +21,8 @@ NAMES = {path.stem: path.stem for path in sorted(FOLDER.glob("*.json"))} | {"bni
 LIGHT = ["resnet18"]  # the others take minutes, most of them XLA's
 
 # Where float32 itself is worse than 1e-3, measured against float64 of ours: PyTorch's gradients of ResNet-50 (batch 4,
-# 3x3 pixels at the end) are off by up to 3.3e-3, ours by 5.6e-3 (1.8e-3 with XLA's batch norm); its third loss is off by
-# 2.0e-2, ours by 3.7e-2 (1.1e-2).
+# 3x3 pixels at the end) are off by up to 3.3e-3, ours by 5.6e-3 (1.8e-3 with XLA's batch norm); its third loss is off
+# by 2.0e-2, ours by 3.7e-2 (1.1e-2).
 # BN-Inception: gradients by 2.8e-3 and 3.4e-3, third loss by 1.1e-3 and 1.3e-3.
 # VGG-16: gradients of biases by 1.8e-3 and 2.2e-3. GoogLeNet: gradients by 3.5e-3 and 2.5e-3, third loss by 4e-4 and
 # 1.0e-3. Inception v3: gradients by 7.4e-3 and 5.6e-3 to 9.4e-3, second loss by 4.3e-3 and 2.3e-3, third by 9.9e-3 and
