@@ -2,8 +2,8 @@
 
     python train.py --config lenet --data.manual-dir DIR
 
-DIR holds the four files of MNIST; without it they are downloaded. Measured with jax 0.10.2 on a CPU of 2 cores, as whole
-processes from start to end, MNIST prepared before (once, 36 s of CPU time):
+DIR holds the four files of MNIST; without it they are downloaded. Measured with jax 0.10.2 on a CPU of 2 cores, as
+whole processes from start to end, MNIST prepared before (once, 36 s of CPU time):
 
 | seed | test accuracy | wall time | CPU time |
 |---|---|---|---|

@@ -17,8 +17,8 @@ Mean 99.39 %, standard deviation 0.46 points, n = 5. One image of the test split
 shifting a digit of 8x8 pixels by one costs more than it teaches (a mean of 99.2 against 99.7 % over 3 seeds of 40
 epochs, the same otherwise).
 
-That was with XLA's convolutions. With oneDNN's, and nothing else on the machine, seed 0 took 40.3 s (47.7 s of CPU time)
-for 100.00 %, every program compiled anew.
+That was with XLA's convolutions. With oneDNN's, and nothing else on the machine, seed 0 took 40.3 s (47.7 s of CPU
+time) for 100.00 %, every program compiled anew.
 """
 
 from fcnn.config import Config, DataConfig, ModelConfig, OptimConfig, TrainConfig
