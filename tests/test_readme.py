@@ -1,4 +1,4 @@
-"""Every command and every example in the README and TPU.md.
+"""Every command and every example in the README, TPU.md and docs.
 
 With `-m slow` they are run as they stand there; without, all but the main job are run on networks that compile in a
 moment.
@@ -23,6 +23,7 @@ EXAMPLES = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 # What takes the place of what, where a test needn't take long.
 SHORTER = {
     "--config resnet --train": "--config resnet --model.name linear --train",
+    "--config resnet --augment": "--config resnet --model.name linear --augment",
     "--config resnet --optim": "--config resnet --model.name linear --optim",
     "--model.name plain20": "--model.name mlp",
     "--rounds 3": "--rounds 1 --batch 2",
@@ -118,6 +119,15 @@ def test_the_commands_of_tpu_md(form, folder, fcnn):
     found = fcnn(cwd=folder, program=form(command), env={"XLA_FLAGS": flags})
     assert found.returncode == 0, found.stderr
     assert "on 4 x cpu" in found.stdout
+
+
+def test_the_commands_of_the_other_pages(form, folder, fcnn):
+    text = "".join(path.read_text() for path in sorted((ROOT / "docs").glob("*.md")))
+    commands = re.findall(r"```bash\n(.*?)\n```", text, re.DOTALL)
+    assert len(commands) == 2
+    for command in commands:
+        found = fcnn(*shlex.split(form(command))[1:], cwd=folder)
+        assert found.returncode == 0, found.stderr
 
 
 def test_the_page_of_the_building_blocks(tmp_path, fcnn):

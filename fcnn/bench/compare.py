@@ -7,13 +7,13 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from fcnn.bench.job import CONTENDERS, Job
+from fcnn.bench.job import CONTENDERS, GEMM, Job
 from fcnn.errors import UserError
 
-GEMM_FLOP = 2 * 2048**3  # of fcnn/bench/gemm.py, which needs jax
 _SECONDS = 1.0
 
 
@@ -27,9 +27,13 @@ class Contender:
         if name in ("lax", "flax"):
             environment["FCNN_CPU_CONV"] = "lax"
         command = [sys.executable, "-m", "fcnn.bench.worker", name, json.dumps(dataclasses.asdict(job))]
-        pipe = subprocess.PIPE
         self.name = name
-        self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, env=environment)
+        # A file: nobody reads a pipe while the process runs, and a full one would stop it for ever.
+        self.errors = tempfile.TemporaryFile("w+")  # noqa: SIM115  # closed by `close`
+        pipe = subprocess.PIPE
+        self.process = subprocess.Popen(
+            command, stdin=pipe, stdout=pipe, stderr=self.errors, text=True, env=environment
+        )
         try:
             self.known: dict[str, Any] = self._hear()
         except UserError:
@@ -58,7 +62,7 @@ class Contender:
     def close(self) -> None:
         """Ends the process, whatever it's doing."""
         self.process.kill()
-        for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):
+        for pipe in (self.process.stdin, self.process.stdout, self.errors):
             assert pipe is not None
             with contextlib.suppress(OSError):
                 pipe.close()
@@ -66,11 +70,11 @@ class Contender:
 
     def _hear(self) -> dict[str, Any]:
         assert self.process.stdout is not None
-        assert self.process.stderr is not None
         line = self.process.stdout.readline()
         if not line:
             self.process.wait()
-            last = self.process.stderr.read().strip().splitlines()[-1:]
+            self.errors.seek(0)
+            last = self.errors.read().strip().splitlines()[-1:]
             raise UserError(f"the process of {self.name} ended: {' '.join(last) or 'it said nothing'}")
         return json.loads(line)
 
@@ -108,7 +112,7 @@ def measure(job: Job, against: Sequence[str], *, rounds: int, say: Callable[[str
 
 def _summary(job: Job, against: Sequence[str], contenders: dict[str, Contender]) -> dict[str, Any]:
     found = {name: contender.finish() for name, contender in contenders.items()}
-    gemm = GEMM_FLOP / found["gemm"]["wall"] / 1e9
+    gemm = 2 * GEMM**3 / found["gemm"]["wall"] / 1e9
     passes = 3 if job.kind == "step" else 1  # forward, and the gradients by inputs and by weights
     gflop = 2 * passes * job.batch * found["fcnn"]["multiply_adds"] / 1e9
     table, ratios = {}, {}

@@ -6,15 +6,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from fcnn.bench.job import Job
-
-SIZE = 2048
-FLOP = 2 * SIZE**3
+from fcnn.bench.job import GEMM, Job
 
 
 def prepare(job: Job, contender: str) -> tuple[Callable[[int], None], dict[str, Any]]:
     """As `jax_side.prepare`: a step is one product."""
-    matrix = jnp.ones((SIZE, SIZE))
+    matrix = jnp.ones((GEMM, GEMM))
     product = jax.jit(jnp.matmul).lower(matrix, matrix).compile()
 
     def run(steps: int) -> None:

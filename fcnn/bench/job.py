@@ -5,6 +5,9 @@ from typing import Any, Literal
 
 Kind = Literal["step", "eval"]
 
+GEMM = 2048
+"""Rows and columns of the matrices whose product tells what the machine can do at best."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Job:

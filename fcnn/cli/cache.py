@@ -5,6 +5,7 @@ JAX's own persistent cache does it; here is where it lies. Compilation is a thir
 
 import hashlib
 import os
+import platform
 from pathlib import Path
 
 
@@ -16,7 +17,7 @@ def keep_compiled_programs() -> None:
     """
     import jax
 
-    if not jax.config.jax_compilation_cache_dir:  # pyright: ignore[reportAttributeAccessIssue]  # made at run time
+    if not jax.config.jax_compilation_cache_dir:  # pyright: ignore[reportAttributeAccessIssue]  # jax makes its options' attributes at run time
         folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fcnn" / "compiled"
         jax.config.update("jax_compilation_cache_dir", str(folder / _processor()))
 
@@ -27,5 +28,5 @@ def _processor() -> str:
     try:
         flags = next(line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("flags"))
     except (OSError, StopIteration):
-        return os.uname().machine
-    return f"{os.uname().machine}-{hashlib.sha256(flags.encode()).hexdigest()[:12]}"
+        return platform.machine()
+    return f"{platform.machine()}-{hashlib.sha256(flags.encode()).hexdigest()[:12]}"

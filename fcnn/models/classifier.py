@@ -150,14 +150,11 @@ class Layers:
         self, *, act: bool = True, scale_init: Any = nn.initializers.ones, name: str
     ) -> Callable[[jax.Array], jax.Array]:
         """The normalization, the identity where the model has none, and with `act` the activation behind it."""
-        if not act:
-            return self._norm(scale_init, name)
-        if self._model.norm == "batch" and self._model.activation == "relu":
-            return self._norm(scale_init, name, relu=True)
-        norm = self._norm(scale_init, name)
-        return lambda x: self.act(norm(x))
+        fused = act and (self._model.norm, self._model.activation) == ("batch", "relu")
+        norm = self._norm(scale_init, name, relu=fused)
+        return norm if fused or not act else lambda x: self.act(norm(x))
 
-    def _norm(self, scale_init: Any, name: str, *, relu: bool = False) -> Callable[[jax.Array], jax.Array]:
+    def _norm(self, scale_init: Any, name: str, *, relu: bool) -> Callable[[jax.Array], jax.Array]:
         model = self._model
         options: dict[str, Any] = dict(epsilon=model.epsilon, dtype=model.dtype, scale_init=scale_init, name=name)
         options["use_fast_variance"] = False  # E[x^2] - E[x]^2 loses all digits where the mean is large

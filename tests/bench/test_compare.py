@@ -1,6 +1,7 @@
 """The bench: what it tells follows from what was measured, and both sides are the same network."""
 
 import json
+from typing import Any
 
 import jax
 import pytest
@@ -37,6 +38,28 @@ def test_a_comparison_in_processes_of_their_own(kind, capsys):
     assert set(found["ratios"]["lax"]) == {"wall", "cpu"}
 
 
+class Told:
+    """A contender that has run: what it measured is given."""
+
+    def __init__(self, **rounds):
+        self.rounds = [{"wall": wall, "cpu": cpu} for wall, cpu in zip(rounds["wall"], rounds["cpu"], strict=True)]
+
+    def finish(self):
+        known = {"multiply_adds": 1000, "compile_seconds": 1.0, "ready_seconds": 2.0, "peak_bytes": 3}
+        return known | {key: sorted(r[key] for r in self.rounds)[1] for key in ("wall", "cpu")}
+
+
+def test_ratios_are_theirs_by_ours_and_of_several_variants_the_fastest_counts():
+    ours = Told(wall=[1, 2, 4], cpu=[1, 1, 2])
+    slow, fast = Told(wall=[9, 9, 9], cpu=[9, 9, 9]), Told(wall=[2, 8, 4], cpu=[3, 1, 6])
+    gemm = Told(wall=[1, 1, 1], cpu=[1, 1, 1])
+    ran: Any = {"gemm": gemm, "fcnn": ours, "torch-eager-nchw": slow, "torch-eager-nhwc": fast}
+    found = compare._summary(Job(model="mlp"), ["torch"], ran)
+    assert found["contenders"]["torch"]["variant"] == "torch-eager-nhwc"
+    assert found["ratios"]["torch"] == {"wall": 2.0, "cpu": 3.0}  # of 2, 4, 1 and of 3, 1, 3
+    assert found["contenders"]["fcnn"]["wall"] == 2
+
+
 @pytest.mark.slow
 def test_who_cannot_run_is_named(monkeypatch):
     monkeypatch.setitem(jobs.CONTENDERS, "torch", ("torch-eager-nchw",))
@@ -46,7 +69,9 @@ def test_who_cannot_run_is_named(monkeypatch):
 
 @pytest.mark.parametrize("job", STANDARD, ids=lambda job: job.model)
 def test_pytorch_s_network_is_ours(job):
-    torch_models = pytest.importorskip("fcnn.bench.torch_models", exc_type=ImportError)
+    torch_models = pytest.importorskip(
+        "fcnn.bench.torch_models", exc_type=ImportError, reason="PyTorch, whose side this is, isn't installed"
+    )
     model = models.create(job.model, num_classes=job.classes, **job.options)
     image = jax.ShapeDtypeStruct((1, job.image_size, job.image_size, job.channels), "float32")
     ours = jax.eval_shape(lambda x: model.init(jax.random.key(0), x, train=False), image)["params"]

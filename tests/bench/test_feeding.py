@@ -48,7 +48,7 @@ def test_steps_that_are_fed_and_augmented_beside_bare_ones(monkeypatch):
 @pytest.mark.parametrize("torch", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_files_are_read_cut_and_counted(torch, tmp_path, monkeypatch):
     if torch:
-        pytest.importorskip("torch")
+        pytest.importorskip("torch", reason="PyTorch, whose loader is the other side, isn't installed")
     else:
         monkeypatch.setattr(folder, "_torch_loader", lambda *_: None)
     root = tmp_path / "jpegs"

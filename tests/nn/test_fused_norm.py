@@ -184,12 +184,14 @@ def test_on_four_devices_each_by_itself():
 
 @pytest.mark.parametrize("relu", [True, False])
 @pytest.mark.parametrize(
-    "options", [{}, {"dtype": jnp.bfloat16}, {"axis_name": "data"}, {"use_running_average": True}], ids=str
+    "options",
+    [{}, {"dtype": jnp.bfloat16}, {"axis_name": "data"}, {"use_running_average": True}, {"use_scale": False}],
+    ids=str,
 )
 def test_the_layer_is_flax_s(options, relu):
     """The same names, statistics, numbers; whatever isn't plain training is left to Flax altogether."""
     options = {"use_running_average": False, "momentum": 0.9, "use_fast_variance": False} | options
-    x = jax.random.normal(jax.random.key(0), SHAPE, options.get("dtype", jnp.float32))
+    x = jax.random.normal(jax.random.key(0), SHAPE)
     theirs, ours = nn.BatchNorm(**options), FusedBatchNorm(relu=relu, **options)
     variables = theirs.init(jax.random.key(1), x)
     assert jax.tree.structure(ours.init(jax.random.key(1), x)) == jax.tree.structure(variables)
@@ -203,6 +205,6 @@ def test_the_layer_is_flax_s(options, relu):
 
     (y, updates), (wanted, expected) = run(ours), run(theirs)
     assert y.dtype == wanted.dtype
-    assert error(y, nn.relu(wanted) if relu else wanted) < 1e-5
+    assert error(y, nn.relu(wanted) if relu else wanted) < (1e-5 if y.dtype == jnp.float32 else 0.01)
     for a, b in zip(jax.tree.leaves(updates), jax.tree.leaves(expected), strict=True):
         assert error(a, b) < 1e-6

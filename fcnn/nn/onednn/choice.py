@@ -25,7 +25,7 @@ def _unavailable() -> str | None:
         handler.register()
     except Unavailable as error:
         if error.surprising:
-            _log.warning("fcnn: XLA computes convolutions on this CPU, at about half the speed: %s", error)
+            _log.warning("fcnn: XLA computes convolutions on this CPU, and takes longer: %s", error)
         return str(error)
     return None
 

@@ -40,9 +40,6 @@ class Geometry(NamedTuple):
 class ConvolutionPlan(Plan):
     """oneDNN's primitives for one of the three products of a convolution: `run(first, second, result, workspace)`."""
 
-    workspace_bytes: int
-    """What `run` needs besides operands and result: room to work in, and the weights as oneDNN arranges them."""
-
     def __init__(self, want: Name, geometry: Geometry) -> None:
         """Finds an implementation.
 
@@ -57,7 +54,6 @@ class ConvolutionPlan(Plan):
         self.implementation = implementation(library, convolution)
         blocked = query(library, convolution, _QUERY_DIFF_WEIGHTS if want == "w" else _QUERY_WEIGHTS)
         room, room_bytes = scratchpad(library, convolution)
-        self.workspace_bytes = room_bytes + library.bytes_of(blocked)
         arrays = [(plain[name], at, 0) for at, name in enumerate(names)] + [(blocked, 3, room_bytes), (room, 3, 0)]
 
         weights = names.index("w")
@@ -70,7 +66,8 @@ class ConvolutionPlan(Plan):
             arguments[weights] = (_ARGUMENT[want]["w"], 3)
             moved = [(_FROM, 3), (_TO, weights)] if want == "w" else [(_FROM, weights), (_TO, 3)]
             steps.insert(1 if want == "w" else 0, (library.create("primitive_create", reorder), moved))
-        super().__init__(library, arrays, steps)
+        # Room to work in, and the weights as oneDNN arranges them.
+        super().__init__(library, arrays, steps, room_bytes + library.bytes_of(blocked))
 
 
 @functools.cache

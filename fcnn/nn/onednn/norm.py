@@ -1,8 +1,8 @@
 """Batch norm in training, as JAX sees it: a primitive, which is oneDNN's in a program for a CPU and XLA's elsewhere.
 
-Left to itself, XLA computes what automatic differentiation makes of batch norm and ReLU in about ten passes over the
-images. Here there are three forward, of which the first two take the statistics, and two backward. The derivative is a
-linear primitive, and that one's transpose is the gradient; derivatives of these are XLA's.
+Left to itself, XLA computes what automatic differentiation makes of batch norm and ReLU, pass by pass over the images;
+here the gradient is written out. The derivative is a linear primitive, and that one's transpose is the gradient;
+derivatives of these are XLA's.
 """
 
 import contextlib
@@ -82,18 +82,24 @@ def gradient_by_lax(dy: Any, *known: Any, epsilon: float, relu: bool) -> tuple[j
     return by_x, by_scale, by_bias
 
 
+def _like(x: jax.Array) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(x.shape, x.dtype)
+
+
+def _bytes(count: int) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct((count,), "uint8")
+
+
 def _norm_by_onednn(x: Any, scale: Any, bias: Any, *, epsilon: float, relu: bool) -> tuple[jax.Array, ...]:
     mean, var = _statistics(x)
-    results = [jax.ShapeDtypeStruct(x.shape, x.dtype)] + [jax.ShapeDtypeStruct((x.size // 8,), "uint8")] * relu
-    y, *mask = handler.call((x, mean, var, scale, bias), results, "norm", x.shape, epsilon, relu)
-    return y, mean, var, mask[0] if relu else jnp.zeros(0, jnp.uint8)
+    results = [_like(x), *[_bytes(x.size // 8)] * relu, _bytes(norm_plan(x.shape, epsilon, relu).workspace_bytes)]
+    y, *more = handler.call((x, mean, var, scale, bias), results, "norm", x.shape, epsilon, relu)
+    return y, mean, var, more[0] if relu else jnp.zeros(0, jnp.uint8)
 
 
 def _gradient_by_onednn(dy: Any, *known: Any, epsilon: float, relu: bool) -> tuple[jax.Array, ...]:
     x, mean, var, scale, _, mask = known
-    room = norm_gradient_plan(x.shape, epsilon, relu).workspace_bytes
-    results = [jax.ShapeDtypeStruct(like.shape, like.dtype) for like in (x, scale, scale)]
-    results.append(jax.ShapeDtypeStruct((room,), "uint8"))
+    results = [*map(_like, (x, scale, scale)), _bytes(norm_gradient_plan(x.shape, epsilon, relu).workspace_bytes)]
     operands = (dy, x, mean, var, scale, *([mask] * relu))
     return tuple(handler.call(operands, results, "norm_gradient", x.shape, epsilon, relu)[:3])
 

@@ -19,12 +19,19 @@ Step = tuple[c_void_p, list[tuple[int, int]]]
 class Plan:
     """A few primitives that together compute one thing; `run` may be called from several threads."""
 
-    def __init__(self, library: Library, arrays: Sequence[tuple[c_void_p, int, int]], steps: Sequence[Step]) -> None:
+    def __init__(
+        self,
+        library: Library,
+        arrays: Sequence[tuple[c_void_p, int, int]],
+        steps: Sequence[Step],
+        workspace_bytes: int,
+    ) -> None:
         """Args:
         arrays: a memory descriptor for each array that the primitives touch, with the buffer of the call in which it
           lies and the byte at which it begins there.
+        workspace_bytes: what the primitives need besides operands and results: the last buffer of the call.
         """
-        self.library, self.arrays, self.steps = library, arrays, steps
+        self.library, self.arrays, self.steps, self.workspace_bytes = library, arrays, steps, workspace_bytes
         self._idle: list[_Slot] = []
 
     def run(self, *buffers: int) -> None:
