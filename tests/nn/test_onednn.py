@@ -4,6 +4,7 @@ import json
 import textwrap
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -100,7 +101,7 @@ def test_a_plan_is_found_again_from_its_text():
     x, w = jnp.full((2, 5, 5, 3), 2.0), jnp.ones((3, 3, 3, 4))
     compiled = jax.jit(gradients).lower(x, w).compile()
     expected = compiled(x, w)
-    handler._plans.clear()
+    handler._calls.clear()
     convolution_plan.cache_clear()
     jax.tree.map(np.testing.assert_array_equal, compiled(x, w), expected)
 
@@ -171,3 +172,28 @@ def test_leaving_python_while_a_program_runs_is_quiet(tmp_path, last):
         finally:
             process.kill()
     assert (process.returncode, out, err) == (0, "", "")
+
+
+@needs_onednn
+@pytest.mark.skipif(not Path("/sys/kernel/mm/transparent_hugepage").exists(), reason="this kernel has no large pages")
+def test_what_a_call_writes_may_lie_in_large_pages():
+    """The kernel keeps a flag for each stretch of memory, "hg" where it was asked for them."""
+    x, w = jnp.ones((32, 64, 64, 8)), jnp.ones((3, 3, 8, 64))
+    y = jax.block_until_ready(jax.jit(lambda x, w: conv_general_dilated(x, w, **OPTIONS))(x, w))
+    address = y.unsafe_buffer_pointer()
+    for at in (address, address + y.nbytes - 1):
+        assert "hg" in flags_of_memory(at)
+    assert "hg" not in flags_of_memory(id(w))
+
+
+def flags_of_memory(address: int) -> list[str]:
+    """What Linux tells of the stretch of this process's memory in which an address lies (proc(5), VmFlags)."""
+    inside = False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        first = line.split()[0]
+        if "-" in first and not first.endswith(":"):
+            low, high = (int(end, 16) for end in first.split("-"))
+            inside = low <= address < high
+        elif inside and first == "VmFlags:":
+            return line.split()[1:]
+    raise AssertionError("no memory of this process's")

@@ -5,6 +5,7 @@
     handler.py                 what XLA calls, by its interface for custom calls
     plan.py, *_plan.py         oneDNN's primitives for one shape
     library.py                 oneDNN's C functions
+    pages.py                   large pages for what they write
 
 Models come here by `fcnn/nn/fast_conv.py`, under the arguments of `lax.conv_general_dilated`, and by the layer of
 `fcnn/nn/fused_norm.py`.

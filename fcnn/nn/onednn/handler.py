@@ -7,12 +7,14 @@ import atexit
 import ctypes
 import functools
 import json
+import math
 from collections.abc import Callable, Sequence
 from ctypes import CFUNCTYPE, POINTER, c_char_p, c_int, c_int32, c_int64, c_size_t, c_uint32, c_void_p
 from typing import Any
 
 import jax
 
+from fcnn.nn.onednn import pages
 from fcnn.nn.onednn.convolution_plan import Geometry, convolution_plan
 from fcnn.nn.onednn.library import Unavailable
 from fcnn.nn.onednn.norm_plan import norm_gradient_plan, norm_plan
@@ -20,7 +22,7 @@ from fcnn.nn.onednn.plan import Plan
 
 TARGET = "fcnn_onednn"
 _VERSIONS = {(0, minor) for minor in (3, 4, 5)}
-_EXECUTE, _METADATA, _INTERNAL = 3, 1, 13
+_EXECUTE, _METADATA, _INTERNAL, _FLOAT32 = 3, 1, 13, 11
 
 
 def _structure(name: str, *fields: tuple[str, Any]) -> type[ctypes.Structure]:
@@ -73,7 +75,8 @@ _MAKERS: dict[str, Callable[..., Plan]] = {
     "norm": norm_plan,
     "norm_gradient": norm_gradient_plan,
 }
-_plans: dict[bytes, Plan] = {}
+_calls: dict[bytes, tuple[Plan, list[tuple[int, int]]]] = {}
+"""What a call's text stands for: a plan, and its large results by number, with their bytes."""
 
 
 def _answer(frame: Any) -> int | None:
@@ -106,15 +109,24 @@ def _introduce(frame: Any) -> None:
 def _execute(frame: Any) -> None:
     span = frame.attributes.values[0].contents
     text = ctypes.string_at(span.start, span.size)
-    plan = _plans.get(text)
-    if plan is None:  # the first time; a program from a cache on disk may come before any was lowered
-        maker, *arguments = _frozen(json.loads(text))
-        plan = _plans[text] = _MAKERS[maker](*arguments)
     inputs, outputs = frame.arguments, frame.results
+    found = _calls.get(text)
+    if found is None:  # the first time; a program from a cache on disk may come before any was lowered
+        maker, *arguments = _frozen(json.loads(text))
+        sizes = [_bytes(outputs.buffers[i].contents) for i in range(outputs.size)]
+        large = [(i, size) for i, size in enumerate(sizes) if size >= pages.LARGE]
+        found = _calls[text] = _MAKERS[maker](*arguments), large
+    plan, large = found
+    for i, size in large:
+        pages.ask(outputs.buffers[i].contents.data, size)
     plan.run(
         *(inputs.buffers[i].contents.data for i in range(inputs.size)),
         *(outputs.buffers[i].contents.data for i in range(outputs.size)),
     )
+
+
+def _bytes(buffer: Any) -> int:
+    return math.prod(buffer.dims[: buffer.rank]) * (4 if buffer.dtype == _FLOAT32 else 1)
 
 
 _handler = CFUNCTYPE(c_void_p, POINTER(_Frame))(_answer)  # must live as long as XLA may call it
