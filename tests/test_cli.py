@@ -1,5 +1,6 @@
 """The command line: a mistake is answered in a line, before jax is imported, and leaves nothing behind."""
 
+import importlib.util
 import json
 import os
 import re
@@ -65,6 +66,16 @@ def test_a_mistake_is_answered_without_jax(tmp_path):
         found = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path)
         assert found.stdout.endswith("0 []\n" if "--help" in args else "2 []\n"), found.stderr
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="PyTorch is not installed")
+def test_a_runs_records_need_no_pytorch(tmp_path):
+    """Which TensorBoard's writer would import: 3 seconds."""
+    program = "import sys; from pathlib import Path; from fcnn.report.records import Records; Records(Path('.'), 0)"
+    with start("-c", f"{program}; print('torch' in sys.modules)", cwd=tmp_path) as process:
+        out, err = process.communicate(timeout=60)
+    assert out == "False\n", err
+    assert list((tmp_path / "tensorboard").iterdir())
 
 
 def test_help_tells_options_units_and_the_presets_values(capsys):

@@ -5,9 +5,11 @@ moment.
 """
 
 import re
+import runpy
 import shlex
 import shutil
 import tomllib
+from pathlib import Path
 
 import pytest
 from harness import ROOT
@@ -48,24 +50,49 @@ def checkout(path):
     return path
 
 
+def shorten(text):
+    for before, after in SHORTER.items():
+        text = text.replace(before, after)
+    return text
+
+
 @pytest.fixture(scope="module", params=["shorter", pytest.param("as it stands", marks=pytest.mark.slow)])
 def form(request):
-    """Gives a command or an example as it stands or in its shorter form."""
-    if request.param == "as it stands":
-        return lambda text: text
-
-    def shorten(text):
-        for before, after in SHORTER.items():
-            text = text.replace(before, after)
-        return text
-
-    return shorten
+    """How a command or an example is run."""
+    return request.param
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory, form):
     """A checkout for each form."""
     return checkout(tmp_path_factory.mktemp("checkout"))
+
+
+@pytest.fixture
+def run(form, folder, fcnn, monkeypatch, capsys):
+    """Runs a line, `fcnn ...` or `FILE.py`, and returns what it prints: in a process of its own as it stands, in this
+    one when it's shorter, where nothing has to be imported again."""
+
+    def run(line):
+        if form == "as it stands":
+            program, *arguments = shlex.split(line)
+            found = fcnn(*arguments, cwd=folder, program="-m fcnn" if program == "fcnn" else program)
+            assert found.returncode == 0, found.stderr
+            return found.stdout
+        monkeypatch.chdir(folder)
+        program, *arguments = shlex.split(shorten(line))
+        if program == "fcnn":
+            try:
+                code = cli.main(arguments)
+            except SystemExit as stop:  # --help
+                code = stop.code
+            assert code == 0
+        else:
+            Path(program).write_text(shorten(Path(program).read_text()))
+            runpy.run_path(program)
+        return capsys.readouterr().out
+
+    return run
 
 
 @pytest.mark.slow
@@ -84,10 +111,8 @@ def test_the_main_job(tmp_path, fcnn):
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_the_commands_in_their_order(command, form, folder, fcnn):
-    found = fcnn(*shlex.split(form(command))[1:], cwd=folder)
-    assert found.returncode == 0, found.stderr
-    assert found.stdout
+def test_the_commands_in_their_order(command, run):
+    assert run(command)
 
 
 @pytest.mark.parametrize("command", PRESETS)
@@ -105,45 +130,47 @@ def test_the_other_presets_commands_are_understood(command, tmp_path, monkeypatc
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=["train", "own loop", "weights"])
-def test_the_examples(example, form, folder, fcnn):
-    (folder / "example.py").write_text(form(example))
-    found = fcnn(cwd=folder, program="example.py")
-    assert found.returncode == 0, found.stderr
-    assert re.search(r"(\d+\.\d+% of 360 test images|loss [\d.]+|\(1, 4, 4, 256\)|\(1, 16, 16, 64\))\n$", found.stdout)
+def test_the_examples(example, folder, run):
+    (folder / "example.py").write_text(example)
+    told = run("example.py")
+    assert re.search(r"(\d+\.\d+% of 360 test images|loss [\d.]+|\(1, 4, 4, 256\)|\(1, 16, 16, 64\))\n$", told)
 
 
 def test_the_commands_of_tpu_md(form, folder, fcnn):
     text = (ROOT / "TPU.md").read_text()
     assert 'python -c "import jax; print(jax.devices())"' in text
     [(flags, command)] = re.findall(r"`XLA_FLAGS=(\S+) python (train.py [^`]+)`", text)
-    found = fcnn(cwd=folder, program=form(command), env={"XLA_FLAGS": flags})
+    command = shorten(command) if form == "shorter" else command
+    found = fcnn(cwd=folder, program=command, env={"XLA_FLAGS": flags})
     assert found.returncode == 0, found.stderr
     assert "on 4 x cpu" in found.stdout
 
 
-def test_the_commands_of_the_other_pages(form, folder, fcnn):
+def test_the_commands_of_the_other_pages(run):
     text = "".join(path.read_text() for path in sorted((ROOT / "docs").glob("*.md")))
     commands = re.findall(r"```bash\n(.*?)\n```", text, re.DOTALL)
     assert len(commands) == 2
     for command in commands:
-        found = fcnn(*shlex.split(form(command))[1:], cwd=folder)
-        assert found.returncode == 0, found.stderr
+        run(command)
 
 
-def test_the_page_of_the_building_blocks(tmp_path, fcnn):
-    """Its example, and the program that makes its images."""
+BLOCKS = (ROOT / "docs/blocks.md").read_text()
+
+
+def test_the_example_of_the_building_blocks():
+    (example,) = re.findall(r"```python\n(.*?)```", BLOCKS, re.DOTALL)
+    exec(example.replace(".shape  # ", ".shape == ").replace("nn.conv(", "assert nn.conv("), {})
+
+
+@pytest.mark.slow
+def test_the_images_of_the_building_blocks_are_made_by_the_program_beside_them(tmp_path, fcnn):
     folder = checkout(tmp_path / "checkout")
-    (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/blocks.md").read_text(), re.DOTALL)
-    (folder / "example.py").write_text(
-        example.replace(".shape  # ", ".shape == ").replace("nn.conv(", "assert nn.conv(")
-    )
-    assert fcnn(cwd=folder, program="example.py").returncode == 0
     (folder / "docs").mkdir()
     shutil.copy(ROOT / "docs/make_blocks.py", folder / "docs")
     found = fcnn(cwd=folder, program="docs/make_blocks.py")
     assert found.returncode == 0, found.stderr
     made = {path.name for path in (folder / "docs/blocks").iterdir()}
-    assert made == set(re.findall(r"\(blocks/([^)]+)\)", (ROOT / "docs/blocks.md").read_text()))
+    assert made == set(re.findall(r"\(blocks/([^)]+)\)", BLOCKS))
 
 
 def test_the_map_names_files_that_exist():

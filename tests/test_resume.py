@@ -13,14 +13,14 @@ import jax
 import pytest
 from harness import start
 
-from fcnn import parallel
+from fcnn import cli, parallel
 from fcnn.checkpoint import Checkpoints
 from fcnn.data import load
 from fcnn.experiment import prepare
 from fcnn.report import read_records
 from fcnn.workdir import read_config
 
-STEPS = 70
+STEPS = 50
 # Dropout, crops, flips, accumulation, averages and a schedule: everything that has a state or is random.
 OPTIONS = (
     "--config resnet --model.norm batch --model.dropout 0.2 --augment.crop-padding 1 --augment.flip "
@@ -90,6 +90,7 @@ def test_a_run_killed_often_is_the_run_that_was_not(tmp_path, model, kills):
     assert [record["step"] for record in comparable(whole) if record["kind"] == "steps"] == list(range(1, STEPS + 1))
 
 
+@pytest.mark.slow
 def test_a_streamed_run_killed_within_an_epoch_is_the_one_that_was_fed_from_the_device(tmp_path):
     """The two ways to feed, one interrupted and one not, in optimized processes: the same bits."""
     options = ["--train.epochs", "2", "--train.checkpoint-steps", "7", "--train.log-steps", "1"]
@@ -115,16 +116,21 @@ def test_a_streamed_run_killed_within_an_epoch_is_the_one_that_was_fed_from_the_
     chex.assert_trees_all_equal(final_state(tmp_path / "stream", 160), final_state(tmp_path / "device", 160))
 
 
-def test_a_damaged_checkpoint_costs_no_more_than_the_steps_after_the_one_before(tmp_path, fcnn):
+def test_a_damaged_checkpoint_costs_no_more_than_the_steps_after_the_one_before(tmp_path, monkeypatch, capsys):
     """Overwritten data, as after a full disk or a failing one; the end is that of a run that wasn't damaged."""
-    options = ("train", "--config", "resnet", "--model.name", "mlp", "--optim.schedule", "constant", "--workdir")
-    assert fcnn(*options, "whole", "--train.epochs", "6", cwd=tmp_path).returncode == 0
-    assert fcnn(*options, "run", "--train.epochs", "4", cwd=tmp_path).returncode == 0
+    monkeypatch.chdir(tmp_path)
+
+    def run(workdir, epochs):
+        options = ["--model.name", "mlp", "--optim.schedule", "constant", "--train.epochs", epochs]
+        assert cli.main(["train", "--config", "resnet", *options, "--workdir", workdir]) == 0
+        return capsys.readouterr().out
+
+    run("whole", "6")
+    run("run", "4")
     for path in (tmp_path / "run/checkpoints/80/state/ocdbt.process_0/d").iterdir():
         path.write_bytes(b"damaged")
-    again = fcnn(*options, "run", "--train.epochs", "6", cwd=tmp_path)
-    assert again.returncode == 0
-    assert again.stdout.splitlines()[0].startswith("Checkpoint run/checkpoints/80 can't be read")
-    assert again.stdout.splitlines()[0].endswith(": back to the one before.")
-    assert "Going on from step 40 of 120" in again.stdout
+    told = run("run", "6")
+    assert told.startswith("Checkpoint run/checkpoints/80 can't be read")
+    assert told.splitlines()[0].endswith(": back to the one before.")
+    assert "Going on from step 40 of 120" in told
     assert comparable(tmp_path / "run") == comparable(tmp_path / "whole")
