@@ -20,7 +20,8 @@ class BenchArgs:
     """Measure a training step (`step`), an evaluation step (`eval`), or both for the standard list of networks (`all`).
 
     Each contender runs in a process of its own and they take turns; a ratio above 1 says that fcnn is faster by that
-    factor. PyTorch must be installed to be compared with. What images go through before: fcnn bench data --help.
+    factor. "1st step" is the time from a process's start to behind its first step, "again" the same with what is
+    compiled kept. PyTorch must be installed to be compared with. What images go through before: fcnn bench data --help.
     """
 
     what: Annotated[Literal["step", "eval", "all"], tyro.conf.Positional]
@@ -80,7 +81,7 @@ def _table(result: dict[str, Any]) -> str:
         f"{job['model']}, {what}, {job['batch']} images of {size}, {job['dtype']}; {result['rounds']} rounds; "
         f"a matrix product reaches {result['gemm_gflops']:.0f} GFLOP/s",
         f"{'':20} {'images/s':>9} {'ms':>9} {'CPU ms':>9} {'GFLOP/s':>8} {'of GEMM':>8} {'compile s':>9} "
-        f"{'peak MB':>8} {'fcnn is faster by':>18}",
+        f"{'1st step s':>10} {'again s':>7} {'peak MB':>8} {'fcnn is faster by':>18}",
     ]
     for name, row in rows.items():
         ratio = result["ratios"].get(name)
@@ -88,6 +89,6 @@ def _table(result: dict[str, Any]) -> str:
         lines.append(
             f"{row['variant']:20} {row['images_per_second']:9,.0f} {1e3 * row['wall']:9.1f} {1e3 * row['cpu']:9.1f} "
             f"{row['gflops']:8.0f} {row['gemm_share']:8.0%} {row['compile_seconds']:9.1f} "
-            f"{row['peak_bytes'] / 2**20:8,.0f} {faster:>18}"
+            f"{row['ready_seconds']:10.1f} {row['warm_seconds']:7.1f} {row['peak_bytes'] / 2**20:8,.0f} {faster:>18}"
         )
     return "\n".join(lines)

@@ -34,6 +34,7 @@ def test_a_comparison_in_processes_of_their_own(kind, capsys):
         assert row["gflops"] == pytest.approx(flop / row["wall"] / 1e9)
         assert row["gemm_share"] == pytest.approx(row["gflops"] / found["gemm_gflops"])
         assert row["compile_seconds"] < row["ready_seconds"]
+        assert 0 < row["warm_seconds"] != row["ready_seconds"]
         assert row["peak_bytes"] > 1e8
     assert set(found["ratios"]["lax"]) == {"wall", "cpu"}
 
