@@ -145,12 +145,13 @@ class _Run:
 
     def _introduce(self, *, going_on: bool) -> None:
         exp, data, device = self.exp, self.exp.dataset, self.exp.mesh.devices.flat[0].device_kind
+        how = exp.config.parallel
         parameters = sum(leaf.size for leaf in jax.tree.leaves(self.state.params))
         self.console.say(
             f"{exp.config.model.name}, {parameters:,} parameters, on {data.name}: {len(data.train):,} training, "
             f"{len(data.validation):,} validation, {len(data.test):,} test images; {exp.total_steps:,} steps on "
-            f"{exp.mesh.size} x {device}, {FEEDS[data.feed]}, convolutions by {parallel.convolutions(exp.mesh)}; "
-            f"{self.workdir}"
+            f"{exp.mesh.size} x {device} by {how.mode}, {FEEDS[data.feed]}, convolutions by "
+            f"{parallel.convolutions(exp.mesh, how)}; {self.workdir}"
         )
         if data.skipped:
             names = ", ".join(data.skipped[:3]) + (" ..." if len(data.skipped) > 3 else "")
@@ -246,7 +247,7 @@ class _Run:
         draw_curves(self.workdir, title, self.checkpoints.best_step(), smoothed=smoothed)
         found = _evaluate_chosen(self.exp, self.checkpoints, self.state, "test", self.console)
         record = found | {"kind": "test", "step": self.step, "checkpoint": found["step"]}
-        record["convolutions"] = parallel.convolutions(self.exp.mesh)
+        record["convolutions"] = parallel.convolutions(self.exp.mesh, self.exp.config.parallel)
         record["skipped"] = len(self.exp.dataset.skipped)
         self.records.write(record)
         return record
