@@ -46,6 +46,7 @@ class Small(Classifier):
 def experiment(config: Config, devices: int | None = None) -> Experiment:
     """The experiment with the small network, on so many devices, or all."""
     some = jax.devices()[:devices]
+    assert devices in (None, len(some))
     mesh = parallel.make_mesh() if devices is None else Mesh(np.asarray(some), (parallel.DATA_AXIS,), (AxisType.Auto,))
     exp = prepare(config, load(DataConfig()), mesh)
     return dataclasses.replace(exp, model=Small(num_classes=10, dropout=config.model.dropout))
