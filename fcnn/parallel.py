@@ -25,8 +25,9 @@ JIT = ParallelConfig()
 
 
 def make_mesh() -> Mesh:
-    """All devices in a row, along which batches are cut."""
-    return jax.make_mesh((jax.device_count(),), (DATA_AXIS,), axis_types=(AxisType.Auto,))
+    """All devices of all processes in a row, along which batches are cut; those of a process stand together."""
+    devices = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
+    return Mesh(np.asarray(devices), (DATA_AXIS,), axis_types=(AxisType.Auto,))
 
 
 def check_divides(batch_size: int, mesh: Mesh, name: str) -> None:
@@ -49,13 +50,34 @@ def sharded(mesh: Mesh) -> NamedSharding:
 
 
 def replicate(tree: Any, mesh: Mesh) -> Any:
-    """Puts every array of a tree on every device."""
-    return jax.device_put(tree, replicated(mesh))
+    """Puts every array of a tree on every device. Each process has the same tree."""
+    return _put(tree, replicated(mesh))
 
 
 def shard(tree: Any, mesh: Mesh) -> Any:
-    """Puts a slice of every array of a tree, along its first axis, on each device."""
-    return jax.device_put(tree, sharded(mesh))
+    """Puts a slice of every array of a tree, along its first axis, on each device. Each process has the same tree."""
+    return _put(tree, sharded(mesh))
+
+
+def assemble(tree: Any, mesh: Mesh) -> Any:
+    """Like `shard`, of slices: the processes' arrays, one after the other, are the whole."""
+    return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharded(mesh), x), tree)
+
+
+def _put(tree: Any, sharding: NamedSharding) -> Any:
+    if sharding.is_fully_addressable:
+        return jax.device_put(tree, sharding)
+
+    # device_put would compare the processes' arrays first, one by one over the network.
+    def put(x: Any) -> jax.Array:
+        if isinstance(x, jax.Array) and not x.is_fully_addressable:
+            return x  # it is there already
+        if isinstance(x, jax.Array) and jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
+            return jax.random.wrap_key_data(put(jax.random.key_data(x)), impl=jax.random.key_impl(x))
+        host = np.asarray(x)
+        return jax.make_array_from_callback(host.shape, sharding, lambda place: host[place])
+
+    return jax.tree.map(put, tree)
 
 
 def step_axis(how: ParallelConfig) -> str | None:
@@ -132,6 +154,17 @@ def _one_at_a_time(compiled: Callable, mesh: Mesh) -> Callable:
     # Several CPU devices share one pool of threads. Programs queued behind each other can take all of them while each
     # waits for the others in an all-reduce, and XLA then aborts the process: one at a time.
     return lambda *args: jax.block_until_ready(compiled(*args))
+
+
+def largest(mesh: Mesh) -> Callable[[int], jax.Array]:
+    """Compiles what tells each process the largest of the numbers, 0 or more, that all of them hand in."""
+    place, local = sharded(mesh), mesh.local_mesh.size
+
+    def hand_in(number: int) -> jax.Array:
+        return jax.make_array_from_process_local_data(place, np.full(local, number, np.int32))
+
+    compiled = compile_step(jnp.max, hand_in(0), donate=False)
+    return lambda number: compiled(hand_in(number))
 
 
 def to_host(tree: Any) -> Any:
