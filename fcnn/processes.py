@@ -25,6 +25,9 @@ WAIT = 300
 SILENCE = 60
 """Seconds without a sign of life after which a process counts as lost."""
 
+LOSS = ("Gloo", "NCCL", "UNAVAILABLE", "DEADLINE_EXCEEDED", "ABORTED", "CANCELLED")
+"""What JAX's errors say, of whatever type they are, when another process doesn't answer."""
+
 
 def join(coordinator: str | None, count: int | None, index: int | None) -> None:
     """Meets the other processes, before anything else is asked of JAX.
@@ -37,6 +40,7 @@ def join(coordinator: str | None, count: int | None, index: int | None) -> None:
     Raises:
       UserError: there is nothing to take them from, or the others don't come.
     """
+    _keep_standard_output()
     try:
         jax.distributed.initialize(
             coordinator,
@@ -55,6 +59,14 @@ def join(coordinator: str | None, count: int | None, index: int | None) -> None:
         raise UserError(
             f"the {count or 'other'} processes did not meet at {coordinator}: {_first_line(error)}"
         ) from None
+
+
+def _keep_standard_output() -> None:
+    """Leaves standard output to Python: Gloo, which connects CPUs, tells there whom it has met."""
+    sys.stdout.flush()
+    own = os.dup(1)
+    os.dup2(2, 1)
+    sys.stdout = open(own, "w", buffering=1)  # noqa: SIM115  # for as long as the process lives
 
 
 def is_first() -> bool:
@@ -128,7 +140,7 @@ def bound(*expected: type[Exception]) -> Iterator[None]:
     except Exception as error:
         if jax.process_count() == 1:
             raise
-        if isinstance(error, jax.errors.JaxRuntimeError):
+        if any(sign in str(error) for sign in LOSS):
             told = f"process {jax.process_index()} lost the others ({_first_line(error)})"
             sys.stderr.write(f"fcnn: {told}.\nThe last whole checkpoint stays; start all processes again to go on.\n")
         else:
