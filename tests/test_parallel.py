@@ -1,6 +1,7 @@
 """Several devices give the numbers of one, in either mode."""
 
 import dataclasses
+import re
 
 import chex
 import jax
@@ -10,10 +11,11 @@ from equivalence import BATCH, CONFIG, error, experiment, take_steps
 from harness import ROOT, relative_error, start
 
 from fcnn import parallel
+from fcnn.batch import make_batch
 from fcnn.checkpoint import Checkpoints
 from fcnn.config import AugmentConfig, Config, ModelConfig, ParallelConfig
 from fcnn.errors import UserError
-from fcnn.experiment import compile_evaluation, compile_train_step
+from fcnn.experiment import compile_evaluation, compile_train_step, train_step
 
 JIT, PMAP = ParallelConfig(), ParallelConfig(mode="pmap")
 DEVICES = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"}
@@ -130,3 +132,24 @@ def test_finiteness_of_a_tree():
     assert parallel.all_finite(tree)
     assert not parallel.all_finite(tree | {"a": tree["a"].at[1].set(np.nan)})
     chex.assert_trees_all_equal(parallel.to_host(tree["b"]), np.arange(3))
+
+
+def test_on_one_device_the_program_is_the_one_that_plain_jit_makes():
+    exp = experiment(variant(JIT), 1)
+    state, images = exp.fresh_state(), np.zeros((BATCH, 8, 8, 1), np.float32)
+    batch = parallel.shard(make_batch(images, np.zeros(BATCH, np.int32)), exp.mesh)
+    found = parallel.compile_step(train_step(exp), state, batch, donate=True).as_text()
+    alone = jax.device_put((state, batch), jax.devices()[0])
+    plain = jax.jit(train_step(exp), donate_argnums=0).lower(*alone).compile().as_text()
+    assert "all-reduce" not in found
+    assert operations(found) == operations(plain)
+    four = experiment(variant(JIT), 4)
+    args = four.fresh_state(), parallel.shard(make_batch(images, np.zeros(BATCH, np.int32)), four.mesh)
+    assert "all-reduce" in jax.jit(train_step(four)).lower(*args).compile().as_text()
+
+
+def operations(program: str) -> list[str]:
+    """The operations of an optimized program, without their numbers and where in the source they come from."""
+    lines = [line.strip() for line in program.splitlines()]
+    lines = [re.sub(r", (metadata|sharding|frontend_attributes)=\{.*\}", "", line) for line in lines]
+    return sorted(re.sub(r"(%[\w-]+?)(\.\d+)+\b", r"\1", line) for line in lines if line.startswith(("%", "ROOT")))

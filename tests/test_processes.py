@@ -1,6 +1,7 @@
 """Processes on loopback train as one: the same numbers, one checkpoint, one end. Real processes, real signals."""
 
 import contextlib
+import fcntl
 import json
 import signal
 import socket
@@ -114,6 +115,17 @@ def test_a_signal_to_one_process_stops_all_and_the_run_goes_on_as_if_nothing_had
     for ours, reference in zip(comparable(stopped), comparable(whole), strict=True):
         numbers = {name: value for name, value in reference.items() if isinstance(value, int | float)}
         assert {name: ours[name] for name in numbers} == pytest.approx(numbers, rel=1e-3)
+
+
+def test_a_mistake_that_only_the_first_process_can_see_ends_all(tmp_path):
+    (tmp_path / "run").mkdir()
+    with (tmp_path / "run/.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with train(tmp_path / "run", 2, 1) as running:
+            (code, _, err), (code1, _, err1) = finished(running, timeout=120)
+    assert (code, code1) == (2, 2), (err, err1)
+    assert "another run is writing to run" in err
+    assert "process 0 stopped; it says why" in err1
 
 
 @pytest.mark.parametrize("victim", [1, pytest.param(0, marks=pytest.mark.slow)])
