@@ -2,9 +2,11 @@
 
 import dataclasses
 import re
+from typing import Any
 
 import chex
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from equivalence import BATCH, CONFIG, error, experiment, take_steps
@@ -135,17 +137,18 @@ def test_finiteness_of_a_tree():
 
 
 def test_on_one_device_the_program_is_the_one_that_plain_jit_makes():
-    exp = experiment(variant(JIT), 1)
-    state, images = exp.fresh_state(), np.zeros((BATCH, 8, 8, 1), np.float32)
-    batch = parallel.shard(make_batch(images, np.zeros(BATCH, np.int32)), exp.mesh)
-    found = parallel.compile_step(train_step(exp), state, batch, donate=True).as_text()
-    alone = jax.device_put((state, batch), jax.devices()[0])
-    plain = jax.jit(train_step(exp), donate_argnums=0).lower(*alone).compile().as_text()
-    assert "all-reduce" not in found
-    assert operations(found) == operations(plain)
-    four = experiment(variant(JIT), 4)
-    args = four.fresh_state(), parallel.shard(make_batch(images, np.zeros(BATCH, np.int32)), four.mesh)
-    assert "all-reduce" in jax.jit(train_step(four)).lower(*args).compile().as_text()
+    def arguments(exp):
+        images, labels = jnp.zeros((BATCH, 8, 8, 1)), jnp.zeros(BATCH, jnp.int32)
+        return exp.fresh_state(), parallel.shard(make_batch(images, labels), exp.mesh)
+
+    def program(exp, *args) -> str:
+        return jax.jit(train_step(exp), donate_argnums=0).lower(*args).compile().as_text() or ""
+
+    one, four = experiment(variant(JIT), 1), experiment(variant(JIT), 4)
+    ours: Any = parallel.compile_step(train_step(one), *arguments(one), donate=True)
+    assert "all-reduce" not in ours.as_text()
+    assert operations(ours.as_text()) == operations(program(one, *jax.device_put(arguments(one), jax.devices()[0])))
+    assert "all-reduce" in program(four, *arguments(four))
 
 
 def operations(program: str) -> list[str]:
