@@ -269,6 +269,23 @@ class TrainConfig:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class ParallelConfig:
+    """How a training step is spread over the devices."""
+
+    mode: Literal["jit", "pmap"] = "jit"
+    """One program that sees the whole batch, or one for each device that sees its share and exchanges sums; the numbers
+    are the same."""
+    batch_norm: Literal["global", "per_device"] = "global"
+    """What batch norm takes for the batch: the whole one, or a device's share, without the sums over all devices in
+    every layer; the running averages are then the means of the devices', and numbers depend on how many there are."""
+
+    def __post_init__(self) -> None:
+        check(self.mode in ("jit", "pmap"), unknown("parallel.mode", self.mode, ("jit", "pmap")))
+        kinds = ("global", "per_device")
+        check(self.batch_norm in kinds, unknown("parallel.batch-norm", self.batch_norm, kinds))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Config:
     """Everything that a run depends on beside its data and the code."""
 
@@ -277,6 +294,7 @@ class Config:
     model: ModelConfig = ModelConfig()
     optim: OptimConfig = OptimConfig()
     train: TrainConfig = TrainConfig()
+    parallel: ParallelConfig = ParallelConfig()
     precision: Literal["float32", "bfloat16"] = "float32"
     """Type of activations and gradients inside the network; params, batch statistics and the loss stay float32."""
     seed: int = 0

@@ -14,6 +14,7 @@ from fcnn.errors import UserError, unknown
 MAY_CHANGE = frozenset(
     {
         "data.manual_dir",  # where the files lie, not what is in them
+        "parallel.mode",  # the numbers are the same
         "train.epochs",
         "train.steps",
         "train.eval_batch_size",

@@ -125,7 +125,7 @@ def train_step(exp: Experiment) -> Callable[[TrainState, Batch], tuple[TrainStat
     """The update alone, of batches that are augmented and normalized already; not compiled."""
     config = exp.config
     return make_train_step(
-        exp.model,
+        exp.model.clone(axis_name=parallel.norm_axis(config.parallel)),
         exp.optimizer,
         label_smoothing=config.optim.label_smoothing,
         l1=config.optim.l1,
@@ -134,6 +134,7 @@ def train_step(exp: Experiment) -> Callable[[TrainState, Batch], tuple[TrainStat
         accumulate=config.train.accumulate,
         ema_decay=config.train.ema_decay,
         class_weights=exp.dataset.class_weights,
+        axis_name=parallel.step_axis(config.parallel),
     )
 
 
@@ -146,18 +147,19 @@ def compile_train_step(
     item is what the feed's `train` gives: the indices of the images, (B,) int32, or the images and their labels.
     """
     config, feed = exp.config, feed or train_feed(exp)
-    change = augment.from_config(left_for_the_device(exp), num_classes=len(exp.dataset.classes))
+    axis = parallel.step_axis(config.parallel)
+    change = augment.from_config(left_for_the_device(exp), num_classes=len(exp.dataset.classes), axis_name=axis)
     normalize = augment.normalize(*exp.dataset.mean_std())
     update = train_step(exp)
 
     def step(state: TrainState, *arrays: jax.Array) -> tuple[TrainState, StepReport]:
         # The step's key, apart from the one that the model's dropout uses.
         key = jax.random.fold_in(jax.random.fold_in(state.key, state.step), 1)
-        return update(state, normalize(change(key, feed.batch(*arrays))))
+        return update(state, normalize(change(key, parallel.number(feed.batch(*arrays), axis))))
 
     batch_size = config.train.batch_size
     mask = parallel.shard(np.ones(batch_size, bool), exp.mesh)
-    compiled = parallel.compile_step(step, state, *feed.like(batch_size), mask, donate=True)
+    compiled = parallel.compile_step(step, state, *feed.like(batch_size), mask, donate=True, how=config.parallel)
     return lambda state, item: compiled(state, *feed.place(item), mask)
 
 

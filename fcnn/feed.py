@@ -80,7 +80,7 @@ class StreamFeed:
 
     Args:
       least: least share of the area of the crops that are cut from files (`augment.resized_crop`); 1 for none.
-      process_index, process_count: this process's slice of every batch.
+      process_index, process_count: this process's slice of every batch; None for what JAX says.
       threads: that read and decode.
     """
 
@@ -90,12 +90,13 @@ class StreamFeed:
         mesh: Mesh,
         *,
         least: float = 1.0,
-        process_index: int = 0,
-        process_count: int = 1,
+        process_index: int | None = None,
+        process_count: int | None = None,
         threads: int | None = None,
     ) -> None:
         self._split, self._mesh, self._least = split, mesh, least
-        self._process, self._threads = (process_index, process_count), threads or cores()
+        index = jax.process_index() if process_index is None else process_index
+        self._process, self._threads = (index, process_count or jax.process_count()), threads or cores()
 
     def place(self, item: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, ...]:
         """What `batch` needs of an item, which is on the devices already; the mask follows."""
@@ -143,9 +144,9 @@ class StreamFeed:
         """`read(number)` of each, in order, on the devices."""
         options = grain.ReadOptions(num_threads=self._threads, prefetch_buffer_size=self._threads)
         host = grain.MapDataset.range(numbers.start, numbers.stop).map(read).to_iter_dataset(options)
-        device = grain.experimental.device_put(
-            host, parallel.sharded(self._mesh), cpu_buffer_size=1, device_buffer_size=2
-        )
+        read_ahead = grain.experimental.ThreadPrefetchIterDataset
+        placed = read_ahead(host, prefetch_buffer_size=1).map(lambda item: parallel.assemble(item, self._mesh))
+        device = read_ahead(placed, prefetch_buffer_size=2)
         with quiet():
             iterator = iter(device)
             try:

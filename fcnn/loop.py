@@ -1,5 +1,6 @@
 """Training and evaluating a run: the order of events, written down once."""
 
+import contextlib
 import dataclasses
 import time
 from pathlib import Path
@@ -8,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fcnn import parallel
+from fcnn import parallel, processes
 from fcnn import workdir as folder
 from fcnn.checkpoint import Checkpoints
 from fcnn.config import Config
@@ -39,15 +40,23 @@ def train(config: Config, workdir: Path, console: Console) -> Record:
       NonFinite: the loss or a gradient stopped being a number.
       Interrupted: SIGINT or SIGTERM came; the state is saved.
     """
-    folder.check(workdir, config)
-    exp = prepare(config, _load(config, workdir, console, exact=True), parallel.make_mesh())
+    with processes.together():
+        folder.check(workdir, config)
+    dataset = processes.in_turn(lambda: _load(config, workdir, console, exact=True))
+    exp = prepare(config, dataset, parallel.make_mesh())
     if (done := max((r["step"] for r in read_records(workdir)), default=0)) > exp.total_steps:
         raise UserError(f"the run in {workdir} has {done} steps already, more than the {exp.total_steps} asked for")
     if (result := _finished(exp, workdir)) is not None:
         console.say(f"The run in {workdir} is finished.")
         return result
-    with folder.claim(workdir, config), Interrupt() as interrupt, _checkpoints(config, workdir) as checkpoints:
-        folder.write_data(workdir, exp.dataset.facts())
+    with contextlib.ExitStack() as stack:
+        with processes.together():
+            if processes.is_first():
+                stack.enter_context(folder.claim(workdir, config))
+                folder.write_data(workdir, exp.dataset.facts())
+        interrupt = stack.enter_context(Interrupt())
+        checkpoints = stack.enter_context(_checkpoints(config, workdir))
+        stack.enter_context(processes.bound(NonFinite, Interrupted))
         run = _Run(exp, workdir, checkpoints, console)
         with run.records, console.progress(total=exp.total_steps, done=run.step):
             try:
@@ -131,7 +140,8 @@ class _Run:
             self.boundary_done = meta["boundary_done"]
         self.step = int(self.state.step)
         checkpoints.discard_after(self.step)
-        self.records = Records(workdir, self.step)
+        self.records = Records(workdir, self.step, silent=not processes.is_first())
+        self.signals = processes.Signals(exp.mesh)
         self._introduce(going_on=restored is not None)
 
         began = time.perf_counter()
@@ -145,12 +155,13 @@ class _Run:
 
     def _introduce(self, *, going_on: bool) -> None:
         exp, data, device = self.exp, self.exp.dataset, self.exp.mesh.devices.flat[0].device_kind
+        how = exp.config.parallel
         parameters = sum(leaf.size for leaf in jax.tree.leaves(self.state.params))
         self.console.say(
             f"{exp.config.model.name}, {parameters:,} parameters, on {data.name}: {len(data.train):,} training, "
             f"{len(data.validation):,} validation, {len(data.test):,} test images; {exp.total_steps:,} steps on "
-            f"{exp.mesh.size} x {device}, {FEEDS[data.feed]}, convolutions by {parallel.convolutions(exp.mesh)}; "
-            f"{self.workdir}"
+            f"{exp.mesh.size} x {device} by {how.mode}, {FEEDS[data.feed]}, convolutions by "
+            f"{parallel.convolutions(exp.mesh, how)}; {self.workdir}"
         )
         if data.skipped:
             names = ", ".join(data.skipped[:3]) + (" ..." if len(data.skipped) > 3 else "")
@@ -169,10 +180,10 @@ class _Run:
                 self.end_stretch()
             if self.step >= self.exp.total_steps:
                 return self.finish()
-            if interrupt.received is not None:
+            if (received := self.signals.any(interrupt.received)) is not None:
                 self.save()
                 self.checkpoints.wait()
-                raise Interrupted(interrupt.received)
+                raise Interrupted(received)
             self.one_step()
 
     def one_step(self) -> None:
@@ -243,10 +254,11 @@ class _Run:
         self.checkpoints.wait()
         title = f"{self.exp.config.model.name} on {self.exp.dataset.name}"
         smoothed = self.exp.config.optim.label_smoothing > 0
-        draw_curves(self.workdir, title, self.checkpoints.best_step(), smoothed=smoothed)
+        if processes.is_first():
+            draw_curves(self.workdir, title, self.checkpoints.best_step(), smoothed=smoothed)
         found = _evaluate_chosen(self.exp, self.checkpoints, self.state, "test", self.console)
         record = found | {"kind": "test", "step": self.step, "checkpoint": found["step"]}
-        record["convolutions"] = parallel.convolutions(self.exp.mesh)
+        record["convolutions"] = parallel.convolutions(self.exp.mesh, self.exp.config.parallel)
         record["skipped"] = len(self.exp.dataset.skipped)
         self.records.write(record)
         return record

@@ -1,6 +1,7 @@
 """One step of training, one of evaluation: pure functions of a state and a batch, compiled elsewhere.
 
-They know nothing of devices but for one optional `axis_name`, over which pmap wants sums taken explicitly.
+They know nothing of devices but for one optional `axis_name`, over which sums are taken explicitly where each device
+runs a program of its own.
 """
 
 from collections.abc import Callable
@@ -65,6 +66,11 @@ def make_train_step(
     example j goes to micro-batch j mod k, and the gradient is that of the same mean: for a model without batch norm the
     update equals the one of the whole batch up to rounding. Batch norm sees each micro-batch by itself: it normalizes
     by that one's statistics, and the running averages move k times a step, once by each in turn.
+
+    With `axis_name` the batch is a device's share of one, all of the same size, and the result is the whole batch's,
+    the same on all devices. Batch norm sees what the model's own `axis_name` lets it see; running averages become the
+    devices' means. That could wait until somebody reads them, as training doesn't and averages are linear, but then
+    the state would not be one.
     """
 
     gradient = _make_gradient(
@@ -134,6 +140,8 @@ def _make_gradient(
             micro = jax.tree.map(lambda x: x.reshape(-1, accumulate, *x.shape[1:]).swapaxes(0, 1), batch)
             start = (jax.tree.map(jnp.zeros_like, params), batch_stats, no_metrics())
             (grads, batch_stats, metrics), _ = jax.lax.scan(add, start, micro)
+        if axis_name is not None:
+            batch_stats = jax.lax.pmean(batch_stats, axis_name)
         return _sum(grads, axis_name), batch_stats, _sum(metrics, axis_name)
 
     return gradient
@@ -158,5 +166,5 @@ def make_eval_step(model: nn.Module, *, axis_name: str | None = None) -> EvalSte
 
 
 def _sum(tree: Any, axis_name: str | None) -> Any:
-    """The sum over the devices of a pmap; under jit, one program sees everything and there is nothing to add."""
+    """The sum over the devices; None is the one program that sees everything and has nothing to add."""
     return tree if axis_name is None else jax.lax.psum(tree, axis_name)

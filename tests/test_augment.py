@@ -233,6 +233,15 @@ def test_what_is_masked_is_mixed_into_nothing(options):
         assert np.asarray(mixed["image"]).max() <= 63
 
 
+def test_shares_of_a_batch_are_mixed_with_partners_from_the_whole_of_it():
+    """As on devices that run a program each: 4 shares of 16, the last example masked."""
+    batch = one_class_each() | {"mask": jnp.arange(64) < 63}
+    split = jax.tree.map(lambda x: x.reshape(4, 16, *x.shape[1:]), batch)
+    change = jax.vmap(mix(64, cutmix=1.0, axis_name="data"), (None, 0), axis_name="data")
+    found = jax.tree.map(lambda x: x.reshape(64, *x.shape[2:]), jax.jit(change)(jax.random.key(0), split))
+    chex.assert_trees_all_equal(found, jax.jit(mix(64, cutmix=1.0))(jax.random.key(0), batch))
+
+
 def test_a_batch_of_one_has_no_partner():
     batch = one_class_each(size=1)
     mixed = jax.jit(mix(3, mixup=1.0))(jax.random.key(0), batch)

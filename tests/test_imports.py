@@ -18,7 +18,7 @@ ORDER = [
     ["state"],
     ["step"],
     ["parallel"],
-    ["checkpoint", "feed", "report", "interrupt", "workdir"],
+    ["checkpoint", "feed", "report", "interrupt", "workdir", "processes"],
     ["meter", "experiment"],
     ["loop"],
     ["study"],

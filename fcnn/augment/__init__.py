@@ -20,11 +20,12 @@ __all__ = [
 ]  # fmt: skip
 
 
-def from_config(config: AugmentConfig, num_classes: int) -> Augment:
+def from_config(config: AugmentConfig, num_classes: int, *, axis_name: str | None = None) -> Augment:
     """What a config asks for, in the one order there is; with the defaults, nothing.
 
     Where an object is comes first, then what light and camera do with it, then other images, last what hides a part.
     Noise comes after mixing, which would average it away. With mixup or CutMix labels are (B, num_classes) float.
+    `axis_name` is that of the devices, where each runs a program of its own: mixing looks at the others' images.
     """
     jitter = {name: getattr(config, name) for name in ("brightness", "contrast", "saturation", "hue")}
     # What only moves pixels comes before what computes them, and rotation before the resizes: XLA on a CPU computes an
@@ -45,7 +46,7 @@ def from_config(config: AugmentConfig, num_classes: int) -> Augment:
     if any(jitter.values()):
         steps.append(colour_jitter(**jitter))
     if config.mixup or config.cutmix:
-        steps.append(mix(num_classes, mixup=config.mixup, cutmix=config.cutmix))
+        steps.append(mix(num_classes, mixup=config.mixup, cutmix=config.cutmix, axis_name=axis_name))
     if config.noise:
         steps.append(noise(config.noise))
     if config.cutout:

@@ -2,11 +2,11 @@
 
 Mixing turns labels into rows of probabilities; training accuracy counts a mixture as the class that has most of it.
 
-An image's partner is drawn from the batch that the function sees, under jit the whole global batch: with the examples
-in the order of their indices, the one a number of places further on, cyclically. That number, of 1 to B - 1, is drawn
-for the step; batches are shuffled, so that any such pairing is as good as another, and it doesn't depend on how the
-batch is laid out over devices. How much is mixed, and where, is drawn for each image. A masked example is nobody's
-partner: who would have got it stays as it is.
+An image's partner is drawn from the whole global batch: with the examples in the order of their indices, the one a
+number of places further on, cyclically. That number, of 1 to B - 1, is drawn for the step; batches are shuffled, so
+that any such pairing is as good as another, and it doesn't depend on how the batch is laid out over devices: one that
+sees only its share gets the others' images sent. How much is mixed, and where, is drawn for each image. A masked
+example is nobody's partner: who would have got it stays as it is.
 """
 
 import jax
@@ -31,7 +31,7 @@ def cutout(size: int) -> Augment:
     return by_image(change)
 
 
-def mix(num_classes: int, *, mixup: float = 0.0, cutmix: float = 0.0) -> Augment:
+def mix(num_classes: int, *, mixup: float = 0.0, cutmix: float = 0.0, axis_name: str | None = None) -> Augment:
     """Mixes each image, and its label's row likewise, with another one of its batch: both float32.
 
     mixup (Zhang et al. 2017, section 2; alpha 0.2 for ImageNet, 1 for CIFAR-10): lam x + (1 - lam) x', with
@@ -43,6 +43,7 @@ def mix(num_classes: int, *, mixup: float = 0.0, cutmix: float = 0.0) -> Augment
       num_classes: the length of the labels' rows.
       mixup: its alpha; 0 for none. The smaller, the closer lam to 0 or 1.
       cutmix: its alpha; 0 for none. With both, each image gets one of them, by a fair coin.
+      axis_name: of the devices among which the batch is shared out; None if it's whole.
     """
 
     def blended(key: jax.Array, height: int, width: int) -> jax.Array:
@@ -63,16 +64,20 @@ def mix(num_classes: int, *, mixup: float = 0.0, cutmix: float = 0.0) -> Augment
 
     def apply(key: jax.Array, batch: Batch) -> Batch:
         pair_key, key = jax.random.split(key)
-        partner, paired = _partners(pair_key, batch)
+        whole = batch if axis_name is None else jax.lax.all_gather(batch, axis_name, tiled=True)
+        partner, paired = _partners(pair_key, batch["index"], whole)
         _, height, width, _ = batch["image"].shape
         shares = jax.vmap(lambda key: share(key, height, width))(image_keys(key, batch))
         shares = jnp.where(paired[:, None, None], shares, 1.0)
-        image, label = batch["image"].astype(jnp.float32), batch["label"]
-        rows = label if label.ndim == 2 else jax.nn.one_hot(label, num_classes, dtype=jnp.float32)
+        image, label = batch["image"], batch["label"]
+        other_image, other_label = whole["image"][partner], whole["label"][partner]
+        image, other_image = image.astype(jnp.float32), other_image.astype(jnp.float32)
+        if label.ndim == 1:
+            label, other_label = (jax.nn.one_hot(one, num_classes, dtype=jnp.float32) for one in (label, other_label))
         return {
             **batch,
-            "image": _between(image, image[partner], shares[..., None]),
-            "label": _between(rows, rows[partner], shares.mean(axis=(1, 2))[:, None]),
+            "image": _between(image, other_image, shares[..., None]),
+            "label": _between(label, other_label, shares.mean(axis=(1, 2))[:, None]),
         }
 
     return apply
@@ -85,14 +90,15 @@ def _box(key: jax.Array, full_height: int, full_width: int, height: jax.Array, w
     return ((down >= 0) & (down < height))[:, None] & ((right >= 0) & (right < width))[None]
 
 
-def _partners(key: jax.Array, batch: Batch) -> tuple[jax.Array, jax.Array]:
-    """Each example's partner: its position in the batch, (B,) int32, and whether it may be mixed with, (B,) bool."""
-    order = jnp.argsort(batch["index"])
-    rank = jnp.argsort(order)
-    size = rank.shape[0]
+def _partners(key: jax.Array, index: jax.Array, whole: Batch) -> tuple[jax.Array, jax.Array]:
+    """The partners of the examples `index`, (B,): their places in the whole batch, and whether they may be mixed with,
+    (B,) bool."""
+    order = jnp.argsort(whole["index"])
+    rank = jnp.searchsorted(whole["index"][order], index)
+    size = order.shape[0]
     further = jax.random.randint(key, (), 1, max(size, 2))
     partner = order[(rank + further) % size]
-    return partner, batch["mask"][partner]
+    return partner, whole["mask"][partner]
 
 
 def _between(a: jax.Array, b: jax.Array, share: jax.Array) -> jax.Array:

@@ -86,7 +86,7 @@ def _bare(exp: Experiment) -> Run:
     """Steps on one batch that is normalized already."""
     batch = parallel.shard(augment.normalize(*exp.dataset.mean_std())(_a_batch(exp)), exp.mesh)
     state = exp.fresh_state()
-    step = parallel.compile_step(train_step(exp), state, batch, donate=True)
+    step = parallel.compile_step(train_step(exp), state, batch, donate=True, how=exp.config.parallel)
 
     def run(steps: int) -> None:
         nonlocal state

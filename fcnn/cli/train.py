@@ -32,6 +32,15 @@ class TrainArgs:
     """The run's folder; a new numbered one under runs/ if not given."""
     seeds: Annotated[str | None, tyro.conf.arg(metavar="N,N,...")] = None
     """Repeat the run with each of these seeds and report mean and standard deviation of the test accuracy."""
+    distributed: bool = False
+    """Train as one with other processes, started by the same command on Slurm, on a TPU pod or with the three that
+    follow; --workdir is on a disk that all of them see."""
+    coordinator: Annotated[str | None, tyro.conf.arg(metavar="HOST:PORT")] = None
+    """Where process 0 runs, and a free port there; only where neither Slurm nor a TPU pod tells."""
+    num_processes: int | None = None
+    """How many processes there are, likewise."""
+    process_id: int | None = None
+    """Which one this is, from 0, likewise."""
     json: bool = False
     """Print the result as one JSON object on standard output; everything else goes to standard error."""
 
@@ -48,6 +57,7 @@ def train_command(args: list[str]) -> int:
     default = TrainArgs(config=config, preset=name or "NAME")
     parsed = parse(TrainArgs, rest, "fcnn train", default=default)
     seeds = _seeds(parsed.seeds)
+    _check_distributed(parsed)
 
     from fcnn import workdir
 
@@ -66,12 +76,15 @@ def _train(args: TrainArgs, folder: Path, seeds: list[int] | None, again: str) -
     """Runs the loop, once or once for each seed, and says how it ended."""
     keep_compiled_programs()
 
-    from fcnn import loop
+    from fcnn import loop, processes
     from fcnn.interrupt import Interrupted
     from fcnn.meter import NonFinite
     from fcnn.report import Console
 
-    console = Console(stderr=args.json)
+    if args.distributed:
+        processes.join(args.coordinator, args.num_processes, args.process_id)
+    console = Console(stderr=args.json, silent=not processes.is_first())
+    args = dataclasses.replace(args, json=args.json and processes.is_first())
     try:
         if seeds is None:
             found = loop.train(args.config, folder, console)
@@ -125,6 +138,23 @@ def _tell_seeds(runs: list[dict[str, Any]], folder: Path, args: TrainArgs, conso
     )
     if args.json:
         print(json.dumps(summary))
+
+
+def _check_distributed(args: TrainArgs) -> None:
+    """UserError unless the options of `--distributed` fit together."""
+    given = {"--coordinator": args.coordinator, "--num-processes": args.num_processes, "--process-id": args.process_id}
+    here = [name for name, value in given.items() if value is not None]
+    if here and not args.distributed:
+        raise UserError(f"{here[0]} has no effect without --distributed")
+    if 0 < len(here) < len(given):
+        raise UserError(f"{', '.join(given)} go together; {', '.join(given.keys() - here)} is missing")
+    if args.distributed and args.workdir is None:
+        raise UserError("--distributed needs --workdir DIR, on a disk that all processes see")
+    count, index = args.num_processes, args.process_id
+    if count is not None and index is not None and not 0 <= index < count:
+        raise UserError(f"--process-id must be from 0 to {count - 1} with --num-processes {count}, got {index}")
+    if args.coordinator is not None and not re.fullmatch(r".+:\d+", args.coordinator):
+        raise UserError(f"--coordinator must look like HOST:PORT, got {args.coordinator!r}")
 
 
 def _seeds(text: str | None) -> list[int] | None:

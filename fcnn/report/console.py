@@ -28,10 +28,11 @@ class Console:
 
     Args:
       stderr: print on standard error, to leave standard output to a report for programs.
+      silent: print nothing, as another process does.
     """
 
-    def __init__(self, *, stderr: bool = False) -> None:
-        self._console = RichConsole(stderr=stderr, highlight=False, soft_wrap=True, markup=False)
+    def __init__(self, *, stderr: bool = False, silent: bool = False) -> None:
+        self._console = RichConsole(stderr=stderr, quiet=silent, highlight=False, soft_wrap=True, markup=False)
         self._progress: Progress | None = None
         self._task = None
 
@@ -42,7 +43,7 @@ class Console:
     @contextlib.contextmanager
     def progress(self, *, total: int, done: int) -> Iterator[None]:
         """Shows a progress line, from `done` to `total` steps, while the context lasts; nothing outside a terminal."""
-        if not self._console.is_terminal:
+        if self._console.quiet or not self._console.is_terminal:
             yield
             return
         columns = (
@@ -63,7 +64,7 @@ class Console:
 
     def track(self, items: Iterable[Any], text: str, total: int) -> Iterable[Any]:
         """Passes items on and shows how many of `total` have gone by; nothing outside a terminal."""
-        if not self._console.is_terminal:
+        if self._console.quiet or not self._console.is_terminal:
             yield from items
             return
         columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))

@@ -27,9 +27,13 @@ class Records:
     Args:
       workdir: the run's folder.
       step: the step that the run goes on from; records after it are dropped.
+      silent: write nothing, as another process does.
     """
 
-    def __init__(self, workdir: Path, step: int) -> None:
+    def __init__(self, workdir: Path, step: int, *, silent: bool = False) -> None:
+        self._silent = silent
+        if silent:
+            return
         kept = [record for record in read_records(workdir) if record["step"] <= step]
         # Written beside and moved into place, so that a kill in between loses nothing.
         temporary = workdir / f"{FILE}.tmp"
@@ -42,11 +46,14 @@ class Records:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._file.close()
-        self._board.close()
+        if not self._silent:
+            self._file.close()
+            self._board.close()
 
     def write(self, record: Record) -> None:
         """Appends a record, on disk when this returns."""
+        if self._silent:
+            return
         self._file.write(json.dumps(record) + "\n")
         self._file.flush()
         where = record["split"] if record["kind"] != "steps" else "train_steps"
