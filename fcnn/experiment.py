@@ -1,8 +1,6 @@
 """From a config to what it describes: data on the devices, compiled steps, a fresh state."""
 
 import dataclasses
-import json
-import typing
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -15,11 +13,11 @@ from jax.sharding import Mesh
 from fcnn import augment, models, parallel
 from fcnn.batch import Batch
 from fcnn.config import AugmentConfig, Config, in_steps
-from fcnn.config_json import fits
 from fcnn.data import AnySplit, Dataset, Streamed
-from fcnn.errors import UserError, unknown
+from fcnn.errors import UserError
 from fcnn.feed import DeviceFeed, Order, StreamFeed, make_feed
 from fcnn.metrics import ClassMetrics, Metrics, wilson
+from fcnn.models.from_config import from_config
 from fcnn.optim import make_optimizer, make_schedule
 from fcnn.state import TrainState, create_state
 from fcnn.step import StepReport, make_eval_step, make_train_step
@@ -83,31 +81,9 @@ def _batch_name(config: Config) -> str:
 
 
 def make_model(config: Config, *, num_classes: int) -> models.Classifier:
-    """The Linen module that a config describes.
-
-    Raises:
-      UserError: the architecture has no such option, or the option no such value.
-    """
-    fields = {name: value for name, value in dataclasses.asdict(config.model).items() if value is not None}
-    name, options = fields.pop("name"), {key: _from_word(word) for key, word in fields.pop("options").items()}
-    known, hints = models.options(name), typing.get_type_hints(models.family(name))
-    for option, value in options.items():
-        if option not in known:
-            raise UserError(unknown(f"option of {name}", option, known))
-        if not fits(value, hints[option]):
-            kind = " or ".join(map(str, typing.get_args(hints[option]))) or hints[option].__name__
-            raise UserError(f"model.options {option} must be {kind}, got {config.model.options[option]}")
+    """The Linen module that a config describes; UserError if an option of the architecture is wrong."""
     dtype = {"float32": None, "bfloat16": jnp.bfloat16}[config.precision]
-    return models.create(name, num_classes=num_classes, dtype=dtype, **fields, **options)
-
-
-def _from_word(word: str) -> Any:
-    """An option's value from JSON, lists as tuples; what isn't JSON is a bare word."""
-    try:
-        value = json.loads(word)
-    except ValueError:
-        return word
-    return tuple(value) if isinstance(value, list) else value
+    return from_config(config.model, num_classes=num_classes, dtype=dtype)
 
 
 def train_feed(exp: Experiment) -> DeviceFeed | StreamFeed:

@@ -19,6 +19,7 @@ ORDER = [
     ["step"],
     ["parallel"],
     ["checkpoint", "feed", "report", "interrupt", "workdir"],
+    ["pretrained"],
     ["meter", "experiment"],
     ["loop"],
     ["study"],
