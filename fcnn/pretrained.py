@@ -32,13 +32,10 @@ def load_network(where: str, model: ModelConfig | None = None) -> Network:
         if step is None:
             raise UserError(f"there is no checkpoint in {path} yet")
         variables = checkpoints.read_variables(step)
-    height, width, channels = facts["image_shape"]
-    # A grey image that is normalized by statistics of three channels has three.
-    shape = (height, width, max(channels, len(facts["mean"])))
     about = About(
         model=config.model,
         classes=tuple(facts["classes"]),
-        image_shape=shape,
+        image_shape=tuple(facts["image_shape"]),
         mean=tuple(facts["mean"]),
         std=tuple(facts["std"]),
     )

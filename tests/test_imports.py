@@ -22,7 +22,8 @@ ORDER = [
     ["pretrained"],
     ["meter", "experiment"],
     ["loop"],
-    ["study"],
+    ["export"],
+    ["predict", "study"],
     ["bench"],
     ["cli"],
 ]

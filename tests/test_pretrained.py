@@ -84,10 +84,16 @@ def test_a_header_that_is_not_ours_is_told(damage, tmp_path):
 
 def test_channels_that_do_not_go_together_are_told(run, tmp_path):
     network = load_network(str(run[0]))
-    for change in ({"mean": (0.5, 0.5)}, {"image_shape": (8, 8)}, {"classes": ()}, {"image_shape": (8, 0, 1)}):
+    for change in (
+        {"mean": (0.5, 0.5)},
+        {"image_shape": (8, 8)},
+        {"classes": ()},
+        {"image_shape": (8, 0, 1)},
+        {"image_shape": (8, 8, 3)},
+    ):
         about = dataclasses.replace(network.about, **change)
         with pytest.raises(UserError, match="don't go together"):
-            weights.About.from_json(about.to_json(), "here")
+            weights.About.from_json(json.dumps(about.to_dict()), "here")
 
 
 SLOW = ("resnet50", "googlenet", "inception_v3")  # seconds each to trace

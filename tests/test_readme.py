@@ -11,6 +11,7 @@ import tomllib
 
 import pytest
 from harness import ROOT
+from PIL import Image
 
 from fcnn import cli, presets
 
@@ -45,6 +46,7 @@ def checkout(path):
         shutil.copytree(ROOT / name, path / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "train.py", path)
     (path / "short.py").write_text(SHORT)
+    Image.new("L", (8, 8)).save(path / "digit.png")
     return path
 
 

@@ -1,8 +1,9 @@
-"""`fcnn import`: weights from somewhere else, made a file that says what it is."""
+"""`fcnn import` and `fcnn export`: trained networks from somewhere else, and out of a run, as files that say what they
+are."""
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -35,6 +36,51 @@ class ImportArgs:
     """Where to write; NAME.safetensors in the current folder if not given."""
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ExportArgs:
+    """Write the best state of a run on validation as one file, with its classes and preprocessing: fcnn export WORKDIR.
+
+    safetensors: the weights under torchvision's names, the rest in the header. stablehlo: a program that any JAX runs
+    on a CPU, a GPU or a TPU without fcnn, for any number of images, the rest in a .json beside it.
+    """
+
+    network: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="WORKDIR")]
+    """A run's folder, or a .safetensors file of fcnn's."""
+    format: Literal["safetensors", "stablehlo"] = "safetensors"
+    """What to write."""
+    pixels: bool = False
+    """stablehlo: take uint8 pixels and normalize them inside, instead of normalized float32 images."""
+    out: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """Where to write; WORKDIR/model.safetensors or WORKDIR/model.stablehlo if not given."""
+
+
+def export_command(args: list[str]) -> int:
+    """`fcnn export WORKDIR [--format safetensors|stablehlo] [--pixels] [--out FILE]`."""
+    parsed = parse(ExportArgs, args, "fcnn export")
+    suffix = f".{parsed.format}"
+    source = Path(parsed.network).expanduser()
+    out = parsed.out or (source / f"model{suffix}" if source.is_dir() else source.with_suffix(suffix))
+    if out.suffix != suffix:
+        raise UserError(f"--out {out} must end in {suffix}")
+    if out == source:
+        raise UserError(f"{source} is what would be written; take another --format or --out")
+    if parsed.pixels and parsed.format != "stablehlo":
+        raise UserError("--pixels has no effect with safetensors; it belongs to --format stablehlo")
+
+    from fcnn.export import write_stablehlo
+    from fcnn.pretrained import load_network
+    from fcnn.weights import write_network
+
+    network = load_network(parsed.network)
+    if parsed.format == "safetensors":
+        write_network(out, network)
+        print(f"{out}: {_described(network.about)}")
+        return 0
+    beside = write_stablehlo(out, network, pixels=parsed.pixels)
+    print(f"{out}, with {beside.name} beside it: {_described(network.about)}")
+    return 0
+
+
 def import_command(args: list[str]) -> int:
     """`fcnn import FILE --model NAME [options]`."""
     parsed = parse(ImportArgs, args, "fcnn import")
@@ -57,12 +103,17 @@ def import_command(args: list[str]) -> int:
         raise UserError(f"{out} exists; take another --out")
     about = _changed(network.about, parsed, labels)
     write_network(out, Network(about=about, variables=network.variables))
-    height, width, channels = about.image_shape
-    print(
-        f"{out}: {about.model.name}, {len(about.classes):,} classes, images of {height} x {width} x {channels}, "
-        f"mean {' '.join(f'{m:g}' for m in about.mean)}, standard deviation {' '.join(f'{s:g}' for s in about.std)}"
-    )
+    print(f"{out}: {_described(about)}")
     return 0
+
+
+def _described(about: Any) -> str:
+    height, width, channels = about.image_shape
+    mean, std = (" ".join(f"{value:.3g}" for value in values) for values in (about.mean, about.std))
+    return (
+        f"{about.model.name}, {len(about.classes):,} classes, images of {height} x {width} x {channels}, mean {mean}, "
+        f"standard deviation {std}"
+    )
 
 
 def _labels(path: Path) -> tuple[str, ...]:

@@ -31,7 +31,8 @@ class About:
     classes: tuple[str, ...]
     """The names of the classes, in the order of the logits."""
     image_shape: tuple[int, ...]
-    """(H, W, C) of the images that it was trained on."""
+    """(H, W, C) of the images that it was trained on; C may be 1 where mean and std have three numbers: grey images,
+    which they turn into colours."""
     mean: tuple[float, ...]
     """Pixel mean by channel, 0 to 1, that normalization takes off."""
     std: tuple[float, ...]
@@ -41,17 +42,17 @@ class About:
         """The network's Linen module, for as many classes as it knows or another number."""
         return from_config(self.model, num_classes=len(self.classes) if num_classes is None else num_classes)
 
-    def to_json(self) -> str:
-        """As text."""
-        return json.dumps(dataclasses.asdict(self), indent=1)
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON can write it."""
+        return dataclasses.asdict(self)
 
     @staticmethod
     def from_json(text: str, where: str) -> "About":
-        """What `to_json` wrote; UserError naming `where` if the text isn't that."""
+        """The text of what `to_dict` gives, made one again; UserError naming `where` if the text isn't that."""
         try:
             about = build(About, json.loads(text), "")
-            channels = {len(about.mean), len(about.std), *about.image_shape[2:]}
-            if len(about.image_shape) != 3 or len(channels) != 1 or min(about.image_shape) < 1 or not about.classes:
+            together = len(about.image_shape) == 3 and about.image_shape[-1] in (1, len(about.mean))
+            if not together or len(about.std) != len(about.mean) or min(about.image_shape) < 1 or not about.classes:
                 raise ValueError("classes, image_shape, mean and std don't go together")
         except (ValueError, TypeError, RecursionError) as error:
             raise UserError(f"{where}: {error}") from None
@@ -70,7 +71,7 @@ class Network:
 def write_network(path: Path, network: Network) -> None:
     """Writes a network as .safetensors: its arrays under torchvision's names, the rest as an entry of the header."""
     about = network.about
-    write_arrays(path, unfit(about.create, network.variables, about.model.name), about.to_json())
+    write_arrays(path, unfit(about.create, network.variables, about.model.name), json.dumps(about.to_dict()))
 
 
 def read_network(path: Path, model: ModelConfig | None) -> Network:
@@ -95,8 +96,8 @@ def read_network(path: Path, model: ModelConfig | None) -> Network:
 
 
 def _shape(about: About) -> tuple[int, int, int]:
-    height, width, channels = about.image_shape
-    return height, width, channels
+    height, width, _ = about.image_shape
+    return height, width, len(about.mean)
 
 
 def _foreign(arrays: dict[str, np.ndarray], model: ModelConfig) -> Network:
