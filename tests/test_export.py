@@ -8,35 +8,15 @@ import sys
 import jax
 import numpy as np
 import pytest
+from harness import MEAN, STD
+from harness import random_network as network
 from jax import export as jax_export
 
 from fcnn import cli, models
-from fcnn.config import ModelConfig
 from fcnn.errors import UserError
 from fcnn.export import read_stablehlo, to_stablehlo, write_stablehlo
 from fcnn.pretrained import load_network
-from fcnn.weights import About, Network, write_network
-
-MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
-
-
-def network(name="resnet20", size=32, channels=3, classes=4, **fields):
-    """Random weights and statistics."""
-    config = ModelConfig(name=name, **fields)
-    names = tuple("abcdefghijklmnopqrstuvwxyz"[:classes])
-    about = About(model=config, classes=names, image_shape=(size, size, channels), mean=MEAN, std=STD)
-    model, rng = about.create(), np.random.default_rng(0)
-    images = np.zeros((1, size, size, 3), np.float32)
-
-    def draw(path, leaf):
-        kind = path[-1].key
-        if kind == "kernel":
-            return rng.normal(size=leaf.shape, scale=np.prod(leaf.shape[:-1]) ** -0.5).astype(np.float32)
-        low, high = {"var": (0.5, 2), "scale": (0.5, 1.5)}.get(kind, (-0.5, 0.5))
-        return rng.uniform(low, high, leaf.shape).astype(np.float32)
-
-    shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), images, train=False))
-    return Network(about=about, variables=jax.tree_util.tree_map_with_path(draw, dict(shapes)))
+from fcnn.weights import About, write_network
 
 
 def logits(given, images):
