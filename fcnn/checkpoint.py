@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
@@ -92,6 +93,32 @@ class Checkpoints:
         state: TrainState = restored["state"]
         key = jax.random.wrap_key_data(state.key, impl=jax.random.key_impl(like.key))
         return state.replace(key=key), dict(restored["meta"])
+
+    def chosen_step(self) -> int | None:
+        """The step whose state stands for the run: the best on validation, or the newest; None before there is one."""
+        best = self.best_step()
+        return best if best is not None else next(reversed(self.steps()), None)
+
+    def read_variables(self, step: int) -> dict[str, Any]:
+        """A step's {"params": ..., "batch_stats": ...} as NumPy arrays, the moving averages if it has them: for those
+        who needn't know how it was trained.
+
+        Raises:
+          UserError: the checkpoint can't be read.
+        """
+        try:
+            with ocp.PyTreeCheckpointer() as reader:
+                path = self._folder.absolute() / str(step) / "state"
+                stored = dict(reader.metadata(path).item_metadata)
+                part = (
+                    {"ema": stored["ema"]} if stored.get("ema") else {k: stored[k] for k in ("params", "batch_stats")}
+                )
+                like = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), part)
+                how = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), like)
+                found = reader.restore(path, args=ocp.args.PyTreeRestore(like, restore_args=how, partial_restore=True))
+        except Exception as error:  # whatever a damaged file makes Orbax raise
+            raise UserError(f"checkpoint {self._folder / str(step)} can't be read ({type(error).__name__})") from None
+        return found.get("ema", found)
 
     def restore_newest(self, like: TrainState, say: Callable[[str], None]) -> tuple[TrainState, dict[str, Any]] | None:
         """The newest checkpoint that can be read, or None if there is none at all.

@@ -29,6 +29,8 @@ class DataConfig:
     validation: float = 0.1
     """Share of the training split that is held out, stratified, to choose the best epoch by; 0 for none. A set that
     comes with train, validation and test splits keeps them."""
+    train_images: int | None = None
+    """Learn from so many images alone, in proportion to the classes; None for all that aren't held out."""
     test: float = 0.2
     """Share of the images that is held out, stratified, for the test where a set comes without a test split."""
     split_seed: int = 0
@@ -50,7 +52,8 @@ class DataConfig:
     def __post_init__(self) -> None:
         _check_dataset_name(self.name)
         check_numbers(
-            self, "data.", image_size=(1, 4096), validation=(0, 0.9), test=(0.001, 0.9), split_seed=(0, 2**32 - 1)
+            self, "data.", image_size=(1, 4096), train_images=(1, INF), validation=(0, 0.9), test=(0.001, 0.9),
+            split_seed=(0, 2**32 - 1),
         )  # fmt: skip
         check((self.mean is None) == (self.std is None), "data.mean and data.std go together: give both or neither")
         for name, values, low in (("mean", self.mean or (), 0.0), ("std", self.std or (), 1e-6)):
@@ -286,6 +289,32 @@ class ParallelConfig:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class TransferConfig:
+    """Where the weights come from before the first step, and which of them learn. Without weights: drawn, and all."""
+
+    weights: str | None = None
+    """A trained network: a file of weights, an export, or the folder of a run. Its normalization is the run's too, and
+    its head is kept where it knows the same classes."""
+    strategy: Literal["pretrained", "head", "last_block", "full", "scratch", "mean_var"] = "full"
+    """What to do with them: pretrained (no training), head (learn the classifier on the frozen rest), last_block (the
+    last convolutional stage as well), full (everything), scratch (nothing: for comparison), mean_var (draw anew, each
+    array with their mean and variance: Raghu et al. 2019, Transfusion)."""
+    body_rate: float = 0.1
+    """full, last_block: the learning rate of all but the head, as a share of the head's."""
+    layer_decay: float = 1.0
+    """full, last_block: what the rate is multiplied by once more for each stage further from the head."""
+
+    def __post_init__(self) -> None:
+        known = ("pretrained", "head", "last_block", "full", "scratch", "mean_var")
+        check(self.strategy in known, unknown("transfer.strategy", self.strategy, known))
+        check_numbers(self, "transfer.", body_rate=(TINY, 1), layer_decay=(TINY, 1))
+        check(
+            self.weights is not None or self.strategy in ("full", "scratch"),
+            f"transfer.strategy {self.strategy} needs transfer.weights, a file of weights or the folder of a run",
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Config:
     """Everything that a run depends on beside its data and the code."""
 
@@ -295,6 +324,7 @@ class Config:
     optim: OptimConfig = OptimConfig()
     train: TrainConfig = TrainConfig()
     parallel: ParallelConfig = ParallelConfig()
+    transfer: TransferConfig = TransferConfig()
     precision: Literal["float32", "bfloat16"] = "float32"
     """Type of activations and gradients inside the network; params, batch statistics and the loss stay float32."""
     seed: int = 0

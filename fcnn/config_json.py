@@ -34,13 +34,13 @@ def to_json(config: Config) -> str:
 def from_json(text: str, where: str) -> Config:
     """The config that `to_json` wrote; UserError naming `where` if the text isn't one."""
     try:
-        return _build(Config, json.loads(text), "")
+        return build(Config, json.loads(text), "")
     except (ValueError, TypeError) as error:
         raise UserError(f"{where}: {error}") from None
 
 
-def _build(cls: Any, values: Any, prefix: str) -> Any:
-    """A dataclass from nested dicts, with every name and type checked."""
+def build(cls: Any, values: Any, prefix: str) -> Any:
+    """A dataclass from nested dicts, with every name and type checked; ValueError or TypeError says what is wrong."""
     if not isinstance(values, dict):
         raise ValueError(f"{prefix or 'a config'} must be an object of fields, got {values!r}")
     hints = typing.get_type_hints(cls)
@@ -50,7 +50,7 @@ def _build(cls: Any, values: Any, prefix: str) -> Any:
     for name, value in values.items():
         hint = hints[name]
         if dataclasses.is_dataclass(hint):
-            made[name] = _build(hint, value, f"{prefix}{name}.")
+            made[name] = build(hint, value, f"{prefix}{name}.")
         else:
             made[name] = tuple(value) if isinstance(value, list) else value
             if not fits(made[name], hint):

@@ -1,8 +1,6 @@
 """From a config to what it describes: data on the devices, compiled steps, a fresh state."""
 
 import dataclasses
-import json
-import typing
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -15,14 +13,16 @@ from jax.sharding import Mesh
 from fcnn import augment, models, parallel
 from fcnn.batch import Batch
 from fcnn.config import AugmentConfig, Config, in_steps
-from fcnn.config_json import fits
 from fcnn.data import AnySplit, Dataset, Streamed
-from fcnn.errors import UserError, unknown
+from fcnn.errors import UserError
 from fcnn.feed import DeviceFeed, Order, StreamFeed, make_feed
 from fcnn.metrics import ClassMetrics, Metrics, wilson
-from fcnn.optim import make_optimizer, make_schedule
+from fcnn.models.from_config import from_config
+from fcnn.optim import freeze, make_optimizer, make_schedule, scale_rates
+from fcnn.pretrained import load_network
 from fcnn.state import TrainState, create_state
 from fcnn.step import StepReport, make_eval_step, make_train_step
+from fcnn.transfer import Plan, make_plan, start_from
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +33,7 @@ class Experiment:
     dataset: Dataset
     mesh: Mesh
     model: models.Classifier
+    plan: Plan
     optimizer: optax.GradientTransformation
     schedule: optax.Schedule
     steps_per_epoch: int
@@ -41,10 +42,36 @@ class Experiment:
 
     def fresh_state(self) -> TrainState:
         """The state before the first step, on every device."""
-        shape = self.dataset.train.shape
+        shape = self.dataset.image_shape
         key = jax.random.key(self.config.seed)
         ema = self.config.train.ema_decay is not None
         return parallel.replicate(create_state(self.model, self.optimizer, shape, key, ema=ema), self.mesh)
+
+    def first_state(self, say: Callable[[str], None]) -> TrainState:
+        """The state before the first step, with the weights that training starts from.
+
+        Raises:
+          UserError: there are none, or they don't fit.
+        """
+        state, transfer = self.fresh_state(), self.config.transfer
+        if transfer.weights is None or transfer.strategy == "scratch":
+            return state
+        network = load_network(transfer.weights, self.config.model)
+        classes, seed = self.dataset.classes, self.config.seed
+        variables, told = start_from(network, classes, state.variables, transfer.strategy, seed=seed)
+        learnt = sum(array.size for layer, array in _arrays(state.params) if layer not in self.plan.frozen)
+        say(f"From {transfer.weights}. {told} {learnt if self.total_steps else 0:,} parameters learn.")
+        ema = None if state.ema is None else jax.tree.map(jnp.copy, variables)  # a step may reuse either's memory
+        return parallel.replicate(state.replace(**variables, ema=ema), self.mesh)
+
+    def normalize(self) -> Callable[[Batch], Batch]:
+        """From pixels to what the model takes."""
+        return augment.normalize(*self.dataset.mean_std()) if self.model.given is None else lambda batch: batch
+
+
+def _arrays(params: Any) -> list[tuple[str, jax.Array]]:
+    """Every array with the name of the layer that it belongs to, in the top level."""
+    return [(layer, array) for layer, tree in params.items() for array in jax.tree.leaves(tree)]
 
 
 def prepare(config: Config, dataset: Dataset, mesh: Mesh) -> Experiment:
@@ -58,19 +85,28 @@ def prepare(config: Config, dataset: Dataset, mesh: Mesh) -> Experiment:
     parallel.check_divides(config.train.eval_batch_size, mesh, "train.eval-batch-size")
     model = make_model(config, num_classes=len(dataset.classes))
     model.check_size(*dataset.train.shape[:2], train=True)
+    plan = make_plan(config.transfer, model, dataset.image_shape)
     size, batch_size = len(dataset.train), config.train.batch_size
     if batch_size > size:
         raise UserError(f"train.batch-size {batch_size} is larger than the training split, {size} images")
     per_epoch = size // batch_size  # an epoch's last images that don't fill a batch wait for another epoch's order
     total = max(in_steps(config.train.epochs, config.train.steps, per_epoch), 1)
+    if config.transfer.strategy == "pretrained":
+        total = 0
     warmup = in_steps(config.optim.warmup_epochs, config.optim.warmup_steps, per_epoch)
     schedule = make_schedule(config.optim, steps=total, warmup=warmup)
+    optimizer = make_optimizer(config.optim, schedule)
+    if plan.shares:
+        optimizer = scale_rates(optimizer, plan.shares)
+    if plan.frozen:
+        optimizer = freeze(optimizer, plan.frozen)
     return Experiment(
         config=config,
         dataset=dataset,
         mesh=mesh,
-        model=model,
-        optimizer=make_optimizer(config.optim, schedule),
+        model=model.clone(frozen=plan.endpoint),
+        plan=plan,
+        optimizer=optimizer,
         schedule=schedule,
         steps_per_epoch=per_epoch,
         total_steps=total,
@@ -83,31 +119,9 @@ def _batch_name(config: Config) -> str:
 
 
 def make_model(config: Config, *, num_classes: int) -> models.Classifier:
-    """The Linen module that a config describes.
-
-    Raises:
-      UserError: the architecture has no such option, or the option no such value.
-    """
-    fields = {name: value for name, value in dataclasses.asdict(config.model).items() if value is not None}
-    name, options = fields.pop("name"), {key: _from_word(word) for key, word in fields.pop("options").items()}
-    known, hints = models.options(name), typing.get_type_hints(models.family(name))
-    for option, value in options.items():
-        if option not in known:
-            raise UserError(unknown(f"option of {name}", option, known))
-        if not fits(value, hints[option]):
-            kind = " or ".join(map(str, typing.get_args(hints[option]))) or hints[option].__name__
-            raise UserError(f"model.options {option} must be {kind}, got {config.model.options[option]}")
+    """The Linen module that a config describes; UserError if an option of the architecture is wrong."""
     dtype = {"float32": None, "bfloat16": jnp.bfloat16}[config.precision]
-    return models.create(name, num_classes=num_classes, dtype=dtype, **fields, **options)
-
-
-def _from_word(word: str) -> Any:
-    """An option's value from JSON, lists as tuples; what isn't JSON is a bare word."""
-    try:
-        value = json.loads(word)
-    except ValueError:
-        return word
-    return tuple(value) if isinstance(value, list) else value
+    return from_config(config.model, num_classes=num_classes, dtype=dtype)
 
 
 def train_feed(exp: Experiment) -> DeviceFeed | StreamFeed:
@@ -135,6 +149,7 @@ def train_step(exp: Experiment) -> Callable[[TrainState, Batch], tuple[TrainStat
         ema_decay=config.train.ema_decay,
         class_weights=exp.dataset.class_weights,
         axis_name=parallel.step_axis(config.parallel),
+        frozen=exp.plan.frozen,
     )
 
 
@@ -149,7 +164,7 @@ def compile_train_step(
     config, feed = exp.config, feed or train_feed(exp)
     axis = parallel.step_axis(config.parallel)
     change = augment.from_config(left_for_the_device(exp), num_classes=len(exp.dataset.classes), axis_name=axis)
-    normalize = augment.normalize(*exp.dataset.mean_std())
+    normalize = exp.normalize()
     update = train_step(exp)
 
     def step(state: TrainState, *arrays: jax.Array) -> tuple[TrainState, StepReport]:
@@ -177,9 +192,9 @@ def compile_evaluation(
 
     With `details`, what `detail` tells as well.
     """
-    normalize = augment.normalize(*exp.dataset.mean_std())
+    normalize = exp.normalize()
     eval_step = make_eval_step(exp.model)
-    feed, batch_size = make_feed(split, exp.mesh), _eval_batch_size(exp, split)
+    feed, batch_size = make_feed(split, exp.mesh), eval_batch_size(exp, split)
 
     def step(variables: Any, *arrays: jax.Array) -> ClassMetrics:
         return eval_step(variables, normalize(feed.batch(*arrays)))
@@ -196,7 +211,7 @@ def compile_evaluation(
     return evaluate
 
 
-def _eval_batch_size(exp: Experiment, split: AnySplit) -> int:
+def eval_batch_size(exp: Experiment, split: AnySplit) -> int:
     """The configured size, or what the split needs if that is less."""
     devices = exp.mesh.size
     return min(exp.config.train.eval_batch_size, -(-len(split) // devices) * devices)

@@ -16,8 +16,10 @@ from fcnn.config import Config
 from fcnn.data import Dataset, load
 from fcnn.errors import UserError
 from fcnn.experiment import Experiment, compile_evaluation, compile_train_step, prepare, train_feed, train_items
+from fcnn.features import on_features
 from fcnn.interrupt import Interrupt, Interrupted
 from fcnn.meter import Meter, NonFinite
+from fcnn.pretrained import load_network
 from fcnn.report import Console, Records, draw_curves, read_records
 from fcnn.report.records import Record
 from fcnn.state import TrainState
@@ -92,6 +94,10 @@ def _load(config: Config, workdir: Path, console: Console, *, exact: bool) -> Da
     if facts is not None and exact:  # whatever this machine's memory: the feed decides where random crops are cut
         settings = dataclasses.replace(settings, feed=facts.get("feed", settings.feed))
     dataset = load(settings, say=console.say, track=console.track)
+    if facts is None and config.data.mean is None and config.transfer.weights and config.transfer.strategy != "scratch":
+        about = load_network(config.transfer.weights, config.model).about
+        given = np.asarray(about.mean, np.float32), np.asarray(about.std, np.float32)
+        dataset = dataclasses.replace(dataset, normalization=given)
     return dataset if facts is None else dataset.as_in(facts, str(workdir), exact=exact)
 
 
@@ -138,6 +144,8 @@ class _Run:
             self.state, meta = restored
             self.meter.load(meta["meter"])
             self.boundary_done = meta["boundary_done"]
+        else:
+            self.state = exp.first_state(console.say)
         self.step = int(self.state.step)
         checkpoints.discard_after(self.step)
         self.records = Records(workdir, self.step, silent=not processes.is_first())
@@ -145,12 +153,13 @@ class _Run:
         self._introduce(going_on=restored is not None)
 
         began = time.perf_counter()
-        feed = train_feed(exp)
-        self.items = train_items(exp, feed, self.step)
-        self.train_step = compile_train_step(exp, self.state, feed)
+        source = on_features(exp, self.state.variables)
+        feed = train_feed(source)
+        self.items = train_items(source, feed, self.step)
+        self.train_step = compile_train_step(source, self.state, feed)
         self.validate = None
         if len(exp.dataset.validation):
-            self.validate = compile_evaluation(exp, self.state.variables, exp.dataset.validation)
+            self.validate = compile_evaluation(source, self.state.variables, source.dataset.validation)
         console.say(f"Compiled in {time.perf_counter() - began:.1f} s.")
 
     def _introduce(self, *, going_on: bool) -> None:
@@ -175,6 +184,8 @@ class _Run:
         """The order of events, to the end of the run."""
         interrupt.doing = "finishing the step"
         self.meter.start_clock()
+        if self.exp.total_steps == 0:  # nothing to learn: what is evaluated is saved as it came
+            self.save()
         while True:
             if self.at_boundary() and not self.boundary_done:
                 self.end_stretch()

@@ -1,6 +1,6 @@
 """From the optimizer's part of a config to an Optax chain: clip, the method, weight decay, the learning rate."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import jax
@@ -117,6 +117,26 @@ def make_optimizer(config: OptimConfig, schedule: optax.Schedule) -> optax.Gradi
         optax.add_decayed_weights(decay, mask) if decay else optax.identity(),
         optax.scale_by_learning_rate(schedule),
     )
+
+
+def freeze(optimizer: optax.GradientTransformation, frozen: Collection[str]) -> optax.GradientTransformation:
+    """The optimizer for all layers but those named in `frozen`, in the top level of the params: it has no moments of
+    them, its clipping doesn't see them, its weight decay doesn't either."""
+    # Neither optax.masked nor a chain with masked(set_to_zero()) keeps weight decay off what is frozen.
+    return optax.partition(
+        {"learnt": optimizer, "frozen": optax.set_to_zero()},
+        lambda params: {name: "frozen" if name in frozen else "learnt" for name in params},
+    )
+
+
+def scale_rates(optimizer: optax.GradientTransformation, shares: Mapping[str, float]) -> optax.GradientTransformation:
+    """The optimizer with a learning rate of its own for each layer: `shares[name]` times the schedule's, for the names
+    in the top level of the params; 1 for those not named."""
+
+    def scale(updates: Params, params: Params) -> Params:
+        return {name: optax.tree.scale(shares.get(name, 1.0), layer) for name, layer in updates.items()}
+
+    return optax.chain(optimizer, optax.stateless(scale))
 
 
 def penalty(params: Params, *, l1: float, l2: float, which: str) -> jax.Array:

@@ -4,7 +4,7 @@ They know nothing of devices but for one optional `axis_name`, over which sums a
 runs a program of its own.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import flax.linen as nn
@@ -56,6 +56,7 @@ def make_train_step(
     accumulate: int = 1,
     ema_decay: float | None = None,
     class_weights: np.ndarray | None = None,
+    frozen: Collection[str] = (),
     axis_name: str | None = None,
 ) -> TrainStep:
     """One update from one batch.
@@ -71,24 +72,36 @@ def make_train_step(
     the same on all devices. Batch norm sees what the model's own `axis_name` lets it see; running averages become the
     devices' means. That could wait until somebody reads them, as training doesn't and averages are linear, but then
     the state would not be one.
+
+    The layers named in `frozen`, in the top level of the variables, stay as they are to the last bit. The model gives
+    them no gradient (`Classifier.frozen`), and the optimizer doesn't count them (`optim.freeze`).
     """
 
     gradient = _make_gradient(
         model, label_smoothing=label_smoothing, class_weights=class_weights, accumulate=accumulate, axis_name=axis_name
     )
 
+    def learnt(params: Any) -> Any:
+        return {name: layer for name, layer in params.items() if name not in frozen} if frozen else params
+
+    def kept(new: Any, old: Any) -> Any:
+        # Not by adding zero: -0 + 0 has another bit pattern than -0, and an average of equals rounds.
+        return {name: old[name] if name in frozen else new[name] for name in new} if frozen else new
+
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, StepReport]:
         key = jax.random.fold_in(state.key, state.step)
         grads, batch_stats, metrics = gradient(state.params, state.batch_stats, batch, key)
+        batch_stats = kept(batch_stats, state.batch_stats)
         if l1 or l2:
-            extra = jax.grad(lambda params: penalty(params, l1=l1, l2=l2, which=decay_mask))(state.params)
+            extra = jax.grad(lambda params: penalty(learnt(params), l1=l1, l2=l2, which=decay_mask))(state.params)
             grads = jax.tree.map(jnp.add, grads, extra)
         norms = jax.tree.map(lambda grad: jnp.sqrt(jnp.square(grad).sum()), grads)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, updates)
+        params = kept(optax.apply_updates(state.params, updates), state.params)
         ema = state.ema
         if ema_decay is not None:
-            ema = optax.incremental_update({"params": params, "batch_stats": batch_stats}, ema, 1 - ema_decay)
+            average: Any = optax.incremental_update({"params": params, "batch_stats": batch_stats}, ema, 1 - ema_decay)
+            ema = {name: kept(average[name], ema[name]) for name in average}
         new_state = state.replace(
             step=state.step + 1, params=params, batch_stats=batch_stats, opt_state=opt_state, ema=ema
         )

@@ -1,4 +1,4 @@
-"""What several tests need: processes of their own, and the distance between two trees."""
+"""What several tests need: processes of their own, the distance between two trees, networks that nobody trained."""
 
 import atexit
 import os
@@ -10,6 +10,9 @@ from pathlib import Path
 
 import jax
 import numpy as np
+
+from fcnn.config import ModelConfig
+from fcnn.weights import About, Network
 
 ROOT = Path(__file__).parent.parent
 
@@ -42,3 +45,25 @@ def relative_error(ours, reference) -> float:
     ours = np.concatenate([np.ravel(np.asarray(leaf, np.float64)) for leaf in jax.tree.leaves(ours)])
     reference = np.concatenate([np.ravel(np.asarray(leaf, np.float64)) for leaf in jax.tree.leaves(reference)])
     return float(np.linalg.norm(ours - reference) / np.linalg.norm(reference))
+
+
+MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
+
+
+def random_network(name="resnet20", size=32, channels=3, classes=4, **fields):
+    """Random weights and running statistics, no two arrays alike; classes a, b, c, ..."""
+    config = ModelConfig(name=name, **fields)
+    names = tuple("abcdefghijklmnopqrstuvwxyz"[:classes])
+    about = About(model=config, classes=names, image_shape=(size, size, channels), mean=MEAN, std=STD)
+    model, rng = about.create(), np.random.default_rng(0)
+    images = np.zeros((1, size, size, 3), np.float32)
+
+    def draw(path, leaf):
+        kind = path[-1].key
+        if kind == "kernel":
+            return rng.normal(size=leaf.shape, scale=np.prod(leaf.shape[:-1]) ** -0.5).astype(np.float32)
+        low, high = {"var": (0.5, 2), "scale": (0.5, 1.5)}.get(kind, (-0.5, 0.5))
+        return rng.uniform(low, high, leaf.shape).astype(np.float32)
+
+    shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), images, train=False))
+    return Network(about=about, variables=jax.tree_util.tree_map_with_path(draw, dict(shapes)))

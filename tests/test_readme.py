@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from harness import ROOT
+from PIL import Image
 
 from fcnn import cli, presets
 
@@ -47,6 +48,7 @@ def checkout(path):
         shutil.copytree(ROOT / name, path / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "train.py", path)
     (path / "short.py").write_text(SHORT)
+    Image.new("L", (8, 8)).save(path / "digit.png")
     return path
 
 

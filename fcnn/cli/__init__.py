@@ -11,12 +11,20 @@ from fcnn.cli.bench import bench_command
 from fcnn.cli.data import data_command
 from fcnn.cli.evaluate import evaluate_command
 from fcnn.cli.models import models_command, summary_command
+from fcnn.cli.predict import predict_command
 from fcnn.cli.train import train_command
+from fcnn.cli.weights import export_command, import_command
 from fcnn.errors import UserError, unknown
 
 COMMANDS: dict[str, tuple[Callable[[list[str]], int], str]] = {
     "train": (train_command, "train a network from a preset: fcnn train --config resnet"),
     "evaluate": (evaluate_command, "evaluate a run: fcnn evaluate runs/resnet-001"),
+    "predict": (predict_command, "say what is in images: fcnn predict runs/resnet-001 IMAGE..."),
+    "export": (export_command, "take a trained network out of its run: fcnn export runs/resnet-001"),
+    "import": (
+        import_command,
+        "give weights from elsewhere a name: fcnn import FILE --model NAME",
+    ),
     "models": (models_command, "list the architectures"),
     "summary": (summary_command, "an architecture layer by layer: fcnn summary resnet18"),
     "bench": (bench_command, "measure the speed of a step, or of what feeds it: fcnn bench step, fcnn bench data"),

@@ -70,6 +70,12 @@ class Dataset:
         training pixels."""
         return self.normalization or self._measured
 
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Of a normalized image, (H, W, C): a grey one has three channels if it is normalized by three's statistics."""
+        height, width, channels = self.train.shape
+        return height, width, channels if self.normalization is None else len(self.normalization[0])
+
     @functools.cached_property
     def _measured(self) -> tuple[np.ndarray, np.ndarray]:
         counts = self._pixel_counts()

@@ -136,13 +136,19 @@ def plain(image: Image.Image) -> Image.Image:
 
 
 def square(image: Image.Image, size: int, channels: int) -> np.ndarray:
-    """The middle square of an image whose shorter side is resized to `size`: (size, size, channels) uint8.
+    """The middle square of an image whose shorter side is resized to `size`: (size, size, channels) uint8."""
+    return fitted(image, (size, size, channels))
+
+
+def fitted(image: Image.Image, shape: tuple[int, int, int]) -> np.ndarray:
+    """The largest part in the middle of an image that has the ratio of `shape`, (H, W, C), resized to it: uint8.
 
     With filtering against aliasing (bilinear over the area that a pixel covers).
     """
+    height, width, channels = shape
     image = image.convert("RGB" if channels == 3 else "L")
-    cut = ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR)
-    return np.asarray(cut).reshape(size, size, channels)
+    cut = ImageOps.fit(image, (width, height), Image.Resampling.BILINEAR)
+    return np.asarray(cut).reshape(shape)
 
 
 def cut_square(

@@ -111,6 +111,8 @@ def _cut(
         own = train.take(held_out)
     else:
         kept, own = everything, own.take(np.arange(len(own)))
+    if config.train_images is not None:
+        kept = kept[_some(train.labels[kept], config)]
     train, test = train.take(kept), test.take(np.arange(len(test)))  # copies: what is on disk may be replaced
     for split, images in (("train", train), ("test", test)):
         if not len(images):
@@ -131,6 +133,14 @@ def _cut(
         ),
         **extras,
     )
+
+
+def _some(labels: np.ndarray, config: DataConfig) -> np.ndarray:
+    """The places of `config.train_images` of the training images, every class in proportion."""
+    count = config.train_images or 0
+    if count > len(labels):
+        raise UserError(f"data.train-images {count}: {config.name} has {len(labels):,} training images")
+    return stratified_holdout(labels, count / len(labels), config.split_seed)[1]
 
 
 def _grouped_holdout(

@@ -5,6 +5,10 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
 from fcnn.errors import UserError, unknown
 from fcnn.models.alexnet import AlexNet
 from fcnn.models.cifar_resnet import CifarResNet
@@ -20,7 +24,7 @@ from fcnn.models.shallow_cnn import ShallowCNN
 from fcnn.models.squeezenet import SqueezeNet
 from fcnn.models.vgg import VGG
 
-__all__ = ["TABLE", "Classifier", "create", "family", "options"]
+__all__ = ["TABLE", "Classifier", "Endpoint", "create", "endpoints", "family", "options"]
 
 _VGG = {"vgg11": (1, 1, 2, 2, 2), "vgg13": (2, 2, 2, 2, 2), "vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}
 _CIFAR = {20: 3, 32: 5, 44: 7, 56: 9, 110: 18}  # layers: blocks a stage
@@ -84,3 +88,30 @@ def options(name: str) -> list[str]:
     own: Any = family(name)
     known = {field.name for field in dataclasses.fields(common)} | given.keys()
     return [field.name for field in dataclasses.fields(own) if field.name not in known]
+
+
+@dataclasses.dataclass(frozen=True)
+class Endpoint:
+    """A place in a network that has a name."""
+
+    name: str
+    shape: tuple[int, ...]
+    """Of one image's activation there."""
+    layers: frozenset[str]
+    """The layers that come before it: names in the top level of the variables."""
+
+
+def endpoints(model: Classifier, image_shape: tuple[int, int, int]) -> list[Endpoint]:
+    """The endpoints of a model in their order, for images (H, W, C)."""
+    found, before = [], set()
+
+    def watch(call: Callable, args: tuple, kwargs: dict, context: nn.module.InterceptorContext) -> Any:
+        if context.method_name == "reached":
+            found.append(Endpoint(args[0], args[1][1:], frozenset(before)))
+        before.update(context.module.path[:1])
+        return call(*args, **kwargs)
+
+    images = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
+    with nn.intercept_methods(watch):
+        jax.eval_shape(lambda x: model.init(jax.random.key(0), x, train=False), images)
+    return found

@@ -44,6 +44,10 @@ class Classifier(nn.Module, kw_only=True):
     """Type of the activations; params and batch statistics stay float32."""
     remat: bool = False
     """Keep only the stages' inputs for the backward pass and compute the rest again."""
+    frozen: str | None = None
+    """The endpoint up to which nothing learns: what comes before runs as in evaluation, and gets no gradient."""
+    given: tuple[int, int, int] | None = None
+    """(H, W, C) of the images whose activations at `frozen` are given in their place."""
     axis_name: str | None = None
     """The pmap axis over which batch norm is synchronised; None under jit, which sees the whole batch anyway."""
 
@@ -58,8 +62,12 @@ class Classifier(nn.Module, kw_only=True):
 
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool, features: Sequence[str] = ()) -> Any:
+        start = None
+        if self.given is not None:
+            # What would compute the activations from images is traced, and no part of any compiled program.
+            start, images = images, jnp.zeros((1, *self.given), jnp.float32)
         self.check_size(*images.shape[1:3], train=train or self.is_initializing())
-        layers = Layers(self, train)
+        layers = Layers(self, train, start)
         logits = self.forward(images, layers)
         logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
         for name in features:
@@ -89,6 +97,9 @@ class Classifier(nn.Module, kw_only=True):
         """What the reference implementation in PyTorch calls a layer, for `fcnn.weights`: "stem_conv" -> "conv1"."""
         return layer.replace("/", ".")
 
+    def reached(self, name: str, shape: tuple[int, ...]) -> None:
+        """Called at each endpoint: a place for `nn.intercept_methods` to see which layers came before."""
+
     def aux(self, name: str, logits: jax.Array, weight: float) -> None:
         """Hands the logits of an auxiliary head to the loss, which counts them `weight` times."""
         if not self.is_initializing():
@@ -103,8 +114,9 @@ class Layers:
     Channels are the paper's: `conv` and `dense` multiply them by the model's width.
     """
 
-    def __init__(self, model: Classifier, train: bool) -> None:
-        self.train = train
+    def __init__(self, model: Classifier, train: bool, start: jax.Array | None = None) -> None:
+        self.train = train and model.frozen is None
+        self._train, self._start = train, start
         self.initializing = model.is_initializing()
         self.act = activation(model.activation)
         self.endpoints: dict[str, jax.Array] = {}
@@ -121,6 +133,10 @@ class Layers:
 
     def endpoint(self, name: str, x: jax.Array) -> jax.Array:
         """Gives an activation a name, by which it can be asked for."""
+        self._model.reached(name, x.shape)
+        if name == self._model.frozen:
+            x = jax.lax.stop_gradient(x) if self._start is None else self._start
+            self.train = self._train
         self.endpoints[name] = checkpoint_name(x, name)
         return self.endpoints[name]
 

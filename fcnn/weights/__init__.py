@@ -1,5 +1,6 @@
-"""Weights of others in, ours out: between PyTorch's names and layouts and our variables."""
+"""Weights of others in, ours out: files, PyTorch's names and layouts, and what belongs to weights."""
 
+from fcnn.weights.network import About, Network, check_same, read_network, write_network
 from fcnn.weights.torch_names import from_torch, to_torch
 
-__all__ = ["from_torch", "to_torch"]
+__all__ = ["About", "Network", "check_same", "from_torch", "read_network", "to_torch", "write_network"]

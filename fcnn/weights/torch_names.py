@@ -1,6 +1,6 @@
 """PyTorch's state_dict and our variables: the same numbers under other names and in another order of axes."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -43,10 +43,20 @@ def from_torch(
     PyTorch's running variance is the unbiased one, and what training with `fcnn` goes on to average is the biased one,
     as everywhere in JAX: they differ by n / (n - 1) for n values a channel.
     """
-    head = models.create(name, num_classes=1, **options).torch_name("head") + ".weight"
+    return fit(lambda classes: models.create(name, num_classes=classes, **options), state_dict, name, image_shape)
+
+
+def fit(
+    create: Callable[[int], models.Classifier],
+    state_dict: Mapping[str, np.ndarray],
+    name: str,
+    image_shape: tuple[int, int, int] | None = None,
+) -> dict[str, Any]:
+    """`from_torch` for any model: `create(num_classes)` makes it, `name` is what messages call it."""
+    head = create(1).torch_name("head") + ".weight"
     if head not in state_dict:
         raise UserError(f"these are no weights of {name}: they have no {head!r}, only {_some(state_dict)}")
-    model = models.create(name, num_classes=len(state_dict[head]), **options)
+    model = create(len(state_dict[head]))
     names = _names(model, image_shape)
     given = {key: np.asarray(value) for key, value in state_dict.items() if not key.endswith(COUNTER)}
     if missing := [theirs for theirs, _ in names.values() if theirs not in given]:
@@ -71,11 +81,16 @@ def to_torch(name: str, variables: Mapping[str, Any], **options: Any) -> dict[st
     Raises:
       UserError: the variables aren't those of the model.
     """
+    return unfit(lambda classes: models.create(name, num_classes=classes, **options), variables, name)
+
+
+def unfit(create: Callable[[int], models.Classifier], variables: Mapping[str, Any], name: str) -> dict[str, np.ndarray]:
+    """`to_torch` for any model, with the arguments of `fit`."""
     given: dict[tuple[str, ...], Any] = dict(flatten_dict({key: variables[key] for key in variables}))
     head = given.get(("params", "head", "bias"))
     if head is None:
         raise UserError(f"these are no variables of {name}: they have no 'head'")
-    names = _names(models.create(name, num_classes=len(head), **options))
+    names = _names(create(len(head)))
     if different := names.keys() ^ given.keys():
         raise UserError(f"these are not the variables of {name}: {_some(sorted('/'.join(path) for path in different))}")
     state = {}

@@ -1,0 +1,58 @@
+"""`fcnn predict`: what a trained network says about images."""
+
+import dataclasses
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from fcnn.cli.cache import keep_compiled_programs
+from fcnn.cli.parse import parse
+from fcnn.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PredictArgs:
+    """Say what is in images, by a run's best state on validation or by an export. Images are read as those that it was
+    trained on; one that can't be read is told, and doesn't stop the others."""
+
+    network: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="WORKDIR|EXPORT")]
+    """A run's folder, a .safetensors file of fcnn's, or a .stablehlo program of fcnn's."""
+    images: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="IMAGE...")]
+    """Files that Pillow opens."""
+    top: Annotated[int, tyro.conf.arg(metavar="N")] = 5
+    """How many classes to name, the likeliest first."""
+    json: bool = False
+    """Print the answers as one JSON object on standard output."""
+
+
+def predict_command(args: list[str]) -> int:
+    """`fcnn predict WORKDIR|EXPORT IMAGE... [--top 5] [--json]`; 1 if an image couldn't be read."""
+    parsed = parse(PredictArgs, args, "fcnn predict")
+    if parsed.top < 1:
+        raise UserError(f"--top must be at least 1, got {parsed.top}")
+    if not parsed.images:
+        raise UserError("fcnn predict needs an image: fcnn predict WORKDIR|EXPORT IMAGE...")
+    keep_compiled_programs()
+
+    from fcnn.predict import load_classifier, predict
+
+    about, logits = load_classifier(parsed.network)
+    answers = []
+    for answer in predict(about, logits, parsed.images, top=parsed.top):
+        answers.append(answer)
+        if not parsed.json:
+            _tell(answer)
+    if parsed.json:
+        print(json.dumps({"network": parsed.network, "predictions": answers}))
+    return 1 if any("error" in answer for answer in answers) else 0
+
+
+def _tell(answer: dict[str, Any]) -> None:
+    if "error" in answer:
+        print(f"fcnn: {answer['image']}: {answer['error']}", file=sys.stderr)
+        return
+    named = ", ".join(f"{one['class']} {100 * one['probability']:.1f} %" for one in answer["top"])
+    print(f"{answer['image']}: {named}")

@@ -1,0 +1,140 @@
+"""`fcnn import` and `fcnn export`: trained networks from somewhere else, and out of a run, as files that say what they
+are."""
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from fcnn.cli.parse import parse
+from fcnn.config import ModelConfig
+from fcnn.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ImportArgs:
+    """Read weights of torchvision, timm or another program, and write them as .safetensors with the network's name,
+    classes and preprocessing in its header: fcnn import FILE --model NAME."""
+
+    file: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")]
+    """.safetensors, or PyTorch's .pth, .pt or .th, which need the extra torch."""
+    model: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
+    """The architecture; `fcnn models` lists them."""
+    options: dict[str, str] = dataclasses.field(default_factory=dict)
+    """The architecture's own options, as in --model.options of fcnn train."""
+    labels: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """The names of the classes, one a line in the order of the network's outputs; their numbers if not given."""
+    image_size: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
+    """Height and width in pixels of the images that it was trained on; the paper's if not given."""
+    mean: tuple[float, ...] | None = None
+    """Pixel mean by channel, 0 to 1, of its preprocessing; ImageNet's, or 0.5 for GoogLeNet and Inception v3 as
+    torchvision has them, if not given."""
+    std: tuple[float, ...] | None = None
+    """Standard deviation by channel, likewise."""
+    out: Annotated[Path | None, tyro.conf.arg(metavar="FILE.safetensors")] = None
+    """Where to write; NAME.safetensors in the current folder if not given."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ExportArgs:
+    """Write the best state of a run on validation as one file, with its classes and preprocessing: fcnn export WORKDIR.
+
+    safetensors: the weights under torchvision's names, the rest in the header. stablehlo: a program that any JAX runs
+    on a CPU, a GPU or a TPU without fcnn, for any number of images, the rest in a .json beside it.
+    """
+
+    network: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="WORKDIR")]
+    """A run's folder, or a .safetensors file of fcnn's."""
+    format: Literal["safetensors", "stablehlo"] = "safetensors"
+    """What to write."""
+    pixels: bool = False
+    """stablehlo: take uint8 pixels and normalize them inside, instead of normalized float32 images."""
+    out: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """Where to write; WORKDIR/model.safetensors or WORKDIR/model.stablehlo if not given."""
+
+
+def export_command(args: list[str]) -> int:
+    """`fcnn export WORKDIR [--format safetensors|stablehlo] [--pixels] [--out FILE]`."""
+    parsed = parse(ExportArgs, args, "fcnn export")
+    suffix = f".{parsed.format}"
+    source = Path(parsed.network).expanduser()
+    out = parsed.out or (source / f"model{suffix}" if source.is_dir() else source.with_suffix(suffix))
+    if out.suffix != suffix:
+        raise UserError(f"--out {out} must end in {suffix}")
+    if out == source:
+        raise UserError(f"{source} is what would be written; take another --format or --out")
+    if parsed.pixels and parsed.format != "stablehlo":
+        raise UserError("--pixels has no effect with safetensors; it belongs to --format stablehlo")
+
+    from fcnn.export import write_stablehlo
+    from fcnn.pretrained import load_network
+    from fcnn.weights import write_network
+
+    network = load_network(parsed.network)
+    if parsed.format == "safetensors":
+        write_network(out, network)
+        print(f"{out}: {_described(network.about)}")
+        return 0
+    beside = write_stablehlo(out, network, pixels=parsed.pixels)
+    print(f"{out}, with {beside.name} beside it: {_described(network.about)}")
+    return 0
+
+
+def import_command(args: list[str]) -> int:
+    """`fcnn import FILE --model NAME [options]`."""
+    parsed = parse(ImportArgs, args, "fcnn import")
+    if (parsed.mean is None) != (parsed.std is None):
+        raise UserError("--mean and --std go together: give both or neither")
+    try:
+        model = None if parsed.model is None else ModelConfig(name=parsed.model, options=parsed.options)
+    except ValueError as error:
+        raise UserError(str(error)) from None
+    labels = None if parsed.labels is None else _labels(parsed.labels)
+
+    from fcnn.pretrained import load_network
+    from fcnn.weights import Network, write_network
+
+    network = load_network(parsed.file, model)
+    out = parsed.out or Path(f"{network.about.model.name}.safetensors")
+    if out.suffix != ".safetensors":
+        raise UserError(f"--out {out} must end in .safetensors")
+    if out.exists():
+        raise UserError(f"{out} exists; take another --out")
+    about = _changed(network.about, parsed, labels)
+    write_network(out, Network(about=about, variables=network.variables))
+    print(f"{out}: {_described(about)}")
+    return 0
+
+
+def _described(about: Any) -> str:
+    height, width, channels = about.image_shape
+    mean, std = (" ".join(f"{value:.3g}" for value in values) for values in (about.mean, about.std))
+    return (
+        f"{about.model.name}, {len(about.classes):,} classes, images of {height} x {width} x {channels}, mean {mean}, "
+        f"standard deviation {std}"
+    )
+
+
+def _labels(path: Path) -> tuple[str, ...]:
+    try:
+        return tuple(path.read_text(encoding="utf-8").splitlines())
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"--labels {path} can't be read: {error}") from None
+
+
+def _changed(about: Any, args: ImportArgs, labels: tuple[str, ...] | None) -> Any:
+    """What was said of a network, with what the command line says."""
+    if labels is not None and len(labels) != len(about.classes):
+        raise UserError(f"--labels {args.labels} has {len(labels)} lines, the network {len(about.classes)} classes")
+    height, width, channels = about.image_shape
+    for name, values in (("mean", args.mean), ("std", args.std)):
+        if values is not None and len(values) != channels:
+            raise UserError(f"--{name} has {len(values)} numbers, the network's images have {channels} channels")
+    return dataclasses.replace(
+        about,
+        classes=labels or about.classes,
+        image_shape=(args.image_size or height, args.image_size or width, channels),
+        mean=args.mean or about.mean,
+        std=args.std or about.std,
+    )

@@ -1,0 +1,38 @@
+"""From the model's part of a config to the Linen module that it describes."""
+
+import dataclasses
+import json
+import typing
+from typing import Any
+
+from fcnn import models
+from fcnn.config import ModelConfig
+from fcnn.config_json import fits
+from fcnn.errors import UserError, unknown
+
+
+def from_config(config: ModelConfig, *, num_classes: int, dtype: Any = None) -> "models.Classifier":
+    """The architecture that a config names, with the fields that it gives.
+
+    Raises:
+      UserError: the architecture has no such option, or the option no such value.
+    """
+    fields = {name: value for name, value in dataclasses.asdict(config).items() if value is not None}
+    name, options = fields.pop("name"), {key: _from_word(word) for key, word in fields.pop("options").items()}
+    known, hints = models.options(name), typing.get_type_hints(models.family(name))
+    for option, value in options.items():
+        if option not in known:
+            raise UserError(unknown(f"option of {name}", option, known))
+        if not fits(value, hints[option]):
+            kind = " or ".join(map(str, typing.get_args(hints[option]))) or hints[option].__name__
+            raise UserError(f"model.options {option} must be {kind}, got {config.options[option]}")
+    return models.create(name, num_classes=num_classes, dtype=dtype, **fields, **options)
+
+
+def _from_word(word: str) -> Any:
+    """An option's value from JSON, lists as tuples; what isn't JSON is a bare word."""
+    try:
+        value = json.loads(word)
+    except ValueError:
+        return word
+    return tuple(value) if isinstance(value, list) else value

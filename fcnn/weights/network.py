@@ -1,0 +1,129 @@
+"""A trained network as it is handed on: its weights, and what one must know to use them."""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fcnn import models
+from fcnn.config import ModelConfig
+from fcnn.config_json import build
+from fcnn.errors import UserError
+from fcnn.models.from_config import from_config
+from fcnn.weights.files import read_arrays, write_arrays
+from fcnn.weights.timm_names import as_torchvision
+from fcnn.weights.torch_names import fit, unfit
+
+# What torchvision's and timm's weights were trained on: ImageNet's statistics, ...
+IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+# ... but for the Inceptions, whose weights come from TensorFlow, and images of -1 to 1.
+PLAIN = ("googlenet", "inception_v3")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class About:
+    """What one must know of a network beside its weights: plain values, which a file can hold."""
+
+    model: ModelConfig
+    classes: tuple[str, ...]
+    """The names of the classes, in the order of the logits."""
+    image_shape: tuple[int, ...]
+    """(H, W, C) of the images that it was trained on; C may be 1 where mean and std have three numbers: grey images,
+    which they turn into colours."""
+    mean: tuple[float, ...]
+    """Pixel mean by channel, 0 to 1, that normalization takes off."""
+    std: tuple[float, ...]
+    """Standard deviation by channel, likewise."""
+
+    def create(self, num_classes: int | None = None) -> models.Classifier:
+        """The network's Linen module, for as many classes as it knows or another number."""
+        return from_config(self.model, num_classes=len(self.classes) if num_classes is None else num_classes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON can write it."""
+        return dataclasses.asdict(self)
+
+    @staticmethod
+    def from_json(text: str, where: str) -> "About":
+        """The text of what `to_dict` gives, made one again; UserError naming `where` if the text isn't that."""
+        try:
+            about = build(About, json.loads(text), "")
+            together = len(about.image_shape) == 3 and about.image_shape[-1] in (1, len(about.mean))
+            if not together or len(about.std) != len(about.mean) or min(about.image_shape) < 1 or not about.classes:
+                raise ValueError("classes, image_shape, mean and std don't go together")
+        except (ValueError, TypeError, RecursionError) as error:
+            raise UserError(f"{where}: {error}") from None
+        return about
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Network:
+    """Weights and what they are."""
+
+    about: About
+    variables: Mapping[str, Any]
+    """{"params": ..., "batch_stats": ...} of float32 NumPy arrays."""
+
+
+def write_network(path: Path, network: Network) -> None:
+    """Writes a network as .safetensors: its arrays under torchvision's names, the rest as an entry of the header."""
+    about = network.about
+    write_arrays(path, unfit(about.create, network.variables, about.model.name), json.dumps(about.to_dict()))
+
+
+def read_network(path: Path, model: ModelConfig | None) -> Network:
+    """The network in a file that `write_network` wrote, or in anyone's.
+
+    Args:
+      path: as for `read_arrays`.
+      model: what the weights are of. Of our own files it may be None: they say it themselves.
+
+    Raises:
+      UserError: as for `read_arrays`, or the file doesn't say what network it is of, or it is of another than `model`.
+    """
+    arrays, ours = read_arrays(path)
+    if ours is not None:
+        about = About.from_json(ours, f"the header of {path}")
+        if model is not None:
+            check_same(about.model, model, str(path))
+        return Network(about=about, variables=fit(about.create, arrays, about.model.name, _shape(about)))
+    if model is None:
+        raise UserError(f"{path} doesn't say which network it is of: --model NAME does")
+    return _foreign(arrays, model)
+
+
+def _shape(about: About) -> tuple[int, int, int]:
+    height, width, _ = about.image_shape
+    return height, width, len(about.mean)
+
+
+def _foreign(arrays: dict[str, np.ndarray], model: ModelConfig) -> Network:
+    """A network of somebody else's: numbered classes, and the preprocessing that such weights usually want."""
+    family = models.family(model.name)
+    arrays = as_torchvision(arrays)
+    auxiliary = "auxiliary" in models.options(model.name) and "auxiliary" not in model.options
+    if auxiliary and not any(name.lower().startswith("aux") for name in arrays):  # as timm has them
+        model = dataclasses.replace(model, options={**model.options, "auxiliary": "false"})
+    variables = fit(lambda classes: from_config(model, num_classes=classes), arrays, model.name)
+    channels = family.image_shape[2]
+    mean, std = IMAGENET if channels == 3 and model.name not in PLAIN else ((0.5,) * channels, (0.5,) * channels)
+    count = len(variables["params"]["head"]["bias"])
+    about = About(
+        model=model, classes=tuple(map(str, range(count))), image_shape=family.image_shape, mean=mean, std=std
+    )
+    return Network(about=about, variables=variables)
+
+
+# What changes training alone, not which function the weights compute.
+TRAINING = ("dropout", "kernel_init", "remat")
+
+
+def check_same(theirs: ModelConfig, ours: ModelConfig, where: str) -> None:
+    """UserError, naming the fields that differ, unless weights of one are weights of the other."""
+    fields = [field.name for field in dataclasses.fields(ModelConfig) if field.name not in TRAINING]
+    pairs = {name: (getattr(theirs, name), getattr(ours, name)) for name in fields}
+    if different := [f"model.{name} {a}, not {b}" for name, (a, b) in pairs.items() if a != b]:
+        raise UserError(f"the network in {where} has {'; '.join(different)}")

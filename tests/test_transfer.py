@@ -1,0 +1,279 @@
+"""Transfer: what is frozen stays to the last bit, what learns learns at its rate, and where each number comes from."""
+
+import dataclasses
+import json
+import shutil
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from harness import MEAN, random_network, relative_error
+
+from fcnn import loop, models, parallel
+from fcnn.checkpoint import Checkpoints
+from fcnn.config import AugmentConfig, Config, DataConfig, ModelConfig, OptimConfig, TrainConfig, TransferConfig
+from fcnn.config_json import from_json, to_json
+from fcnn.data import load
+from fcnn.data.dataset import Dataset, Split
+from fcnn.errors import UserError
+from fcnn.experiment import compile_train_step, prepare, train_step
+from fcnn.features import on_features
+from fcnn.optim import freeze, scale_rates
+from fcnn.report import Console
+from fcnn.transfer import make_plan, start_from
+from fcnn.weights import write_network
+
+N, SIZE = 12, 32
+RNG = np.random.default_rng(0)
+SPLIT = Split(RNG.integers(0, 256, (N, SIZE, SIZE, 1)).astype(np.uint8), RNG.integers(0, 4, N).astype(np.int32))
+LENET = ModelConfig(name="lenet5", norm="batch", width=0.5)
+OPTIMIZERS = (
+    OptimConfig(name="adamw", weight_decay=0.1, decay_mask="all", schedule="constant", learning_rate=0.01),
+    OptimConfig(name="lars", l2=0.1, l1=0.1, decay_mask="all", clip_norm=0.1, schedule="constant"),
+)
+
+
+@pytest.fixture(scope="module")
+def weights_file(tmp_path_factory):
+    """A LeNet-5 with batch norm for images of three channels and four classes."""
+    path = tmp_path_factory.mktemp("weights") / "lenet.safetensors"
+    network = random_network("lenet5", norm="batch", width=0.5)
+    for leaf in jax.tree.leaves(network.variables):
+        leaf.flat[0] = -0.0  # which adding zero would change
+    write_network(path, network)
+    return path
+
+
+def experiment(path, strategy: Any, optim=OPTIMIZERS[0], classes="abcd", augment=None, **train: Any):
+    """On one device; grey images, which the weights' statistics give three channels."""
+    config = Config(
+        data=DataConfig(validation=0.0),
+        augment=augment or AugmentConfig(),
+        model=LENET,
+        optim=optim,
+        train=TrainConfig(**{"batch_size": N, "eval_batch_size": N, "steps": 3, **train}),
+        transfer=TransferConfig(weights=str(path), strategy=strategy, body_rate=0.5, layer_decay=0.25),
+    )
+    given = np.asarray(MEAN, np.float32), np.full(3, 0.2, np.float32)
+    dataset = Dataset("random", tuple(classes), SPLIT, SPLIT.take(np.arange(4)), SPLIT, normalization=given)
+    return prepare(config, dataset, jax.sharding.Mesh(np.asarray(jax.devices()[:1]), (parallel.DATA_AXIS,)))
+
+
+def host(state) -> Any:
+    return jax.device_get(state.replace(key=jax.random.key_data(state.key)))
+
+
+def run(exp, features=False):
+    state, losses = exp.first_state(lambda _: None), []
+    before = host(state)
+    source = on_features(exp, state.variables) if features else exp
+    step = compile_train_step(source, state)
+    for _ in range(3):
+        state, report = step(state, np.arange(N, dtype=np.int32))
+        losses.append(float(report.metrics.loss))
+    return before, host(state), losses
+
+
+def bits(tree):
+    return [leaf.tobytes() for leaf in jax.tree.leaves(tree)]
+
+
+FROZEN = {"head": {"c1", "c3", "c5", "f6"}, "last_block": {"c1"}, "full": set(), "mean_var": set(), "scratch": set()}
+
+
+@pytest.mark.parametrize(
+    ("strategy", "optim"), [(name, OPTIMIZERS[0]) for name in FROZEN] + [("last_block", OPTIMIZERS[1])]
+)
+def test_frozen_means_frozen_and_all_else_learns(weights_file, strategy, optim):
+    exp = experiment(weights_file, strategy, optim, ema_decay=0.9, accumulate=2 if optim.name == "lars" else 1)
+    assert exp.plan.frozen == FROZEN[strategy]
+    before, after, losses = run(exp)
+    for tree in ("params", "batch_stats"):
+        old, new = getattr(before, tree), getattr(after, tree)
+        for layer in old:
+            same = [a == b for a, b in zip(bits(old[layer]), bits(new[layer]), strict=True)]
+            assert all(same) if layer in exp.plan.frozen else not any(same), (tree, layer)
+            if layer in exp.plan.frozen:
+                assert bits(after.ema[tree][layer]) == bits(old[layer])
+    assert losses[2] < losses[0]
+    # Moments of what learns, and of nothing else.
+    learnt = sum(
+        leaf.size for k in before.params if k not in exp.plan.frozen for leaf in jax.tree.leaves(before.params[k])
+    )
+    moments = sum(leaf.size for leaf in jax.tree.leaves(before.opt_state) if leaf.ndim)
+    assert moments == learnt * {"adamw": 2, "lars": 1}[optim.name]
+
+
+def test_no_gradient_is_computed_of_what_is_frozen(weights_file):
+    """Two convolutions forward; then of the second, of its input and of the first, as far as they learn."""
+    for strategy, expected in (("full", 5), ("last_block", 3), ("head", 2)):
+        exp = experiment(weights_file, strategy)
+        state = exp.fresh_state()
+        batch = {
+            "image": jnp.zeros((N, SIZE, SIZE, 3)), "label": jnp.zeros(N, jnp.int32), "mask": jnp.ones(N, bool),
+            "index": jnp.arange(N),
+        }  # fmt: skip
+        program = jax.jit(train_step(exp)).trace(state, batch).lower(lowering_platforms=("cuda",)).as_text()
+        assert program.count("stablehlo.convolution") == expected, strategy
+
+
+def test_features_computed_once_train_the_same_head(weights_file):
+    exp = experiment(weights_file, "head")
+    _, slow, losses = run(exp)
+    _, fast, again = run(exp, features=True)
+    assert again == pytest.approx(losses, rel=1e-5)
+    assert relative_error(fast.params["head"], slow.params["head"]) < 1e-5
+    assert bits(fast.params["c5"]) == bits(slow.params["c5"])
+    source = on_features(exp, exp.first_state(lambda _: None).variables)
+    assert isinstance(source.dataset.train, Split)
+    assert source.dataset.train.images.shape == (N, 42)
+    # Images that change in each epoch have no features to keep; neither has a body that learns.
+    for other in (experiment(weights_file, "head", augment=AugmentConfig(flip=True)), experiment(weights_file, "full")):
+        assert on_features(other, other.fresh_state().variables) is other
+    _, third, _ = run(experiment(weights_file, "head", augment=AugmentConfig(flip=True)))
+    assert relative_error(third.params["head"], slow.params["head"]) > 1e-4
+
+
+def test_the_compiled_step_on_features_knows_no_image(weights_file):
+    exp = experiment(weights_file, "head")
+    source = on_features(exp, exp.first_state(lambda _: None).variables)
+    state = exp.fresh_state()
+    batch = {
+        "image": jnp.zeros((N, 42)), "label": jnp.zeros(N, jnp.int32), "mask": jnp.ones(N, bool), "index": jnp.arange(N)
+    }  # fmt: skip
+    program = jax.jit(train_step(source)).lower(state, batch).compile().as_text()
+    assert program is not None
+    assert " dot(" in program
+    assert " convolution(" not in program
+    assert "custom-call" not in program
+
+
+def test_clipping_sees_what_learns_alone():
+    params = {"body": {"kernel": jnp.ones((2, 2))}, "head": {"bias": jnp.ones(2)}}
+    grads = {"body": {"kernel": jnp.full((2, 2), 1e6)}, "head": {"bias": jnp.array([3.0, 4.0])}}
+    optimizer = freeze(optax.chain(optax.clip_by_global_norm(1.0), optax.scale(-1.0)), {"body"})
+    updates: Any = optimizer.update(grads, optimizer.init(params), params)[0]
+    np.testing.assert_allclose(np.asarray(updates["head"]["bias"]), [-0.6, -0.8], rtol=1e-6)
+    assert not np.asarray(updates["body"]["kernel"]).any()
+
+
+def test_rates_fall_with_the_distance_from_the_head(weights_file):
+    plan = experiment(weights_file, "full").plan
+    assert plan.shares == {"f6": 0.5, "c5": 0.5 / 4, "c3": 0.5 / 16, "c1": 0.5 / 64}
+    assert experiment(weights_file, "last_block").plan.shares == {"f6": 0.5, "c5": 0.5 / 4, "c3": 0.5 / 16}
+    assert not experiment(weights_file, "scratch").plan.shares
+    tree = {name: {"kernel": jnp.ones((2, 2))} for name in ("c1", "head")}
+    optimizer = scale_rates(optax.sgd(0.1), plan.shares)
+    updates: Any = optimizer.update(tree, optimizer.init(tree), tree)[0]
+    assert float(updates["c1"]["kernel"][0, 0]) == pytest.approx(-0.1 / 128)
+    assert float(updates["head"]["kernel"][0, 0]) == pytest.approx(-0.1)
+
+
+@pytest.mark.parametrize(
+    ("name", "head", "last_block"),
+    [
+        ("resnet18", "pool", "stage3"), ("resnet20", "pool", "stage2"), ("vgg11_bn", "fc7", "stage4"),
+        ("squeezenet1_1", "fire9", "fire8"), ("alexnet", "fc7", "stage2"), ("googlenet", "pool", "inception5a"),
+        ("mlp", "hidden2", None), ("linear", None, None),
+    ],
+)  # fmt: skip
+def test_where_each_network_is_cut(name, head, last_block):
+    strategy: Any
+    model = models.create(name, num_classes=3)
+    for strategy, endpoint in (("head", head), ("last_block", last_block)):
+        config = TransferConfig(weights="file", strategy=strategy)
+        if endpoint is None:
+            with pytest.raises(UserError, match=f"transfer.strategy {strategy}: MLP has no body"):
+                make_plan(config, model, model.image_shape)
+            continue
+        plan = make_plan(config, model, model.image_shape)
+        assert plan.endpoint == endpoint
+        assert "head" not in plan.frozen
+        # An auxiliary head half-way up is frozen with what it helps to learn.
+        assert ("aux1" in plan.frozen) == (name == "googlenet")
+
+
+def test_the_head_is_kept_for_the_same_classes_and_new_for_others(weights_file):
+    network = random_network("lenet5", norm="batch", width=0.5)
+    for classes, kept in (("abcd", True), ("abcx", False), ("abcde", False)):
+        exp = experiment(weights_file, "full", classes=classes)
+        drawn = exp.fresh_state().variables
+        variables, told = start_from(network, exp.dataset.classes, drawn, "full", seed=0)
+        assert bits(variables["params"]["c3"]) == bits(network.variables["params"]["c3"])
+        source = network.variables if kept else drawn
+        assert bits(variables["params"]["head"]) == bits(jax.device_get(source["params"]["head"]))
+        assert ("head is new: the weights know 4 classes" in told) == (not kept)
+    numbered = dataclasses.replace(network, about=dataclasses.replace(network.about, classes=tuple("0123")))
+    variables, _ = start_from(
+        numbered, tuple("wxyz"), experiment(weights_file, "full").fresh_state().variables, "full", seed=0
+    )
+    assert bits(variables["params"]["head"]) == bits(network.variables["params"]["head"])
+
+
+def test_what_does_not_fit_is_named(weights_file):
+    network, drawn = random_network("lenet5", norm="batch"), experiment(weights_file, "full").fresh_state().variables
+    with pytest.raises(UserError, match=r"don't fit images of this size: params/.* \(.*\), must be \(.*\)"):
+        start_from(network, tuple("abcd"), drawn, "full", seed=0)
+    network = random_network("lenet5", norm="batch", width=0.5)
+    with pytest.raises(UserError, match="strategy pretrained: the weights know 4 classes, and not those of the data"):
+        start_from(network, tuple("abcx"), drawn, "pretrained", seed=0)
+    exp = experiment(weights_file, "full")
+    wide = dataclasses.replace(exp.config, model=dataclasses.replace(LENET, width=1.0))
+    exp = prepare(wide, exp.dataset, exp.mesh)
+    with pytest.raises(UserError, match=r"has model\.width 0\.5, not 1\.0"):
+        exp.first_state(lambda _: None)
+    with pytest.raises(ValueError, match=r"transfer\.strategy head needs transfer\.weights"):
+        TransferConfig(strategy="head")
+
+
+def test_mean_var_draws_every_array_with_the_moments_of_the_trained_one(weights_file):
+    network = random_network("lenet5", norm="batch", width=0.5)
+    drawn = experiment(weights_file, "full").fresh_state().variables
+    made, _ = start_from(network, tuple("abcd"), drawn, "mean_var", seed=0)
+    trained, kernel = (np.asarray(tree["params"]["c5"]["kernel"]) for tree in (network.variables, made))
+    assert kernel.size > 10_000
+    assert abs(kernel.mean() - trained.mean()) < 5 * trained.std() / kernel.size**0.5
+    assert kernel.std() == pytest.approx(trained.std(), rel=0.03)
+    assert abs(np.corrcoef(kernel.ravel(), trained.ravel())[0, 1]) < 0.05
+    assert bits(made["batch_stats"]) == bits(jax.device_get(drawn["batch_stats"]))
+    other, _ = start_from(network, tuple("abcd"), drawn, "mean_var", seed=1)
+    assert bits(other["params"]["c5"]) != bits(made["params"]["c5"])
+
+
+@pytest.mark.slow
+def test_a_run_needs_its_weights_only_at_its_start(tmp_path):
+    """A run on digits from another run; going on is the same as never having stopped, with the source long gone."""
+    console = Console(stderr=True)
+    source = Config(model=ModelConfig(name="mlp", norm="batch"), train=TrainConfig(steps=20))
+    found = loop.train(source, tmp_path / "source", console)
+    optim = OptimConfig(name="adam", learning_rate=0.01, schedule="constant")
+
+    def config(strategy: Any, steps):
+        return Config(
+            data=DataConfig(train_images=100, validation=0.0), model=source.model, optim=optim,
+            train=TrainConfig(steps=steps, batch_size=20, eval_steps=4),
+            transfer=TransferConfig(weights=str(tmp_path / "source"), strategy=strategy),
+        )  # fmt: skip
+
+    as_it_is = loop.train(config("pretrained", 8), tmp_path / "pretrained", console)
+    assert [as_it_is[name] for name in ("top1", "loss", "step")] == [found["top1"], found["loss"], 0]
+    loop.train(config("head", 4), tmp_path / "head", console)
+    loop.train(config("head", 8), tmp_path / "whole", console)
+    shutil.rmtree(tmp_path / "source")
+    again = loop.train(config("head", 8), tmp_path / "head", console)
+    states = []
+    for name in ("head", "whole"):
+        exp = prepare(config("head", 8), load(config("head", 8).data), parallel.make_mesh())
+        with Checkpoints(tmp_path / name / "checkpoints", keep_latest=2, keep_best=1, read_only=True) as checkpoints:
+            states.append(host(checkpoints.restore(exp.fresh_state(), 8)[0]))
+    assert bits(states[0]) == bits(states[1])
+    assert loop.evaluate(tmp_path / "head", "test", console)["top1"] == again["top1"]
+    assert json.loads((tmp_path / "head" / "data.json").read_text())["images"]["train"] == [10] * 10
+
+
+def test_the_config_comes_back():
+    config = Config(transfer=TransferConfig(weights="a.safetensors", strategy="last_block", layer_decay=0.8))
+    assert from_json(to_json(config), "here") == config
