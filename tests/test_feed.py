@@ -57,6 +57,7 @@ def test_both_ways_give_the_same_numbers_to_the_bit(tmp_path, capsys):
     assert comparable(tmp_path / "stream") == comparable(tmp_path / "device")
 
 
+@pytest.mark.slow
 def test_an_interpolated_and_accumulated_run_too(tmp_path):
     config = dataclasses.replace(
         CONFIG,
