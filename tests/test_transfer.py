@@ -237,6 +237,7 @@ def test_a_head_of_another_kind_is_new(weights_file):
         start_from(network, tuple("abcd"), drawn, "pretrained", seed=0, like_head=False)
 
 
+@pytest.mark.slow
 def test_a_squeezenet_with_a_linear_head_learns_on_averaged_features(tmp_path):
     """From weights with the published head, which differ in what the head computes alone."""
     network = random_network("squeezenet1_1", width=0.125)
