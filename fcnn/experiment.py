@@ -23,6 +23,7 @@ from fcnn.pretrained import load_network
 from fcnn.state import TrainState, create_state
 from fcnn.step import StepReport, make_eval_step, make_train_step
 from fcnn.transfer import Plan, make_plan, start_from
+from fcnn.weights import linear_head, published
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,9 +57,12 @@ class Experiment:
         state, transfer = self.fresh_state(), self.config.transfer
         if transfer.weights is None or transfer.strategy == "scratch":
             return state
-        network = load_network(transfer.weights, self.config.model)
+        network = load_network(transfer.weights, published(self.config.model))
+        like_head = linear_head(network.about.model) == linear_head(self.config.model)
         classes, seed = self.dataset.classes, self.config.seed
-        variables, told = start_from(network, classes, state.variables, transfer.strategy, seed=seed)
+        variables, told = start_from(
+            network, classes, state.variables, transfer.strategy, seed=seed, like_head=like_head
+        )
         learnt = sum(array.size for layer, array in _arrays(state.params) if layer not in self.plan.frozen)
         say(f"From {transfer.weights}. {told} {learnt if self.total_steps else 0:,} parameters learn.")
         ema = None if state.ema is None else jax.tree.map(jnp.copy, variables)  # a step may reuse either's memory

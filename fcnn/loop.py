@@ -3,7 +3,9 @@
 import contextlib
 import dataclasses
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -135,6 +137,7 @@ class _Run:
         """Restores or draws the state, compiles the steps, opens the records."""
         self.exp, self.workdir, self.checkpoints, self.console = exp, workdir, checkpoints, console
         self.boundary_done = False  # whether the lines and the evaluation due at this step are behind us
+        self.validate: Callable[[Any], dict[str, Any]] | None = None
 
         rates = np.asarray(jax.vmap(exp.schedule)(jnp.arange(exp.total_steps)))
         self.meter = Meter(rates, exp.steps_per_epoch, exp.config.train.log_steps)
@@ -152,15 +155,19 @@ class _Run:
         self.signals = processes.Signals(exp.mesh)
         self._introduce(going_on=restored is not None)
 
-        began = time.perf_counter()
+        if exp.total_steps:
+            self._compile()
+
+    def _compile(self) -> None:
+        """The step and the evaluation on validation."""
+        exp, began = self.exp, time.perf_counter()
         source = on_features(exp, self.state.variables)
         feed = train_feed(source)
         self.items = train_items(source, feed, self.step)
         self.train_step = compile_train_step(source, self.state, feed)
-        self.validate = None
         if len(exp.dataset.validation):
             self.validate = compile_evaluation(source, self.state.variables, source.dataset.validation)
-        console.say(f"Compiled in {time.perf_counter() - began:.1f} s.")
+        self.console.say(f"Compiled in {time.perf_counter() - began:.1f} s.")
 
     def _introduce(self, *, going_on: bool) -> None:
         exp, data, device = self.exp, self.exp.dataset, self.exp.mesh.devices.flat[0].device_kind

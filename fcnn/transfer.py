@@ -59,7 +59,13 @@ def _groups(places: list[models.Endpoint]) -> list[frozenset[str]]:
 
 
 def start_from(
-    network: Network, classes: tuple[str, ...], drawn: Mapping[str, Any], strategy: str, *, seed: int
+    network: Network,
+    classes: tuple[str, ...],
+    drawn: Mapping[str, Any],
+    strategy: str,
+    *,
+    seed: int,
+    like_head: bool = True,
 ) -> tuple[dict[str, Any], str]:
     """The variables that a run starts from.
 
@@ -69,6 +75,7 @@ def start_from(
       drawn: fresh {"params", "batch_stats"} of the run's model; a head for other classes comes from here.
       strategy: `TransferConfig.strategy`.
       seed: of mean_var.
+      like_head: whether the run's head computes what theirs does; else it is a new one too.
 
     Returns:
       (variables, a sentence on what was kept).
@@ -77,14 +84,19 @@ def start_from(
       UserError: arrays that have nothing to do with the classes have another shape; or there is nothing to evaluate.
     """
     theirs, ours = _flat(network.variables), _flat(drawn)
-    same, heads = _same_classes(network.about.classes, classes), {path for path in ours if path[-2] in _CLASSIFIERS}
+    known, heads = network.about.classes, {path for path in ours if path[-2] in _CLASSIFIERS}
+    same = like_head and _keeps_head(known, classes, strategy)
     if wrong := [
         f"{'/'.join(path)} {theirs[path].shape if path in theirs else 'missing'}, must be {leaf.shape}"
         for path, leaf in ours.items()
         if not (path in heads and not same) and (path not in theirs or theirs[path].shape != leaf.shape)
     ]:
         raise UserError(f"transfer.weights don't fit images of this size: {'; '.join(wrong[:3])}")
-    count = f"{len(network.about.classes):,} classes"
+    count = f"{len(known):,} classes" + (" by number alone" if _numbered(known) else "")
+    if strategy == "pretrained" and not like_head:
+        raise UserError(
+            "transfer.strategy pretrained: the weights' head isn't of this kind (model.options linear_head)"
+        )
     if strategy == "pretrained" and not same:
         raise UserError(f"transfer.strategy pretrained: the weights know {count}, and not those of the data")
     if strategy == "mean_var":
@@ -92,7 +104,8 @@ def start_from(
             theirs, ours, heads, seed
         ), "Drawn anew with the mean and variance of the weights, array by array."
     taken = {path: leaf if path in heads and not same else jnp.asarray(theirs[path]) for path, leaf in ours.items()}
-    told = "The head is that of the weights too." if same else f"The head is new: the weights know {count}, not these."
+    why = f"the weights know {count}, not these" if like_head else "that of the weights is of another kind"
+    told = "The head is that of the weights too." if same else f"The head is new: {why}."
     return {"params": {}, "batch_stats": {}} | unflatten_dict(taken), told
 
 
@@ -100,9 +113,16 @@ def _flat(variables: Mapping[str, Any]) -> dict[tuple[str, ...], Any]:
     return dict(flatten_dict(dict(variables)))
 
 
-def _same_classes(theirs: tuple[str, ...], ours: tuple[str, ...]) -> bool:
-    """Whether a head for some classes is one for others; weights that came without names have numbers."""
-    return theirs == ours or (len(theirs) == len(ours) and theirs == tuple(map(str, range(len(theirs)))))
+def _keeps_head(theirs: tuple[str, ...], ours: tuple[str, ...], strategy: str) -> bool:
+    """Whether the weights' head is one for our classes: their names say it. Numbers may be those of anything, so that
+    only someone who asks for the network as it is can mean it."""
+    if _numbered(theirs):
+        return strategy == "pretrained" and len(theirs) == len(ours)
+    return theirs == ours
+
+
+def _numbered(classes: tuple[str, ...]) -> bool:
+    return classes == tuple(map(str, range(len(classes))))
 
 
 # What the layers that give logits are called: the head, GoogLeNet's and Inception v3's auxiliary ones.

@@ -29,12 +29,14 @@ def logits(given, images):
 @pytest.mark.parametrize(
     ("fields", "left"),
     [
-        ({"name": "resnet20", "width": 0.25}, False),
-        ({"name": "vgg11_bn", "width": 0.1}, False),  # convolutions with a bias of their own
+        ({"name": "lenet5", "norm": "batch", "activation": "gelu"}, False),
         ({"name": "mlp", "norm": "batch", "size": 8}, False),
-        ({"name": "plain20", "activation": "gelu", "width": 0.25}, False),
-        ({"name": "lenet5"}, False),
-        ({"name": "resnet20", "norm": "group", "width": 0.5}, True),
+        ({"name": "lenet5", "norm": "group", "width": 0.5}, True),
+        pytest.param({"name": "lenet5"}, False, marks=pytest.mark.slow),
+        pytest.param({"name": "resnet20", "width": 0.25}, False, marks=pytest.mark.slow),
+        pytest.param({"name": "vgg11_bn", "width": 0.1}, False, marks=pytest.mark.slow),  # convolutions with a bias
+        pytest.param({"name": "plain20", "activation": "gelu", "width": 0.25}, False, marks=pytest.mark.slow),
+        pytest.param({"name": "resnet20", "norm": "group", "width": 0.5}, True, marks=pytest.mark.slow),
         pytest.param({"name": "preact_resnet110", "width": 0.25}, True, marks=pytest.mark.slow),
         pytest.param({"name": "googlenet", "size": 64, "width": 0.1}, False, marks=pytest.mark.slow),
         pytest.param({"name": "inception_v2", "size": 64, "width": 0.1}, False, marks=pytest.mark.slow),
@@ -57,9 +59,9 @@ def test_the_program_gives_the_networks_logits_for_any_number_of_images(fields, 
     assert ("rsqrt" in program.mlir_module()) == left
 
 
-@pytest.mark.parametrize("channels", [3, 1])
+@pytest.mark.parametrize("channels", [pytest.param(3, marks=pytest.mark.slow), 1])
 def test_a_process_without_fcnn_runs_it(channels, tmp_path):
-    given = network(width=0.25, channels=channels)
+    given = network("lenet5", norm="batch", width=0.25, channels=channels)
     path = tmp_path / "model.stablehlo"
     write_stablehlo(path, given, pixels=True)
     images = np.random.default_rng(1).integers(0, 256, (5, 32, 32, channels)).astype(np.uint8)
@@ -131,6 +133,7 @@ def test_the_command_writes_both_kinds_and_says_what_they_are(tmp_path, monkeypa
     assert sorted(tmp_path.iterdir()) == before
 
 
+@pytest.mark.slow
 def test_pytorch_computes_the_same_from_the_exported_weights(tmp_path):
     """Through the file, into torchvision's own network."""
     torch = pytest.importorskip("torch")

@@ -62,6 +62,11 @@ def test_imports_only_from_the_left(path):
         assert LEVEL[parts[1]] < LEVEL[here], f"{here} imports {name}"
 
 
+def test_no_part_imports_its_own_package():
+    """`from fcnn import models` inside fcnn/models would run in a circle."""
+    assert [path for path in FILES if f"fcnn.{unit(path)}" in imported(path)] == []
+
+
 @pytest.mark.parametrize("name", STANDARD_LIBRARY_ONLY)
 def test_what_answers_a_typo_needs_no_library(name):
     import sys

@@ -96,14 +96,14 @@ def test_channels_that_do_not_go_together_are_told(run, tmp_path):
             weights.About.from_json(json.dumps(about.to_dict()), "here")
 
 
-SLOW = ("resnet50", "googlenet", "inception_v3")  # seconds each to trace
+SLOW = ("resnet18", "vgg16_bn", "resnet50", "googlenet", "inception_v3")  # seconds each to trace
 
 
 @pytest.mark.parametrize(
     ("name", "options"),
     [
         pytest.param(name, {"width": 0.125}, marks=pytest.mark.slow if name in SLOW else ())
-        for name in ("resnet18", "vgg16_bn", "alexnet", "squeezenet1_0", "resnet20", *SLOW)
+        for name in ("alexnet", "squeezenet1_0", "resnet20", *SLOW)
     ],
 )
 def test_torchvisions_weights_go_in_and_out_unchanged(name, options, tmp_path):
@@ -149,6 +149,7 @@ def test_timms_vgg_and_inception_fit():
     assert as_torchvision(found) == found
 
 
+@pytest.mark.slow
 def test_an_inception_without_its_auxiliary_head_is_one(tmp_path):
     given = weights.to_torch("googlenet", draw("googlenet", 3, auxiliary=False), auxiliary=False)
     write_arrays(tmp_path / "a.safetensors", given, "{}")

@@ -111,6 +111,8 @@ def _tell_result(found: dict[str, Any], folder: Path, args: TrainArgs, console: 
     best = "the best on validation"
     if not args.config.data.validation:
         best = "the last, as no validation split was held out"
+    if found["step"] == 0:
+        best = "the weights as they came"
     low, high = found["interval"]
     console.say(f"Checkpoints, metrics.jsonl, tensorboard/ and curves.png are in {folder}")
     if found.get("skipped"):  # records of older runs don't tell

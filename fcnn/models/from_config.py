@@ -5,28 +5,29 @@ import json
 import typing
 from typing import Any
 
-from fcnn import models
 from fcnn.config import ModelConfig
 from fcnn.config_json import fits
 from fcnn.errors import UserError, unknown
+from fcnn.models.classifier import Classifier
+from fcnn.models.table import create, family, options
 
 
-def from_config(config: ModelConfig, *, num_classes: int, dtype: Any = None) -> "models.Classifier":
+def from_config(config: ModelConfig, *, num_classes: int, dtype: Any = None) -> Classifier:
     """The architecture that a config names, with the fields that it gives.
 
     Raises:
       UserError: the architecture has no such option, or the option no such value.
     """
     fields = {name: value for name, value in dataclasses.asdict(config).items() if value is not None}
-    name, options = fields.pop("name"), {key: _from_word(word) for key, word in fields.pop("options").items()}
-    known, hints = models.options(name), typing.get_type_hints(models.family(name))
-    for option, value in options.items():
+    name, given = fields.pop("name"), {key: _from_word(word) for key, word in fields.pop("options").items()}
+    known, hints = options(name), typing.get_type_hints(family(name))
+    for option, value in given.items():
         if option not in known:
             raise UserError(unknown(f"option of {name}", option, known))
         if not fits(value, hints[option]):
             kind = " or ".join(map(str, typing.get_args(hints[option]))) or hints[option].__name__
             raise UserError(f"model.options {option} must be {kind}, got {config.options[option]}")
-    return models.create(name, num_classes=num_classes, dtype=dtype, **fields, **options)
+    return create(name, num_classes=num_classes, dtype=dtype, **fields, **given)
 
 
 def _from_word(word: str) -> Any:

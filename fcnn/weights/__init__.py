@@ -1,6 +1,16 @@
 """Weights of others in, ours out: files, PyTorch's names and layouts, and what belongs to weights."""
 
-from fcnn.weights.network import About, Network, check_same, read_network, write_network
+from fcnn.weights.network import About, Network, check_same, linear_head, published, read_network, write_network
 from fcnn.weights.torch_names import from_torch, to_torch
 
-__all__ = ["About", "Network", "check_same", "from_torch", "read_network", "to_torch", "write_network"]
+__all__ = [
+    "About",
+    "Network",
+    "check_same",
+    "from_torch",
+    "linear_head",
+    "published",
+    "read_network",
+    "to_torch",
+    "write_network",
+]

@@ -121,8 +121,19 @@ def _foreign(arrays: dict[str, np.ndarray], model: ModelConfig) -> Network:
 TRAINING = ("dropout", "kernel_init", "remat")
 
 
+def linear_head(model: ModelConfig) -> bool:
+    """Whether the head is the linear one that an architecture has beside its published one, with the same arrays."""
+    return model.options.get("linear_head") == "true"
+
+
+def published(model: ModelConfig) -> ModelConfig:
+    """The network with the head that it was published with."""
+    return dataclasses.replace(model, options={k: v for k, v in model.options.items() if k != "linear_head"})
+
+
 def check_same(theirs: ModelConfig, ours: ModelConfig, where: str) -> None:
-    """UserError, naming the fields that differ, unless weights of one are weights of the other."""
+    """UserError, naming the fields that differ, unless weights of one are weights of the other, but for the head."""
+    theirs, ours = published(theirs), published(ours)
     fields = [field.name for field in dataclasses.fields(ModelConfig) if field.name not in TRAINING]
     pairs = {name: (getattr(theirs, name), getattr(ours, name)) for name in fields}
     if different := [f"model.{name} {a}, not {b}" for name, (a, b) in pairs.items() if a != b]:

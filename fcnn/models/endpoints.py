@@ -1,0 +1,38 @@
+"""The places in a network that have a name, in their order, and the layers that lead to each."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from fcnn.models.classifier import Classifier
+
+
+@dataclasses.dataclass(frozen=True)
+class Endpoint:
+    """A place in a network that has a name."""
+
+    name: str
+    shape: tuple[int, ...]
+    """Of one image's activation there."""
+    layers: frozenset[str]
+    """The layers that come before it: names in the top level of the variables."""
+
+
+def endpoints(model: Classifier, image_shape: tuple[int, int, int]) -> list[Endpoint]:
+    """The endpoints of a model in their order, for images (H, W, C)."""
+    found, before = [], set()
+
+    def watch(call: Callable, args: tuple, kwargs: dict, context: nn.module.InterceptorContext) -> Any:
+        if context.method_name == "reached":
+            found.append(Endpoint(args[0], args[1][1:], frozenset(before)))
+        before.update(context.module.path[:1])
+        return call(*args, **kwargs)
+
+    images = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
+    with nn.intercept_methods(watch):
+        jax.eval_shape(lambda x: model.init(jax.random.key(0), x, train=False), images)
+    return found
