@@ -21,7 +21,7 @@ ORDER = [
     ["checkpoint", "feed", "report", "interrupt", "workdir"],
     ["meter", "experiment"],
     ["loop"],
-    ["study"],
+    ["study", "sanity"],
     ["bench"],
     ["cli"],
 ]

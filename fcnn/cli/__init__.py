@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 
 from fcnn import __version__
 from fcnn.cli.bench import bench_command
+from fcnn.cli.check import check_command
 from fcnn.cli.data import data_command
 from fcnn.cli.evaluate import evaluate_command
 from fcnn.cli.models import models_command, summary_command
@@ -16,6 +17,7 @@ from fcnn.errors import UserError, unknown
 
 COMMANDS: dict[str, tuple[Callable[[list[str]], int], str]] = {
     "train": (train_command, "train a network from a preset: fcnn train --config resnet"),
+    "check": (check_command, "look for what goes wrong silently, before training: fcnn check --config resnet"),
     "evaluate": (evaluate_command, "evaluate a run: fcnn evaluate runs/resnet-001"),
     "models": (models_command, "list the architectures"),
     "summary": (summary_command, "an architecture layer by layer: fcnn summary resnet18"),
