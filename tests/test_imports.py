@@ -24,7 +24,7 @@ ORDER = [
     ["features"],
     ["loop"],
     ["export"],
-    ["predict", "study"],
+    ["predict", "study", "sanity"],
     ["bench"],
     ["cli"],
 ]

@@ -25,6 +25,7 @@ EXAMPLES = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 # What takes the place of what, where a test needn't take long.
 SHORTER = {
+    "check --config resnet": "check --help",
     "--config resnet --train": "--config resnet --model.name linear --train",
     "--config resnet --augment": "--config resnet --model.name linear --augment",
     "--config resnet --optim": "--config resnet --model.name linear --optim",

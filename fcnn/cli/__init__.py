@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 
 from fcnn import __version__
 from fcnn.cli.bench import bench_command
+from fcnn.cli.check import check_command
 from fcnn.cli.data import data_command
 from fcnn.cli.evaluate import evaluate_command
 from fcnn.cli.models import models_command, summary_command
@@ -18,6 +19,7 @@ from fcnn.errors import UserError, unknown
 
 COMMANDS: dict[str, tuple[Callable[[list[str]], int], str]] = {
     "train": (train_command, "train a network from a preset: fcnn train --config resnet"),
+    "check": (check_command, "look for what goes wrong silently, before training: fcnn check --config resnet"),
     "evaluate": (evaluate_command, "evaluate a run: fcnn evaluate runs/resnet-001"),
     "predict": (predict_command, "say what is in images: fcnn predict runs/resnet-001 IMAGE..."),
     "export": (export_command, "take a trained network out of its run: fcnn export runs/resnet-001"),

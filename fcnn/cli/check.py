@@ -1,0 +1,78 @@
+"""`fcnn check`: what is wrong with a run, before hours go into it."""
+
+import dataclasses
+import shlex
+import textwrap
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from fcnn import presets
+from fcnn.cli.cache import keep_compiled_programs
+from fcnn.cli.parse import parse, take_option
+from fcnn.config import Config
+from fcnn.errors import UserError
+
+WIDTH = 118
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CheckArgs:
+    """Look for what goes wrong silently, before training: images, labels, initialization, gradients, the first steps,
+    the learning rate. Exit code 1 if something is wrong. The test split stays unread."""
+
+    config: Annotated[Config, tyro.conf.arg(name="")]
+    preset: Annotated[str, tyro.conf.arg(name="config", metavar="NAME|FILE.py")]
+    """A shipped preset by name, or a file that defines CONFIG."""
+    out: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
+    """Where pictures and their numbers go; runs/check-NAME if not given."""
+
+
+def check_command(args: list[str]) -> int:
+    """`fcnn check --config NAME [options]`."""
+    name, rest = take_option(args, "--config")
+    if name is None and not {"-h", "--help"} & set(args):
+        given = shlex.join(args) if args and args[0] in presets.names() else "NAME"
+        raise UserError(
+            f"fcnn check needs a preset: fcnn check --config {given}; presets: {', '.join(presets.names())}"
+        )
+    config = presets.load_preset(name) if name is not None else Config()
+    default = CheckArgs(config=config, preset=name or "NAME")
+    parsed = parse(CheckArgs, rest, "fcnn check", default=default)
+    folder = parsed.out or Path("runs") / f"check-{Path(default.preset).stem}"
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"--out {folder} is a file; it must be a folder")
+    keep_compiled_programs()
+    return _check(parsed.config, folder)
+
+
+def _check(config: Config, folder: Path) -> int:
+    from fcnn import parallel, sanity
+    from fcnn.data import load
+    from fcnn.experiment import prepare
+    from fcnn.report import Console
+
+    console = Console()
+    dataset = load(config.data, say=console.say, track=console.track)
+    exp = prepare(config, dataset, parallel.make_mesh())
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = []
+    for part in sanity.PARTS.values():
+        for line in part(exp, folder):
+            lines.append(line)
+            console.say(_told(line))
+    failed = [line.name for line in lines if line.failed]
+    console.say(f"Pictures, and their numbers as .csv, are in {folder}")
+    verdict = f"{len(failed)} of {len(lines)} checks failed: {', '.join(failed)}"
+    console.say(verdict if failed else f"Nothing wrong was found in {len(lines)} checks.")
+    return 1 if failed else 0
+
+
+def _told(line: Any) -> str:
+    """A line, and its remedy where it is needed, with its later lines indented."""
+    indent = " " * 25
+    text = textwrap.fill(f"{line.verdict}  {line.name:17}  {line.reason}", WIDTH, subsequent_indent=indent)
+    if line.failed:
+        text += "\n" + textwrap.fill(f"Try: {line.remedy}", WIDTH, initial_indent=indent, subsequent_indent=indent)
+    return text

@@ -1,0 +1,61 @@
+"""A look at a run before it is trained: what goes wrong silently, found in a minute or two.
+
+Karpathy 2019, "A recipe for training neural networks", is where most of these checks come from. The test split stays
+unread.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from fcnn import augment
+from fcnn.experiment import Experiment
+from fcnn.sanity import depth, images, learning, modes, rates
+from fcnn.sanity.figures import draw_depth, draw_rates, draw_sheet
+from fcnn.sanity.line import Line
+from fcnn.sanity.trial import STEPS, order, run_trial, stored
+
+__all__ = ["PARTS", "Line"]
+
+
+def check_data(exp: Experiment, folder: Path) -> Iterator[Line]:
+    """The images and labels, before any network sees them."""
+    draw_sheet(exp, folder)
+    for look in (
+        images.check_inputs, images.check_classes, images.check_order, images.check_leak, images.check_labels,
+        images.check_augmentation,
+    ):  # fmt: skip
+        yield look(exp)
+
+
+def check_start(exp: Experiment, folder: Path) -> Iterator[Line]:
+    """The first steps of the run itself: the network before, in and after them."""
+    trial = run_trial(exp, min(STEPS, exp.total_steps))
+    yield learning.check_initial_loss(exp, trial)
+    batch = augment.normalize(*exp.dataset.mean_std())(stored(exp, order(exp).at(0)[1]))
+    layers = depth.measure(exp.model, trial, batch["image"])
+    draw_depth(layers, folder)
+    yield depth.check_signal(layers)
+    yield depth.check_gradient_depth(layers)
+    yield depth.check_dead(layers)
+    yield learning.check_gradients(trial)
+    yield learning.check_first_steps(exp, trial)
+    yield from modes.check_modes(exp, trial)
+
+
+def check_overfit(exp: Experiment, folder: Path) -> Iterator[Line]:
+    """A few images learnt by heart, and evaluated."""
+    state, batch, losses = learning.overfit(exp)
+    yield learning.check_overfit(losses)
+    yield modes.check_batch_norm(exp, state, batch)
+
+
+def check_rate(exp: Experiment, folder: Path) -> Iterator[Line]:
+    """The learning rate."""
+    found = rates.range_test(exp)
+    draw_rates(found, exp.config.optim.learning_rate, folder)
+    yield rates.check_rate(exp, found)
+
+
+PARTS = {"images": check_data, "first steps": check_start, "a few images": check_overfit, "rate": check_rate}
+"""What is looked at, in order: `(exp, folder) -> lines`, each as soon as it's known. The folder, for the pictures and
+their numbers, is there."""
