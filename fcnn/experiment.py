@@ -165,8 +165,20 @@ def compile_train_step(
     Picking the images (where they live on the device), augmentation, normalization and the update are one program. An
     item is what the feed's `train` gives: the indices of the images, (B,) int32, or the images and their labels.
     """
-    config, feed = exp.config, feed or train_feed(exp)
-    axis = parallel.step_axis(config.parallel)
+    feed = feed or train_feed(exp)
+    mask = parallel.shard(np.ones(exp.config.train.batch_size, bool), exp.mesh)
+    compiled = parallel.compile_step(*_whole_step(exp, state, feed), donate=True, how=exp.config.parallel)
+    return lambda state, item: compiled(state, *feed.place(item), mask)
+
+
+def trace_train_step(exp: Experiment, state: TrainState, feed: DeviceFeed | StreamFeed) -> jax.stages.Traced:
+    """The same program in mode jit, not compiled yet; `state` may be a description."""
+    return parallel.trace_step(*_whole_step(exp, state, feed), donate=True, how=exp.config.parallel)
+
+
+def _whole_step(exp: Experiment, state: TrainState, feed: DeviceFeed | StreamFeed) -> tuple[Any, ...]:
+    """The step from a feed's item to the next state, and what its arguments are like."""
+    config, axis = exp.config, parallel.step_axis(exp.config.parallel)
     change = augment.from_config(left_for_the_device(exp), num_classes=len(exp.dataset.classes), axis_name=axis)
     normalize = exp.normalize()
     update = train_step(exp)
@@ -177,9 +189,8 @@ def compile_train_step(
         return update(state, normalize(change(key, parallel.number(feed.batch(*arrays), axis))))
 
     batch_size = config.train.batch_size
-    mask = parallel.shard(np.ones(batch_size, bool), exp.mesh)
-    compiled = parallel.compile_step(step, state, *feed.like(batch_size), mask, donate=True, how=config.parallel)
-    return lambda state, item: compiled(state, *feed.place(item), mask)
+    mask = jax.ShapeDtypeStruct((batch_size,), bool, sharding=parallel.sharded(exp.mesh))
+    return step, state, *feed.like(batch_size), mask
 
 
 def left_for_the_device(exp: Experiment) -> AugmentConfig:

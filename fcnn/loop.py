@@ -47,6 +47,11 @@ def train(config: Config, workdir: Path, console: Console) -> Record:
     with processes.together():
         folder.check(workdir, config)
     dataset = processes.in_turn(lambda: _load(config, workdir, console, exact=True))
+    feed = list(FEEDS)[processes.of_first(list(FEEDS).index(dataset.feed))]
+    with processes.together():
+        if feed != dataset.feed:  # "auto" looks at the memory, and the processes' hosts need not have the same
+            again = dataclasses.replace(config, data=dataclasses.replace(config.data, feed=feed))
+            dataset = _load(again, workdir, console, exact=True)
     exp = prepare(config, dataset, parallel.make_mesh())
     if (done := max((r["step"] for r in read_records(workdir)), default=0)) > exp.total_steps:
         raise UserError(f"the run in {workdir} has {done} steps already, more than the {exp.total_steps} asked for")

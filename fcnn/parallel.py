@@ -7,7 +7,7 @@ here. pmap makes the latter, and so does jit where batch norm is to keep to a de
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -24,9 +24,10 @@ DATA_AXIS = "data"
 JIT = ParallelConfig()
 
 
-def make_mesh() -> Mesh:
-    """All devices of all processes in a row, along which batches are cut; those of a process stand together."""
-    devices = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
+def make_mesh(devices: Sequence[Any] | None = None) -> Mesh:
+    """All devices of all processes, or those given, in a row along which batches are cut; those of a process stand
+    together."""
+    devices = sorted(devices or jax.devices(), key=lambda device: (device.process_index, device.id))
     return Mesh(np.asarray(devices), (DATA_AXIS,), axis_types=(AxisType.Auto,))
 
 
@@ -62,6 +63,11 @@ def shard(tree: Any, mesh: Mesh) -> Any:
 def assemble(tree: Any, mesh: Mesh) -> Any:
     """Like `shard`, of slices: the processes' arrays, one after the other, are the whole."""
     return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharded(mesh), x), tree)
+
+
+def like(tree: Any, sharding: NamedSharding) -> Any:
+    """A tree's arrays, or descriptions of them, as descriptions (`jax.ShapeDtypeStruct`) of arrays placed like this."""
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree)
 
 
 def _put(tree: Any, sharding: NamedSharding) -> Any:
@@ -111,18 +117,24 @@ def compile_step(step: Callable, *args: Any, donate: bool, how: ParallelConfig =
     and on all of what is replicated, and every result must be the same on all devices.
     """
     mesh = jax.tree.leaves(args)[0].sharding.mesh
-    donated = (0,) if donate else ()
     if how.mode == "pmap":
-        return _one_at_a_time(_pmapped(step, args, mesh, donated), mesh)
+        return _one_at_a_time(_pmapped(step, args, mesh, donate=donate), mesh)
+    return _one_at_a_time(trace_step(step, *args, donate=donate, how=how).lower().compile(), mesh)
+
+
+def trace_step(step: Callable, *args: Any, donate: bool, how: ParallelConfig = JIT) -> jax.stages.Traced:
+    """What `compile_step` compiles in mode jit, for who wants to see it. No array is made: each of `args` may be but
+    described (`like`), on devices that aren't here.
+    """
+    mesh = jax.tree.leaves(args)[0].sharding.mesh
     if step_axis(how) is not None:
         specs = jax.tree.map(lambda arg: arg.sharding.spec, args)
         # Unchecked, the gradient by what is replicated is a device's own, as the step expects it: it adds them up.
         step = jax.shard_map(step, mesh=mesh, in_specs=specs, out_specs=PartitionSpec(), check_vma=False)
-    jitted = jax.jit(step, donate_argnums=donated, out_shardings=replicated(mesh))
-    return _one_at_a_time(jitted.lower(*args).compile(), mesh)
+    return jax.jit(step, donate_argnums=(0,) if donate else (), out_shardings=replicated(mesh)).trace(*args)
 
 
-def _pmapped(step: Callable, args: tuple[Any, ...], mesh: Mesh, donated: tuple[int, ...]) -> Callable:
+def _pmapped(step: Callable, args: tuple[Any, ...], mesh: Mesh, *, donate: bool) -> Callable:
     """`step`, compiled by pmap. The state has no axis of copies (None): it's one array, as it is under jit."""
     cut = [DATA_AXIS in jax.tree.leaves(arg)[0].sharding.spec for arg in args]
 
@@ -139,9 +151,8 @@ def _pmapped(step: Callable, args: tuple[Any, ...], mesh: Mesh, donated: tuple[i
         return [rows(arg) if is_cut else arg for arg, is_cut in zip(args, cut, strict=True)]
 
     axes = tuple(0 if is_cut else None for is_cut in cut)
-    mapped: Any = jax.pmap(
-        step, DATA_AXIS, in_axes=axes, out_axes=None, devices=list(mesh.devices.flat), donate_argnums=donated
-    )
+    donated, devices = (0,) if donate else (), list(mesh.devices.flat)
+    mapped: Any = jax.pmap(step, DATA_AXIS, in_axes=axes, out_axes=None, devices=devices, donate_argnums=donated)
     like = [zeros(arg) if is_cut else arg for arg, is_cut in zip(args, cut, strict=True)]
     compiled = mapped.lower(*arranged(like)).compile()
     return lambda *args: compiled(*arranged(args))

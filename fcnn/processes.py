@@ -104,6 +104,11 @@ def in_turn(work: Callable[[], Any]) -> Any:
     return found[0]
 
 
+def of_first(number: int) -> int:
+    """The first process's number of those that all of them hand in."""
+    return int(multihost_utils.broadcast_one_to_all(np.asarray(number))) if jax.process_count() > 1 else number
+
+
 class Signals:
     """Whether any process was asked to stop, known to all of them before the same step.
 

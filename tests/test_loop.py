@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 
-from fcnn import feed, loop, parallel, step
+from fcnn import feed, loop, parallel, processes, step
 from fcnn.checkpoint import Checkpoints
 from fcnn.config import Config, ModelConfig, OptimConfig, TrainConfig
 from fcnn.data import load
@@ -230,3 +230,12 @@ def test_the_learning_rate_that_is_told_is_the_one_that_was_used(tmp_path, conso
     rates = [r["learning_rate"] for r in read_records(tmp_path / "run") if r["kind"] == "steps"]
     expected = [0.05 * min(s / 11, 1) if s <= 10 else 0.05 * (1 - (s - 11) / 20) for s in (5, 10, 15, 20, 25, 30)]
     np.testing.assert_allclose(rates, expected, rtol=1e-5)
+
+
+def test_all_processes_feed_their_steps_as_the_first_one_does(tmp_path, console, monkeypatch):
+    """ "auto" goes by the memory of the host; here the first one's would be too small for what this one has."""
+    asked = []
+    monkeypatch.setattr(processes, "of_first", lambda mine: asked.append(mine) or 1)
+    loop.train(change(train={"steps": 4}), tmp_path / "run", console)
+    assert asked == [0]
+    assert json.loads((tmp_path / "run/data.json").read_text())["feed"] == "stream"

@@ -90,7 +90,8 @@ def test_processes_give_the_numbers_of_one(tmp_path, processes, each):
         assert error(ours, reference) <= (1e-5 if dtype == "float32" else 1e-11), case
 
 
-@pytest.mark.parametrize("bits", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("bits", [False, True])
 def test_a_signal_to_one_process_stops_all_and_the_run_goes_on_as_if_nothing_had_been(tmp_path, bits):
     """As the run of one process, up to rounding; bit by bit as the one of several that wasn't stopped."""
     stopped, whole = tmp_path / "stopped", tmp_path / "whole"
@@ -128,7 +129,8 @@ def test_a_mistake_that_only_the_first_process_can_see_ends_all(tmp_path):
     assert "process 0 stopped; it says why" in err1
 
 
-@pytest.mark.parametrize("victim", [1, pytest.param(0, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("victim", [1, 0])
 def test_a_process_that_dies_ends_the_others_with_a_word(tmp_path, victim):
     workdir = tmp_path / "run"
     with train(workdir, 2, 1, "--train.steps", "100000", "--train.eval-steps", "20") as running:
