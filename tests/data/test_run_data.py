@@ -51,11 +51,14 @@ def test_a_run_keeps_its_normalization_whatever_the_data_become(tmp_path, draw, 
 
 def test_the_last_lines_of_a_run_count_what_was_left_out(capsys):
     args = TrainArgs(config=Config(), preset="folder")
-    found = {"top1": 0.5, "count": 10, "interval": (0.2, 0.8), "loss": 1.0, "epoch": 1}
+    found = {"top1": 0.5, "count": 10, "interval": (0.2, 0.8), "loss": 1.0, "epoch": 1, "step": 9}
     for skipped in (0, 3):
         _tell_result(found | {"skipped": skipped}, Path("runs/x"), args, Console())
     said = capsys.readouterr().out
     assert said.count("Without 3 files that can't be read") == said.count("Without") == 1
+    assert said.count("epoch 1, the best on validation") == 2
+    _tell_result(found | {"step": 0, "epoch": 0}, Path("runs/x"), args, Console())
+    assert "epoch 0, the weights as they came" in capsys.readouterr().out
 
 
 def test_given_statistics_are_used_and_measured_ones_are_kept_to_the_bit(tmp_path):
