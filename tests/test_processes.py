@@ -135,6 +135,9 @@ def test_a_process_that_dies_ends_the_others_with_a_word(tmp_path, victim):
     workdir = tmp_path / "run"
     with train(workdir, 2, 1, "--train.steps", "100000", "--train.eval-steps", "20") as running:
         wait_for_step(workdir, 25, running)
+        while not (workdir / "checkpoints/20").is_dir():  # it's written while the steps go on
+            assert all(process.poll() is None for process in running)
+            time.sleep(0.01)
         running[victim].kill()
         began = time.monotonic()
         code, _, err = finished(running[1 - victim : 2 - victim], timeout=150)[0]
