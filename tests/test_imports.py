@@ -20,6 +20,7 @@ ORDER = [
     ["parallel"],
     ["checkpoint", "feed", "report", "interrupt", "workdir"],
     ["meter", "experiment"],
+    ["answers"],
     ["loop"],
     ["study", "sanity"],
     ["bench"],

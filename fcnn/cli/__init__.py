@@ -12,6 +12,7 @@ from fcnn.cli.check import check_command
 from fcnn.cli.data import data_command
 from fcnn.cli.evaluate import evaluate_command
 from fcnn.cli.models import models_command, summary_command
+from fcnn.cli.report import report_command
 from fcnn.cli.train import train_command
 from fcnn.errors import UserError, unknown
 
@@ -19,6 +20,7 @@ COMMANDS: dict[str, tuple[Callable[[list[str]], int], str]] = {
     "train": (train_command, "train a network from a preset: fcnn train --config resnet"),
     "check": (check_command, "look for what goes wrong silently, before training: fcnn check --config resnet"),
     "evaluate": (evaluate_command, "evaluate a run: fcnn evaluate runs/resnet-001"),
+    "report": (report_command, "lay runs side by side on one page: fcnn report runs/a runs/b"),
     "models": (models_command, "list the architectures"),
     "summary": (summary_command, "an architecture layer by layer: fcnn summary resnet18"),
     "bench": (bench_command, "measure the speed of a step, or of what feeds it: fcnn bench step, fcnn bench data"),
