@@ -88,6 +88,7 @@ def describe(exp: Experiment, variables: Any, best_step: int | None) -> Insight:
     """
     data, device = exp.dataset, exp.mesh.devices.flat[0].device_kind
     classes = [shown(name) for name in data.classes]
+    program = Path(sys.argv[0]).name.replace("__main__.py", "fcnn")
     confusion, mistakes = None, []
     if len(data.validation):
         found = ask(exp, variables, data.validation)
@@ -98,7 +99,7 @@ def describe(exp: Experiment, variables: Any, best_step: int | None) -> Insight:
     layer, filters = first_filters(exp, variables["params"])
     return Insight(
         title=f"{exp.config.model.name} on {data.name}",
-        command=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        command=shlex.join([program, *sys.argv[1:]]),
         config=flatten(exp.config),
         classes=classes,
         parameters=sum(leaf.size for leaf in jax.tree.leaves(variables["params"])),

@@ -9,7 +9,7 @@ GAP = 0.05
 RISE = 1.15
 """Times its least that the validation loss must reach by the end to be called rising."""
 HIGH = 0.97
-"""Training accuracy above which there is little left to learn."""
+"""Accuracy, on either split, above which there is little left to learn."""
 
 
 def curve(records: Sequence[Record], split: str) -> list[Record]:
@@ -44,7 +44,7 @@ def fit(records: Sequence[Record]) -> str:
             f"Overfitting: {numbers}{loss}. Try more images or augmentation, more --optim.weight-decay, "
             "--model.dropout or a smaller network; stopping earlier alone keeps the best."
         )
-    if last["top1"] < HIGH:
+    if max(last["top1"], best["top1"]) < HIGH:
         tail = train[-max(len(train) // 5, 2)]
         falling = last["loss"] < 0.97 * tail["loss"]
         more = (
