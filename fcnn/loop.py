@@ -13,6 +13,7 @@ import numpy as np
 
 from fcnn import parallel, processes
 from fcnn import workdir as folder
+from fcnn.answers import describe
 from fcnn.checkpoint import Checkpoints
 from fcnn.config import Config
 from fcnn.data import Dataset, load
@@ -22,7 +23,7 @@ from fcnn.features import on_features
 from fcnn.interrupt import Interrupt, Interrupted
 from fcnn.meter import Meter, NonFinite
 from fcnn.pretrained import load_network
-from fcnn.report import Console, Records, draw_curves, read_records
+from fcnn.report import Console, Records, draw_curves, read_records, write_page
 from fcnn.report.records import Record
 from fcnn.state import TrainState
 
@@ -92,7 +93,8 @@ def evaluate(workdir: Path, split: str, console: Console) -> Record:
     if not len(getattr(exp.dataset, split)):
         raise UserError(f"the run in {workdir} held out no {split} split (data.validation 0)")
     with _checkpoints(config, workdir, read_only=True) as checkpoints:
-        return _evaluate_chosen(exp, checkpoints, exp.fresh_state(), split, console) | {"kind": "evaluation"}
+        state = _chosen(checkpoints, exp.fresh_state(), console)
+        return _evaluate_chosen(exp, state, split) | {"kind": "evaluation"}
 
 
 def _load(config: Config, workdir: Path, console: Console, *, exact: bool) -> Dataset:
@@ -119,15 +121,18 @@ def _finished(exp: Experiment, workdir: Path) -> Record | None:
     return next((r for r in records if r["kind"] == "test" and r["step"] == exp.total_steps), None)
 
 
-def _evaluate_chosen(
-    exp: Experiment, checkpoints: Checkpoints, like: TrainState, split: str, console: Console
-) -> Record:
-    """Evaluates the state that stands for a run: the best on validation, else the newest that can be read."""
+def _chosen(checkpoints: Checkpoints, like: TrainState, console: Console) -> TrainState:
+    """The state that stands for a run: the best on validation, else the newest that can be read."""
     best = checkpoints.best_step()
     restored = checkpoints.restore(like, best) if best is not None else checkpoints.restore_newest(like, console.say)
     if restored is None:
         raise UserError("there is no checkpoint yet")
-    state, images = restored[0], getattr(exp.dataset, split)
+    return restored[0]
+
+
+def _evaluate_chosen(exp: Experiment, state: TrainState, split: str) -> Record:
+    """Evaluates a state, by its averaged weights if there are some."""
+    images = getattr(exp.dataset, split)
     weights, variables = ("ema", state.ema) if state.ema is not None else ("raw", state.variables)
     step = int(state.step)
     where = {"split": split, "weights": weights, "step": step, "epoch": step / exp.steps_per_epoch}
@@ -273,15 +278,20 @@ class _Run:
         self.checkpoints.save(self.state, {"meter": self.meter.state(), "boundary_done": self.boundary_done}, scores)
 
     def finish(self) -> Record:
-        """Draws the curves and reads the test split, once in a run's life."""
+        """Draws the curves, reads the test split, once in a run's life, and writes the page that tells it all."""
         self.checkpoints.wait()
         title = f"{self.exp.config.model.name} on {self.exp.dataset.name}"
         smoothed = self.exp.config.optim.label_smoothing > 0
+        best = self.checkpoints.best_step()
         if processes.is_first():
-            draw_curves(self.workdir, title, self.checkpoints.best_step(), smoothed=smoothed)
-        found = _evaluate_chosen(self.exp, self.checkpoints, self.state, "test", self.console)
+            draw_curves(self.workdir, title, best, smoothed=smoothed)
+        state = _chosen(self.checkpoints, self.state, self.console)
+        found = _evaluate_chosen(self.exp, state, "test")
         record = found | {"kind": "test", "step": self.step, "checkpoint": found["step"]}
         record["convolutions"] = parallel.convolutions(self.exp.mesh, self.exp.config.parallel)
         record["skipped"] = len(self.exp.dataset.skipped)
         self.records.write(record)
+        told = describe(self.exp, state.ema or state.variables, best)
+        if processes.is_first():
+            write_page(self.workdir, told)
         return record

@@ -21,7 +21,7 @@ ORDER = [
     ["checkpoint", "feed", "report", "interrupt", "workdir", "processes"],
     ["pretrained"],
     ["meter", "experiment"],
-    ["features"],
+    ["features", "answers"],
     ["loop"],
     ["export"],
     ["predict", "study", "sanity"],

@@ -54,7 +54,7 @@ def test_a_run_learns_and_leaves_what_it_says(tmp_path, console, capsys):
     found = loop.train(CONFIG, workdir, console)
     assert found["top1"] > 0.85
     assert found["count"] == 360
-    for name in ("config.json", "metrics.jsonl", "checkpoints", "tensorboard", "curves.png"):
+    for name in ("config.json", "metrics.jsonl", "checkpoints", "tensorboard", "curves.png", "report.html"):
         assert (workdir / name).exists(), name
     assert (workdir / "curves.png").read_bytes().startswith(b"\x89PNG")
     records = read_records(workdir)

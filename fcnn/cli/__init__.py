@@ -13,6 +13,7 @@ from fcnn.cli.data import data_command
 from fcnn.cli.evaluate import evaluate_command
 from fcnn.cli.models import models_command, summary_command
 from fcnn.cli.predict import predict_command
+from fcnn.cli.report import report_command
 from fcnn.cli.train import train_command
 from fcnn.cli.weights import export_command, import_command
 from fcnn.errors import UserError, unknown
@@ -27,6 +28,7 @@ COMMANDS: dict[str, tuple[Callable[[list[str]], int], str]] = {
         import_command,
         "give weights from elsewhere a name: fcnn import FILE --model NAME",
     ),
+    "report": (report_command, "lay runs side by side on one page: fcnn report runs/a runs/b"),
     "models": (models_command, "list the architectures"),
     "summary": (summary_command, "an architecture layer by layer: fcnn summary resnet18"),
     "bench": (bench_command, "measure the speed of a step, or of what feeds it: fcnn bench step, fcnn bench data"),

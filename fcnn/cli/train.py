@@ -114,7 +114,7 @@ def _tell_result(found: dict[str, Any], folder: Path, args: TrainArgs, console: 
     if found["step"] == 0:
         best = "the weights as they came"
     low, high = found["interval"]
-    console.say(f"Checkpoints, metrics.jsonl, tensorboard/ and curves.png are in {folder}")
+    console.say(f"Checkpoints, metrics.jsonl, tensorboard/, curves.png and report.html are in {folder}")
     if found.get("skipped"):  # records of older runs don't tell
         console.say(f"Without {found['skipped']} files that can't be read; data.json there names them")
     console.say(

@@ -1,0 +1,138 @@
+"""What a trained network answers, image by image: which classes it takes for which, where it is surest and
+wrong."""
+
+import dataclasses
+import shlex
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fcnn import parallel
+from fcnn.batch import Batch
+from fcnn.config_json import flatten
+from fcnn.data import AnySplit
+from fcnn.data.layout import shown
+from fcnn.experiment import Experiment
+from fcnn.feed import make_feed
+from fcnn.report.page import Insight, Mistake
+
+MOST = 10_000
+"""Images of a split that are asked about, evenly spread."""
+SHOWN = 12
+"""Mistakes on a run's page."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Answers:
+    """The probabilities that a network gives to the images of a split."""
+
+    split: AnySplit
+    probabilities: np.ndarray
+    """(N, classes) float32."""
+
+    @property
+    def chosen(self) -> np.ndarray:
+        """The likeliest class of each image, (N,) int."""
+        return self.probabilities.argmax(axis=1)
+
+    def confusion(self) -> np.ndarray:
+        """How many images of each class (rows) were taken for each (columns), (classes, classes) int."""
+        classes = self.probabilities.shape[1]
+        pairs = self.split.labels.astype(np.int64) * classes + self.chosen
+        return np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
+
+    def mistakes(self, most: int) -> np.ndarray:
+        """The indices of the images with a wrong answer, the surest first, (up to `most`,) int."""
+        wrong = np.flatnonzero(self.chosen != self.split.labels)
+        sure = self.probabilities.max(axis=1)[wrong]
+        return wrong[np.argsort(-sure, kind="stable")][:most]
+
+
+def ask(exp: Experiment, variables: Any, split: AnySplit) -> Answers:
+    """Shows the network up to MOST images of a split, not augmented.
+
+    Args:
+      variables: on the devices.
+      split: not empty.
+    """
+    if len(split) > MOST:
+        split = split.take(np.arange(MOST) * len(split) // MOST)
+    normalize, feed = exp.normalize(), make_feed(split, exp.mesh)
+    devices = exp.mesh.size
+    batch_size = min(exp.config.train.eval_batch_size, -(-len(split) // devices) * devices)
+
+    def step(variables: Any, *arrays: jax.Array) -> jax.Array:
+        batch: Batch = normalize(feed.batch(*arrays))
+        logits: Any = exp.model.apply(variables, batch["image"], train=False)
+        return jax.nn.softmax(logits)
+
+    mask = parallel.shard(np.ones(batch_size, bool), exp.mesh)
+    compiled = parallel.compile_step(step, variables, *feed.like(batch_size), mask, donate=False)
+    found = parallel.to_host([compiled(variables, *feed.place(item), mask) for item, mask in feed.once(batch_size)()])
+    return Answers(split, np.concatenate(found)[: len(split)])
+
+
+def describe(exp: Experiment, variables: Any, best_step: int | None) -> Insight:
+    """What a run's page shows beside its records. The test split stays out of it: whoever looks at its mistakes and
+    changes something has used it up.
+
+    Args:
+      variables: the network that stands for the run, on the devices.
+      best_step: where it is from, or None if nothing was held out to choose by.
+    """
+    data, device = exp.dataset, exp.mesh.devices.flat[0].device_kind
+    classes = [shown(name) for name in data.classes]
+    program = Path(sys.argv[0]).name.replace("__main__.py", "fcnn")
+    confusion, mistakes = None, []
+    if len(data.validation):
+        found = ask(exp, variables, data.validation)
+        confusion, wrong = found.confusion(), found.mistakes(SHOWN)
+        for i, image in zip(wrong, found.split.read(wrong), strict=True):
+            label, answer = classes[found.split.labels[i]], classes[found.chosen[i]]
+            mistakes.append(Mistake(image, label, answer, float(found.probabilities[i].max())))
+    layer, filters = first_filters(exp, variables["params"])
+    return Insight(
+        title=f"{exp.config.model.name} on {data.name}",
+        command=shlex.join([program, *sys.argv[1:]]),
+        config=flatten(exp.config),
+        classes=classes,
+        parameters=sum(leaf.size for leaf in jax.tree.leaves(variables["params"])),
+        devices=f"{exp.mesh.size} x {device}, convolutions by {parallel.convolutions(exp.mesh, exp.config.parallel)}",
+        best_step=best_step,
+        confusion=confusion,
+        mistakes=mistakes,
+        first_layer=layer,
+        filters=filters,
+    )
+
+
+def first_filters(exp: Experiment, params: Any) -> tuple[str, np.ndarray]:
+    """What the first layer looks for.
+
+    Returns:
+      Its name and its kernel as images, (filters, height, width, channels) float32: a convolution's filters, or a dense
+      layer's templates, as large as the images.
+    """
+    seen: list[tuple[str, ...]] = []
+
+    def note(call: Callable, args: tuple, kwargs: dict, context: nn.module.InterceptorContext) -> Any:
+        if isinstance(context.module, nn.Conv | nn.Dense):
+            seen.append(context.module.path)
+        return call(*args, **kwargs)
+
+    images = jnp.zeros((1, *exp.dataset.train.shape), jnp.float32)
+    with nn.intercept_methods(note):
+        jax.eval_shape(lambda x: exp.model.init(jax.random.key(0), x, train=False), images)
+    layer = params
+    for name in seen[0]:
+        layer = layer[name]
+    kernel = np.asarray(jax.device_get(layer["kernel"]), np.float32)
+    if kernel.ndim == 2:
+        kernel = kernel.reshape(*exp.dataset.train.shape, -1)
+    return "/".join(seen[0]), np.moveaxis(kernel, -1, 0)

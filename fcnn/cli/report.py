@@ -1,0 +1,45 @@
+"""`fcnn report`: several runs on one page."""
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from fcnn.cli.parse import parse
+from fcnn.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ReportArgs:
+    """Lay runs side by side on one page: their curves, their results, and where their configs differ. (A run's own page
+    is the report.html in its folder.)"""
+
+    runs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN RUN ...")]
+    """The runs' folders."""
+    out: Annotated[Path, tyro.conf.arg(metavar="FILE.html")] = Path("comparison.html")
+    """Where the page goes."""
+
+
+def report_command(args: list[str]) -> int:
+    """`fcnn report RUN RUN ... [--out FILE.html]`."""
+    parsed = parse(ReportArgs, args, "fcnn report")
+    if len(parsed.runs) < 2:
+        raise UserError("fcnn report lays runs side by side: name two or more (a run's own page is its report.html)")
+    if parsed.out.suffix.lower() != ".html":
+        raise UserError(f"--out must name an .html file, got {parsed.out}")
+    if not parsed.out.parent.is_dir():
+        raise UserError(f"--out: there is no folder {parsed.out.parent}")
+
+    from fcnn import workdir
+    from fcnn.config_json import flatten
+
+    configs = [flatten(workdir.read_config(run)) for run in parsed.runs]  # wrong folders are answered first
+
+    from fcnn.report.compare import Compared, write_comparison
+    from fcnn.report.records import read_records
+
+    pairs = zip(parsed.runs, configs, strict=True)
+    write_comparison(parsed.out, [Compared(str(run), config, read_records(run)) for run, config in pairs])
+    print(f"{len(parsed.runs)} runs side by side are in {parsed.out}")
+    return 0

@@ -1,0 +1,56 @@
+"""Whether a run overfits or underfits, in a sentence, from its two curves."""
+
+from collections.abc import Sequence
+
+from fcnn.report.records import Record
+
+GAP = 0.05
+"""Difference of the accuracies, training less validation, that calls for a word."""
+RISE = 1.15
+"""Times its least that the validation loss must reach by the end to be called rising."""
+HIGH = 0.97
+"""Accuracy, on either split, above which there is little left to learn."""
+
+
+def curve(records: Sequence[Record], split: str) -> list[Record]:
+    """The epochs of a split, in order; of averaged weights where a run keeps some, as they are what it is judged by."""
+    rows = [r for r in records if r["kind"] == "epoch" and r["split"] == split]
+    averaged = [r for r in rows if r.get("weights") == "ema"]
+    return averaged or rows
+
+
+def fit(records: Sequence[Record]) -> str:
+    """What the curves of training and validation say, and what to try.
+
+    The training numbers are those of images as they were trained on, augmented and with dropout: a network may look
+    worse on them than on validation.
+    """
+    train, validation = curve(records, "train"), curve(records, "validation")
+    if len(train) < 2:
+        return "The run is too short to tell overfitting from underfitting: train for more epochs."
+    if not validation:
+        return "No validation split was held out, so nothing can be said about overfitting: set --data.validation 0.1."
+    last, best = train[-1], max(validation, key=lambda r: (r["top1"], r["step"]))
+    gap = last["top1"] - validation[-1]["top1"]
+    least = min(r["loss"] for r in validation)
+    rises = validation[-1]["loss"] > RISE * least
+    numbers = (
+        f"at the end the training accuracy is {100 * last['top1']:.1f} %, that of validation "
+        f"{100 * validation[-1]['top1']:.1f} % (its best {100 * best['top1']:.1f} % in epoch {best['epoch']:g})"
+    )
+    if gap > GAP or (rises and last["loss"] < validation[-1]["loss"]):
+        loss = ", and the validation loss rises again" if rises else ""
+        return (
+            f"Overfitting: {numbers}{loss}. Try more images or augmentation, more --optim.weight-decay, "
+            "--model.dropout or a smaller network; stopping earlier alone keeps the best."
+        )
+    if max(last["top1"], best["top1"]) < HIGH:
+        tail = train[-max(len(train) // 5, 2)]
+        falling = last["loss"] < 0.97 * tail["loss"]
+        more = (
+            "training longer, as the loss was still falling" if falling else "a larger network or another learning rate"
+        )
+        return (
+            f"Underfitting: {numbers}, and the training images themselves aren't learnt. Try {more}; or augment less."
+        )
+    return f"Neither over- nor underfitting: {numbers}. What is left is likely in the images and labels: look below."

@@ -1,0 +1,82 @@
+"""Bits of HTML from plain values: everything that is text is escaped here, and every picture has words in its place."""
+
+import base64
+from collections.abc import Iterable, Sequence
+from html import escape
+from typing import Any
+
+STYLE = """
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 68rem; margin: 2rem auto; padding: 0 1rem; color: #1a1a1a; }
+h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; margin-top: 2rem; border-bottom: 1px solid #ccc; }
+table { border-collapse: collapse; font-size: 0.9rem; font-variant-numeric: tabular-nums; }
+th, td { padding: 0.2rem 0.6rem; text-align: left; border-bottom: 1px solid #e5e5e5; vertical-align: top; }
+td.number { text-align: right; } caption { text-align: left; color: #555; padding: 0.3rem 0; }
+img { max-width: 100%; height: auto; image-rendering: auto; } figure { margin: 0.5rem; display: inline-block; }
+figcaption { font-size: 0.85rem; max-width: 11rem; overflow-wrap: anywhere; }
+pre { background: #f5f5f5; padding: 0.6rem; overflow-x: auto; } .scroll { overflow-x: auto; }
+"""
+
+
+def page(title: str, sections: Iterable[tuple[str, str]]) -> bytes:
+    """A whole page that needs nothing beside itself.
+
+    Args:
+      title: text.
+      sections: headings, as text, and what stands below them, as HTML.
+    """
+    body = "\n".join(f"<section><h2>{escape(heading)}</h2>\n{content}</section>" for heading, content in sections)
+    return (
+        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        # A page of a run is opened from the disk: nothing is to be fetched, nothing to be run.
+        '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; img-src data:; style-src '
+        "'unsafe-inline'\">"
+        f"<title>{escape(title)}</title><style>{STYLE}</style></head>\n<body><main><h1>{escape(title)}</h1>\n{body}\n"
+        "</main></body></html>\n"
+    ).encode("utf-8", "replace")
+
+
+def paragraph(text: str) -> str:
+    """A paragraph of text."""
+    return f"<p>{escape(text)}</p>\n"
+
+
+def code(text: str) -> str:
+    """Text to be copied."""
+    return f"<pre>{escape(text)}</pre>\n"
+
+
+def table(rows: Iterable[Sequence[Any]], head: Sequence[str] = (), caption: str = "") -> str:
+    """A table of plain values; numbers stand at the right. Without `head`, the first of each row is its name."""
+    lines = [f"<caption>{escape(caption)}</caption>"] if caption else []
+    if head:
+        lines.append("<tr>" + "".join(f'<th scope="col">{escape(cell)}</th>' for cell in head) + "</tr>")
+    for first, *rest in rows:
+        cells = "".join(_cell(cell) for cell in rest)
+        lines.append(f'<tr><th scope="row">{escape(str(first))}</th>{cells}</tr>')
+    return '<div class="scroll"><table>\n' + "\n".join(lines) + "\n</table></div>\n"
+
+
+def _cell(value: Any) -> str:
+    return f"<td{' class=number' if isinstance(value, int | float) else ''}>{escape(str(value))}</td>"
+
+
+def shaded(counts: Sequence[Sequence[int]], names: Sequence[str], caption: str) -> str:
+    """A square table of counts, (classes, classes), darker where there are more of its row: a confusion matrix."""
+    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in ("", *names))
+    lines = [f"<caption>{escape(caption)}</caption>", f"<tr>{head}</tr>"]
+    for i, (name, row) in enumerate(zip(names, counts, strict=True)):
+        cells = []
+        for j, count in enumerate(row):
+            share = count / max(sum(row), 1)
+            colour = f"rgba({'0,110,60' if i == j else '200,30,30'},{0.6 * share:.2f})"
+            cells.append(f'<td class="number" style="background:{colour}">{count or ""}</td>')
+        lines.append(f'<tr><th scope="row">{escape(name)}</th>{"".join(cells)}</tr>')
+    return '<div class="scroll"><table>\n' + "\n".join(lines) + "\n</table></div>\n"
+
+
+def picture(content: bytes, words: str, caption: str = "") -> str:
+    """A PNG inside the page; `words` say what is seen on it."""
+    below = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
+    data = base64.b64encode(content).decode()
+    return f'<figure><img alt="{escape(words)}" src="data:image/png;base64,{data}">{below}</figure>\n'

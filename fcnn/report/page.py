@@ -1,0 +1,166 @@
+"""`report.html`: a run on one page that explains itself to someone who wasn't there."""
+
+import dataclasses
+import importlib.metadata
+import os
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fcnn.report import curves
+from fcnn.report.console import percent
+from fcnn.report.files import write_bytes
+from fcnn.report.fit import curve, fit
+from fcnn.report.html import code, page, paragraph, picture, shaded, table
+from fcnn.report.pictures import MOST, thumbnail, tiles
+from fcnn.report.records import Record, read_records
+
+FILE = "report.html"
+CLASSES = 20
+"""A confusion matrix of more classes than this doesn't fit a page: the worst pairs are told instead."""
+PACKAGES = ("fcnn", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "grain", "tensorflow-datasets")
+
+
+@dataclasses.dataclass(frozen=True)
+class Mistake:
+    """An image and the wrong answer to it."""
+
+    image: np.ndarray
+    """(H, W, C) uint8."""
+    label: str
+    answer: str
+    probability: float
+    """That the network gave to its answer."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Insight:
+    """What a page shows beside the records."""
+
+    title: str
+    """What was trained on what."""
+    command: str
+    config: dict[str, Any]
+    """By dotted name."""
+    classes: Sequence[str]
+    parameters: int
+    devices: str
+    best_step: int | None
+    confusion: np.ndarray | None
+    """Of the validation split, (classes, classes) int, rows are labels; None without one."""
+    mistakes: Sequence[Mistake]
+    first_layer: str
+    filters: np.ndarray
+    """(N, H, W, C)."""
+
+
+def write_page(workdir: Path, insight: Insight) -> Path:
+    """Writes a run's `report.html`, whole or not at all; its curves are drawn already."""
+    records = read_records(workdir)
+    sections = [
+        ("Result", _result(records, insight)),
+        ("Curves", _curves(workdir, records, insight)),
+        ("Which classes are taken for which", _confusion(insight)),
+        ("The most confident mistakes", _mistakes(insight)),
+        ("What the first layer looks for", _filters(insight)),
+        ("How to repeat it", code(insight.command) + _environment(insight)),
+        ("Configuration", table((name, str(value)) for name, value in insight.config.items())),
+    ]
+    path = workdir / FILE
+    write_bytes(path, page(insight.title, sections))
+    return path
+
+
+def _result(records: Sequence[Record], insight: Insight) -> str:
+    rows: list[tuple[str, str]] = []
+    if test := next((r for r in reversed(records) if r["kind"] == "test"), None):
+        low, high = test["interval"]
+        rows.append(("test accuracy", f"{percent(test['top1'])} (95 % interval {percent(low)} to {percent(high)})"))
+        rows.append(("test loss", f"{test['loss']:.4f}, of {test['count']:,} images, read once at the end"))
+    if best := _best(records, insight):
+        rows.append(
+            ("best on validation", f"{percent(best['top1'])}, loss {best['loss']:.4f}, epoch {best['epoch']:g}")
+        )
+    speeds = [r["images_per_second"] for r in curve(records, "train") if "images_per_second" in r]
+    if speeds:
+        rows.append(("throughput", f"{np.median(speeds):,.0f} images/s in training (median over epochs)"))
+    rows.append(("parameters", f"{insight.parameters:,}"))
+    return paragraph(fit(records)) + table(rows)
+
+
+def _best(records: Sequence[Record], insight: Insight) -> Record | None:
+    return next((r for r in curve(records, "validation") if r["step"] == insight.best_step), None)
+
+
+def _curves(workdir: Path, records: Sequence[Record], insight: Insight) -> str:
+    drawn = workdir / curves.FILE
+    if not drawn.exists():
+        return paragraph("No epoch has ended yet.")
+    words = "Loss and accuracy by epoch."
+    for split in ("train", "validation"):
+        if rows := curve(records, split):
+            words += (
+                f" {split}: loss from {rows[0]['loss']:.3f} to {rows[-1]['loss']:.3f}, accuracy from "
+                f"{percent(rows[0]['top1'])} to {percent(rows[-1]['top1'])}."
+            )
+    if best := _best(records, insight):
+        words += f" The best epoch on validation, {best['epoch']:g}, is marked."
+    return picture(drawn.read_bytes(), words) + paragraph(words)
+
+
+def _confusion(insight: Insight) -> str:
+    counts, names = insight.confusion, insight.classes
+    if counts is None:
+        return paragraph("No validation split was held out, and the test images are for counting alone.")
+    if len(names) <= CLASSES:
+        return shaded(counts.tolist(), names, "Validation images: rows are labels, columns answers.")
+    off = counts * (1 - np.eye(len(names), dtype=counts.dtype))
+    worst = np.argsort(-off, axis=None, kind="stable")[:CLASSES]
+    pairs = [divmod(int(place), len(names)) for place in worst]
+    rows = [(names[i], names[j], int(off[i, j]), int(counts[i].sum())) for i, j in pairs if off[i, j]]
+    return table(rows, ("label", "answer", "times", "of"), "Validation images: the pairs that are confused most.")
+
+
+def _mistakes(insight: Insight) -> str:
+    if not insight.mistakes:
+        return paragraph(
+            "None: every validation image is right." if insight.confusion is not None else "Not looked for."
+        )
+    return "".join(
+        picture(
+            thumbnail(mistake.image),
+            f"A validation image of class {mistake.label}, taken for {mistake.answer}",
+            f"{mistake.label}, taken for {mistake.answer} ({100 * mistake.probability:.0f} %)",
+        )
+        for mistake in insight.mistakes
+    )
+
+
+def _filters(insight: Insight) -> str:
+    count, height, width, channels = insight.filters.shape
+    words = (
+        f"{min(count, MOST)} of {count} kernels of {insight.first_layer}, {height} x {width} pixels, "
+        f"{'in colour' if channels == 3 else 'in grey'}; grey is zero"
+    )
+    return picture(tiles(insight.filters), words) + paragraph(words + ".")
+
+
+def _environment(insight: Insight) -> str:
+    versions = []
+    for name in PACKAGES:
+        try:
+            versions.append(f"{name} {importlib.metadata.version(name)}")
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return table(
+        [
+            ("devices", insight.devices),
+            ("machine", f"{platform.system()} {platform.machine()}, {cores} cores"),
+            ("Python", platform.python_version()),
+            ("packages", ", ".join(versions)),
+        ]
+    )
