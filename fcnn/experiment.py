@@ -21,7 +21,7 @@ from fcnn.errors import UserError, unknown
 from fcnn.feed import DeviceFeed, Order, StreamFeed, make_feed
 from fcnn.metrics import ClassMetrics, Metrics, wilson
 from fcnn.optim import make_optimizer, make_schedule
-from fcnn.state import TrainState, create_state
+from fcnn.state import TrainState, create_state, state_init
 from fcnn.step import StepReport, make_eval_step, make_train_step
 
 
@@ -41,10 +41,15 @@ class Experiment:
 
     def fresh_state(self) -> TrainState:
         """The state before the first step, on every device."""
-        shape = self.dataset.train.shape
-        key = jax.random.key(self.config.seed)
+        key, ema = jax.random.key(self.config.seed), self.config.train.ema_decay is not None
+        state = create_state(self.model, self.optimizer, self.dataset.train.shape, key, ema=ema)
+        return parallel.replicate(state, self.mesh)
+
+    def state_like(self) -> TrainState:
+        """The same described: no array is made."""
         ema = self.config.train.ema_decay is not None
-        return parallel.replicate(create_state(self.model, self.optimizer, shape, key, ema=ema), self.mesh)
+        init = state_init(self.model, self.optimizer, self.dataset.train.shape, ema=ema)
+        return parallel.like(jax.eval_shape(init, jax.random.key(0)), parallel.replicated(self.mesh))
 
 
 def prepare(config: Config, dataset: Dataset, mesh: Mesh) -> Experiment:

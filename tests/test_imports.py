@@ -22,7 +22,7 @@ ORDER = [
     ["meter", "experiment"],
     ["loop"],
     ["study"],
-    ["bench"],
+    ["bench", "plan"],
     ["cli"],
 ]
 STANDARD_LIBRARY_ONLY = ["errors", "names", "checks", "config", "config_json", "presets"]
