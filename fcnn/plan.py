@@ -90,7 +90,8 @@ class Plan:
     memory_seconds: float
     """What the bytes take at the chip's bandwidth."""
     images_per_second: float
-    """Of the slice, were there nothing but the longer of the two: an upper bound, and no forecast."""
+    """Of the slice, were there nothing but the longer of the two: an upper bound, as far as the compiler counts bytes
+    rightly (it takes what stays on the chip for moved), and no forecast."""
     collectives: tuple[Collective, ...]
     padding: float
     """Share of the matrix units' work that would be for channels that are there to fill a tile."""

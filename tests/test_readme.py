@@ -148,10 +148,11 @@ def test_the_commands_of_tpu_md(form, folder, fcnn):
         assert found.returncode == 0, found.stderr
         assert "on 4 x cpu" in found.stdout
     (example,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    (folder / "profiled.py").write_text(example.replace('"resnet"', '"short.py"') if form == "shorter" else example)
-    found = fcnn(cwd=folder, program="profiled.py")
-    assert found.returncode == 0, found.stderr
-    assert list((folder / "runs/profile").rglob("*.xplane.pb"))
+    if form != "shorter":
+        (folder / "profiled.py").write_text(example)
+        found = fcnn(cwd=folder, program="profiled.py")
+        assert found.returncode == 0, found.stderr
+        assert list((folder / "runs/profile").rglob("*.xplane.pb"))
     for command in re.findall(r"^fcnn (plan .*)$", text, re.MULTILINE):
         with pytest.raises(SystemExit) as stop:
             cli.main([*shlex.split(command), "--help"])
