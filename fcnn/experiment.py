@@ -20,7 +20,7 @@ from fcnn.metrics import ClassMetrics, Metrics, wilson
 from fcnn.models.from_config import from_config
 from fcnn.optim import freeze, make_optimizer, make_schedule, scale_rates
 from fcnn.pretrained import load_network
-from fcnn.state import TrainState, create_state
+from fcnn.state import TrainState, create_state, state_init
 from fcnn.step import StepReport, make_eval_step, make_train_step
 from fcnn.transfer import Plan, make_plan, start_from
 from fcnn.weights import linear_head, published
@@ -44,9 +44,14 @@ class Experiment:
     def fresh_state(self) -> TrainState:
         """The state before the first step, on every device."""
         shape = self.dataset.image_shape
-        key = jax.random.key(self.config.seed)
-        ema = self.config.train.ema_decay is not None
+        key, ema = jax.random.key(self.config.seed), self.config.train.ema_decay is not None
         return parallel.replicate(create_state(self.model, self.optimizer, shape, key, ema=ema), self.mesh)
+
+    def state_like(self) -> TrainState:
+        """The same described: no array is made."""
+        ema = self.config.train.ema_decay is not None
+        init = state_init(self.model, self.optimizer, self.dataset.image_shape, ema=ema)
+        return parallel.like(jax.eval_shape(init, jax.random.key(0)), parallel.replicated(self.mesh))
 
     def first_state(self, say: Callable[[str], None]) -> TrainState:
         """The state before the first step, with the weights that training starts from.

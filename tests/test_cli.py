@@ -18,7 +18,7 @@ TRAIN = ("train", "--config", "resnet")
 
 MISTAKES = [
     (("trian",), "unknown command 'trian'; did you mean train?"),
-    (("train",), "presets: cifar10_resnet20, folder, lenet, resnet"),
+    (("train",), "presets: alexnet_imagenet, cifar10_resnet20, folder"),
     (("train", "resnet", "--seed", "1"), "a preset follows --config: fcnn train --config resnet --seed 1"),
     (("train", "--config"), "--config needs a value"),
     (("train", "--config", "resnt"), "did you mean resnet"),

@@ -30,6 +30,7 @@ SHORTER = {
     "--config resnet --augment": "--config resnet --model.name linear --augment",
     "--config resnet --optim": "--config resnet --model.name linear --optim",
     "--model.name plain20": "--model.name mlp",
+    "--model.name resnet20 --model.width": "--model.name mlp --model.width",
     "--rounds 3": "--rounds 1 --batch 2",
     "bench data": "bench data --help",
     'load_preset("resnet")': 'load_preset("short.py")',
@@ -142,11 +143,23 @@ def test_the_examples(example, folder, run):
 def test_the_commands_of_tpu_md(form, folder, fcnn):
     text = (ROOT / "TPU.md").read_text()
     assert 'python -c "import jax; print(jax.devices())"' in text
-    [(flags, command)] = re.findall(r"`XLA_FLAGS=(\S+) python (train.py [^`]+)`", text)
-    command = shorten(command) if form == "shorter" else command
-    found = fcnn(cwd=folder, program=command, env={"XLA_FLAGS": flags})
-    assert found.returncode == 0, found.stderr
-    assert "on 4 x cpu" in found.stdout
+    commands = re.findall(r"`XLA_FLAGS=(\S+) python (train.py [^`]+)`", text)
+    assert len(commands) == 2
+    for flags, command in commands:
+        program = shorten(command) if form == "shorter" else command
+        found = fcnn(cwd=folder, program=program, env={"XLA_FLAGS": flags})
+        assert found.returncode == 0, found.stderr
+        assert "on 4 x cpu" in found.stdout
+    (example,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    if form != "shorter":
+        (folder / "profiled.py").write_text(example)
+        found = fcnn(cwd=folder, program="profiled.py")
+        assert found.returncode == 0, found.stderr
+        assert list((folder / "runs/profile").rglob("*.xplane.pb"))
+    for command in re.findall(r"^fcnn (plan .*)$", text, re.MULTILINE):
+        with pytest.raises(SystemExit) as stop:
+            cli.main([*shlex.split(command), "--help"])
+        assert stop.value.code == 0
 
 
 def test_the_commands_of_the_other_pages(run):
@@ -183,7 +196,7 @@ def test_the_map_names_files_that_exist():
         for name in re.findall(r"`(fcnn/[\w./]+)`", row):
             assert (ROOT / name).exists(), name
     assert len(COMMANDS) >= 7
-    assert len(PRESETS) == 3
+    assert len(PRESETS) == len(presets.names()) - 1  # all but the main job's
     assert len(EXAMPLES) == 3
     needed = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["requires-python"]
     assert f"Python {needed.removeprefix('>=')} or newer" in README

@@ -12,6 +12,7 @@ from fcnn.cli.check import check_command
 from fcnn.cli.data import data_command
 from fcnn.cli.evaluate import evaluate_command
 from fcnn.cli.models import models_command, summary_command
+from fcnn.cli.plan import plan_command
 from fcnn.cli.predict import predict_command
 from fcnn.cli.report import report_command
 from fcnn.cli.train import train_command
@@ -32,6 +33,7 @@ COMMANDS: dict[str, tuple[Callable[[list[str]], int], str]] = {
     "models": (models_command, "list the architectures"),
     "summary": (summary_command, "an architecture layer by layer: fcnn summary resnet18"),
     "bench": (bench_command, "measure the speed of a step, or of what feeds it: fcnn bench step, fcnn bench data"),
+    "plan": (plan_command, "compile a preset for a TPU, without one: fcnn plan --config NAME --target v5e:2x4"),
     "data": (data_command, "look at a data set, or prepare it: fcnn data show digits"),
 }
 

@@ -2,7 +2,7 @@
 
 from fcnn.data.batch import epoch_order, eval_batches, gather
 from fcnn.data.dataset import AnySplit, Dataset, Split
-from fcnn.data.source import load
+from fcnn.data.source import load, outline
 from fcnn.data.streamed import Streamed
 
-__all__ = ["AnySplit", "Dataset", "Split", "Streamed", "epoch_order", "eval_batches", "gather", "load"]
+__all__ = ["AnySplit", "Dataset", "Split", "Streamed", "epoch_order", "eval_batches", "gather", "load", "outline"]

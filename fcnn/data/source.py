@@ -65,6 +65,31 @@ def load(config: DataConfig, *, say: Say = lambda _: None, track: Track = no_tra
     return _cut(config, say, **parts)
 
 
+def outline(config: DataConfig, size: int) -> Dataset:
+    """The classes and the shape of a set with `size` blank images in each split: for a program that is compiled and
+    not run. Nothing is prepared or downloaded, but a folder must be there.
+    """
+    kind, _, rest = config.name.partition(":")
+    if kind == "folder":
+        whole = load(config)
+        classes, shape = whole.classes, whole.train.shape
+    else:
+        from fcnn.data import builders, digits, stock
+
+        own = {"digits": digits.Digits, **builders.TABLE}
+        builder = stock.open_tfds(rest) if rest else own[config.name](data_dir=data_dir(), file_format="array_record")
+        classes, shape = stock.form(builder, config.name, image_size=config.image_size)
+    blank = Streamed(np.zeros((1, *shape), np.uint8), np.zeros(size, np.int32), np.zeros(size, int))
+    grey = np.full(shape[-1], 0.5, np.float32)
+    return Dataset(
+        config.name,
+        classes,
+        *(blank, blank, blank),
+        normalization=_given_normalization(config, shape[-1]) or (grey, grey),
+        class_weights=np.ones(len(classes), np.float32) if config.class_weights == "balanced" else None,
+    )
+
+
 def _load_tfds(spec: str, config: DataConfig, say: Say, track: Track) -> dict[str, Any]:
     """Classes and splits of a set that TFDS reads."""
     # TFDS logs on every use that OpenCV would decode faster than Pillow, which is what we chose.

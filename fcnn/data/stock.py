@@ -122,17 +122,29 @@ def read_tfds(
     Raises:
       UserError: no image or no label in it, images of several sizes without `image_size`, or not in array_record.
     """
-    image_key, label_key = _features(builder, name)
-    height, width, channels = builder.info.features[image_key].shape
-    if image_size is None and (height is None or width is None):
-        raise UserError(f"the images of {name} vary in size: give --data.image-size, to which they are resized")
-    shape = (height, width, channels or 3) if image_size is None else (image_size, image_size, channels or 3)
+    classes, shape = form(builder, name, image_size=image_size)
     splits = {}
     for split in ("train", "validation", "test"):
         if split in builder.info.splits:
-            splits[split] = _read_split(builder, name, split, (image_key, label_key), shape, image_size, track)
+            splits[split] = _read_split(builder, name, split, shape, image_size, track)
     unlabelled = [split for split, found in splits.items() if len(found) and found["label"].min() < 0]
-    return tuple(builder.info.features[label_key].names), {k: v for k, v in splits.items() if k not in unlabelled}
+    return classes, {k: v for k, v in splits.items() if k not in unlabelled}
+
+
+def form(builder: Any, name: str, *, image_size: int | None) -> tuple[tuple[str, ...], tuple[int, int, int]]:
+    """The class names and an image's (H, W, C) as it will be read; the builder need not be prepared.
+
+    Raises:
+      UserError: no image or no label in it, or images of several sizes without `image_size`.
+    """
+    image_key, label_key = _features(builder, name)
+    height, width, channels = builder.info.features[image_key].shape
+    if image_size is not None:
+        height = width = image_size
+    if height is None or width is None:
+        raise UserError(f"the images of {name} vary in size: give --data.image-size, to which they are resized")
+    # Transparency is laid on white.
+    return tuple(builder.info.features[label_key].names), (height, width, 1 if channels == 1 else 3)
 
 
 def _features(builder: Any, name: str) -> tuple[str, str]:
@@ -154,13 +166,12 @@ def _features(builder: Any, name: str) -> tuple[str, str]:
 
 
 def _read_split(
-    builder: Any, name: str, split: str, keys: tuple[str, str], shape: tuple, image_size: int | None, track: Track
+    builder: Any, name: str, split: str, shape: tuple[int, int, int], image_size: int | None, track: Track
 ) -> np.ndarray:
     """A whole split, decoded, in the order in which TFDS wrote it: (N,) with "image" and "label"."""
     import tensorflow_datasets as tfds
 
-    shape = (*shape[:2], 1 if shape[2] == 1 else 3)  # transparency is laid on white
-    image_key, label_key = keys
+    image_key, label_key = keys = _features(builder, name)
 
     def fill(out: np.ndarray) -> None:
         decoders = {image_key: tfds.decode.SkipDecoding()}  # so that pixels are ours, whatever TFDS finds to decode by

@@ -1,0 +1,98 @@
+"""`fcnn plan`: what a preset would need on a TPU slice, found by compiling it here, without one."""
+
+import dataclasses
+import json
+import sys
+import time
+from typing import Annotated, Any
+
+import tyro
+
+from fcnn import presets
+from fcnn.cli.parse import parse, take_option
+from fcnn.config import Config
+from fcnn.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PlanArgs:
+    """Compile a preset's training step for a TPU slice, on this machine: memory, work, what the chips exchange, and an
+    upper bound of the speed. Needs the compiler, pip install 'fcnn[tpu]', and a few minutes for a deep network."""
+
+    config: Annotated[Config, tyro.conf.arg(name="")]
+    preset: Annotated[str, tyro.conf.arg(name="config", metavar="NAME|FILE.py")]
+    """A shipped preset by name, or a file that defines CONFIG."""
+    target: Annotated[str, tyro.conf.arg(metavar="CHIP:SHAPE")]
+    """The slice: v5e:2x4 is 8 chips of a v5e, v6e:1x1 one of a v6e."""
+    fit: bool = False
+    """Look for the largest batch that fits, to an eighth, and plan that one."""
+    json: bool = False
+    """Print the plan as one JSON object on standard output; everything else goes to standard error."""
+
+
+def plan_command(args: list[str]) -> int:
+    """`fcnn plan --config NAME --target CHIP:SHAPE [options]`."""
+    name, rest = take_option(args, "--config")
+    if name is None and not {"-h", "--help"} & set(args):
+        raise UserError(f"fcnn plan needs --config NAME or --config FILE.py; presets: {', '.join(presets.names())}")
+    config = presets.load_preset(name) if name is not None else Config()
+    if not {"-h", "--help"} & set(rest) and not any(arg.partition("=")[0] == "--target" for arg in rest):
+        raise UserError("fcnn plan needs --target CHIP:SHAPE, like v5e:2x4")
+    default = PlanArgs(config=config, preset=name or "NAME", target="v5e:2x4")
+    parsed = parse(PlanArgs, rest, "fcnn plan", default=default)
+
+    import jax
+
+    jax.config.update("jax_platforms", "cpu")  # on a TPU VM, leave the TPU to who trains on it
+
+    from fcnn import plan
+
+    plan.parse_target(parsed.target)
+    began = time.perf_counter()
+    try:
+        if parsed.fit:
+            found = plan.fit(parsed.config, parsed.target, lambda text: print(text, file=sys.stderr, flush=True))
+        else:
+            found = plan.plan(parsed.config, parsed.target)
+    except plan.TooLarge as error:
+        if parsed.json:
+            print(json.dumps({"target": parsed.target, "fits": False, "reason": str(error)}))
+        else:
+            print(f"{parsed.preset} on {parsed.target}: does not fit. {error}\n--fit looks for the largest batch")
+        return 1
+    if parsed.json:
+        facts = dataclasses.asdict(found) | {"fits": True, "seconds": time.perf_counter() - began}
+        print(json.dumps({"preset": parsed.preset} | facts))
+    else:
+        print(_table(parsed, found, time.perf_counter() - began))
+    return 0
+
+
+def _table(args: PlanArgs, found: Any, seconds: float) -> str:
+    """The plan as lines."""
+    gb, computing, moving = 1e9, 1e3 * found.compute_seconds, 1e3 * found.memory_seconds
+    reduced = [one for one in found.collectives if one.gradients]
+    kinds = sorted({one.kind for one in found.collectives})
+    exchanged = [
+        f"{sum(one.kind == kind for one in found.collectives)} {kind} of "
+        f"{sum(one.bytes for one in found.collectives if one.kind == kind) / 1e6:,.2f} MB"
+        for kind in kinds
+    ]
+    rows = {
+        "memory": f"{found.needed / gb:.2f} of {found.available / gb:.2f} GB, {found.temporaries / gb:.2f} of them "
+        f"temporaries; {(found.available - found.needed) / gb:.2f} GB left",
+        "work": f"{found.flops / 1e12:.3f} TFLOP and {found.moved / gb:.2f} GB moved a step, "
+        f"{found.flops / found.moved:.1f} FLOP a byte",
+        "roofline": f"{computing:.2f} ms of operations, {moving:.2f} ms of memory: the longer one bounds the speed",
+        "at most": f"{found.images_per_second:,.0f} images/s on {found.chips} chips",
+        "exchange": f"{', '.join(exchanged) or 'nothing'}; the kernels' gradients in {len(reduced)} of them, "
+        f"{sum(one.bytes for one in reduced) / 1e6:,.2f} MB",
+        "padding": f"{found.padding:.1%} of the matrix units' work; most in "
+        + ", ".join(f"{name} {share:.1%}" for name, share in found.padded[:3]),
+    }
+    head = (
+        f"{args.preset}, {args.config.model.name} in {args.config.precision}, on {found.target}: {found.batch} images "
+        f"a chip, {found.batch * found.chips:,} in all; compiled in {seconds:.0f} s. Of one chip:"
+    )
+    last = "Peaks are those published for dense bfloat16; nothing was run."
+    return "\n".join([head, *(f"{name:10} {text}" for name, text in rows.items()), last])
