@@ -41,9 +41,11 @@ class Block(nn.Module):
         y = conv(self.width, 3, self.stride, padding=1, name="conv1")(x)
         y = norm(name="norm1")(y)
         y = conv(self.width, 3, padding=1, name="conv2")(y)
-        # A last scale of zero makes each block the identity at first (Goyal et al. 2017, section 5.1); without a
-        # shortcut it would let nothing through.
-        zero = self.zero_init and self.shortcut != "none"
+        # A last scale of zero makes each block the identity at first (Goyal et al. 2017, section 5.1). Where channels
+        # are padded they would be zero in every image, and since a ReLU has no gradient there, zero for good; without
+        # a shortcut nothing would get through.
+        whole = self.shortcut == "projection" or (self.shortcut == "A" and x.shape == y.shape)
+        zero = self.zero_init and whole
         y = norm(act=False, scale_init=nn.initializers.zeros if zero else nn.initializers.ones, name="norm2")(y)
         if self.shortcut == "none":
             return act(y)
@@ -75,7 +77,7 @@ class CifarResNet(Classifier, kw_only=True):
     """Where a block changes the shape: zero padding (the paper's choice for these networks) or a 1x1 convolution. With
     "none", no block has a shortcut: the paper's plain networks."""
     zero_init: bool = True
-    """Start each block as the identity, by a zero scale in its last normalization."""
+    """Start each block as the identity, by a zero scale in its last normalization, but for those that pad channels."""
 
     paper = "He et al. 2015, arXiv:1512.03385"
     classes = 10
