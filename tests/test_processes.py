@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import json
+import random
 import signal
 import socket
 import time
@@ -25,29 +26,43 @@ def devices(count):
     return {"XLA_FLAGS": f"--xla_force_host_platform_device_count={count} --xla_backend_optimization_level=0"}
 
 
-def free_address():
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{listening.getsockname()[1]}"
+def free_port():
+    """One of the last 4,096."""
+    for port in random.sample(range(61440, 65536), 4096):
+        with contextlib.suppress(OSError), socket.socket() as listening:
+            listening.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("no port is free")
+
+
+def by_address(port, count, i):
+    """What tells a process where the others are: arguments, and the environment."""
+    peers = ("--coordinator", f"127.0.0.1:{port}", "--num-processes", str(count), "--process-id", str(i))
+    return peers, {}
+
+
+# JAX takes the port from the job's number: the last 4,096 ports, in the order of the numbers.
+def by_slurm(port, count, i):
+    job = {"SLURM_JOB_ID": str(port - 61440), "SLURM_STEP_NODELIST": "localhost"}
+    return (), job | {"SLURM_NTASKS": str(count), "SLURM_PROCID": str(i), "SLURM_LOCALID": str(i)}
+
+
+def by_open_mpi(port, count, i):
+    job = {"OMPI_MCA_orte_hnp_uri": f"{(port - 61440) * 4096}.0;tcp://127.0.0.1:1"}
+    ranks = {"OMPI_COMM_WORLD_RANK": str(i), "OMPI_COMM_WORLD_LOCAL_RANK": str(i)}
+    return (), job | ranks | {"OMPI_COMM_WORLD_SIZE": str(count)}
 
 
 @contextlib.contextmanager
-def train(workdir, processes, each, *more):
+def train(workdir, processes, each, *more, meet=by_address):
     """The processes of one run, each with so many devices; none outlives the context."""
-    address, running = free_address(), []
+    port, running = free_port(), []
     with contextlib.ExitStack() as stack:
         for i in range(processes):
-            peers = (
-                "--distributed",
-                "--coordinator",
-                address,
-                "--num-processes",
-                str(processes),
-                "--process-id",
-                str(i),
-            )
-            arguments = ("-m", "fcnn", "train", *OPTIONS, workdir.name, *(peers if processes > 1 else ()), *more)
-            process = stack.enter_context(start(*arguments, cwd=workdir.parent, env=devices(each)))
+            peers, env = meet(port, processes, i) if processes > 1 else ((), {})
+            together = ("--distributed", *peers) if processes > 1 else ()
+            arguments = ("-m", "fcnn", "train", *OPTIONS, workdir.name, *together, *more)
+            process = stack.enter_context(start(*arguments, cwd=workdir.parent, env=devices(each) | env))
             stack.callback(process.kill)
             running.append(process)
         yield running
@@ -70,7 +85,7 @@ def wait_for_step(workdir, step, running):
 @pytest.mark.slow
 @pytest.mark.parametrize(("processes", "each"), [(2, 2), (4, 1)])
 def test_processes_give_the_numbers_of_one(tmp_path, processes, each):
-    script, address = str(ROOT / "tests/equivalence.py"), free_address()
+    script, address = str(ROOT / "tests/equivalence.py"), f"127.0.0.1:{free_port()}"
     cases = [f"{dtype}-{mode}-4" for dtype in ("float32", "float64") for mode in ("jit", "pmap")]
     with contextlib.ExitStack() as stack:
         running = []
@@ -118,11 +133,14 @@ def test_a_signal_to_one_process_stops_all_and_the_run_goes_on_as_if_nothing_had
         assert {name: ours[name] for name in numbers} == pytest.approx(numbers, rel=1e-3)
 
 
-def test_a_mistake_that_only_the_first_process_can_see_ends_all(tmp_path):
+@pytest.mark.parametrize(
+    "meet", [by_address, *(pytest.param(how, marks=pytest.mark.slow) for how in (by_slurm, by_open_mpi))]
+)
+def test_a_mistake_that_only_the_first_process_can_see_ends_all(tmp_path, meet):
     (tmp_path / "run").mkdir()
     with (tmp_path / "run/.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        with train(tmp_path / "run", 2, 1) as running:
+        with train(tmp_path / "run", 2, 1, meet=meet) as running:
             (code, _, err), (code1, _, err1) = finished(running, timeout=120)
     assert (code, code1) == (2, 2), (err, err1)
     assert "another run is writing to run" in err
