@@ -2,23 +2,11 @@
 
     python train.py --config resnet
 
-Measured with jax 0.10.2 on 2 cores of a shared CPU, another program busy on one of them, as whole processes from start
-to end, compilation included:
-
-| seed | test accuracy | wall time |
-|---|---|---|
-| 0 | 100.00 % (360 of 360) | 51.3 s |
-| 1 | 99.72 % | 48.3 s |
-| 2 | 99.17 % | 52.5 s |
-| 3 | 99.17 % | 53.5 s |
-| 4 | 98.89 % | 47.4 s |
-
-Mean 99.39 %, standard deviation 0.46 points, n = 5. One image of the test split is 0.28 points. No augmentation:
-shifting a digit of 8x8 pixels by one costs more than it teaches (a mean of 99.2 against 99.7 % over 3 seeds of 40
-epochs, the same otherwise).
-
-That was with XLA's convolutions. With oneDNN's, and nothing else on the machine, seed 0 took 40.3 s (47.7 s of CPU
-time) for 100.00 %, every program compiled anew.
+Test accuracy of seeds 0 to 4, jax 0.10.2 on 2 cores of a CPU: 99.44, 98.33, 99.17, 99.72, 99.17 %; mean 99.17 %, standard
+deviation 0.52 points, n = 5. One image of the test split is 0.28 points. A run takes about 40 s there, from start to end,
+compilation included. No augmentation: shifting a digit of 8x8 pixels by one costs more than it teaches (a mean of 99.2
+against 99.7 % over 3 seeds of 40 epochs, the same otherwise; measured before blocks that pad channels began with a scale
+of one).
 """
 
 from fcnn.config import Config, DataConfig, ModelConfig, OptimConfig, TrainConfig

@@ -15,7 +15,7 @@ from fcnn.sanity.trial import Trial, compile_once
 
 SMALL, LARGE = 1e-3, 1e3
 """A signal or a gradient that changes by more than this on its way has vanished or exploded."""
-DEAD = 0.8
+DEAD = 0.5
 """A larger share of a layer's inputs than this that never changes means that it is as good as dead."""
 
 

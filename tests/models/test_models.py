@@ -399,6 +399,23 @@ def test_a_zero_initialised_block_is_the_identity():
     assert (scales == 1).all()
 
 
+def test_every_channel_of_a_zero_initialised_network_learns():
+    """Channels that option-A shortcuts pad with zeros would stay zero behind a scale of zero: a ReLU has no gradient
+    there."""
+    model = models.create("resnet20", num_classes=10, width=0.5)
+    x, labels = jax.random.normal(jax.random.key(0), (16, 16, 16, 3)), jnp.arange(16) % 10
+    variables = jax.jit(lambda key: model.init(key, x, train=False))(jax.random.key(1))
+
+    def loss(params):
+        logits, _ = model.apply({**variables, "params": params}, x, train=True, mutable=["batch_stats"])
+        return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
+
+    gradients = jax.jit(jax.grad(loss))(variables["params"])
+    for name, layer in gradients.items():
+        if "block" in name:
+            assert (layer["norm2"]["scale"] != 0).all(), name
+
+
 def test_projection_shortcuts_have_parameters():
     model = models.create("resnet20", num_classes=10, shortcut="projection")
     shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)), train=False))
