@@ -14,11 +14,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from fcnn import parallel
-from fcnn.batch import Batch
 from fcnn.config_json import flatten
 from fcnn.data import AnySplit
 from fcnn.data.layout import shown
-from fcnn.experiment import Experiment
+from fcnn.data.parallel import Track, no_track
+from fcnn.experiment import Experiment, eval_batch_size
 from fcnn.feed import make_feed
 from fcnn.report.page import Insight, Mistake
 
@@ -54,28 +54,48 @@ class Answers:
         return wrong[np.argsort(-sure, kind="stable")][:most]
 
 
-def ask(exp: Experiment, variables: Any, split: AnySplit) -> Answers:
-    """Shows the network up to MOST images of a split, not augmented.
+def asked(split: AnySplit) -> np.ndarray:
+    """Which images of a split are asked about: all, or MOST of them, evenly spread, (N,) int."""
+    count = min(len(split), MOST)
+    return np.arange(count) * len(split) // max(count, 1)
+
+
+def ask(exp: Experiment, variables: Any, split: AnySplit, track: Track = no_track) -> Answers:
+    """Shows the network those images of a split, not augmented.
 
     Args:
       variables: on the devices.
       split: not empty.
+      track: as of `each_image`.
     """
-    if len(split) > MOST:
-        split = split.take(np.arange(MOST) * len(split) // MOST)
-    normalize, feed = exp.normalize(), make_feed(split, exp.mesh)
-    devices = exp.mesh.size
-    batch_size = min(exp.config.train.eval_batch_size, -(-len(split) // devices) * devices)
+    split = split.take(asked(split))
 
-    def step(variables: Any, *arrays: jax.Array) -> jax.Array:
-        batch: Batch = normalize(feed.batch(*arrays))
-        logits: Any = exp.model.apply(variables, batch["image"], train=False)
+    def probabilities(variables: Any, images: jax.Array) -> jax.Array:
+        logits: Any = exp.model.apply(variables, images, train=False)
         return jax.nn.softmax(logits)
 
+    return Answers(split, each_image(exp, probabilities, variables, split, track))
+
+
+def each_image(exp: Experiment, function: Callable, given: Any, split: AnySplit, track: Track = no_track) -> np.ndarray:
+    """What a function makes of every image of a split, (N, ...).
+
+    Args:
+      function: `(given, images) -> (B, ...)`, pure, of normalized images (B, H, W, C).
+      given: on the devices.
+      split: not empty.
+      track: passes the batches on and shows how far it is, as `Console.track` does.
+    """
+    normalize, feed, batch_size = exp.normalize(), make_feed(split, exp.mesh), eval_batch_size(exp, split)
+
+    def step(given: Any, *arrays: jax.Array) -> jax.Array:
+        return function(given, normalize(feed.batch(*arrays))["image"])
+
     mask = parallel.shard(np.ones(batch_size, bool), exp.mesh)
-    compiled = parallel.compile_step(step, variables, *feed.like(batch_size), mask, donate=False)
-    found = parallel.to_host([compiled(variables, *feed.place(item), mask) for item, mask in feed.once(batch_size)()])
-    return Answers(split, np.concatenate(found)[: len(split)])
+    compiled = parallel.compile_step(step, given, *feed.like(batch_size), mask, donate=False)
+    batches = track(feed.once(batch_size)(), "asking", -(-len(split) // batch_size))
+    found = parallel.to_host([compiled(given, *feed.place(item), mask) for item, mask in batches])
+    return np.concatenate(found)[: len(split)]
 
 
 def describe(exp: Experiment, variables: Any, best_step: int | None) -> Insight:
@@ -126,7 +146,7 @@ def first_filters(exp: Experiment, params: Any) -> tuple[str, np.ndarray]:
             seen.append(context.module.path)
         return call(*args, **kwargs)
 
-    images = jnp.zeros((1, *exp.dataset.train.shape), jnp.float32)
+    images = jnp.zeros((1, *exp.dataset.image_shape), jnp.float32)
     with nn.intercept_methods(note):
         jax.eval_shape(lambda x: exp.model.init(jax.random.key(0), x, train=False), images)
     layer = params
@@ -134,5 +154,5 @@ def first_filters(exp: Experiment, params: Any) -> tuple[str, np.ndarray]:
         layer = layer[name]
     kernel = np.asarray(jax.device_get(layer["kernel"]), np.float32)
     if kernel.ndim == 2:
-        kernel = kernel.reshape(*exp.dataset.train.shape, -1)
+        kernel = kernel.reshape(*exp.dataset.image_shape, -1)
     return "/".join(seen[0]), np.moveaxis(kernel, -1, 0)

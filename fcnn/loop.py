@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from fcnn.interrupt import Interrupt, Interrupted
 from fcnn.meter import Meter, NonFinite
 from fcnn.pretrained import load_network
 from fcnn.report import Console, Records, draw_curves, read_records, write_page
+from fcnn.report.fit import curve
 from fcnn.report.records import Record
 from fcnn.state import TrainState
 
@@ -32,10 +33,23 @@ WAITING = 0.2
 """A larger share of the time than this spent in waiting for images is worth a line."""
 
 
-def train(config: Config, workdir: Path, console: Console) -> Record:
+def train(
+    config: Config,
+    workdir: Path,
+    console: Console,
+    *,
+    test: bool = True,
+    judge: Callable[[Record], None] | None = None,
+) -> Record:
     """Trains to the end of the run in `workdir`, from its newest checkpoint if it has one.
 
+    Args:
+      test: whether to read the test split at the end. Without it the run stays open: the same call with it goes on from
+        there.
+      judge: is shown the record of each evaluation on validation that isn't the last; what it raises ends the run.
+
     Returns:
+      Without `test` the record of the best evaluation on validation, else
       The test record: {"kind": "test", "split": "test", "weights", "step", "checkpoint" (the step of the state that
       was tested), "epoch" (that state's), "count", "loss", "top1", "top5", "interval", "recall", "images" (as
       `experiment.detail` has them), "convolutions" (what computed them), "skipped" (how many files were left out)}.
@@ -67,7 +81,7 @@ def train(config: Config, workdir: Path, console: Console) -> Record:
         interrupt = stack.enter_context(Interrupt())
         checkpoints = stack.enter_context(_checkpoints(config, workdir))
         stack.enter_context(processes.bound(NonFinite, Interrupted))
-        run = _Run(exp, workdir, checkpoints, console)
+        run = _Run(exp, workdir, checkpoints, console, test=test, judge=judge)
         with run.records, console.progress(total=exp.total_steps, done=run.step):
             try:
                 return run.train(interrupt)
@@ -88,13 +102,19 @@ def evaluate(workdir: Path, split: str, console: Console) -> Record:
       {"kind": "evaluation", "split", "weights", "step", "epoch", "count", "loss", "top1", "top5", "interval",
       "recall", "images" (as `experiment.detail` has them)}.
     """
-    config = folder.read_config(workdir)
-    exp = prepare(config, _load(config, workdir, console, exact=False), parallel.make_mesh())
+    exp, state = restore(workdir, console)
     if not len(getattr(exp.dataset, split)):
         raise UserError(f"the run in {workdir} held out no {split} split (data.validation 0)")
+    return _evaluate_chosen(exp, state, split) | {"kind": "evaluation"}
+
+
+def restore(workdir: Path, console: Console) -> tuple[Experiment, TrainState]:
+    """What the run in a folder is about, and the state that stands for it: the best on validation, or the newest where
+    there was no validation."""
+    config = folder.read_config(workdir)
+    exp = prepare(config, _load(config, workdir, console, exact=False), parallel.make_mesh())
     with _checkpoints(config, workdir, read_only=True) as checkpoints:
-        state = _chosen(checkpoints, exp.fresh_state(), console)
-        return _evaluate_chosen(exp, state, split) | {"kind": "evaluation"}
+        return exp, _chosen(checkpoints, exp.fresh_state(), console)
 
 
 def _load(config: Config, workdir: Path, console: Console, *, exact: bool) -> Dataset:
@@ -140,12 +160,27 @@ def _evaluate_chosen(exp: Experiment, state: TrainState, split: str) -> Record:
     return where | {"count": len(images)} | found
 
 
+def best_of(records: Sequence[Record]) -> Record:
+    """The evaluation on validation with the best accuracy, the latest of equals."""
+    return max(curve(records, "validation"), key=lambda r: (r["top1"], r["step"]))
+
+
 class _Run:
     """A run in progress: what has to be remembered from one step to the next."""
 
-    def __init__(self, exp: Experiment, workdir: Path, checkpoints: Checkpoints, console: Console) -> None:
+    def __init__(
+        self,
+        exp: Experiment,
+        workdir: Path,
+        checkpoints: Checkpoints,
+        console: Console,
+        *,
+        test: bool,
+        judge: Callable[[Record], None] | None,
+    ) -> None:
         """Restores or draws the state, compiles the steps, opens the records."""
         self.exp, self.workdir, self.checkpoints, self.console = exp, workdir, checkpoints, console
+        self.test, self.judge = test, judge
         self.boundary_done = False  # whether the lines and the evaluation due at this step are behind us
         self.validate: Callable[[Any], dict[str, Any]] | None = None
 
@@ -263,6 +298,8 @@ class _Run:
         if self._evaluation_due():
             validation = records[-1] if self.validate is not None else None
             self.save(validation)
+            if self.judge and validation and self.step < self.exp.total_steps:
+                self.judge(validation)
         self.meter.start_clock()
 
     def save(self, validation: Record | None = None) -> None:
@@ -278,13 +315,16 @@ class _Run:
         self.checkpoints.save(self.state, {"meter": self.meter.state(), "boundary_done": self.boundary_done}, scores)
 
     def finish(self) -> Record:
-        """Draws the curves, reads the test split, once in a run's life, and writes the page that tells it all."""
+        """Draws the curves, reads the test split, once in a run's life, and writes the page that tells it all;
+        without a test, the curves alone."""
         self.checkpoints.wait()
         title = f"{self.exp.config.model.name} on {self.exp.dataset.name}"
         smoothed = self.exp.config.optim.label_smoothing > 0
         best = self.checkpoints.best_step()
         if processes.is_first():
             draw_curves(self.workdir, title, best, smoothed=smoothed)
+        if not self.test:
+            return best_of(read_records(self.workdir))
         state = _chosen(self.checkpoints, self.state, self.console)
         found = _evaluate_chosen(self.exp, state, "test")
         record = found | {"kind": "test", "step": self.step, "checkpoint": found["step"]}

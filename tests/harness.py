@@ -1,17 +1,21 @@
 """What several tests need: processes of their own, the distance between two trees, networks that nobody trained."""
 
 import atexit
+import dataclasses
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
 
 from fcnn.config import ModelConfig
+from fcnn.data import Dataset, Split
 from fcnn.weights import About, Network
 
 ROOT = Path(__file__).parent.parent
@@ -47,6 +51,23 @@ def relative_error(ours, reference) -> float:
     return float(np.linalg.norm(ours - reference) / np.linalg.norm(reference))
 
 
+def unread(load: Callable[..., Dataset]) -> Callable[..., Dataset]:
+    """`fcnn.data.load`, but that of the test split it gives the labels alone: who reads its images fails."""
+
+    class Unread(Split):
+        def __init__(self, labels: np.ndarray) -> None:
+            object.__setattr__(self, "labels", labels)
+
+        def __getattr__(self, name: str) -> Any:  # `images`, which isn't there
+            raise AssertionError("the test split was read")
+
+    def loaded(*args: Any, **options: Any) -> Dataset:
+        dataset = load(*args, **options)
+        return dataclasses.replace(dataset, test=Unread(dataset.test.labels))
+
+    return loaded
+
+
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
 
 
@@ -55,8 +76,15 @@ def random_network(name="resnet20", size=32, channels=3, classes=4, **fields):
     config = ModelConfig(name=name, **fields)
     names = tuple("abcdefghijklmnopqrstuvwxyz"[:classes])
     about = About(model=config, classes=names, image_shape=(size, size, channels), mean=MEAN, std=STD)
-    model, rng = about.create(), np.random.default_rng(0)
+    model = about.create()
     images = np.zeros((1, size, size, 3), np.float32)
+    shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), images, train=False))
+    return Network(about=about, variables=random_variables(dict(shapes)))
+
+
+def random_variables(shapes):
+    """Weights and running statistics of these shapes, no two arrays alike."""
+    rng = np.random.default_rng(0)
 
     def draw(path, leaf):
         kind = path[-1].key
@@ -65,5 +93,4 @@ def random_network(name="resnet20", size=32, channels=3, classes=4, **fields):
         low, high = {"var": (0.5, 2), "scale": (0.5, 1.5)}.get(kind, (-0.5, 0.5))
         return rng.uniform(low, high, leaf.shape).astype(np.float32)
 
-    shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), images, train=False))
-    return Network(about=about, variables=jax.tree_util.tree_map_with_path(draw, dict(shapes)))
+    return jax.tree_util.tree_map_with_path(draw, shapes)

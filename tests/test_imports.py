@@ -25,7 +25,7 @@ ORDER = [
     ["loop"],
     ["export"],
     ["predict", "study", "sanity"],
-    ["bench", "plan"],
+    ["bench", "plan", "search", "show"],
     ["cli"],
 ]
 STANDARD_LIBRARY_ONLY = ["errors", "names", "checks", "config", "config_json", "presets"]

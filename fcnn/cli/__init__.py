@@ -15,6 +15,8 @@ from fcnn.cli.models import models_command, summary_command
 from fcnn.cli.plan import plan_command
 from fcnn.cli.predict import predict_command
 from fcnn.cli.report import report_command
+from fcnn.cli.search import search_command
+from fcnn.cli.show import show_command
 from fcnn.cli.train import train_command
 from fcnn.cli.weights import export_command, import_command
 from fcnn.errors import UserError, unknown
@@ -22,8 +24,10 @@ from fcnn.errors import UserError, unknown
 COMMANDS: dict[str, tuple[Callable[[list[str]], int], str]] = {
     "train": (train_command, "train a network from a preset: fcnn train --config resnet"),
     "check": (check_command, "look for what goes wrong silently, before training: fcnn check --config resnet"),
+    "search": (search_command, "search for the best learning rate and more: fcnn search --config resnet"),
     "evaluate": (evaluate_command, "evaluate a run: fcnn evaluate runs/resnet-001"),
     "predict": (predict_command, "say what is in images: fcnn predict runs/resnet-001 IMAGE..."),
+    "show": (show_command, "look into a trained network: filters, Grad-CAM, mistakes: fcnn show runs/resnet-001"),
     "export": (export_command, "take a trained network out of its run: fcnn export runs/resnet-001"),
     "import": (
         import_command,

@@ -1,0 +1,159 @@
+"""`fcnn search`: which learning rate, which weight decay: many trials on the validation split, side by side."""
+
+import dataclasses
+import importlib.util
+import shlex
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from fcnn import presets
+from fcnn.cli.cache import keep_compiled_programs
+from fcnn.cli.parse import parse, take_option
+from fcnn.config import Config
+from fcnn.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SearchArgs:
+    """Search fields of the config for the best validation accuracy. The test split stays unread. The same command goes
+    on with a study, also with more --trials; on another machine with the same --storage it joins it."""
+
+    config: Annotated[Config, tyro.conf.arg(name="")]
+    preset: Annotated[str, tyro.conf.arg(name="config", metavar="NAME|FILE.py")]
+    """A shipped preset by name, or a file that defines CONFIG."""
+    over: Annotated[tuple[str, ...], tyro.conf.arg(metavar="FIELD=SPACE")] = ()
+    """What is searched: FIELD=LOW:HIGH, FIELD=log:LOW:HIGH or FIELD=A,B,...; a grid's ranges end in :POINTS. Without,
+    the learning rate around the preset's and weight decay."""
+    sampler: Literal["random", "grid", "tpe"] = "random"
+    """How values are drawn: at random, all combinations, or by a model of the trials so far (tree-structured Parzen
+    estimator)."""
+    trials: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
+    """Trials of the whole study; 20 if not given, a grid's points for a grid."""
+    workers: Annotated[int, tyro.conf.arg(metavar="N")] = 1
+    """Processes that train trials at the same time, each on its share of the cores."""
+    study: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
+    """Where the trials' folders go; runs/search-NAME if not given. Its name is the study's."""
+    storage: Annotated[str | None, tyro.conf.arg(metavar="URL")] = None
+    """Optuna's database, for several machines (postgresql://...); a SQLite file in the study's folder if not given."""
+
+
+def search_command(args: list[str]) -> int:
+    """`fcnn search --config NAME [--over FIELD=SPACE ...] [options]`."""
+    name, rest = take_option(args, "--config")
+    if name is None and not {"-h", "--help"} & set(args):
+        raise UserError(f"fcnn search needs a preset: fcnn search --config NAME; presets: {', '.join(presets.names())}")
+    preset = presets.load_preset(name) if name is not None else Config()
+    rest, over = _take_over(rest)
+    default = SearchArgs(config=preset, preset=name or "NAME")
+    parsed = dataclasses.replace(parse(SearchArgs, rest, "fcnn search", default=default), over=over)
+    job = _job(parsed, Path(default.preset).stem)
+    return _search(job, parsed, preset, shlex.join(["fcnn", "search", *args]))
+
+
+def _take_over(args: list[str]) -> tuple[list[str], tuple[str, ...]]:
+    """The arguments without every `--over FIELD=SPACE`, and those."""
+    over: list[str] = []
+    while True:
+        value, args = take_option(args, "--over")
+        if value is None:
+            return args, tuple(over)
+        over.append(value)
+
+
+def _job(args: SearchArgs, name: str) -> Any:
+    """What was asked for, checked; nothing is written yet."""
+    for option in ("trials", "workers"):
+        value = getattr(args, option)
+        if value is not None and value < 1:
+            raise UserError(f"--{option} must be at least 1, got {value}")
+    if importlib.util.find_spec("optuna") is None:
+        raise UserError("fcnn search needs Optuna: pip install 'fcnn[search]'")
+
+    from fcnn.search.space import default_space, parse_space
+
+    space = tuple(parse_space(args.over, args.config) if args.over else default_space(args.config))
+    trials = args.trials or 20
+    if args.sampler == "grid":
+        points = 1
+        for dimension in space:
+            points *= len(dimension.grid())
+        if args.trials is not None and args.trials != points:
+            raise UserError(f"--trials {args.trials}: the grid has {points} points; leave --trials out")
+        trials = points
+    folder = args.study or Path("runs") / f"search-{name}"
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"--study {folder} is a file; it must be a folder")
+
+    from fcnn.search.study import Job
+
+    storage = args.storage or f"sqlite:///{folder.absolute()}/study.db"
+    return Job(args.config, space, args.sampler, trials, folder.absolute(), storage)
+
+
+def _search(job: Any, args: SearchArgs, preset: Config, again: str) -> int:
+    from fcnn.interrupt import Interrupted
+    from fcnn.report.console import Console
+    from fcnn.search.results import tell
+    from fcnn.search.study import open_study, results
+    from fcnn.search.workers import Workers
+
+    console, began = Console(), time.monotonic()
+    job.folder.mkdir(parents=True, exist_ok=True)
+    study = open_study(job)
+    before = count = len(results(study))
+    over = ", ".join(f"{d.option} {d.text}" for d in job.space)
+    console.say(f"{job.trials} trials by {job.sampler} search over {over}; {before} done; {_shown(job.folder)}")
+    workers = Workers(job, args.workers, run_worker)
+    try:
+        for trial in console.track(workers.follow(study), "trials", job.trials - before):
+            count += 1
+            left = (time.monotonic() - began) / (count - before) * (job.trials - count)
+            console.say(f"[{count}/{job.trials}, {_minutes(left)} left] {tell(trial, job.space)}")
+    except Interrupted as interrupted:
+        console.say(f"Saved. To go on: {again}")
+        return interrupted.exit_code
+    return _conclude(job, args, preset, study, console, failed=workers.failed)
+
+
+def run_worker(job: Any) -> None:
+    """What each worker process does."""
+    keep_compiled_programs()
+
+    from fcnn.search.worker import work
+
+    work(job)
+
+
+def _conclude(job: Any, args: SearchArgs, preset: Config, study: Any, console: Any, *, failed: bool) -> int:
+    """The table, the pictures, and the command for the best."""
+    from fcnn.search.results import ranked, table, write_results
+    from fcnn.search.space import options, replaced
+    from fcnn.search.study import results
+
+    found = results(study)
+    write_results(job.folder, found, job.space)
+    console.say("\n".join(table(found, job.space)))
+    console.say(f"All are in {_shown(job.folder)}/trials.csv, drawn in search.png; each trial's folder is a run's")
+    if failed:
+        print(f"fcnn: a worker came to a bad end; {_shown(job.folder)}/workers.log tells why", file=sys.stderr)
+    best = next((t for t in ranked(found) if "best" in t.user_attrs), None)
+    if best is None:
+        print("fcnn: no trial could be trained", file=sys.stderr)
+        return 1
+    config = replaced(job.config, best.user_attrs["values"])
+    words = ["fcnn", "train", "--config", args.preset, *options(preset, config)]
+    console.say(f"To train the best, and read the test split: {shlex.join(words)}")
+    return 1 if failed else 0
+
+
+def _shown(folder: Path) -> str:
+    """Relative where that is shorter."""
+    return str(folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder)
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"

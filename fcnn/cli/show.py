@@ -1,0 +1,54 @@
+"""`fcnn show`: pictures of what a trained network has learned."""
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from fcnn.cli.cache import keep_compiled_programs
+from fcnn.cli.parse import parse
+from fcnn.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ShowArgs:
+    """Look into a trained network: its first filters, an image's way through it (activation maps, Grad-CAM, receptive
+    fields, nearest neighbours, answers), its confusion matrix and surest mistakes. Pictures (.png), their numbers
+    (.csv) and a page with all of them (show.html) go to WORKDIR/show."""
+
+    workdir: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="WORKDIR")]
+    """The run's folder."""
+    image: Annotated[str, tyro.conf.arg(metavar="INDEX|FILE")] = "0"
+    """The image that is followed through the network: its place in the split, or a file."""
+    split: Literal["validation", "test", "train"] = "validation"
+    """Which images. Whoever changes something after a look at the test split's mistakes has used it up."""
+
+
+def show_command(args: list[str]) -> int:
+    """`fcnn show WORKDIR [--image INDEX|FILE] [--split validation]`."""
+    parsed = parse(ShowArgs, args, "fcnn show")
+
+    from fcnn import workdir
+
+    workdir.read_config(parsed.workdir)  # a wrong folder is answered before jax is imported
+    keep_compiled_programs()
+
+    from fcnn import loop, show
+    from fcnn.report import Console
+
+    console = Console()
+    exp, state = loop.restore(parsed.workdir, console)
+    if not len(getattr(exp.dataset, parsed.split)):
+        raise UserError(
+            f"the run in {parsed.workdir} held out no {parsed.split} split (data.validation 0): try --split"
+        )
+    folder, found = parsed.workdir / "show", []
+    for look in show.looks(exp, state.ema or state.variables, parsed.split, parsed.image, console.track):
+        folder.mkdir(exist_ok=True)
+        look.write(folder)
+        console.say(f"{f'{look.name}.png' if look.picture else look.name:20} {look.words}")
+        found.append(look)
+    page = show.write_page(folder, f"A look into {exp.config.model.name} on {exp.dataset.name}", found)
+    console.say(f"Pictures, their numbers as .csv, and {page.name} with all of them are in {folder}")
+    return 0

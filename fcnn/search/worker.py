@@ -1,0 +1,106 @@
+"""A worker: one of the processes that draw trials from a study and train them."""
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import optuna
+
+from fcnn import loop
+from fcnn.errors import UserError
+from fcnn.interrupt import Interrupt, Interrupted
+from fcnn.meter import NonFinite
+from fcnn.report import Console, curves, read_records
+from fcnn.report.fit import curve
+from fcnn.report.records import Record
+from fcnn.search.space import replaced
+from fcnn.search.study import Job, fail_the_silent, is_wanted, open_study, place, sampler, take_up_again
+
+PAUSE = 2.0
+"""Seconds between looks at trials that others are running: one may be left behind."""
+
+
+def work(job: Job) -> None:
+    """Trains trials until there are as many as were asked for and none is running any more.
+
+    Raises:
+      UserError: the very first trial can't be trained.
+      Interrupted: SIGINT or SIGTERM came, or whoever started this process is gone; the trial is saved and queued.
+    """
+    study, parent = open_study(job), os.getppid()
+    with Interrupt() as interrupt:
+
+        def must_stop() -> int | None:
+            return interrupt.received or (None if os.getppid() == parent else 15)
+
+        while must_stop() is None:
+            if is_wanted(study, job):
+                _one_trial(study, job, must_stop)
+            elif any(t.state == optuna.trial.TrialState.RUNNING for t in study.get_trials(deepcopy=False)):
+                time.sleep(PAUSE)
+                fail_the_silent(study)
+            else:
+                return
+        raise Interrupted(must_stop() or 15)
+
+
+def _one_trial(study: optuna.Study, job: Job, must_stop: Any) -> None:
+    """Draws a trial and trains it; what was wrong with it is noted down in it."""
+    drawn: list[int] = []
+
+    def objective(trial: optuna.Trial) -> float:
+        drawn.append(trial.number)
+        number = place(study, trial.number)
+        if number >= job.trials:
+            trial.set_user_attr("surplus", True)
+            raise _Surplus
+        study.sampler = sampler(job, number)
+        return _train(trial, job, job.folder / f"trial-{number:03d}", must_stop)
+
+    try:
+        study.optimize(objective, n_trials=1, catch=(_Surplus,))
+    except Interrupted:
+        take_up_again(study, drawn[0])
+        raise
+    except UserError:
+        if not any(t.user_attrs.get("best") for t in study.get_trials(deepcopy=False)):
+            raise  # none has ever worked: it isn't this trial's values that are wrong
+
+
+class _Surplus(Exception):
+    """A trial more than was asked for."""
+
+
+def _train(trial: optuna.Trial, job: Job, folder: Path, must_stop: Any) -> float:
+    """The best validation accuracy of a trial's run."""
+    config = replaced(job.config, values := {d.field: d.suggest(trial) for d in job.space})
+    trial.set_user_attr("folder", folder.name)
+    trial.set_user_attr("values", values)
+
+    def evaluations() -> list[Record]:
+        return list(curve(read_records(folder), "validation"))
+
+    def judge(record: Record) -> None:
+        # By the number of the evaluation: steps differ with the batch size.
+        trial.report(record["top1"], len(evaluations()))
+        if (received := must_stop()) is not None:
+            raise Interrupted(received)
+        if trial.should_prune():
+            raise optuna.TrialPruned
+
+    try:
+        return loop.train(config, folder, Console(silent=True), test=False, judge=judge)["top1"]
+    except NonFinite:
+        trial.set_user_attr("note", "diverged")
+        raise optuna.TrialPruned from None
+    except UserError as error:
+        trial.set_user_attr("note", str(error).splitlines()[0])
+        raise
+    finally:
+        if rows := evaluations():
+            if not (folder / curves.FILE).exists():  # of a run that didn't come to its end
+                curves.draw_curves(folder, f"{folder.name}, {config.model.name}", None)
+            best = loop.best_of(rows)
+            kept = {name: best[name] for name in ("top1", "loss", "step", "epoch")}
+            trial.set_user_attr("best", kept | {"epochs": rows[-1]["epoch"]})

@@ -1,0 +1,103 @@
+"""The worker processes of a search, each with its own share of the cores, and what they bring to an end."""
+
+import multiprocessing
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial
+
+from fcnn.errors import UserError
+from fcnn.interrupt import Interrupt, Interrupted
+from fcnn.search.study import Job, results
+
+PAUSE = 0.5
+"""Seconds between looks at the study."""
+
+
+def shares(count: int) -> list[list[int]]:
+    """The cores of each worker; one core serves several where there are too few."""
+    if not hasattr(os, "sched_getaffinity"):
+        return [[]] * count
+    here = sorted(os.sched_getaffinity(0))
+    size = max(len(here) // count, 1)
+    return [[here[(i * size + k) % len(here)] for k in range(size)] for i in range(count)]
+
+
+class Workers:
+    """Processes that run `target(job)`; while the context lasts.
+
+    Args:
+      target: what a process does; a function of a module, as every process imports it anew.
+    """
+
+    def __init__(self, job: Job, count: int, target: Callable[[Job], None]) -> None:
+        self._job, self._errors = job, multiprocessing.get_context("spawn").SimpleQueue()
+        start = multiprocessing.get_context("spawn").Process
+        self._processes = [start(target=_start, args=(target, job, share, self._errors)) for share in shares(count)]
+
+    def follow(self, study: optuna.Study) -> Iterator[FrozenTrial]:
+        """Every trial that comes to its end, also on other machines, until the workers are through.
+
+        Raises:
+          UserError: what a worker couldn't do.
+          Interrupted: SIGINT or SIGTERM came; the workers have saved and are gone.
+        """
+        seen = {trial.number for trial in results(study)}
+        with Interrupt() as interrupt:
+            interrupt.doing = "each worker finishing its step"
+            self._begin(interrupt)
+            told = False
+            while True:
+                alive = any(process.is_alive() for process in self._processes)
+                if interrupt.received and not told:
+                    told = True
+                    for process in self._processes:
+                        process.terminate()
+                for trial in results(study):
+                    if trial.number not in seen and not interrupt.received:
+                        seen.add(trial.number)
+                        yield trial
+                if not alive:
+                    break
+                time.sleep(PAUSE)
+            if interrupt.received:
+                raise Interrupted(interrupt.received)
+        if not self._errors.empty():
+            raise UserError(self._errors.get())
+
+    def _begin(self, interrupt: Interrupt) -> None:
+        """Starts the first, which prepares what others find ready: the data; then the others."""
+        for process in self._processes:
+            process.start()
+            while len(self._processes) > 1 and process is self._processes[0] and not interrupt.received:
+                if not process.is_alive() or list(self._job.folder.glob("trial-*/data.json")):
+                    break
+                time.sleep(PAUSE)
+
+    @property
+    def failed(self) -> bool:
+        """Whether one of them came to a bad end."""
+        return any(process.exitcode not in (0, None) for process in self._processes)
+
+
+def _start(target: Callable[[Job], None], job: Job, share: list[int], errors: Any) -> None:
+    """In the new process: what a terminal's Ctrl-C doesn't reach, that writes to a log."""
+    os.setsid()
+    if share:
+        os.sched_setaffinity(0, share)
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # several share a GPU's memory
+    log = os.open(job.folder / "workers.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    try:
+        target(job)
+    except UserError as error:
+        errors.put(str(error))
+        sys.exit(2)
+    except Interrupted:
+        sys.exit(128 + signal.SIGTERM)
