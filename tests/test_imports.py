@@ -25,7 +25,7 @@ ORDER = [
     ["loop"],
     ["export"],
     ["predict", "study", "sanity"],
-    ["bench", "plan", "search", "show"],
+    ["bench", "plan", "search", "show", "claims"],
     ["cli"],
 ]
 STANDARD_LIBRARY_ONLY = ["errors", "names", "checks", "config", "config_json", "presets"]

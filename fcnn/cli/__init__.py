@@ -17,6 +17,7 @@ from fcnn.cli.predict import predict_command
 from fcnn.cli.report import report_command
 from fcnn.cli.search import search_command
 from fcnn.cli.show import show_command
+from fcnn.cli.study import study_command
 from fcnn.cli.train import train_command
 from fcnn.cli.weights import export_command, import_command
 from fcnn.errors import UserError, unknown
@@ -36,6 +37,7 @@ COMMANDS: dict[str, tuple[Callable[[list[str]], int], str]] = {
     "report": (report_command, "lay runs side by side on one page: fcnn report runs/a runs/b"),
     "models": (models_command, "list the architectures"),
     "summary": (summary_command, "an architecture layer by layer: fcnn summary resnet18"),
+    "study": (study_command, "try a classic claim in three minutes: fcnn study initialization"),
     "bench": (bench_command, "measure the speed of a step, or of what feeds it: fcnn bench step, fcnn bench data"),
     "plan": (plan_command, "compile a preset for a TPU, without one: fcnn plan --config NAME --target v5e:2x4"),
     "data": (data_command, "look at a data set, or prepare it: fcnn data show digits"),

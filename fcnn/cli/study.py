@@ -1,0 +1,80 @@
+"""`fcnn study`: a classic claim as an experiment that takes a few minutes, and whether it held."""
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from fcnn import names
+from fcnn.cli.cache import keep_compiled_programs
+from fcnn.cli.parse import parse
+from fcnn.config import DataConfig
+from fcnn.errors import UserError, unknown
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StudyArgs:
+    """Try a classic claim: a small experiment with a table, a figure and a sentence that says whether the claim held
+    here. Without a name, all of them are listed."""
+
+    name: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="NAME")] = ""
+    """The study; `fcnn study` lists them."""
+    data: DataConfig = dataclasses.field(default_factory=DataConfig)
+    """On which images; the times are those of the digits."""
+    weights: Annotated[str | None, tyro.conf.arg(metavar="FILE|WORKDIR")] = None
+    """transfer: a trained network, a file of `fcnn import` or `fcnn export` or a run's folder; without, one that learns
+    the first half of the classes."""
+    seed: Annotated[int, tyro.conf.arg(metavar="N")] = 0
+    """The same seed gives the same numbers; another one repeats the experiment."""
+    workdir: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
+    """Where the figure and the numbers go; runs/study-NAME if not given."""
+
+
+def study_command(args: list[str]) -> int:
+    """`fcnn study [NAME] [options]`."""
+    parsed = parse(StudyArgs, args, "fcnn study")
+    if parsed.name and parsed.name not in names.STUDIES:
+        raise UserError(unknown("study", parsed.name, names.STUDIES))
+    folder = parsed.workdir or Path("runs") / f"study-{parsed.name}"
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"--workdir {folder} is a file; it must be a folder")
+    if parsed.weights is not None and parsed.name != "transfer":
+        raise UserError("--weights belongs to fcnn study transfer")
+    if not 0 <= parsed.seed < 2**16:
+        raise UserError(f"--seed must be from 0 to {2**16 - 1}, got {parsed.seed}")
+    if not parsed.name:
+        return _list()
+    try:
+        return _study(parsed, folder)
+    except KeyboardInterrupt:
+        print("\nStopped; nothing was written.")
+        return 130
+
+
+def _list() -> int:
+    from fcnn.claims import STUDIES
+
+    for name, study in STUDIES.items():
+        print(f"{name:20} {study.claim}")
+    print("\nfcnn study NAME tries one, in three minutes at most on two cores")
+    return 0
+
+
+def _study(args: StudyArgs, folder: Path) -> int:
+    from fcnn.claims import STUDIES, output
+    from fcnn.data import load
+    from fcnn.report import Console
+
+    options = {} if args.weights is None else {"weights": args.weights}
+    console, study = Console(), STUDIES[args.name](**options)
+    console.say(output.introduction(study))
+    keep_compiled_programs()
+    data = load(args.data, say=console.say, track=console.track)
+    rows = study.measure(data, args.seed, console.track)
+    verdict = study.judge(rows)
+    folder.mkdir(parents=True, exist_ok=True)
+    output.write(study, args.name, rows, verdict, folder)
+    console.say(f"\n{output.table(study, rows)}\n\n{output.wrapped(verdict.sentence)}")
+    console.say(f"{args.name}.png, .csv and .txt are in {folder}")
+    return 0
