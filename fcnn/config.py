@@ -293,24 +293,33 @@ class TransferConfig:
     """Where the weights come from before the first step, and which of them learn. Without weights: drawn, and all."""
 
     weights: str | None = None
-    """A trained network: a file of weights, an export, or the folder of a run. Its normalization is the run's too, and
-    its head is kept where it knows the same classes."""
-    strategy: Literal["pretrained", "head", "last_block", "full", "scratch", "mean_var"] = "full"
+    """A trained network: a name that `fcnn zoo` lists, a file of weights, an export, or the folder of a run. Its
+    normalization is the run's too, and its head is kept where it knows the same classes."""
+    strategy: Literal["auto", "pretrained", "head", "last_block", "full", "scratch", "mean_var"] = "full"
     """What to do with them: pretrained (no training), head (learn the classifier on the frozen rest), last_block (the
     last convolutional stage as well), full (everything), scratch (nothing: for comparison), mean_var (draw anew, each
-    array with their mean and variance: Raghu et al. 2019, Transfusion)."""
+    array with their mean and variance: Raghu et al. 2019, Transfusion), auto (head, last_block or full, by how many
+    images there are and how well the frozen network tells them apart; the run says why)."""
     body_rate: float = 0.1
     """full, last_block: the learning rate of all but the head, as a share of the head's."""
     layer_decay: float = 1.0
     """full, last_block: what the rate is multiplied by once more for each stage further from the head."""
+    compare: str | None = None
+    """Another strategy to train with next, on the same data and as long, in a folder of that name within the run's; the
+    results are printed side by side."""
 
     def __post_init__(self) -> None:
-        known = ("pretrained", "head", "last_block", "full", "scratch", "mean_var")
-        check(self.strategy in known, unknown("transfer.strategy", self.strategy, known))
+        check(self.strategy in names.STRATEGIES, unknown("transfer.strategy", self.strategy, names.STRATEGIES))
+        others = [name for name in names.STRATEGIES if name not in (self.strategy, "auto")]
+        check(self.compare is None or self.compare in others, unknown("transfer.compare", str(self.compare), others))
+        check(
+            self.compare is None or self.weights is not None,
+            "transfer.compare has no effect without transfer.weights",
+        )
         check_numbers(self, "transfer.", body_rate=(TINY, 1), layer_decay=(TINY, 1))
         check(
             self.weights is not None or self.strategy in ("full", "scratch"),
-            f"transfer.strategy {self.strategy} needs transfer.weights, a file of weights or the folder of a run",
+            f"transfer.strategy {self.strategy} needs transfer.weights: a name of fcnn zoo, a file, or a run's folder",
         )
 
 

@@ -22,6 +22,7 @@ MAY_CHANGE = frozenset(
         "train.checkpoint_steps",
         "train.keep_latest",
         "train.keep_best",
+        "transfer.compare",  # another run
     }
 )
 

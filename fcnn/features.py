@@ -1,6 +1,7 @@
 """Training a head on features: what the frozen rest of a network makes of each image, computed once for all epochs."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -22,7 +23,8 @@ def on_features(exp: Experiment, variables: Any) -> Experiment:
     """
     if exp.config.transfer.strategy != "head" or exp.config.augment != AugmentConfig():
         return exp
-    train, validation = (_features(exp, variables, split) for split in (exp.dataset.train, exp.dataset.validation))
+    splits = (exp.dataset.train, exp.dataset.validation)
+    train, validation = (compile_features(exp, variables, split)() for split in splits)
     return dataclasses.replace(
         exp,
         dataset=dataclasses.replace(exp.dataset, train=train, validation=validation),
@@ -30,11 +32,12 @@ def on_features(exp: Experiment, variables: Any) -> Experiment:
     )
 
 
-def _features(exp: Experiment, variables: Any, split: AnySplit) -> Split:
-    """The activations of a split's images at the plan's endpoint, (N, ...) float32 as if they were images."""
+def compile_features(exp: Experiment, variables: Any, split: AnySplit) -> Callable[[], Split]:
+    """What computes the activations of a split's images at the plan's endpoint, (N, ...) float32 as if they were
+    images."""
     name, normalize = str(exp.plan.endpoint), exp.normalize()
     if not len(split):
-        return Split(np.zeros((0, 1)), split.labels)
+        return lambda: Split(np.zeros((0, 1)), split.labels)
     feed, size = make_feed(split, exp.mesh), eval_batch_size(exp, split)
 
     def step(variables: Any, *arrays: jax.Array) -> jax.Array:
@@ -44,7 +47,10 @@ def _features(exp: Experiment, variables: Any, split: AnySplit) -> Split:
 
     mask = parallel.shard(np.ones(size, bool), exp.mesh)
     compiled = parallel.compile_step(step, variables, *feed.like(size), mask, donate=False)
-    parts = [
-        np.asarray(compiled(variables, *feed.place(item), mask))[np.asarray(mask)] for item, mask in feed.once(size)()
-    ]
-    return Split(np.concatenate(parts), split.labels)
+
+    def compute() -> Split:
+        batches = feed.once(size)()
+        parts = [np.asarray(compiled(variables, *feed.place(item), mask))[np.asarray(mask)] for item, mask in batches]
+        return Split(np.concatenate(parts), split.labels)
+
+    return compute

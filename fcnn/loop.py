@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fcnn import parallel, processes
+from fcnn import auto, parallel, processes
 from fcnn import workdir as folder
 from fcnn.answers import describe
 from fcnn.checkpoint import Checkpoints
@@ -49,8 +49,8 @@ def train(
       judge: is shown the record of each evaluation on validation that isn't the last; what it raises ends the run.
 
     Returns:
-      Without `test` the record of the best evaluation on validation, else
-      The test record: {"kind": "test", "split": "test", "weights", "step", "checkpoint" (the step of the state that
+      Without `test` the record of the best evaluation on validation; else
+      the test record: {"kind": "test", "split": "test", "weights", "step", "checkpoint" (the step of the state that
       was tested), "epoch" (that state's), "count", "loss", "top1", "top5", "interval", "recall", "images" (as
       `experiment.detail` has them), "convolutions" (what computed them), "skipped" (how many files were left out)}.
 
@@ -67,7 +67,8 @@ def train(
         if feed != dataset.feed:  # "auto" looks at the memory, and the processes' hosts need not have the same
             again = dataclasses.replace(config, data=dataclasses.replace(config.data, feed=feed))
             dataset = _load(again, workdir, console, exact=True)
-    exp = prepare(config, dataset, parallel.make_mesh())
+    decided, choice = _decide(config, dataset, workdir, console)
+    exp = prepare(decided, dataset, parallel.make_mesh())
     if (done := max((r["step"] for r in read_records(workdir)), default=0)) > exp.total_steps:
         raise UserError(f"the run in {workdir} has {done} steps already, more than the {exp.total_steps} asked for")
     if (result := _finished(exp, workdir)) is not None:
@@ -78,6 +79,8 @@ def train(
             if processes.is_first():
                 stack.enter_context(folder.claim(workdir, config))
                 folder.write_data(workdir, exp.dataset.facts())
+                if choice is not None:
+                    folder.write_choice(workdir, choice)
         interrupt = stack.enter_context(Interrupt())
         checkpoints = stack.enter_context(_checkpoints(config, workdir))
         stack.enter_context(processes.bound(NonFinite, Interrupted))
@@ -112,7 +115,8 @@ def restore(workdir: Path, console: Console) -> tuple[Experiment, TrainState]:
     """What the run in a folder is about, and the state that stands for it: the best on validation, or the newest where
     there was no validation."""
     config = folder.read_config(workdir)
-    exp = prepare(config, _load(config, workdir, console, exact=False), parallel.make_mesh())
+    dataset = _load(config, workdir, console, exact=False)
+    exp = prepare(_decide(config, dataset, workdir, console)[0], dataset, parallel.make_mesh())
     with _checkpoints(config, workdir, read_only=True) as checkpoints:
         return exp, _chosen(checkpoints, exp.fresh_state(), console)
 
@@ -128,6 +132,16 @@ def _load(config: Config, workdir: Path, console: Console, *, exact: bool) -> Da
         given = np.asarray(about.mean, np.float32), np.asarray(about.std, np.float32)
         dataset = dataclasses.replace(dataset, normalization=given)
     return dataset if facts is None else dataset.as_in(facts, str(workdir), exact=exact)
+
+
+def _decide(config: Config, dataset: Dataset, workdir: Path, console: Console) -> tuple[Config, dict[str, Any] | None]:
+    """The config with the strategy that the run has where it says auto, and what to keep of the choice."""
+    if config.transfer.strategy != "auto":
+        return config, None
+    if (choice := folder.read_choice(workdir)) is None:
+        choice = dataclasses.asdict(auto.choose(config, dataset))
+    console.say(f"Strategy {choice['strategy']}: {choice['reason']}.")
+    return auto.decided(config, choice["strategy"]), choice
 
 
 def _checkpoints(config: Config, workdir: Path, *, read_only: bool = False) -> Checkpoints:

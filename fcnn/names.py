@@ -56,6 +56,9 @@ SCHEDULES: dict[str, dict[str, float | tuple[float, ...]]] = {
     "one_cycle": {"rise": 0.3, "final_scale": 4e-6},
 }
 
+# What to do with a trained network's weights.
+STRATEGIES = ("auto", "pretrained", "head", "last_block", "full", "scratch", "mean_var")
+
 PRECISIONS = ("float32", "bfloat16")
 
 # The claims of `fcnn study`.

@@ -1,11 +1,12 @@
-"""Trained networks by the name of what they are in: a run's folder, an export, a file from somewhere else."""
+"""Trained networks by name: the zoo's, or that of what they are in, a run's folder or anyone's file."""
 
 from pathlib import Path
 
 from fcnn import workdir as folder
+from fcnn import zoo
 from fcnn.checkpoint import Checkpoints
 from fcnn.config import ModelConfig
-from fcnn.errors import UserError
+from fcnn.errors import UserError, unknown
 from fcnn.weights import About, Network, check_same, read_network
 
 
@@ -13,13 +14,20 @@ def load_network(where: str, model: ModelConfig | None = None) -> Network:
     """A trained network.
 
     Args:
-      where: the folder of a run, whose best state on validation it is, or a file (`fcnn.weights.read_network`).
+      where: the name of one in the zoo (`./NAME` for a folder of that name), downloaded if need be; the folder of a
+        run, whose best state on validation it is; or a file (`fcnn.weights.read_network`).
       model: what the weights must be of; what they are of, where a file doesn't say it. None takes what there is.
 
     Raises:
       UserError: there is no such network.
     """
+    if (entry := zoo.TABLE.get(where)) is not None:
+        if model is not None:
+            check_same(entry.model, ModelConfig(name=model.name), where)
+        return read_network(zoo.obtain(entry), model or entry.model)
     path = Path(where).expanduser()
+    if path.name == where and not path.suffix and not path.exists():
+        raise UserError(unknown("network", where, zoo.TABLE) + " (or give a file of weights or the folder of a run)")
     if not path.is_dir():
         return read_network(path, model)
     config, facts = folder.read_config(path), folder.read_data(path)

@@ -35,6 +35,8 @@ def make_plan(config: TransferConfig, model: models.Classifier, image_shape: tup
     """
     if config.weights is None or config.strategy in ("scratch", "mean_var", "pretrained"):
         return Plan()
+    if config.strategy == "auto":
+        raise UserError("transfer.strategy auto is decided when a run begins; name one of the others here")
     places = models.endpoints(model, image_shape)
     last = None
     if config.strategy == "head":

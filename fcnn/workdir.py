@@ -13,6 +13,7 @@ from fcnn.errors import UserError
 
 CONFIG = "config.json"
 DATA = "data.json"
+CHOICE = "strategy.json"
 LOCK = ".lock"
 
 
@@ -39,7 +40,26 @@ def check(workdir: Path, config: Config) -> None:
 
 def read_data(workdir: Path) -> dict[str, Any] | None:
     """What the run in a folder keeps of its data (`Dataset.facts`); None before it has any."""
-    path = workdir / DATA
+    return _read(workdir / DATA)
+
+
+def write_data(workdir: Path, facts: dict[str, Any]) -> None:
+    """Keeps them, whole or not at all."""
+    _write(workdir / DATA, facts)
+
+
+def read_choice(workdir: Path) -> dict[str, Any] | None:
+    """Which strategy `transfer.strategy auto` has chosen for the run in a folder, and why (`fcnn.auto.Choice`); None
+    before it has."""
+    return _read(workdir / CHOICE)
+
+
+def write_choice(workdir: Path, choice: dict[str, Any]) -> None:
+    """Keeps it, whole or not at all: a run that goes on must not choose anew."""
+    _write(workdir / CHOICE, choice)
+
+
+def _read(path: Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
@@ -48,11 +68,10 @@ def read_data(workdir: Path) -> dict[str, Any] | None:
         raise UserError(f"{path}: {error}") from None
 
 
-def write_data(workdir: Path, facts: dict[str, Any]) -> None:
-    """Keeps them, whole or not at all."""
-    temporary = workdir / f"{DATA}.tmp"
-    temporary.write_text(json.dumps(facts, indent=1) + "\n")
-    temporary.replace(workdir / DATA)
+def _write(path: Path, found: dict[str, Any]) -> None:
+    temporary = path.with_name(f"{path.name}.tmp")
+    temporary.write_text(json.dumps(found, indent=1) + "\n")
+    temporary.replace(path)
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parent.parent / "fcnn"
 ORDER = [
     ["errors", "names", "checks"],
     ["config", "batch"],
-    ["config_json", "presets", "nn", "data", "augment", "optim", "metrics"],
+    ["config_json", "presets", "zoo", "nn", "data", "augment", "optim", "metrics"],
     ["models"],
     ["weights"],
     ["transfer", "state"],
@@ -22,7 +22,8 @@ ORDER = [
     ["pretrained"],
     ["meter", "experiment"],
     ["features", "answers"],
-    ["loop"],
+    ["auto"],
+    ["photos", "loop"],
     ["export"],
     ["predict", "study", "sanity"],
     ["bench", "plan", "search", "show", "claims"],

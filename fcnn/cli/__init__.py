@@ -20,6 +20,7 @@ from fcnn.cli.show import show_command
 from fcnn.cli.study import study_command
 from fcnn.cli.train import train_command
 from fcnn.cli.weights import export_command, import_command
+from fcnn.cli.zoo import zoo_command
 from fcnn.errors import UserError, unknown
 
 COMMANDS: dict[str, tuple[Callable[[list[str]], int], str]] = {
@@ -34,6 +35,7 @@ COMMANDS: dict[str, tuple[Callable[[list[str]], int], str]] = {
         import_command,
         "give weights from elsewhere a name: fcnn import FILE --model NAME",
     ),
+    "zoo": (zoo_command, "list the trained networks that have a name"),
     "report": (report_command, "lay runs side by side on one page: fcnn report runs/a runs/b"),
     "models": (models_command, "list the architectures"),
     "summary": (summary_command, "an architecture layer by layer: fcnn summary resnet18"),

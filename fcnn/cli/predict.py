@@ -18,8 +18,9 @@ class PredictArgs:
     """Say what is in images, by a run's best state on validation or by an export. Images are read as those that it was
     trained on; one that can't be read is told, and doesn't stop the others."""
 
-    network: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="WORKDIR|EXPORT")]
-    """A run's folder, a .safetensors file of fcnn's, or a .stablehlo program of fcnn's."""
+    network: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="WORKDIR|EXPORT|NAME")]
+    """A run's folder, a .safetensors file of fcnn's, a .stablehlo program of fcnn's, or a name that `fcnn zoo`
+    lists."""
     images: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="IMAGE...")]
     """Files that Pillow opens."""
     top: Annotated[int, tyro.conf.arg(metavar="N")] = 5

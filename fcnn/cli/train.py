@@ -6,7 +6,6 @@ import json
 import os
 import re
 import shlex
-import statistics
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,14 +15,16 @@ import tyro
 from fcnn import presets
 from fcnn.cli.cache import keep_compiled_programs
 from fcnn.cli.parse import parse, take_option
+from fcnn.cli.photos import BEFORE, config_for, folder_of, leave_model
+from fcnn.cli.results import tell_comparison, tell_result, tell_seeds
 from fcnn.config import Config
 from fcnn.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainArgs:
-    """Train a network: a preset, changed by the options given. The same --workdir again goes on from its newest
-    checkpoint."""
+    """Train a network: a preset, changed by the options given, or, with a folder of images in the place of --config,
+    what is chosen for them. The same --workdir again goes on from its newest checkpoint."""
 
     config: Annotated[Config, tyro.conf.arg(name="")]
     preset: Annotated[str, tyro.conf.arg(name="config", metavar="NAME|FILE.py")]
@@ -46,25 +47,36 @@ class TrainArgs:
 
 
 def train_command(args: list[str]) -> int:
-    """`fcnn train --config NAME [options]`."""
+    """`fcnn train --config NAME [options]`, or `fcnn train PHOTOS [options]`."""
     name, rest = take_option(args, "--config")
-    if name is None and not {"-h", "--help"} & set(args):
+    photos = folder_of(rest) if name is None and rest[:1] and rest[0] not in presets.names() else None
+    if photos is not None:
+        rest = rest[1:]
+    elif name is None and not {"-h", "--help"} & set(args):
         known = presets.names()
         if args and (args[0] in known or args[0].endswith(".py")):
             raise UserError(f"a preset follows --config: fcnn train --config {shlex.join(args)}")
-        raise UserError(f"fcnn train needs --config NAME or --config FILE.py; presets: {', '.join(known)}")
-    config = presets.load_preset(name) if name is not None else Config()
-    default = TrainArgs(config=config, preset=name or "NAME")
+        if args and not args[0].startswith("-"):
+            raise UserError(f"there is no folder {args[0]}, and a preset follows --config: {', '.join(known)}")
+        raise UserError(
+            f"fcnn train needs --config NAME, --config FILE.py or a folder of images; presets: {', '.join(known)}"
+        )
+    config = presets.load_preset(name) if name is not None else Config() if photos is None else BEFORE
+    default = TrainArgs(config=config, preset=name or (photos.resolve().name if photos else "NAME"))
     parsed = parse(TrainArgs, rest, "fcnn train", default=default)
     seeds = _seeds(parsed.seeds)
     _check_distributed(parsed)
+    if photos is not None:
+        default = dataclasses.replace(default, config=config_for(photos, parsed.config, parsed.workdir, rest))
+        parsed = parse(TrainArgs, rest, "fcnn train", default=default)
 
     from fcnn import workdir
 
     made = parsed.workdir is None
     folder = parsed.workdir or workdir.fresh(Path("runs"), Path(default.preset).stem)
+    again = _again([str(photos)] if photos else ["--config", default.preset], rest, folder)
     try:
-        return _train(parsed, folder, seeds, again=_again(rest, default.preset, folder))
+        return _train(parsed, folder, seeds, again, leave=photos is not None)
     except UserError:
         if made:
             with contextlib.suppress(OSError):  # not empty: something was kept after all
@@ -72,11 +84,11 @@ def train_command(args: list[str]) -> int:
         raise
 
 
-def _train(args: TrainArgs, folder: Path, seeds: list[int] | None, again: str) -> int:
-    """Runs the loop, once or once for each seed, and says how it ended."""
+def _train(args: TrainArgs, folder: Path, seeds: list[int] | None, again: str, *, leave: bool) -> int:
+    """Runs the loop, once or once for each seed, and says how it ended; `leave` the model of a single run beside it."""
     keep_compiled_programs()
 
-    from fcnn import loop, processes
+    from fcnn import processes
     from fcnn.interrupt import Interrupted
     from fcnn.meter import NonFinite
     from fcnn.report import Console
@@ -87,59 +99,41 @@ def _train(args: TrainArgs, folder: Path, seeds: list[int] | None, again: str) -
     args = dataclasses.replace(args, json=args.json and processes.is_first())
     try:
         if seeds is None:
-            found = loop.train(args.config, folder, console)
-            _tell_result(found, folder, args, console)
-            return 0
-        runs = []
-        for seed in seeds:
-            config = dataclasses.replace(args.config, seed=seed)
-            found = loop.train(config, folder / f"seed-{seed}", console)
-            _tell_result(found, folder / f"seed-{seed}", args, console, quiet_json=True)
-            runs.append({"seed": seed} | found)
+            found = {"workdir": str(folder)} | _run(args.config, folder, console)
+            if leave and processes.is_first():
+                leave_model(folder, console)
+        else:
+            runs = []
+            for seed in seeds:
+                config = dataclasses.replace(args.config, seed=seed)
+                runs.append({"seed": seed} | _run(config, folder / f"seed-{seed}", console))
+            found = tell_seeds(runs, folder, console)
     except Interrupted as interrupted:
         console.say(f"Saved. To go on: {again}")
         return interrupted.exit_code
     except NonFinite as error:
         console.say(f"fcnn: {error}")
         return 1
-    _tell_seeds(runs, folder, args, console)
+    if args.json:
+        print(json.dumps(found))
     return 0
 
 
-def _tell_result(found: dict[str, Any], folder: Path, args: TrainArgs, console: Any, quiet_json: bool = False) -> None:
-    hits = round(found["top1"] * found["count"])
-    best = "the best on validation"
-    if not args.config.data.validation:
-        best = "the last, as no validation split was held out"
-    if found["step"] == 0:
-        best = "the weights as they came"
-    low, high = found["interval"]
-    console.say(f"Checkpoints, metrics.jsonl, tensorboard/, curves.png and report.html are in {folder}")
-    if found.get("skipped"):  # records of older runs don't tell
-        console.say(f"Without {found['skipped']} files that can't be read; data.json there names them")
-    console.say(
-        f"Test accuracy {100 * found['top1']:.2f} % ({hits} of {found['count']}; 95 % interval {100 * low:.2f} to "
-        f"{100 * high:.2f} %), loss {found['loss']:.4f}: epoch {found['epoch']:g}, {best}"
-    )
-    if args.json and not quiet_json:
-        print(json.dumps({"workdir": str(folder)} | found))
+def _run(config: Config, folder: Path, console: Any) -> dict[str, Any]:
+    """A run, and the one that `transfer.compare` asks for; its test record, with the other's as "compared"."""
+    from fcnn import loop
 
-
-def _tell_seeds(runs: list[dict[str, Any]], folder: Path, args: TrainArgs, console: Any) -> None:
-    accuracies = [run["top1"] for run in runs]
-    summary = {
-        "workdir": str(folder),
-        "n": len(runs),
-        "mean": statistics.fmean(accuracies),
-        "std": statistics.stdev(accuracies) if len(runs) > 1 else 0.0,
-        "runs": runs,
-    }
-    console.say(
-        f"Test accuracy over {len(runs)} seeds: mean {100 * summary['mean']:.2f} %, standard deviation "
-        f"{100 * summary['std']:.2f} points ({', '.join(f'{100 * a:.2f}' for a in accuracies)}); runs are in {folder}"
-    )
-    if args.json:
-        print(json.dumps(summary))
+    found = loop.train(config, folder, console)
+    tell_result(found, config, folder, console)
+    if (compare := config.transfer.compare) is None:
+        return found
+    transfer = dataclasses.replace(config.transfer, strategy=compare, compare=None)
+    rival = dataclasses.replace(config, transfer=transfer)
+    console.say(f"\nThe same by {compare}, to compare:")
+    other = loop.train(rival, folder / compare, console)
+    tell_result(other, rival, folder / compare, console)
+    tell_comparison(config, found, other, console)
+    return found | {"compared": {"strategy": compare} | other}
 
 
 def _check_distributed(args: TrainArgs) -> None:
@@ -171,10 +165,10 @@ def _seeds(text: str | None) -> list[int] | None:
     return seeds
 
 
-def _again(args: list[str], preset: str, folder: Path) -> str:
+def _again(what: list[str], args: list[str], folder: Path) -> str:
     """The command that goes on with this run."""
     _, others = take_option(args, "--workdir")
     # By the interpreter at work: the environment may not be active, and `fcnn` not on the PATH.
     python = os.path.relpath(sys.executable) if Path(sys.executable).is_relative_to(Path.cwd()) else sys.executable
     program = [python, sys.argv[0]] if sys.argv[0].endswith("train.py") else [python, "-m", "fcnn", "train"]
-    return shlex.join([*program, "--config", preset, *others, "--workdir", str(folder)])
+    return shlex.join([*program, *what, *others, "--workdir", str(folder)])

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
+from fcnn import zoo
 from fcnn.cli.parse import parse
 from fcnn.config import ModelConfig
 from fcnn.errors import UserError
@@ -17,8 +18,9 @@ class ImportArgs:
     """Read weights of torchvision, timm or another program, and write them as .safetensors with the network's name,
     classes and preprocessing in its header: fcnn import FILE --model NAME."""
 
-    file: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")]
-    """.safetensors, or PyTorch's .pth, .pt or .th, which need the extra torch."""
+    file: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="FILE|NAME")]
+    """.safetensors, or PyTorch's .pth, .pt or .th, which need the extra torch; or a name that `fcnn zoo` lists, which
+    is downloaded and says itself what it is."""
     model: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
     """The architecture; `fcnn models` lists them."""
     options: dict[str, str] = dataclasses.field(default_factory=dict)
@@ -44,8 +46,8 @@ class ExportArgs:
     on a CPU, a GPU or a TPU without fcnn, for any number of images, the rest in a .json beside it.
     """
 
-    network: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="WORKDIR")]
-    """A run's folder, or a .safetensors file of fcnn's."""
+    network: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="WORKDIR|NAME")]
+    """A run's folder, a .safetensors file of fcnn's, or a name that `fcnn zoo` lists."""
     format: Literal["safetensors", "stablehlo"] = "safetensors"
     """What to write."""
     pixels: bool = False
@@ -59,7 +61,8 @@ def export_command(args: list[str]) -> int:
     parsed = parse(ExportArgs, args, "fcnn export")
     suffix = f".{parsed.format}"
     source = Path(parsed.network).expanduser()
-    out = parsed.out or (source / f"model{suffix}" if source.is_dir() else source.with_suffix(suffix))
+    is_run = source.is_dir() and parsed.network not in zoo.TABLE
+    out = parsed.out or (source / f"model{suffix}" if is_run else source.with_suffix(suffix))
     if out.suffix != suffix:
         raise UserError(f"--out {out} must end in {suffix}")
     if out == source:
@@ -82,7 +85,7 @@ def export_command(args: list[str]) -> int:
 
 
 def import_command(args: list[str]) -> int:
-    """`fcnn import FILE --model NAME [options]`."""
+    """`fcnn import FILE|NAME [--model NAME] [options]`."""
     parsed = parse(ImportArgs, args, "fcnn import")
     if (parsed.mean is None) != (parsed.std is None):
         raise UserError("--mean and --std go together: give both or neither")

@@ -12,7 +12,7 @@ import pytest
 
 from fcnn import loop, models
 from fcnn.batch import make_batch
-from fcnn.cli.train import TrainArgs, _tell_result
+from fcnn.cli.results import tell_result
 from fcnn.config import Config, DataConfig, ModelConfig, TrainConfig
 from fcnn.data import load
 from fcnn.data.dataset import balanced_weights
@@ -50,14 +50,13 @@ def test_a_run_keeps_its_normalization_whatever_the_data_become(tmp_path, draw, 
 
 
 def test_the_last_lines_of_a_run_count_what_was_left_out(capsys):
-    args = TrainArgs(config=Config(), preset="folder")
     found = {"top1": 0.5, "count": 10, "interval": (0.2, 0.8), "loss": 1.0, "epoch": 1, "step": 9}
     for skipped in (0, 3):
-        _tell_result(found | {"skipped": skipped}, Path("runs/x"), args, Console())
+        tell_result(found | {"skipped": skipped}, Config(), Path("runs/x"), Console())
     said = capsys.readouterr().out
     assert said.count("Without 3 files that can't be read") == said.count("Without") == 1
     assert said.count("epoch 1, the best on validation") == 2
-    _tell_result(found | {"step": 0, "epoch": 0}, Path("runs/x"), args, Console())
+    tell_result(found | {"step": 0, "epoch": 0}, Config(), Path("runs/x"), Console())
     assert "epoch 0, the weights as they came" in capsys.readouterr().out
 
 

@@ -1,0 +1,18 @@
+"""The built-in network, a ResNet-20 trained on CIFAR-10, fine-tuned on 10 images of each handwritten digit.
+
+    python train.py --config transfer
+
+What it learnt on photographs of animals and vehicles is of use for digits, whose 8 x 8 grey pixels are resized to
+32 x 32: the same network is trained from scratch next, on the same images and as long, and the results are printed side
+by side.
+"""
+
+from fcnn.config import Config, DataConfig, ModelConfig, OptimConfig, TrainConfig, TransferConfig
+
+CONFIG = Config(
+    data=DataConfig(name="digits", image_size=32, train_images=100),
+    model=ModelConfig(name="resnet20"),
+    optim=OptimConfig(name="adam", learning_rate=1e-2, schedule="one_cycle"),
+    train=TrainConfig(epochs=30, batch_size=20, eval_epochs=10),
+    transfer=TransferConfig(weights="cifar10_resnet20", strategy="full", compare="scratch"),
+)

@@ -1,0 +1,87 @@
+"""`fcnn train PHOTOS`: a folder instead of a preset. What was chosen and why before training, what to do next after."""
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+from fcnn.cli.parse import take_option
+from fcnn.config import Config, TransferConfig
+from fcnn.config_json import flatten
+from fcnn.errors import UserError
+
+BEFORE = Config(transfer=TransferConfig(weights="cifar10_resnet20", strategy="auto"))
+"""What options are checked against before anything is chosen."""
+
+
+def folder_of(args: list[str]) -> Path | None:
+    """The folder that the arguments of `fcnn train` begin with; None if they begin with something else."""
+    if not args or args[0].startswith("-"):
+        return None
+    path = Path(args[0]).expanduser()
+    return path if path.is_dir() else None
+
+
+def config_for(photos: Path, given: Config, workdir: Path | None, args: list[str]) -> Config:
+    """The config of a run that goes on, or a new one for the folder, told with its reasons.
+
+    Args:
+      photos: the folder.
+      given: BEFORE, with what the options changed.
+      workdir: the run's folder, if it was named.
+      args: the options.
+
+    Raises:
+      UserError: it isn't a folder of images by class.
+    """
+    from fcnn import photos as chosen
+    from fcnn import workdir as folder
+    from fcnn.cli.cache import keep_compiled_programs
+    from fcnn.report import Console
+
+    if workdir is not None and (workdir / folder.CONFIG).exists():
+        config = folder.read_config(workdir)
+        if config.data.name != f"folder:{photos}":
+            raise UserError(f"{workdir} holds a run on {config.data.name}; take another --workdir")
+        return config
+    keep_compiled_programs()
+    console = Console(stderr="--json" in args)
+    console.say(f"Looking at {photos} ...")
+    weights, _ = take_option(args, "--transfer.weights")
+    found = chosen.configure(photos, given, weights, say=console.say, track=console.track)
+    for reason in found.reasons:
+        console.say(reason)
+    options = shlex.join(_options(found.config))
+    console.say(f"The config, to change by such options, and kept in the run's {folder.CONFIG}:\n  {options}")
+    train = found.config.train
+    length = f"{train.epochs:g} epochs" if train.steps is None else f"{train.steps:,} steps"
+    minutes = f"{found.seconds / 60:.0f} minutes" if found.seconds > 90 else f"{found.seconds:.0f} seconds"
+    console.say(f"{length} in batches of {train.batch_size}: about {minutes}.\n")
+    return found.config
+
+
+def _options(config: Config) -> list[str]:
+    """The command-line options that make a config out of the defaults."""
+    default, words = flatten(Config()), []
+    for name, value in flatten(config).items():
+        if value == default[name]:
+            continue
+        option = f"--{name.replace('_', '-')}"
+        if isinstance(value, bool):
+            part, _, field = option.rpartition(".")
+            words.append(option if value else f"{part}.no-{field}")
+        elif isinstance(value, dict):
+            words += [option, *(word for pair in value.items() for word in pair)]
+        else:
+            words += [option, *(map(str, value) if isinstance(value, tuple) else [str(value)])]
+    return words
+
+
+def leave_model(workdir: Path, console: Any) -> None:
+    """Writes the network beside the report, and says how to ask it."""
+    from fcnn.pretrained import load_network
+    from fcnn.weights import write_network
+
+    out = workdir / "model.safetensors"
+    write_network(out, load_network(str(workdir)))
+    console.say(f"The report is {workdir / 'report.html'}, the model {out}. To ask it about images:")
+    console.say(f"  fcnn predict {shlex.quote(str(out))} IMAGE...")

@@ -1,0 +1,62 @@
+"""The last lines of `fcnn train`: how good a run is, several seeds of it, or one beside another."""
+
+import statistics
+from pathlib import Path
+from typing import Any
+
+from fcnn.config import Config
+
+
+def tell_result(found: dict[str, Any], config: Config, folder: Path, console: Any) -> None:
+    """Where everything is, and the accuracy on the test split."""
+    best = "the best on validation"
+    if not config.data.validation:
+        best = "the last, as no validation split was held out"
+    if found["step"] == 0:
+        best = "the weights as they came"
+    low, high = found["interval"]
+    console.say(f"Checkpoints, metrics.jsonl, tensorboard/, curves.png and report.html are in {folder}")
+    if found.get("skipped"):  # records of older runs don't tell
+        console.say(f"Without {found['skipped']} files that can't be read; data.json there names them")
+    console.say(
+        f"Test accuracy {100 * found['top1']:.2f} % ({_hits(found)} of {found['count']}; 95 % interval {100 * low:.2f} "
+        f"to {100 * high:.2f} %), loss {found['loss']:.4f}: epoch {found['epoch']:g}, {best}"
+    )
+
+
+def tell_seeds(runs: list[dict[str, Any]], folder: Path, console: Any) -> dict[str, Any]:
+    """Mean and standard deviation over seeds; returns them with the runs."""
+    accuracies = [run["top1"] for run in runs]
+    summary = {
+        "workdir": str(folder),
+        "n": len(runs),
+        "mean": statistics.fmean(accuracies),
+        "std": statistics.stdev(accuracies) if len(runs) > 1 else 0.0,
+        "runs": runs,
+    }
+    console.say(
+        f"Test accuracy over {len(runs)} seeds: mean {100 * summary['mean']:.2f} %, standard deviation "
+        f"{100 * summary['std']:.2f} points ({', '.join(f'{100 * a:.2f}' for a in accuracies)}); runs are in {folder}"
+    )
+    return summary
+
+
+def tell_comparison(config: Config, found: dict[str, Any], other: dict[str, Any], console: Any) -> None:
+    """Two strategies as a table, whichever is better."""
+    compare = str(config.transfer.compare)
+    names = [f"{config.transfer.strategy}, from {config.transfer.weights}", compare]
+    width = max(map(len, names))
+    console.say(f"\n{'':{width}}   test accuracy   95 % interval       right")
+    for name, one in zip(names, (found, other), strict=True):
+        low, high = one["interval"]
+        console.say(
+            f"{name:{width}}  {100 * one['top1']:>12.2f} %  {100 * low:>6.2f} to {100 * high:>6.2f} %  "
+            f"{_hits(one)} of {one['count']}"
+        )
+    points = 100 * (found["top1"] - other["top1"])
+    verdict = f"{names[0] if points > 0 else compare} is better by {abs(points):.2f} points" if points else "A draw"
+    console.say(f"{verdict}: the same images and seed, {found['step']:,} and {other['step']:,} steps.")
+
+
+def _hits(found: dict[str, Any]) -> int:
+    return round(found["top1"] * found["count"])

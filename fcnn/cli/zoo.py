@@ -1,0 +1,50 @@
+"""`fcnn zoo`: the trained networks that have a name."""
+
+import dataclasses
+import json
+from typing import Any
+
+from fcnn import zoo
+from fcnn.cli.parse import parse
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ZooArgs:
+    """List the trained networks that have a name: architecture, what they were trained on, top-1 accuracy there, size,
+    licence, SHA-256, and whether they are here. A name is taken wherever weights are: --transfer.weights NAME,
+    fcnn predict NAME IMAGE, fcnn import NAME, fcnn export NAME. What isn't here is downloaded then."""
+
+    json: bool = False
+    """Print the list as one JSON object on standard output."""
+
+
+def zoo_command(args: list[str]) -> int:
+    """`fcnn zoo [--json]`."""
+    parsed = parse(ZooArgs, args, "fcnn zoo")
+    rows = [_row(entry) for entry in zoo.TABLE.values()]
+    if parsed.json:
+        print(json.dumps({"folder": str(zoo.folder()), "networks": rows}))
+        return 0
+    head = ("name", "architecture", "trained on", "top-1", "MB", "licence", "SHA-256", "here")
+    lines: list[tuple[str, ...]] = [head]
+    for row in rows:
+        digits = row["sha256"][:8]
+        size, accuracy = f"{row['megabytes']:.1f}", f"{100 * row['accuracy']:.2f} %"
+        here = "built in" if row["url"] is None else "yes" if row["here"] else "no"
+        lines.append((row["name"], row["model"], row["source"], accuracy, size, row["licence"], digits, here))
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        cells = [c.rjust(w) if i in (3, 4) else c.ljust(w) for i, (c, w) in enumerate(zip(line, widths, strict=True))]
+        print("  ".join(cells).rstrip())
+    print(
+        f"\nWhat isn't here is downloaded into {zoo.folder()} when its name is used: --transfer.weights NAME, fcnn "
+        "predict NAME IMAGE. Its licence is that of the publisher's code; the data that it was trained on may set "
+        "terms of its own. --json tells addresses and all known digits."
+    )
+    return 0
+
+
+def _row(entry: zoo.Entry) -> dict[str, Any]:
+    """An entry as JSON can write it."""
+    row = dataclasses.asdict(entry) | {"model": entry.model.name}
+    return row | {"here": zoo.is_here(entry), "path": str(zoo.where(entry))}

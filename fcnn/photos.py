@@ -1,0 +1,142 @@
+"""A folder of photographs to the config that suits it: whose weights, which image size, what learns, and how long.
+
+    found = configure(Path("photos")); found.config, found.reasons
+
+Nothing about the config is special: it is printed, kept in the run's folder, and could have been written by hand.
+"""
+
+import dataclasses
+import importlib.util
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from fcnn import auto, zoo
+from fcnn.config import AugmentConfig, Config, OptimConfig, TrainConfig, TransferConfig, in_steps
+from fcnn.data import Dataset, load
+from fcnn.data.parallel import Track, no_track
+from fcnn.errors import UserError
+from fcnn.pretrained import load_network
+from fcnn.weights import About
+
+PREFERRED = ("resnet18", "squeezenet1_1", "squeezenet1_0", "cifar10_resnet20")
+"""The zoo's networks that a CPU can train, the one for photographs first: the first that is here is taken."""
+SIDE = 128
+"""Pixels of a side for a network that was trained on images of 128 or more; others get twice their own size."""
+BATCH, STEPS, EPOCHS, HEAD_EPOCHS = 32, 300, 10, 100
+"""Images a step; least steps and least epochs where more than a head learns; epochs where not, which take no time."""
+COSTS = {"head": 0.0, "pretrained": 0.0, "last_block": 2.0}
+"""What a training image costs, in forward passes; a head's are computed once. Where everything learns, 3."""
+STARTING = 30.0
+"""Seconds for compiling and for the page at the end."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Suggestion:
+    """A config and why it is that one."""
+
+    config: Config
+    reasons: tuple[str, ...]
+    seconds: float
+    """That training will take, from how long the network took for an image here."""
+
+
+ANYTHING = Config(transfer=TransferConfig(weights=PREFERRED[-1], strategy="auto"))
+"""What is decided where nobody asked for something else."""
+
+
+def configure(
+    root: Path,
+    given: Config = ANYTHING,
+    weights: str | None = None,
+    *,
+    say: Callable[[str], None] = lambda _: None,
+    track: Track = no_track,
+) -> Suggestion:
+    """Looks at every image of a folder and decides.
+
+    Args:
+      root: folders of images by class, as for `folder:PATH`.
+      given: whose `data` is kept, and of `train` and `transfer.strategy` what isn't the default.
+      weights: `transfer.weights`; None to choose among those that are here.
+      say: is told what takes long.
+      track: shows progress.
+
+    Raises:
+      UserError: the folder is no set of images by class, or the weights can't be had.
+    """
+    name = weights or _here()
+    about = load_network(name).about
+    config = _first(root, given, name, about)
+    dataset = load(config.data, say=say, track=track)
+    dataset = dataclasses.replace(
+        dataset, normalization=(np.asarray(about.mean, np.float32), np.asarray(about.std, np.float32))
+    )
+    choice = auto.choose(config, dataset)
+    if (asked := given.transfer.strategy) != "auto":
+        choice = dataclasses.replace(choice, strategy=asked, reason="as you asked")
+    config = _for(config, given, choice.strategy, dataset)
+    chosen = "as you asked" if weights else "the best for photographs of those that are here (fcnn zoo lists others)"
+    size, learnt_on = config.data.image_size, about.image_shape[0]
+    return Suggestion(
+        config,
+        (
+            f"Weights {name}: {chosen}.",
+            f"Images of {size} x {size} pixels: the network learnt on {learnt_on} x {learnt_on}.",
+            f"Strategy {choice.strategy}: {choice.reason}.",
+        ),
+        _seconds(config, dataset, choice),
+    )
+
+
+def _here() -> str:
+    """The first of PREFERRED that can be read without a network."""
+    torch = importlib.util.find_spec("torch") is not None
+    for name in PREFERRED:
+        entry = zoo.TABLE[name]
+        if zoo.is_here(entry) and (torch or entry.file.endswith(".safetensors")):
+            return name
+    raise UserError(f"none of {', '.join(PREFERRED)} is here; name a network by --transfer.weights")
+
+
+def _first(root: Path, given: Config, name: str, about: About) -> Config:
+    """What doesn't depend on the images."""
+    model = about.model
+    if model.name.startswith("squeezenet"):
+        model = dataclasses.replace(model, options={**model.options, "linear_head": "true"})
+    size = given.data.image_size or min(SIDE, 2 * about.image_shape[0])
+    return Config(
+        data=dataclasses.replace(given.data, name=f"folder:{root}", image_size=size),
+        model=model,
+        optim=OptimConfig(name="adam", learning_rate=1e-3, schedule="cosine"),
+        transfer=TransferConfig(weights=name, strategy="auto"),
+    )
+
+
+def _for(config: Config, given: Config, strategy: str, dataset: Dataset) -> Config:
+    """The config with a strategy, and what follows from it."""
+    asked = {k: v for k, v in dataclasses.asdict(given.train).items() if v != getattr(TrainConfig(), k)}
+    images = len(dataset.train)
+    batch = asked.get("batch_size", max(min(BATCH, images // 4), 1))
+    epochs = HEAD_EPOCHS if strategy == "head" else max(EPOCHS, math.ceil(STEPS / max(images // batch, 1)))
+    train = {"epochs": epochs, "batch_size": batch, "eval_batch_size": 64, "eval_epochs": max(epochs // 10, 1)}
+    return dataclasses.replace(
+        auto.decided(config, strategy),
+        augment=AugmentConfig(flip=strategy != "head"),  # without, a head's features are computed once
+        train=TrainConfig(**train | asked),
+    )
+
+
+def _seconds(config: Config, dataset: Dataset, choice: auto.Choice) -> float:
+    """How long training will take."""
+    train, looked, settings = len(dataset.train), len(dataset.validation), config.train
+    per_epoch = max(train // settings.batch_size, 1)
+    steps = in_steps(settings.epochs, settings.steps, per_epoch)
+    passes = steps * settings.batch_size * COSTS.get(choice.strategy, 3.0) + 2 * looked + len(dataset.test)
+    if choice.strategy == "head":
+        passes += train
+    else:
+        passes += looked * steps / max(in_steps(settings.eval_epochs, settings.eval_steps, per_epoch), 1)
+    return STARTING + choice.probe.seconds * passes

@@ -1,0 +1,128 @@
+"""`fcnn train PHOTOS`: one argument, from a folder to a model that answers; and what may be said beside it."""
+
+import dataclasses
+import json
+import re
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+from harness import random_network
+from PIL import Image
+
+from fcnn import cli, photos, zoo
+from fcnn.cli.photos import folder_of
+from fcnn.config import Config, DataConfig, TrainConfig, TransferConfig
+from fcnn.config_json import from_json
+from fcnn.weights import write_network
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Twelve photographs of each of two kinds."""
+    rng = np.random.default_rng(0)
+    for kind, base in (("dark", 0), ("bright", 120)):
+        (tmp_path / "my photos" / kind).mkdir(parents=True)
+        for i in range(12):
+            pixels = rng.integers(base, base + 100, (12, 16, 3)).astype(np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "my photos" / kind / f"{i}.png")
+    return tmp_path / "my photos"
+
+
+@pytest.fixture
+def weights(tmp_path):
+    """A network small enough to be trained in a moment."""
+    path = tmp_path / "small.safetensors"
+    write_network(path, random_network("lenet5", size=16, norm="batch", width=0.5))
+    return str(path)
+
+
+def test_a_folder_becomes_a_model_that_answers(folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "zoo.safetensors"
+    write_network(path, random_network("lenet5", size=16, norm="batch", width=0.5))
+    monkeypatch.setattr(photos, "PREFERRED", (str(path),))
+    monkeypatch.setattr(photos, "_here", lambda: str(path))
+    assert cli.main(["train", "my photos", "--train.epochs", "3"]) == 0
+    told = capsys.readouterr().out
+    run = tmp_path / "runs" / "my photos-001"
+    for words in (
+        "Weights ",
+        "Images of 32 x 32 pixels: the network learnt on 16 x 16.",
+        "Strategy head: 1",
+        "seconds",
+    ):
+        assert words in told, words
+    assert (run / "report.html").exists()
+    config = from_json((run / "config.json").read_text(), "")
+    assert (config.data.name, config.transfer.strategy, config.train.epochs) == ("folder:my photos", "head", 3)
+    # The options that it prints make the same config of the defaults.
+    (tmp_path / "empty.py").write_text("from fcnn.config import Config\nCONFIG = Config()\n")
+    (options,) = re.findall(r"\n  (--data.*)\n", told)
+    again = ["--config", "empty.py", *shlex.split(options), "--train.epochs", "3", "--workdir", str(run)]
+    assert cli.main(["train", *again]) == 0
+    assert f"The run in {run} is finished." in capsys.readouterr().out
+    # And the same command goes on with the run, without choosing anew.
+    assert cli.main(["train", "my photos", "--workdir", str(run)]) == 0
+    assert "Looking at" not in capsys.readouterr().out
+    (command,) = re.findall(r"\n  fcnn (predict .*) IMAGE\.\.\.\n", told)
+    assert cli.main([*shlex.split(command), "my photos/bright/3.png", "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)["predictions"][0]["top"]
+    assert {one["class"] for one in answer} == {"bright", "dark"}
+
+
+def test_what_is_asked_for_is_kept(folder, weights):
+    given = Config(
+        data=DataConfig(image_size=20, validation=0.25), transfer=TransferConfig(weights=weights, strategy="full")
+    )
+    found = photos.configure(folder, given, weights)
+    assert (found.config.data.image_size, found.config.data.validation) == (20, 0.25)
+    assert found.config.transfer.strategy == "full"
+    assert found.config.augment.flip
+    assert "as you asked" in found.reasons[0]
+    assert "as you asked" in found.reasons[2]
+    steps = found.config.train.epochs * (14 // found.config.train.batch_size)
+    assert steps >= photos.STEPS
+    shorter = photos.configure(folder, dataclasses.replace(given, train=TrainConfig(epochs=1)), weights)
+    assert shorter.config == dataclasses.replace(found.config, train=dataclasses.replace(found.config.train, epochs=1))
+    assert found.seconds > photos.STARTING
+
+
+def test_the_best_network_that_is_here_and_can_be_read(tmp_path, monkeypatch):
+    monkeypatch.setenv("FCNN_CACHE", str(tmp_path))
+    assert photos._here() == "cifar10_resnet20"
+    zoo.folder().mkdir(parents=True)
+    zoo.where(zoo.TABLE["squeezenet1_1"]).touch()
+    for torch, name in ((object(), "squeezenet1_1"), (None, "cifar10_resnet20")):
+        monkeypatch.setattr("importlib.util.find_spec", lambda _, torch=torch: torch)
+        assert photos._here() == name
+    assert set(photos.PREFERRED) <= set(zoo.TABLE)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["nowhere"], "there is no folder nowhere, and a preset follows --config: "),
+        (["my photos", "--train.epoch", "3"], "unknown option '--train.epoch'; did you mean"),
+        (["my photos/dark"], "my photos/dark holds no folder of images; it needs one for each class"),
+        (["my photos", "--workdir", "other"], "other holds a run on digits; take another --workdir"),
+    ],
+)
+def test_mistakes_end_before_anything_is_written(folder, tmp_path, monkeypatch, capsys, arguments, complaint):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/config.json").write_text("{}")
+    assert cli.main(["train", *arguments]) == 2
+    said = capsys.readouterr().err
+    assert complaint in said
+    assert "Traceback" not in said
+    assert not list(Path().glob("runs/*"))
+
+
+def test_a_presets_name_is_no_folder(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "resnet").mkdir()
+    assert cli.main(["train", "resnet"]) == 2
+    assert "a preset follows --config: fcnn train --config resnet" in capsys.readouterr().err
+    assert folder_of(["--help"]) is None
