@@ -71,7 +71,8 @@ class RandomSearch(Study):
                 points = logarithmic(places)
                 losses = np.asarray(train({n: points[:, i] for i, n in enumerate(names)}, jax.random.key(run)))
                 rows += [
-                    Row(search, run, trial, *points[trial].tolist(), float(loss)) for trial, loss in enumerate(losses)
+                    Row(search, run, trial, *map(float, points[trial]), float(loss))
+                    for trial, loss in enumerate(losses)
                 ]
         return rows
 
@@ -83,7 +84,7 @@ class RandomSearch(Study):
         optimizer = optax.trace(0.9)
 
         def loss_fn(params: Any, chosen: jax.Array, point: dict[str, jax.Array]) -> jax.Array:
-            logits = model.apply({"params": params}, images[chosen], train=True)
+            logits: Any = model.apply({"params": params}, images[chosen], train=True)
             loss = cross_entropy(logits, labels[chosen]).mean()
             kernels = [leaf for leaf in jax.tree.leaves(params) if leaf.ndim > 1]
             l1 = sum(jnp.abs(kernel).sum() for kernel in kernels)
@@ -102,7 +103,8 @@ class RandomSearch(Study):
                 return (params, moments), None
 
             (params, _), _ = jax.lax.scan(step, (params, optimizer.init(params)), jax.random.split(key, self.steps))
-            loss = cross_entropy(model.apply({"params": params}, others, train=False), answers).mean()
+            logits: Any = model.apply({"params": params}, others, train=False)
+            loss = cross_entropy(logits, answers).mean()
             guess = jnp.log(float(len(data.classes)))
             return jnp.where(jnp.isfinite(loss), jnp.minimum(loss, guess), guess)
 

@@ -73,16 +73,16 @@ class Trainer:
 
         A run whose loss stops being a number ends there: the rest of its losses are infinite.
         """
-        state = self.start(seed) if state is None else state
+        now = self.start(seed) if state is None else state
         peak = jnp.asarray(self.optim.learning_rate if rate is None else rate, jnp.float32)
         order, losses = Order(len(self.data.train), self.batch_size, seed), np.full(self.steps, np.inf)
         for number in range(self.steps):
-            state, loss = self._step(state, self._batch(self.data.train, order.at(number)[1]), peak)
+            now, loss = self._step(now, self._batch(self.data.train, order.at(number)[1]), peak)
             losses[number] = loss
             if not np.isfinite(losses[number]):
                 losses[number:] = np.inf
                 break
-        return state, losses
+        return now, losses
 
     def score(self, state: TrainState, split: AnySplit, *, train: bool = False) -> Score:
         """How good a network is on a split; with `train` as training sees it, batch norm by each batch's statistics."""
@@ -130,5 +130,5 @@ def normalized(data: Dataset, split: AnySplit, images: int | None = None) -> tup
     and (N,) int32."""
     places = np.arange(min(images or len(split), len(split)))
     batch: Any = {"image": split.read(places), "label": split.labels[places]}
-    images = augment.normalize(*data.mean_std())(batch)["image"]
-    return jnp.asarray(images), jnp.asarray(split.labels[places])
+    found = augment.normalize(*data.mean_std())(batch)["image"]
+    return jnp.asarray(found), jnp.asarray(split.labels[places])

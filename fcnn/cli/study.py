@@ -2,7 +2,7 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
@@ -66,7 +66,7 @@ def _study(args: StudyArgs, folder: Path) -> int:
     from fcnn.data import load
     from fcnn.report import Console
 
-    options = {} if args.weights is None else {"weights": args.weights}
+    options: dict[str, Any] = {} if args.weights is None else {"weights": args.weights}
     console, study = Console(), STUDIES[args.name](**options)
     console.say(output.introduction(study))
     keep_compiled_programs()
