@@ -70,10 +70,9 @@ class RandomSearch(Study):
             for search, places in (("grid", grid(self.values)), ("random", rng.random((trials, len(SPACE))))):
                 points = logarithmic(places)
                 losses = np.asarray(train({n: points[:, i] for i, n in enumerate(names)}, jax.random.key(run)))
-                rows += [
-                    Row(search, run, trial, *map(float, points[trial]), float(loss))
-                    for trial, loss in enumerate(losses)
-                ]
+                for trial, (point, loss) in enumerate(zip(points, losses, strict=True)):
+                    rate, l2, l1 = map(float, point)
+                    rows.append(Row(search, run, trial, rate, l2, l1, float(loss)))
         return rows
 
     def _trial(self, data: Dataset) -> Any:
