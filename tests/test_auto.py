@@ -73,6 +73,7 @@ def test_the_four_quadrants(weights_file, monkeypatch, count, told, strategy):
     assert ("so they are like" in choice.reason) == told
 
 
+@pytest.mark.slow
 def test_a_run_says_what_it_chose_and_keeps_it(weights_file, tmp_path, capsys, monkeypatch):
     digits = DataConfig(image_size=32, train_images=100)
     settings, run = config(weights_file, data=digits), tmp_path / "run"

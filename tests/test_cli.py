@@ -205,6 +205,7 @@ def test_a_second_signal_stops_at_once(tmp_path):
     assert "Compiled" not in out
 
 
+@pytest.mark.slow
 def test_a_second_run_compiles_nothing(fcnn, tmp_path):
     """Every program of it is in JAX's cache by then, below XDG_CACHE_HOME."""
     env = {"XDG_CACHE_HOME": str(tmp_path / "cache"), "JAX_COMPILATION_CACHE_DIR": ""}

@@ -24,6 +24,7 @@ CONFIG = Config(
 """
 
 
+@pytest.mark.slow
 def test_two_runs_that_differ_in_the_strategy_alone(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     write_network(tmp_path / "mlp.safetensors", random_network("mlp", size=8, width=0.1))

@@ -47,6 +47,7 @@ def comparable(workdir):
     return [{k: v for k, v in r.items() if k != "images_per_second"} for r in read_records(workdir)]
 
 
+@pytest.mark.slow
 def test_both_ways_give_the_same_numbers_to_the_bit(tmp_path, capsys):
     """Over the end of an epoch, with everything random, and evaluations whose last batch is padded."""
     for feed in ("device", "stream"):

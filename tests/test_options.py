@@ -262,6 +262,7 @@ def test_averaged_weights_follow_their_formula():
     assert relative_error(state.ema["params"], state.params) > 1e-3
 
 
+@pytest.mark.slow
 def test_averaged_batch_statistics_follow_theirs():
     config = make_config({"name": "resnet20"}, train={"ema_decay": 0.5})
     start, state, _ = ours(config)
@@ -347,6 +348,7 @@ def test_bfloat16_computes_low_and_keeps_high():
     assert relative_error(start.params, state.params) > 1e-4
 
 
+@pytest.mark.slow
 def test_remat_computes_again_and_changes_no_number():
     """One checkpoint a stage: its 18 convolutions stand in the program twice. On a CPU, XLA merges them again."""
     _, state, reports = ours(make_config({"name": "resnet20", "remat": True, "dropout": 0.3}))

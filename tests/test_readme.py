@@ -32,7 +32,7 @@ SHORTER = {
     "--config resnet --optim": "--config resnet --model.name linear --optim",
     "--model.name plain20": "--model.name mlp",
     "--model.name resnet20 --model.width": "--model.name mlp --model.width",
-    "--rounds 3": "--rounds 1 --batch 2",
+    "bench step": "bench step --help",
     "bench data": "bench data --help",
     "--train.epochs 4 --trials 6": "--train.epochs 1 --trials 1",
     'load_preset("resnet")': 'load_preset("short.py")',
@@ -146,7 +146,7 @@ def test_the_commands_of_tpu_md(form, folder, fcnn):
     text = (ROOT / "TPU.md").read_text()
     assert 'python -c "import jax; print(jax.devices())"' in text
     commands = re.findall(r"`XLA_FLAGS=(\S+) python (train.py [^`]+)`", text)
-    assert sum(not command.startswith("fcnn study ") for command in commands) == 2
+    assert len(commands) == 2
     for flags, command in commands:
         program = shorten(command) if form == "shorter" else command
         found = fcnn(cwd=folder, program=program, env={"XLA_FLAGS": flags})

@@ -116,6 +116,7 @@ def test_a_streamed_run_killed_within_an_epoch_is_the_one_that_was_fed_from_the_
     chex.assert_trees_all_equal(final_state(tmp_path / "stream", 160), final_state(tmp_path / "device", 160))
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_costs_no_more_than_the_steps_after_the_one_before(tmp_path, monkeypatch, capsys):
     """Overwritten data, as after a full disk or a failing one; the end is that of a run that wasn't damaged."""
     monkeypatch.chdir(tmp_path)

@@ -156,6 +156,7 @@ def test_trials_are_runs_that_leave_the_test_split_unread(tmp_path, monkeypatch)
         loop.train(replaced(BASE, {"optim.learning_rate": 0.1}), folder, loop.Console(silent=True))
 
 
+@pytest.mark.slow
 def test_the_command(tmp_path, fcnn):
     """Two workers in processes of their own; the best one's command; the same again has nothing left to do."""
     command = ["search", "--config", "resnet", "--model.name", "linear", "--train.epochs", "1", "--trials", "3"]
