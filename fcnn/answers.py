@@ -15,11 +15,10 @@ import numpy as np
 
 from fcnn import parallel
 from fcnn.config_json import flatten
-from fcnn.data import AnySplit
+from fcnn.data import AnySplit, spread
 from fcnn.data.layout import shown
 from fcnn.data.parallel import Track, no_track
-from fcnn.experiment import Experiment, eval_batch_size
-from fcnn.feed import make_feed
+from fcnn.experiment import Experiment, compile_on_each
 from fcnn.report.page import Insight, Mistake
 
 MOST = 10_000
@@ -56,8 +55,7 @@ class Answers:
 
 def asked(split: AnySplit) -> np.ndarray:
     """Which images of a split are asked about: all, or MOST of them, evenly spread, (N,) int."""
-    count = min(len(split), MOST)
-    return np.arange(count) * len(split) // max(count, 1)
+    return spread(len(split), MOST)
 
 
 def ask(exp: Experiment, variables: Any, split: AnySplit, track: Track = no_track) -> Answers:
@@ -66,7 +64,7 @@ def ask(exp: Experiment, variables: Any, split: AnySplit, track: Track = no_trac
     Args:
       variables: on the devices.
       split: not empty.
-      track: as of `each_image`.
+      track: passes the batches on and shows how far it is, as `Console.track` does.
     """
     split = split.take(asked(split))
 
@@ -74,28 +72,7 @@ def ask(exp: Experiment, variables: Any, split: AnySplit, track: Track = no_trac
         logits: Any = exp.model.apply(variables, images, train=False)
         return jax.nn.softmax(logits)
 
-    return Answers(split, each_image(exp, probabilities, variables, split, track))
-
-
-def each_image(exp: Experiment, function: Callable, given: Any, split: AnySplit, track: Track = no_track) -> np.ndarray:
-    """What a function makes of every image of a split, (N, ...).
-
-    Args:
-      function: `(given, images) -> (B, ...)`, pure, of normalized images (B, H, W, C).
-      given: on the devices.
-      split: not empty.
-      track: passes the batches on and shows how far it is, as `Console.track` does.
-    """
-    normalize, feed, batch_size = exp.normalize(), make_feed(split, exp.mesh), eval_batch_size(exp, split)
-
-    def step(given: Any, *arrays: jax.Array) -> jax.Array:
-        return function(given, normalize(feed.batch(*arrays))["image"])
-
-    mask = parallel.shard(np.ones(batch_size, bool), exp.mesh)
-    compiled = parallel.compile_step(step, given, *feed.like(batch_size), mask, donate=False)
-    batches = track(feed.once(batch_size)(), "asking", -(-len(split) // batch_size))
-    found = parallel.to_host([compiled(given, *feed.place(item), mask) for item, mask in batches])
-    return np.concatenate(found)[: len(split)]
+    return Answers(split, compile_on_each(exp, probabilities, variables, split)(track))
 
 
 def describe(exp: Experiment, variables: Any, best_step: int | None) -> Insight:

@@ -4,6 +4,7 @@ from typing import TypedDict
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 
 class Batch(TypedDict):
@@ -19,7 +20,7 @@ class Batch(TypedDict):
     """(B,) int32, each example's position in the global batch: what is random about it depends on this and the step."""
 
 
-def make_batch(image: jax.Array, label: jax.Array) -> Batch:
+def make_batch(image: jax.Array | np.ndarray, label: jax.Array | np.ndarray) -> Batch:
     """A batch in which every example counts, numbered in order: images (B, H, W, C) and labels (B,) or (B, classes)."""
     size = image.shape[0]
     return {

@@ -1,6 +1,7 @@
-"""A configuration as text and back, and what differs between two: what a run's folder keeps to know itself again."""
+"""A configuration as text and back, as options of the command line, and what differs between two."""
 
 import dataclasses
+import itertools
 import json
 import types
 import typing
@@ -88,3 +89,25 @@ def differences(before: Config, after: Config) -> list[str]:
     old, new = flatten(before), flatten(after)
     changed = [n for n in old if old[n] != new[n] and n not in MAY_CHANGE]
     return [f"{n.replace('_', '-')}: {old[n]} -> {new[n]}" for n in changed]
+
+
+def options(before: Config, after: Config) -> list[str]:
+    """The words that make one config of another on the command line."""
+    old, words = flatten(before), []
+    for name, value in flatten(after).items():
+        option = f"--{name.replace('_', '-')}"
+        if value == old[name]:
+            continue
+        if isinstance(value, bool):
+            part, _, field = option.rpartition(".")
+            words.append(option if value else f"{part}.no-{field}")
+        elif isinstance(value, dict):
+            words += [option, *itertools.chain.from_iterable(value.items())]
+        else:
+            words += [option, *map(_word, value if isinstance(value, tuple) else (value,))]
+    return words
+
+
+def _word(value: Any) -> str:
+    short = f"{value:g}" if isinstance(value, float) else str(value)
+    return short if not isinstance(value, float) or float(short) == value else repr(value)

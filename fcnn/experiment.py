@@ -14,6 +14,7 @@ from fcnn import augment, models, parallel
 from fcnn.batch import Batch
 from fcnn.config import AugmentConfig, Config, in_steps
 from fcnn.data import AnySplit, Dataset, Streamed
+from fcnn.data.parallel import Track, no_track
 from fcnn.errors import UserError
 from fcnn.feed import DeviceFeed, Order, StreamFeed, make_feed
 from fcnn.metrics import ClassMetrics, Metrics, wilson
@@ -229,6 +230,32 @@ def compile_evaluation(
         return found | detail(sums, exp.dataset.classes) if details else found
 
     return evaluate
+
+
+def compile_on_each(
+    exp: Experiment, function: Callable[[Any, jax.Array], jax.Array], given: Any, split: AnySplit
+) -> Callable[..., np.ndarray]:
+    """What computes `function` on every image of a split, not augmented: `(track=no_track) -> (N, ...)`.
+
+    Args:
+      function: `(given, images) -> (B, ...)`, pure, of normalized images (B, H, W, C).
+      given: on the devices.
+      split: not empty.
+    """
+    normalize, feed, batch_size = exp.normalize(), make_feed(split, exp.mesh), eval_batch_size(exp, split)
+
+    def step(given: Any, *arrays: jax.Array) -> jax.Array:
+        return function(given, normalize(feed.batch(*arrays))["image"])
+
+    mask = parallel.shard(np.ones(batch_size, bool), exp.mesh)
+    compiled = parallel.compile_step(step, given, *feed.like(batch_size), mask, donate=False)
+
+    def compute(track: Track = no_track) -> np.ndarray:
+        batches = track(feed.once(batch_size)(), "asking", -(-len(split) // batch_size))
+        found = parallel.to_host([compiled(given, *feed.place(item), mask) for item, mask in batches])
+        return np.concatenate(found)[: len(split)]  # without what the last batch was filled up with
+
+    return compute
 
 
 def eval_batch_size(exp: Experiment, split: AnySplit) -> int:

@@ -19,9 +19,9 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from jax import export as jax_export
 
 from fcnn.errors import UserError
+from fcnn.files import write_bytes
 from fcnn.nn import FusedBatchNorm, fold_into
 from fcnn.weights import About, Network
-from fcnn.weights.files import write_bytes
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 

@@ -7,11 +7,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from fcnn import parallel
 from fcnn.config import AugmentConfig
 from fcnn.data import AnySplit, Split
-from fcnn.experiment import Experiment, eval_batch_size
-from fcnn.feed import make_feed
+from fcnn.experiment import Experiment, compile_on_each
 
 
 def on_features(exp: Experiment, variables: Any) -> Experiment:
@@ -35,22 +33,13 @@ def on_features(exp: Experiment, variables: Any) -> Experiment:
 def compile_features(exp: Experiment, variables: Any, split: AnySplit) -> Callable[[], Split]:
     """What computes the activations of a split's images at the plan's endpoint, (N, ...) float32 as if they were
     images."""
-    name, normalize = str(exp.plan.endpoint), exp.normalize()
+    name = str(exp.plan.endpoint)
     if not len(split):
         return lambda: Split(np.zeros((0, 1)), split.labels)
-    feed, size = make_feed(split, exp.mesh), eval_batch_size(exp, split)
 
-    def step(variables: Any, *arrays: jax.Array) -> jax.Array:
-        images = normalize(feed.batch(*arrays))["image"]
+    def features(variables: Any, images: jax.Array) -> jax.Array:
         found: Any = exp.model.apply(variables, images, train=False, features=(name,))
         return found[1][name]
 
-    mask = parallel.shard(np.ones(size, bool), exp.mesh)
-    compiled = parallel.compile_step(step, variables, *feed.like(size), mask, donate=False)
-
-    def compute() -> Split:
-        batches = feed.once(size)()
-        parts = [np.asarray(compiled(variables, *feed.place(item), mask))[np.asarray(mask)] for item, mask in batches]
-        return Split(np.concatenate(parts), split.labels)
-
-    return compute
+    compute = compile_on_each(exp, features, variables, split)
+    return lambda: Split(compute(), split.labels)

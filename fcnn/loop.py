@@ -129,8 +129,7 @@ def _load(config: Config, workdir: Path, console: Console, *, exact: bool) -> Da
     dataset = load(settings, say=console.say, track=console.track)
     if facts is None and config.data.mean is None and config.transfer.weights and config.transfer.strategy != "scratch":
         about = load_network(config.transfer.weights, config.model).about
-        given = np.asarray(about.mean, np.float32), np.asarray(about.std, np.float32)
-        dataset = dataclasses.replace(dataset, normalization=given)
+        dataset = dataset.normalized_by(about.mean, about.std)
     return dataset if facts is None else dataset.as_in(facts, str(workdir), exact=exact)
 
 

@@ -18,6 +18,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from fcnn.batch import Batch
 from fcnn.config import ParallelConfig
 from fcnn.errors import UserError
+from fcnn.memory import Kept
 from fcnn.nn import cpu_convolutions
 
 DATA_AXIS = "data"
@@ -158,13 +159,28 @@ def _pmapped(step: Callable, args: tuple[Any, ...], mesh: Mesh, *, donate: bool)
     return lambda *args: compiled(*arranged(args))
 
 
-def _one_at_a_time(compiled: Callable, mesh: Mesh) -> Callable:
-    """`compiled`, waited for where programs on these devices can't queue behind each other."""
-    if mesh.size == 1 or mesh.devices.flat[0].platform != "cpu":
+def _one_at_a_time(compiled: Any, mesh: Mesh) -> Callable:
+    """`compiled`, on CPUs waited for: there no two programs run faster than one after the other."""
+    if mesh.devices.flat[0].platform != "cpu":
         return compiled
-    # Several CPU devices share one pool of threads. Programs queued behind each other can take all of them while each
-    # waits for the others in an all-reduce, and XLA then aborts the process: one at a time.
-    return lambda *args: jax.block_until_ready(compiled(*args))
+    if mesh.size > 1:
+        # Several CPU devices share one pool of threads. Programs queued behind each other can take all of them while
+        # each waits for the others in an all-reduce, and XLA then aborts the process.
+        return lambda *args: jax.block_until_ready(compiled(*args))
+    running: Any = None
+    kept = Kept(compiled.memory_analysis().temp_size_in_bytes)
+
+    def behind_the_last(*args: Any) -> Any:
+        """The host is free until the next call; a program that only waits would hold memory of its own."""
+        nonlocal running
+        if running is not None and not running.is_deleted():
+            running.block_until_ready()
+            kept.between_runs()
+        results = compiled(*args)
+        running = jax.tree.leaves(results)[-1]
+        return results
+
+    return behind_the_last
 
 
 def largest(mesh: Mesh) -> Callable[[int], jax.Array]:

@@ -1,6 +1,6 @@
 """A folder of photographs to the config that suits it: whose weights, which image size, what learns, and how long.
 
-    found = configure(Path("photos")); found.config, found.reasons
+    found = configure(Path("photos"), given); found.config, found.reasons
 
 Nothing about the config is special: it is printed, kept in the run's folder, and could have been written by hand.
 """
@@ -10,8 +10,6 @@ import importlib.util
 import math
 from collections.abc import Callable
 from pathlib import Path
-
-import numpy as np
 
 from fcnn import auto, zoo
 from fcnn.config import AugmentConfig, Config, OptimConfig, TrainConfig, TransferConfig, in_steps
@@ -43,13 +41,9 @@ class Suggestion:
     """That training will take, from how long the network took for an image here."""
 
 
-ANYTHING = Config(transfer=TransferConfig(weights=PREFERRED[-1], strategy="auto"))
-"""What is decided where nobody asked for something else."""
-
-
 def configure(
     root: Path,
-    given: Config = ANYTHING,
+    given: Config,
     weights: str | None = None,
     *,
     say: Callable[[str], None] = lambda _: None,
@@ -70,10 +64,7 @@ def configure(
     name = weights or _here()
     about = load_network(name).about
     config = _first(root, given, name, about)
-    dataset = load(config.data, say=say, track=track)
-    dataset = dataclasses.replace(
-        dataset, normalization=(np.asarray(about.mean, np.float32), np.asarray(about.std, np.float32))
-    )
+    dataset = load(config.data, say=say, track=track).normalized_by(about.mean, about.std)
     choice = auto.choose(config, dataset)
     if (asked := given.transfer.strategy) != "auto":
         choice = dataclasses.replace(choice, strategy=asked, reason="as you asked")

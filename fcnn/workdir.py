@@ -10,6 +10,7 @@ from typing import Any
 from fcnn.config import Config
 from fcnn.config_json import differences, from_json, to_json
 from fcnn.errors import UserError
+from fcnn.files import write_bytes
 
 CONFIG = "config.json"
 DATA = "data.json"
@@ -69,9 +70,7 @@ def _read(path: Path) -> dict[str, Any] | None:
 
 
 def _write(path: Path, found: dict[str, Any]) -> None:
-    temporary = path.with_name(f"{path.name}.tmp")
-    temporary.write_text(json.dumps(found, indent=1) + "\n")
-    temporary.replace(path)
+    write_bytes(path, (json.dumps(found, indent=1) + "\n").encode())
 
 
 @contextlib.contextmanager

@@ -10,8 +10,8 @@ PACKAGE = Path(__file__).parent.parent / "fcnn"
 
 # What stands between two arrows does not import one another.
 ORDER = [
-    ["errors", "names", "checks"],
-    ["config", "batch"],
+    ["errors", "names", "checks", "memory"],
+    ["config", "batch", "files"],
     ["config_json", "presets", "zoo", "nn", "data", "augment", "optim", "metrics"],
     ["models"],
     ["weights"],
@@ -29,7 +29,7 @@ ORDER = [
     ["bench", "plan", "search", "show", "claims"],
     ["cli"],
 ]
-STANDARD_LIBRARY_ONLY = ["errors", "names", "checks", "config", "config_json", "presets"]
+STANDARD_LIBRARY_ONLY = ["errors", "names", "checks", "memory", "config", "config_json", "presets"]
 LEVEL = {name: level for level, names in enumerate(ORDER) for name in names}
 
 

@@ -16,10 +16,11 @@ from PIL import Image
 
 from fcnn import cli, loop
 from fcnn.config import Config
+from fcnn.config_json import options
 from fcnn.errors import UserError
 from fcnn.interrupt import Interrupted
 from fcnn.search import worker
-from fcnn.search.space import default_space, options, parse_space, replaced
+from fcnn.search.space import default_space, parse_space, replaced
 from fcnn.search.study import Job, open_study, results
 from fcnn.search.worker import work
 

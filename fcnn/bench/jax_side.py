@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import optax
 from jax.ad_checkpoint import checkpoint_name
 
-from fcnn import models
+from fcnn import models, parallel
 from fcnn.batch import make_batch
 from fcnn.bench.job import Job
 from fcnn.state import create_state
@@ -37,8 +37,10 @@ def prepare(job: Job, contender: str) -> tuple[Callable[[int], None], dict[str, 
         known: dict[str, Any] = {"multiply_adds": _multiply_adds(model, state.variables, images)}
         began = time.perf_counter()
         if job.kind == "step":
-            batch = jax.device_put(make_batch(images, jnp.arange(job.batch) % job.classes))
-            step = jax.jit(make_train_step(model, optimizer), donate_argnums=0).lower(state, batch).compile()
+            mesh = parallel.make_mesh(jax.devices()[:1])
+            state = parallel.replicate(state, mesh)
+            batch = parallel.shard(make_batch(images, jnp.arange(job.batch) % job.classes), mesh)
+            step = parallel.compile_step(make_train_step(model, optimizer), state, batch, donate=True)
         else:
             forward = jax.jit(lambda variables, x: model.apply(variables, x, train=False))
             step = forward.lower(state.variables, images).compile()

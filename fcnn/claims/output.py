@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from fcnn.claims.study import Study, Verdict, spread
-from fcnn.report.files import png, write_bytes, write_table
+from fcnn.files import write_bytes
+from fcnn.report.files import png, write_table
 
 WIDTH = 118
 

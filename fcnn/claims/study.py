@@ -1,5 +1,6 @@
 """What an experiment on a claim is made of: what is measured, what counts as held, the sentence, the figure."""
 
+import abc
 import dataclasses
 from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
@@ -26,7 +27,7 @@ class Verdict:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Study:
+class Study(abc.ABC):
     """A claim and a small experiment on it. Its fields are the experiment's size; a subclass writes the three methods.
 
     A row is a named tuple of plain numbers and words, the same for all rows of a study. `judge` and `draw` know nothing
@@ -48,17 +49,17 @@ class Study:
         """The seeds of the repetitions, others for each `seed`."""
         return range(seed * self.seeds, (seed + 1) * self.seeds)
 
+    @abc.abstractmethod
     def measure(self, data: Dataset, seed: int, track: Track) -> list[Any]:
         """Runs the experiment and returns its rows; the same seed gives the same ones."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def judge(self, rows: Sequence[Any]) -> Verdict:
         """Holds the rows against the criterion."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def draw(self, rows: Sequence[Any], figure: Any) -> None:
         """Draws the rows on a Matplotlib figure of 10 x 4.5 inches."""
-        raise NotImplementedError
 
     def shown(self, rows: Sequence[Any]) -> list[Any]:
         """The rows of the printed table, of the same type or a smaller one; the file has them all."""

@@ -10,7 +10,7 @@ import numpy as np
 from fcnn import augment, models
 from fcnn.batch import Batch, make_batch
 from fcnn.config import AugmentConfig, OptimConfig
-from fcnn.data import AnySplit, Dataset, eval_batches
+from fcnn.data import AnySplit, Dataset, eval_batches, spread
 from fcnn.data.dataset import stratified_holdout
 from fcnn.feed import Order
 from fcnn.metrics import Metrics, cross_entropy, measure
@@ -77,7 +77,7 @@ class Trainer:
         peak = jnp.asarray(self.optim.learning_rate if rate is None else rate, jnp.float32)
         order, losses = Order(len(self.data.train), self.batch_size, seed), np.full(self.steps, np.inf)
         for number in range(self.steps):
-            now, loss = self._step(now, self._batch(self.data.train, order.at(number)[1]), peak)
+            now, loss = self._step(now, pick_batch(self.data.train, order.at(number)[1]), peak)
             losses[number] = loss
             if not np.isfinite(losses[number]):
                 losses[number:] = np.inf
@@ -86,20 +86,19 @@ class Trainer:
 
     def score(self, state: TrainState, split: AnySplit, *, train: bool = False) -> Score:
         """How good a network is on a split; with `train` as training sees it, batch norm by each batch's statistics."""
-        count = min(len(split), EVALUATED)
-        places = np.arange(count) * len(split) // count
-        size, sums = self.batch_size if train else min(count, 500), []
-        for indices, mask in eval_batches(count, size):
+        places = spread(len(split), EVALUATED)
+        size, sums = self.batch_size if train else min(len(places), 500), []
+        for indices, mask in eval_batches(len(places), size):
             if train and not mask.all():
                 break  # statistics of a batch that is filled up would not be a batch's
-            batch: Any = {**self._batch(split, places[indices]), "mask": mask}
+            batch: Any = {**pick_batch(split, places[indices]), "mask": mask}
             sums.append(jax.device_get(self._score(state.variables, batch, train=train)))
         total = sum(float(part.count) for part in sums)
         return Score(sum(float(s.loss) for s in sums) / total, sum(float(s.top1) for s in sums) / total)
 
     def gradients(self, state: TrainState) -> dict[str, float]:
         """The root mean square of the gradient of each layer's kernel on one batch, by the layer's name."""
-        batch = self._batch(self.data.train, np.arange(self.batch_size))
+        batch = pick_batch(self.data.train, np.arange(self.batch_size))
         found = self._gradient(state.params, state.batch_stats, batch)
         return {name: float(jnp.sqrt(jnp.square(layer["kernel"]).mean())) for name, layer in found.items()}
 
@@ -113,8 +112,10 @@ class Trainer:
         logits, _ = self.model.apply(variables, images, train=train, mutable=["batch_stats"], rngs=keys)
         return measure(logits, batch["label"], batch["mask"])
 
-    def _batch(self, split: AnySplit, indices: np.ndarray) -> Batch:
-        return make_batch(split.read(indices), split.labels[indices])  # pyright: ignore[reportArgumentType]  # NumPy's
+
+def pick_batch(split: AnySplit, indices: np.ndarray) -> Batch:
+    """The images of a split at these places, with their labels."""
+    return make_batch(split.read(indices), split.labels[indices])
 
 
 def fewer(data: Dataset, images: int, seed: int = 0) -> Dataset:

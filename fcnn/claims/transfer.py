@@ -11,11 +11,10 @@ from typing import Any, Literal, NamedTuple
 import jax
 import numpy as np
 
-from fcnn.batch import make_batch
 from fcnn.claims.study import Study, Verdict, clearly_above, curve, levels, percent, pick
-from fcnn.claims.training import EVALUATED, Trainer, fewer
+from fcnn.claims.training import EVALUATED, Trainer, fewer, pick_batch
 from fcnn.config import Config, ModelConfig, OptimConfig, TrainConfig, TransferConfig
-from fcnn.data import AnySplit, Dataset
+from fcnn.data import Dataset, spread
 from fcnn.data.parallel import Track
 from fcnn.experiment import compile_evaluation, prepare, train_step
 from fcnn.features import on_features
@@ -77,10 +76,8 @@ class Transfer(Study):
                 source, data = halves(data)
                 weights = str(self._pretrain(source, seed, Path(folder)))
             about = load_network(weights).about
-            data = dataclasses.replace(
-                data, test=thinned(data.test),
-                normalization=(np.asarray(about.mean, np.float32), np.asarray(about.std, np.float32)),
-            )  # fmt: skip
+            data = data.normalized_by(about.mean, about.std)
+            data = dataclasses.replace(data, test=data.test.take(spread(len(data.test), EVALUATED)))
             rows = []
             for strategy in track(STRATEGIES, "strategies", len(STRATEGIES)):
                 rows += self._learn(data, seed, strategy, about.model, weights)
@@ -122,9 +119,9 @@ class Transfer(Study):
             for run in self.runs(seed):
                 state, train, seconds = start(run), fewer(given.dataset, images, seed=run).train, 0.0
                 order = Order(len(train), self.batch_size, run)
-                jax.block_until_ready(step(state, _batch(train, order.at(0)[1])))  # compiles
+                jax.block_until_ready(step(state, pick_batch(train, order.at(0)[1])))  # compiles
                 for number in range(1, self.steps + 1):
-                    batch, began = _batch(train, order.at(number - 1)[1]), time.perf_counter()
+                    batch, began = pick_batch(train, order.at(number - 1)[1]), time.perf_counter()
                     state = jax.block_until_ready(step(state, batch))
                     seconds += time.perf_counter() - began
                     if number in self.looks():
@@ -189,13 +186,3 @@ def halves(data: Dataset) -> tuple[Dataset, Dataset]:
         return dataclasses.replace(data, classes=data.classes[first:last], **splits)
 
     return part(0, middle), part(middle, len(data.classes))
-
-
-def thinned(split: AnySplit) -> AnySplit:
-    """At most EVALUATED images of a split, evenly spread."""
-    count = min(len(split), EVALUATED)
-    return split.take(np.arange(count) * len(split) // count)
-
-
-def _batch(split: AnySplit, indices: np.ndarray) -> Any:
-    return make_batch(split.read(indices), split.labels[indices])  # pyright: ignore[reportArgumentType]  # NumPy's

@@ -9,8 +9,8 @@ from typing import Annotated, Any
 import tyro
 
 from fcnn import presets
-from fcnn.cli.cache import keep_compiled_programs
 from fcnn.cli.parse import parse, take_option
+from fcnn.cli.ready import get_ready
 from fcnn.config import Config
 from fcnn.errors import UserError
 
@@ -43,7 +43,7 @@ def check_command(args: list[str]) -> int:
     folder = parsed.out or Path("runs") / f"check-{Path(default.preset).stem}"
     if folder.exists() and not folder.is_dir():
         raise UserError(f"--out {folder} is a file; it must be a folder")
-    keep_compiled_programs()
+    get_ready()
     return _check(parsed.config, folder)
 
 

@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from fcnn.cli.cache import keep_compiled_programs
 from fcnn.cli.parse import parse
+from fcnn.cli.ready import get_ready
 
 MOST_CLASSES = 20
 """With more classes than this, text names only the worst."""
@@ -35,7 +35,7 @@ def evaluate_command(args: list[str]) -> int:
 
     workdir.read_config(parsed.workdir)  # a wrong folder is answered before jax is imported
 
-    keep_compiled_programs()
+    get_ready()
 
     from fcnn import loop
     from fcnn.report import Console

@@ -6,7 +6,7 @@ from typing import Any
 
 from fcnn.cli.parse import take_option
 from fcnn.config import Config, TransferConfig
-from fcnn.config_json import flatten
+from fcnn.config_json import options
 from fcnn.errors import UserError
 
 BEFORE = Config(transfer=TransferConfig(weights="cifar10_resnet20", strategy="auto"))
@@ -35,7 +35,7 @@ def config_for(photos: Path, given: Config, workdir: Path | None, args: list[str
     """
     from fcnn import photos as chosen
     from fcnn import workdir as folder
-    from fcnn.cli.cache import keep_compiled_programs
+    from fcnn.cli.ready import get_ready
     from fcnn.report import Console
 
     if workdir is not None and (workdir / folder.CONFIG).exists():
@@ -43,37 +43,20 @@ def config_for(photos: Path, given: Config, workdir: Path | None, args: list[str
         if config.data.name != f"folder:{photos}":
             raise UserError(f"{workdir} holds a run on {config.data.name}; take another --workdir")
         return config
-    keep_compiled_programs()
+    get_ready()
     console = Console(stderr="--json" in args)
     console.say(f"Looking at {photos} ...")
     weights, _ = take_option(args, "--transfer.weights")
     found = chosen.configure(photos, given, weights, say=console.say, track=console.track)
     for reason in found.reasons:
         console.say(reason)
-    options = shlex.join(_options(found.config))
-    console.say(f"The config, to change by such options, and kept in the run's {folder.CONFIG}:\n  {options}")
+    words = shlex.join(options(Config(), found.config))
+    console.say(f"The config, to change by such options, and kept in the run's {folder.CONFIG}:\n  {words}")
     train = found.config.train
     length = f"{train.epochs:g} epochs" if train.steps is None else f"{train.steps:,} steps"
     minutes = f"{found.seconds / 60:.0f} minutes" if found.seconds > 90 else f"{found.seconds:.0f} seconds"
     console.say(f"{length} in batches of {train.batch_size}: about {minutes}.\n")
     return found.config
-
-
-def _options(config: Config) -> list[str]:
-    """The command-line options that make a config out of the defaults."""
-    default, words = flatten(Config()), []
-    for name, value in flatten(config).items():
-        if value == default[name]:
-            continue
-        option = f"--{name.replace('_', '-')}"
-        if isinstance(value, bool):
-            part, _, field = option.rpartition(".")
-            words.append(option if value else f"{part}.no-{field}")
-        elif isinstance(value, dict):
-            words += [option, *(word for pair in value.items() for word in pair)]
-        else:
-            words += [option, *(map(str, value) if isinstance(value, tuple) else [str(value)])]
-    return words
 
 
 def leave_model(workdir: Path, console: Any) -> None:

@@ -8,8 +8,8 @@ from typing import Annotated, Any
 
 import tyro
 
-from fcnn.cli.cache import keep_compiled_programs
 from fcnn.cli.parse import parse
+from fcnn.cli.ready import get_ready
 from fcnn.errors import UserError
 
 
@@ -36,7 +36,7 @@ def predict_command(args: list[str]) -> int:
         raise UserError(f"--top must be at least 1, got {parsed.top}")
     if not parsed.images:
         raise UserError("fcnn predict needs an image: fcnn predict WORKDIR|EXPORT IMAGE...")
-    keep_compiled_programs()
+    get_ready()
 
     from fcnn.predict import load_classifier, predict
 

@@ -11,9 +11,10 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from fcnn import presets
-from fcnn.cli.cache import keep_compiled_programs
 from fcnn.cli.parse import parse, take_option
+from fcnn.cli.ready import get_ready
 from fcnn.config import Config
+from fcnn.config_json import options
 from fcnn.errors import UserError
 
 
@@ -121,7 +122,7 @@ def _search(job: Any, args: SearchArgs, preset: Config, again: str) -> int:
 
 def run_worker(job: Any) -> None:
     """What each worker process does."""
-    keep_compiled_programs()
+    get_ready()
 
     from fcnn.search.worker import work
 
@@ -131,7 +132,7 @@ def run_worker(job: Any) -> None:
 def _conclude(job: Any, args: SearchArgs, preset: Config, study: Any, console: Any, *, failed: bool) -> int:
     """The table, the pictures, and the command for the best."""
     from fcnn.search.results import ranked, table, write_results
-    from fcnn.search.space import options, replaced
+    from fcnn.search.space import replaced
     from fcnn.search.study import results
 
     found = results(study)

@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 
 import tyro
 
-from fcnn.cli.cache import keep_compiled_programs
 from fcnn.cli.parse import parse
+from fcnn.cli.ready import get_ready
 from fcnn.errors import UserError
 
 
@@ -32,7 +32,7 @@ def show_command(args: list[str]) -> int:
     from fcnn import workdir
 
     workdir.read_config(parsed.workdir)  # a wrong folder is answered before jax is imported
-    keep_compiled_programs()
+    get_ready()
 
     from fcnn import loop, show
     from fcnn.report import Console
@@ -41,7 +41,8 @@ def show_command(args: list[str]) -> int:
     exp, state = loop.restore(parsed.workdir, console)
     if not len(getattr(exp.dataset, parsed.split)):
         raise UserError(
-            f"the run in {parsed.workdir} held out no {parsed.split} split (data.validation 0): try --split"
+            f"the run in {parsed.workdir} held out no {parsed.split} split (data.validation 0); --split train and "
+            "--split test have images"
         )
     folder, found = parsed.workdir / "show", []
     for look in show.looks(exp, state.ema or state.variables, parsed.split, parsed.image, console.track):

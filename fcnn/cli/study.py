@@ -7,8 +7,8 @@ from typing import Annotated, Any
 import tyro
 
 from fcnn import names
-from fcnn.cli.cache import keep_compiled_programs
 from fcnn.cli.parse import parse
+from fcnn.cli.ready import get_ready
 from fcnn.config import DataConfig
 from fcnn.errors import UserError, unknown
 
@@ -69,7 +69,7 @@ def _study(args: StudyArgs, folder: Path) -> int:
     options: dict[str, Any] = {} if args.weights is None else {"weights": args.weights}
     console, study = Console(), STUDIES[args.name](**options)
     console.say(output.introduction(study))
-    keep_compiled_programs()
+    get_ready()
     data = load(args.data, say=console.say, track=console.track)
     rows = study.measure(data, args.seed, console.track)
     verdict = study.judge(rows)

@@ -13,9 +13,9 @@ from typing import Annotated, Any
 import tyro
 
 from fcnn import presets
-from fcnn.cli.cache import keep_compiled_programs
 from fcnn.cli.parse import parse, take_option
 from fcnn.cli.photos import BEFORE, config_for, folder_of, leave_model
+from fcnn.cli.ready import get_ready
 from fcnn.cli.results import tell_comparison, tell_result, tell_seeds
 from fcnn.config import Config
 from fcnn.errors import UserError
@@ -86,7 +86,7 @@ def train_command(args: list[str]) -> int:
 
 def _train(args: TrainArgs, folder: Path, seeds: list[int] | None, again: str, *, leave: bool) -> int:
     """Runs the loop, once or once for each seed, and says how it ended; `leave` the model of a single run beside it."""
-    keep_compiled_programs()
+    get_ready()
 
     from fcnn import processes
     from fcnn.interrupt import Interrupted

@@ -1,8 +1,10 @@
 """From a data set's name to arrays of images and batches of indices."""
 
-from fcnn.data.batch import epoch_order, eval_batches, gather
+from fcnn.data.batch import epoch_order, eval_batches, gather, spread
 from fcnn.data.dataset import AnySplit, Dataset, Split
 from fcnn.data.source import load, outline
 from fcnn.data.streamed import Streamed
 
-__all__ = ["AnySplit", "Dataset", "Split", "Streamed", "epoch_order", "eval_batches", "gather", "load", "outline"]
+__all__ = [
+    "AnySplit", "Dataset", "Split", "Streamed", "epoch_order", "eval_batches", "gather", "load", "outline", "spread",
+]  # fmt: skip

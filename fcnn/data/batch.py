@@ -1,4 +1,5 @@
-"""Batches as indices: the order of an epoch, the padding of the last evaluation batch, the gather on the device."""
+"""Images as indices: the order of an epoch, the padding of the last evaluation batch, a part of a split, the gather on
+the device."""
 
 from collections.abc import Iterator
 
@@ -19,6 +20,12 @@ def eval_batches(size: int, batch_size: int) -> Iterator[tuple[np.ndarray, np.nd
     for start in range(0, size, batch_size):
         places = np.arange(start, start + batch_size, dtype=np.int32)
         yield np.minimum(places, size - 1), places < size
+
+
+def spread(size: int, most: int) -> np.ndarray:
+    """At most so many places of a split of `size` images, evenly spread over it, (count,) int."""
+    count = min(size, most)
+    return np.arange(count) * size // max(count, 1)
 
 
 def gather(images: jax.Array, labels: jax.Array, indices: jax.Array, mask: jax.Array) -> Batch:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -69,6 +70,11 @@ class Dataset:
         """Mean and standard deviation by channel, each (C,) float32, on a scale of 0 to 1: given, or measured on the
         training pixels."""
         return self.normalization or self._measured
+
+    def normalized_by(self, mean: Sequence[float], std: Sequence[float]) -> "Dataset":
+        """The same set with this mean and standard deviation by channel, of pixels from 0 to 1: another network's."""
+        given = np.asarray(mean, np.float32), np.asarray(std, np.float32)
+        return dataclasses.replace(self, normalization=given)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

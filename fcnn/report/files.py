@@ -1,4 +1,4 @@
-"""Writing what a person opens afterwards: text, tables and pictures, each whole or not at all."""
+"""What a person opens afterwards: tables, and pictures as bytes."""
 
 import csv
 import io
@@ -6,12 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-
-def write_bytes(path: Path, content: bytes) -> None:
-    """Writes a file; what was there before stays until the new one is whole."""
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_bytes(content)
-    temporary.replace(path)
+from fcnn.files import write_bytes
 
 
 def write_table(path: Path, head: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from fcnn.files import write_bytes
 from fcnn.report import curves
 from fcnn.report.console import percent
-from fcnn.report.files import write_bytes
 from fcnn.report.fit import curve, fit
 from fcnn.report.html import code, page, paragraph, picture, shaded, table
 from fcnn.report.pictures import MOST, thumbnail, tiles

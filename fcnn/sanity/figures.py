@@ -10,7 +10,8 @@ import numpy as np
 
 from fcnn.data.show import contact_sheet
 from fcnn.experiment import Experiment
-from fcnn.report.files import png, write_bytes, write_table
+from fcnn.files import write_bytes
+from fcnn.report.files import png, write_table
 from fcnn.sanity.depth import LARGE, SMALL, Layer
 from fcnn.sanity.rates import RangeTest
 from fcnn.sanity.trial import change

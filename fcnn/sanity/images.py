@@ -5,10 +5,11 @@ import numpy as np
 
 from fcnn import augment
 from fcnn.batch import Batch
+from fcnn.data import spread
 from fcnn.data.layout import listed, shown
 from fcnn.experiment import Experiment
 from fcnn.sanity.line import Line, judge, skip
-from fcnn.sanity.trial import change, compile_once, order, spread, stored
+from fcnn.sanity.trial import change, compile_once, order, stored
 
 LOOKED_AT = 1000
 """Training images that are looked at, evenly spread."""

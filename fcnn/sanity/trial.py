@@ -52,13 +52,7 @@ def order(exp: Experiment) -> Order:
 def stored(exp: Experiment, indices: np.ndarray) -> Batch:
     """Training images as they are stored, uint8, with their labels."""
     train = exp.dataset.train
-    return make_batch(train.read(indices), train.labels[indices])  # pyright: ignore[reportArgumentType]  # NumPy's
-
-
-def spread(size: int, most: int) -> np.ndarray:
-    """At most so many places of a split, evenly spread over it, (count,) int."""
-    count = min(size, most)
-    return np.arange(count) * size // max(count, 1)
+    return make_batch(train.read(indices), train.labels[indices])
 
 
 def change(exp: Experiment) -> augment.Augment:

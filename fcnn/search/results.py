@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from optuna.trial import FrozenTrial, TrialState
 
+from fcnn.files import write_bytes
 from fcnn.report.console import percent
-from fcnn.report.files import png, write_bytes, write_table
+from fcnn.report.files import png, write_table
 from fcnn.search.space import Dimension
 
 SHOWN = 10

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from fcnn.config import Config
-from fcnn.config_json import fits, flatten
+from fcnn.config_json import fits
 from fcnn.errors import UserError, unknown
 
 JUDGED_BY = ("data.name", "data.manual_dir", "data.validation", "data.split_seed", "data.test")
@@ -122,28 +122,6 @@ def replaced(config: Config, values: dict[str, Any]) -> Config:
     for part, fields in parts.items():
         changed[part] = dataclasses.replace(getattr(config, part), **fields)
     return dataclasses.replace(config, **changed)
-
-
-def options(before: Config, after: Config) -> list[str]:
-    """The words that make one config of another on the command line."""
-    old, words = flatten(before), []
-    for name, value in flatten(after).items():
-        option = f"--{name.replace('_', '-')}"
-        if value == old[name]:
-            continue
-        if isinstance(value, bool):
-            part, _, field = option.rpartition(".")
-            words.append(option if value else f"{part}.no-{field}")
-        elif isinstance(value, dict):
-            words += [option, *itertools.chain.from_iterable(value.items())]
-        else:
-            words += [option, *map(_word, value if isinstance(value, tuple) else (value,))]
-    return words
-
-
-def _word(value: Any) -> str:
-    short = f"{value:g}" if isinstance(value, float) else str(value)
-    return short if not isinstance(value, float) or float(short) == value else repr(value)
 
 
 def _dimension(text: str) -> Dimension:

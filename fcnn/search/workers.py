@@ -29,7 +29,7 @@ def shares(count: int) -> list[list[int]]:
 
 
 class Workers:
-    """Processes that run `target(job)`; while the context lasts.
+    """Processes that run `target(job)`, from `follow` on.
 
     Args:
       target: what a process does; a function of a module, as every process imports it anew.

@@ -7,7 +7,7 @@ from typing import Any
 from fcnn.answers import ask
 from fcnn.data.parallel import Track
 from fcnn.experiment import Experiment
-from fcnn.report.files import write_bytes
+from fcnn.files import write_bytes
 from fcnn.report.html import page, paragraph, picture
 from fcnn.show.field import show_field
 from fcnn.show.grad_cam import show_grad_cam

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from fcnn.report.files import write_bytes, write_table
+from fcnn.files import write_bytes
+from fcnn.report.files import write_table
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from fcnn import models, parallel
-from fcnn.answers import asked, each_image
+from fcnn.answers import asked
 from fcnn.data import AnySplit
 from fcnn.data.parallel import Track, no_track
-from fcnn.experiment import Experiment
+from fcnn.experiment import Experiment, compile_on_each
 from fcnn.report.files import png
 from fcnn.show.look import Look, draw_image, sheet
 from fcnn.show.subject import Subject, normalized
@@ -59,7 +59,7 @@ def nearest(
     train = exp.dataset.train
     places = asked(train)
     given = (variables, parallel.replicate(np.asarray(queries), exp.mesh))
-    found = each_image(exp, distances, given, train.take(places), track)
+    found = compile_on_each(exp, distances, given, train.take(places))(track)
     found = np.where(places[:, None] == but[None], np.inf, found).T
     order = np.argsort(found, axis=1, kind="stable")[:, :most]
     return places[order], np.take_along_axis(found, order, axis=1)

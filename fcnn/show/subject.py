@@ -73,7 +73,7 @@ def make_subject(exp: Experiment, variables: Any, image: np.ndarray, title: str,
 
 def normalized(exp: Experiment, images: np.ndarray) -> jax.Array:
     """uint8 images (B, H, W, C) as the network takes them, float32."""
-    return exp.normalize()(make_batch(images, np.zeros(len(images), np.int32)))["image"]  # pyright: ignore[reportArgumentType]
+    return exp.normalize()(make_batch(images, np.zeros(len(images), np.int32)))["image"]
 
 
 def find_image(which: str, name: str, split: AnySplit) -> tuple[np.ndarray, str, int | None]:

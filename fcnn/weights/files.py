@@ -4,9 +4,7 @@ safetensors is a header and numbers. PyTorch's own format is a pickle, a program
 restricted loader alone, which knows tensors and plain values and refuses whatever else the file asks for.
 """
 
-import os
 import re
-import uuid
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from fcnn.errors import UserError
+from fcnn.files import write_bytes
 
 TORCH = (".pth", ".pt", ".th")
 KINDS = (".safetensors", *TORCH)
@@ -54,25 +53,6 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray], ours: str) -> Non
 
     # One entry: safetensors writes several in any order.
     write_bytes(path, save(dict(arrays), metadata={OURS: ours}))
-
-
-def write_bytes(path: Path, data: bytes) -> None:
-    """Writes a file, making its folder if need be; UserError if that isn't possible. What was there before stays until
-    the new one is whole."""
-    temporary = path.with_name(f".{path.name}-{uuid.uuid4().hex[:8]}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise UserError(f"{path} can't be written: {error.strerror}") from None
-    except BaseException:  # Ctrl-C
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def _plain(array: np.ndarray) -> np.ndarray:

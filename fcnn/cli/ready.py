@@ -1,6 +1,7 @@
-"""Compiled programs kept on disk, so that the second run of a network starts at once.
+"""What every command that computes does before JAX starts: memory and compiled programs are kept.
 
-JAX's own persistent cache does it; here is where it lies. Compilation is a third of a short run's time on a CPU.
+Compilation is a third of a short run's time on a CPU. JAX's own persistent cache keeps programs, so that the second run
+of a network starts at once; here is where it lies.
 """
 
 import hashlib
@@ -8,13 +9,18 @@ import os
 import platform
 from pathlib import Path
 
+from fcnn.memory import keep_memory
 
-def keep_compiled_programs() -> None:
-    """Turns JAX's persistent compilation cache on, below `$XDG_CACHE_HOME/fcnn` or `~/.cache/fcnn`.
+
+def get_ready() -> None:
+    """Keeps memory (`fcnn.memory`), and turns JAX's persistent compilation cache on, below `$XDG_CACHE_HOME/fcnn` or
+    `~/.cache/fcnn`.
 
     JAX_COMPILATION_CACHE_DIR takes precedence, and JAX_ENABLE_COMPILATION_CACHE=false turns it off. The folder may be
     deleted at any time; where it can't be written, JAX does without.
     """
+    keep_memory()
+
     import jax
 
     if not jax.config.jax_compilation_cache_dir:  # pyright: ignore[reportAttributeAccessIssue]  # jax makes its options' attributes at run time
