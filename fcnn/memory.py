@@ -28,7 +28,7 @@ def keep_memory() -> None:
     Nothing happens where JAX would compute on a GPU or a TPU, nor where malloc isn't glibc's.
     """
     global _libc
-    if not _cpu_only():
+    if not cpu_only():
         return
     try:
         libc = ctypes.CDLL(None)
@@ -41,7 +41,7 @@ def keep_memory() -> None:
     _libc = libc
 
 
-def _cpu_only() -> bool:
+def cpu_only() -> bool:
     """Whether JAX will find no other device, as far as one can know before it looks."""
     if platforms := os.environ.get("JAX_PLATFORMS"):
         return platforms == "cpu"

@@ -13,7 +13,7 @@ ORDER = [
     ["errors", "names", "checks", "memory"],
     ["config", "batch", "files"],
     ["config_json", "presets", "zoo", "nn", "data", "augment", "optim", "metrics"],
-    ["models"],
+    ["models", "threads"],
     ["weights"],
     ["transfer", "state"],
     ["step"],

@@ -45,4 +45,4 @@ def test_only_where_jax_computes_on_the_cpu(monkeypatch, platforms, plugins, lib
     monkeypatch.setenv("JAX_PLATFORMS", platforms)
     monkeypatch.setattr(memory.importlib.metadata, "entry_points", lambda group: plugins)
     monkeypatch.setattr(memory.importlib.util, "find_spec", lambda name: libtpu)
-    assert memory._cpu_only() is expected
+    assert memory.cpu_only() is expected

@@ -19,6 +19,9 @@ def main() -> None:
     began = time.perf_counter()
     if contender in ("fcnn", "lax"):  # as a run does; the others are as they come
         keep_memory()
+        from fcnn.threads import one_pool_thread
+
+        one_pool_thread()
     if contender == "gemm":
         from fcnn.bench.gemm import prepare
     elif contender.startswith("torch"):

@@ -1,4 +1,4 @@
-"""What every command that computes does before JAX starts: memory and compiled programs are kept.
+"""What every command that computes does before JAX starts: threads are chosen, memory and compiled programs are kept.
 
 Compilation is a third of a short run's time on a CPU. JAX's own persistent cache keeps programs, so that the second run
 of a network starts at once; here is where it lies.
@@ -13,8 +13,8 @@ from fcnn.memory import keep_memory
 
 
 def get_ready() -> None:
-    """Keeps memory (`fcnn.memory`), and turns JAX's persistent compilation cache on, below `$XDG_CACHE_HOME/fcnn` or
-    `~/.cache/fcnn`.
+    """Makes the most of a CPU (`fcnn.memory`, `fcnn.threads`), and turns JAX's persistent compilation cache on, below
+    `$XDG_CACHE_HOME/fcnn` or `~/.cache/fcnn`.
 
     JAX_COMPILATION_CACHE_DIR takes precedence, and JAX_ENABLE_COMPILATION_CACHE=false turns it off. The folder may be
     deleted at any time; where it can't be written, JAX does without.
@@ -23,6 +23,9 @@ def get_ready() -> None:
 
     import jax
 
+    from fcnn.threads import one_pool_thread
+
+    one_pool_thread()
     if not jax.config.jax_compilation_cache_dir:  # pyright: ignore[reportAttributeAccessIssue]  # jax makes its options' attributes at run time
         folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fcnn" / "compiled"
         jax.config.update("jax_compilation_cache_dir", str(folder / _processor()))
