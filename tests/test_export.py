@@ -13,6 +13,7 @@ from harness import random_network as network
 from jax import export as jax_export
 
 from fcnn import cli, models
+from fcnn.config import ModelConfig
 from fcnn.errors import UserError
 from fcnn.export import read_stablehlo, to_stablehlo, write_stablehlo
 from fcnn.pretrained import load_network
@@ -134,21 +135,42 @@ def test_the_command_writes_both_kinds_and_says_what_they_are(tmp_path, monkeypa
 
 
 @pytest.mark.slow
-def test_pytorch_computes_the_same_from_the_exported_weights(tmp_path):
-    """Through the file, into torchvision's own network."""
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [
+        *(("resnet18", 64), ("resnet50", 64), ("vgg16_bn", 64), ("alexnet", 127), ("squeezenet1_0", 64)),
+        *(("googlenet", 96), ("inception_v3", 299)),
+    ],
+)
+def test_torchvisions_networks_come_in_and_go_out(name, size, tmp_path):
+    """Their weights through our files, both ways, to the last bit; and both networks' logits."""
     torch = pytest.importorskip("torch")
     torchvision = pytest.importorskip("torchvision")
-    given = network("resnet18", size=64, classes=10)
-    write_network(tmp_path / "model.safetensors", given)
-    from safetensors.torch import load_file
+    from safetensors.torch import load_file, save_file
 
-    theirs = torchvision.models.resnet18(num_classes=10)
-    theirs.load_state_dict(load_file(tmp_path / "model.safetensors"))
-    images = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3)).astype(np.uint8)
-    normalized, want = logits(given, images)
+    draw = torch.Generator().manual_seed(0)
+    options = {"init_weights": True} if name in ("googlenet", "inception_v3") else {}
+    theirs = torchvision.models.get_model(name, weights=None, num_classes=7, **options).eval()
+    for key, values in theirs.state_dict().items():
+        if key.endswith("running_var"):
+            values.copy_(torch.rand(values.shape, generator=draw) + 0.5)
+        elif key.endswith(("running_mean", "bias")):
+            values.copy_(torch.randn(values.shape, generator=draw) * 0.1)
+    given = theirs.state_dict()
+    save_file(given, tmp_path / "theirs.safetensors")
+
+    network = load_network(str(tmp_path / "theirs.safetensors"), ModelConfig(name=name))
+    write_network(tmp_path / "ours.safetensors", network)
+    found = load_file(tmp_path / "ours.safetensors")
+    assert found.keys() == given.keys()
+    assert all(torch.equal(found[key], given[key]) for key in given)
+
+    images = torch.randn((2, 3, size, size), generator=draw)
     with torch.no_grad():
-        found = theirs.eval()(torch.from_numpy(normalized.transpose(0, 3, 1, 2).copy())).numpy()
-    assert np.abs(found - want).max() < 1e-4 * np.abs(want).max()
+        want = theirs(images).numpy()
+    model, inputs = network.about.create(), images.numpy().transpose(0, 2, 3, 1)
+    ours = np.asarray(jax.jit(lambda x: model.apply(network.variables, x, train=False))(inputs))
+    assert np.abs(ours - want).max() < 1e-4 * np.abs(want).max()
 
 
 def test_every_model_keeps_its_place(tmp_path):

@@ -27,6 +27,10 @@ EXAMPLES = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 SHORTER = {
     "check --config resnet": "check --help",
     "fcnn study ": "fcnn study --help ",
+    "--config resnet --workdir": "--config resnet --help --workdir",
+    "--model.name plain20 --workdir": "--help --workdir",
+    "show runs/digits": "show --help",
+    "report runs/digits": "report --help",
     "--config resnet --train": "--config resnet --model.name linear --train",
     "--config resnet --augment": "--config resnet --model.name linear --augment",
     "--config resnet --optim": "--config resnet --model.name linear --optim",
@@ -167,7 +171,7 @@ def test_the_commands_of_tpu_md(form, folder, fcnn):
 def test_the_commands_of_the_other_pages(run):
     text = "".join(path.read_text() for path in sorted((ROOT / "docs").glob("*.md")))
     commands = re.findall(r"```bash\n(.*?)\n```", text, re.DOTALL)
-    assert sum(not command.startswith("fcnn study ") for command in commands) == 3
+    assert sum(not command.startswith("fcnn study ") for command in commands) == 9
     for command in commands:
         run(command)
 
@@ -189,6 +193,12 @@ def test_the_images_of_the_building_blocks_are_made_by_the_program_beside_them(t
     assert found.returncode == 0, found.stderr
     made = {path.name for path in (folder / "docs/blocks").iterdir()}
     assert made == set(re.findall(r"\(blocks/([^)]+)\)", BLOCKS))
+
+
+def test_the_gallery_shows_the_pictures_that_there_are():
+    shown = re.findall(r"\]\(gallery/([^)]+)\)", (ROOT / "docs/gallery.md").read_text())
+    folder = ROOT / "docs/gallery"
+    assert sorted(shown) == sorted(str(path.relative_to(folder)) for path in folder.rglob("*.png"))
 
 
 def test_the_map_names_files_that_exist():

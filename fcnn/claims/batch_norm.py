@@ -68,7 +68,7 @@ class BatchNormRates(Study):
     keys = ("norm", "rate")
 
     rates: tuple[float, ...] = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
-    steps: int = 100
+    steps: int = 400
     batch_size: int = 32
 
     def measure(self, data: Dataset, seed: int, track: Track) -> list[RateRow]:
@@ -119,7 +119,7 @@ class BatchNormInit(Study):
 
     scales: tuple[float, ...] = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
     rate: float = 0.1
-    steps: int = 100
+    steps: int = 400
     batch_size: int = 32
 
     def measure(self, data: Dataset, seed: int, track: Track) -> list[ScaleRow]:

@@ -44,7 +44,7 @@ class BatchSize(Study):
 
     batches: tuple[int, ...] = (2, 8, 32)
     images: int = 240
-    epochs: int = 4
+    epochs: int = 12
     rate: float = 0.1
     """For 32 images a step."""
 

@@ -15,10 +15,10 @@ from fcnn.data.parallel import Track
 
 RATES: dict[str, tuple[float, ...]] = {
     "sgd": (0.03, 0.1, 0.3),
-    "momentum": (0.003, 0.01, 0.03),
-    "adagrad": (0.003, 0.01, 0.03),
-    "rmsprop": (0.0003, 0.001, 0.003),
-    "adam": (0.0003, 0.001, 0.003),
+    "momentum": (0.01, 0.03, 0.1),
+    "adagrad": (0.01, 0.03, 0.1),
+    "rmsprop": (0.001, 0.003, 0.01),
+    "adam": (0.001, 0.003, 0.01),
 }
 """The rates that each is tried with, around the one that is usual for it."""
 PLAIN, ADAPTIVE = ("sgd", "momentum"), ("adagrad", "rmsprop", "adam")

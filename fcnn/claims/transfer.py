@@ -36,10 +36,14 @@ class Row(NamedTuple):
 
     strategy: str
     images: int
+    rate: float
+    """The learning rate, that which was best on the validation images after all steps, in the mean over the seeds."""
     steps: int
     """Taken so far."""
     seed: int
     """Of the images that were chosen, their order, and what is drawn."""
+    validation: float
+    """The accuracy on the validation images."""
     accuracy: float
     """On the test images."""
     seconds: float
@@ -48,8 +52,8 @@ class Row(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Transfer(Study):
-    """Every strategy gets the same images and as many steps. Without weights, a network learns the first half of the
-    classes, and its weights are transferred to the other half."""
+    """Every strategy gets the same images, as many steps and its own best rate. Without weights, a network learns the
+    first half of the classes, and its weights are transferred to the other half."""
 
     claim = "transferred weights learn faster and better from few images than random ones of the same mean and variance"
     paper = (
@@ -60,14 +64,14 @@ class Transfer(Study):
         "with the fewest images full is clearly more accurate than mean_var and scratch (by two standard errors), "
         "after a quarter of the steps as well as after all"
     )
-    keys = ("strategy", "images", "steps")
+    keys = ("strategy", "images", "rate", "steps")
 
     weights: str | None = None
     """A trained network: a run's folder, or a file of `fcnn import` or `fcnn export`."""
     images: tuple[int, ...] = (20, 60, 200)
     steps: int = 120
     batch_size: int = 20
-    rate: float = 0.003
+    rates: tuple[float, ...] = (0.003, 0.01, 0.03)
 
     def measure(self, data: Dataset, seed: int, track: Track) -> list[Row]:
         with tempfile.TemporaryDirectory() as folder:
@@ -86,7 +90,7 @@ class Transfer(Study):
     def _pretrain(self, data: Dataset, seed: int, folder: Path) -> Path:
         """The file of a network that has learnt this data set."""
         model = from_config(NETWORK, num_classes=len(data.classes))
-        optim = OptimConfig(name="adam", learning_rate=self.rate)
+        optim = OptimConfig(name="adam", learning_rate=self.rates[0])
         state, _ = Trainer(data, model, optim, steps=2 * self.steps, batch_size=self.batch_size).train(seed)
         mean, std = (tuple(values.tolist()) for values in data.mean_std())
         shape = data.image_shape
@@ -94,13 +98,23 @@ class Transfer(Study):
         write_network(folder / "source.safetensors", Network(about=about, variables=jax.device_get(state.variables)))
         return folder / "source.safetensors"
 
-    def _learn(
-        self, data: Dataset, seed: int, strategy: Strategy, model: ModelConfig, weights: str
-    ) -> list[Row]:  # fmt: skip
-        """All runs of one strategy, by one compiled step."""
+    def _learn(self, data: Dataset, seed: int, strategy: Strategy, model: ModelConfig, weights: str) -> list[Row]:
+        """All runs of one strategy at its best rate, by the number of images."""
+        tried = [row for rate in self.rates for row in self._at_rate(data, seed, strategy, rate, model, weights)]
+        rows = []
+        for images in self.images:
+            at_the_end = {r: pick(tried, "validation", images=images, rate=r, steps=self.steps) for r in self.rates}
+            best = max(self.rates, key=lambda rate: at_the_end[rate].mean())
+            rows += [row for row in tried if (row.images, row.rate) == (images, best)]
+        return rows
+
+    def _at_rate(
+        self, data: Dataset, seed: int, strategy: Strategy, rate: float, model: ModelConfig, weights: str
+    ) -> list[Row]:
+        """All runs of one strategy and rate, by one compiled step."""
         config = Config(
             model=model,
-            optim=OptimConfig(name="adam", learning_rate=self.rate),
+            optim=OptimConfig(name="adam", learning_rate=rate),
             train=TrainConfig(steps=self.steps, batch_size=self.batch_size),
             transfer=TransferConfig(weights=weights, strategy=strategy),
         )
@@ -113,7 +127,7 @@ class Transfer(Study):
         given = on_features(exp, start(0).variables)
         update, normalize = train_step(given), given.normalize()
         step = jax.jit(lambda state, batch: update(state, normalize(batch))[0])
-        evaluate = compile_evaluation(exp, start(0).variables, data.test)
+        validate, evaluate = (compile_evaluation(exp, start(0).variables, s) for s in (data.validation, data.test))
         rows = []
         for images in self.images:
             for run in self.runs(seed):
@@ -125,8 +139,8 @@ class Transfer(Study):
                     state = jax.block_until_ready(step(state, batch))
                     seconds += time.perf_counter() - began
                     if number in self.looks():
-                        accuracy = evaluate(state.variables)["top1"]
-                        rows.append(Row(strategy, images, number, run, accuracy, seconds))
+                        valid, accuracy = (look(state.variables)["top1"] for look in (validate, evaluate))
+                        rows.append(Row(strategy, images, rate, number, run, valid, accuracy, seconds))
         return rows
 
     def looks(self) -> list[int]:

@@ -53,4 +53,4 @@ def fit(records: Sequence[Record]) -> str:
         return (
             f"Underfitting: {numbers}, and the training images themselves aren't learnt. Try {more}; or augment less."
         )
-    return f"Neither over- nor underfitting: {numbers}. What is left is likely in the images and labels: look below."
+    return f"Neither over- nor underfitting: {numbers}. What is left is likely in images and labels: see its mistakes."

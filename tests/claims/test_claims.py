@@ -48,7 +48,7 @@ SHORT = {
     "linear_stack": dict(seeds=2, images=60),
     "max_pooling": dict(seeds=1, shifts=(0, 1), steps=2),
     "random_search": dict(seeds=2, values=2, steps=3),
-    "transfer": dict(seeds=1, images=(20, 40), steps=4),
+    "transfer": dict(seeds=1, images=(20, 40), steps=4, rates=(0.003, 0.01)),
 }
 
 
@@ -306,7 +306,7 @@ AGREEING = {
     ),
     "transfer": rows_of(
         transfer.Row,
-        dict(seconds=1.0),
+        dict(rate=0.003, validation=0.9, seconds=1.0),
         [dict(strategy=s, images=i, steps=k, accuracy=0.5 if s in ("mean_var", "scratch") else 0.9)
          for s in transfer.STRATEGIES for i in (20, 200) for k in (30, 120)],
     ),
