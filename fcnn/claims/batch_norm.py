@@ -21,8 +21,8 @@ NORMS: tuple[Literal["none", "batch"], ...] = ("none", "batch")
 
 
 def trainer(data: Dataset, norm: Literal["none", "batch"], *, steps: int, batch_size: int) -> Trainer:
-    """Six convolutions by plain gradient descent at a constant rate, as in the paper."""
-    model = ConvStack(num_classes=len(data.classes), norm=norm)
+    """Three convolutions, which train without batch norm too, by plain gradient descent at a constant rate."""
+    model = ConvStack(num_classes=len(data.classes), norm=norm, depth=3)
     optim = OptimConfig(name="sgd", schedule="constant")
     return Trainer(data, model, optim, steps=steps, batch_size=batch_size)
 
@@ -118,7 +118,7 @@ class BatchNormInit(Study):
     keys = ("norm", "scale")
 
     scales: tuple[float, ...] = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
-    rate: float = 0.1
+    rate: float = 0.3
     steps: int = 400
     batch_size: int = 32
 

@@ -44,7 +44,7 @@ class BatchSize(Study):
 
     batches: tuple[int, ...] = (2, 8, 32)
     images: int = 240
-    epochs: int = 12
+    epochs: int = 30
     rate: float = 0.1
     """For 32 images a step."""
 

@@ -179,6 +179,7 @@ class Transfer(Study):
         left.set_xticks(levels(rows, "images"), [str(count) for count in levels(rows, "images")])
         left.set_xticks([], minor=True)
         right.set(xlabel=f"seconds of training, {few} images", xscale="log")
+        right.tick_params(axis="x", which="minor", labelbottom=False)
         for axis in (left, right):
             axis.grid(alpha=0.3)
             axis.legend(fontsize=8)

@@ -49,8 +49,8 @@ class VanishingGradient(Study):
 
     depths: tuple[int, ...] = (2, 6, 12)
     width: int = 64
-    rate: float = 0.05
-    steps: int = 600
+    rate: float = 0.01
+    steps: int = 400
     batch_size: int = 64
 
     def measure(self, data: Dataset, seed: int, track: Track) -> list[Row]:
