@@ -159,7 +159,7 @@ def _pmapped(step: Callable, args: tuple[Any, ...], mesh: Mesh, *, donate: bool)
     return lambda *args: compiled(*arranged(args))
 
 
-def _one_at_a_time(compiled: Any, mesh: Mesh) -> Callable:
+def _one_at_a_time(compiled: Callable, mesh: Mesh) -> Callable:
     """`compiled`, on CPUs waited for: there no two programs run faster than one after the other."""
     if mesh.devices.flat[0].platform != "cpu":
         return compiled
@@ -168,7 +168,7 @@ def _one_at_a_time(compiled: Any, mesh: Mesh) -> Callable:
         # each waits for the others in an all-reduce, and XLA then aborts the process.
         return lambda *args: jax.block_until_ready(compiled(*args))
     running: Any = None
-    kept = Kept(compiled.memory_analysis().temp_size_in_bytes)
+    kept = Kept(_works_in(compiled))
 
     def behind_the_last(*args: Any) -> Any:
         """The host is free until the next call; a program that only waits would hold memory of its own."""
@@ -181,6 +181,12 @@ def _one_at_a_time(compiled: Any, mesh: Mesh) -> Callable:
         return results
 
     return behind_the_last
+
+
+def _works_in(compiled: Callable) -> int:
+    """The bytes that a program needs beside its arguments and results; 0 if it doesn't tell."""
+    stats = compiled.memory_analysis() if isinstance(compiled, jax.stages.Compiled) else None
+    return stats.temp_size_in_bytes if stats else 0
 
 
 def largest(mesh: Mesh) -> Callable[[int], jax.Array]:

@@ -150,6 +150,25 @@ def test_a_step_has_one_copy_of_the_state_and_moves_nothing_between_host_and_dev
     assert np.isfinite(report.metrics.loss)
 
 
+@pytest.mark.parametrize("devices", [1, 4])
+@pytest.mark.parametrize("how", [JIT, PMAP, ParallelConfig(batch_norm="per_device")], ids=str)
+def test_steps_follow_each_other_while_the_host_goes_on(how, devices):
+    mesh = parallel.make_mesh(jax.devices()[:devices])
+
+    def add_up(total: jax.Array, numbers: jax.Array) -> tuple[jax.Array, jax.Array]:
+        found = numbers.sum()
+        if parallel.step_axis(how):
+            found = jax.lax.psum(found, parallel.DATA_AXIS)
+        return total + found, found
+
+    total, numbers = parallel.replicate(jnp.zeros(()), mesh), parallel.shard(jnp.arange(8.0), mesh)
+    step = parallel.compile_step(add_up, total, numbers, donate=True, how=how)
+    for _ in range(20):
+        total, found = step(total, numbers)
+        del found  # nobody else holds what the next call waits for
+    assert total == 20 * 28
+
+
 def test_finiteness_of_a_tree():
     tree = {"a": np.ones(3, np.float32), "b": np.arange(3), "key": jax.random.key(0)}
     tree = jax.tree.map(jax.numpy.asarray, tree)
