@@ -187,7 +187,7 @@ def test_on_one_device_the_program_is_the_one_that_plain_jit_makes():
         return jax.jit(train_step(exp), donate_argnums=0).lower(*args).compile().as_text() or ""
 
     one, four = experiment(variant(JIT), 1), experiment(variant(JIT), 4)
-    ours: Any = parallel.compile_step(train_step(one), *arguments(one), donate=True)
+    ours: Any = parallel.trace_step(train_step(one), *arguments(one), donate=True).lower().compile()
     assert "all-reduce" not in ours.as_text()
     assert operations(ours.as_text()) == operations(program(one, *jax.device_put(arguments(one), jax.devices()[0])))
     assert "all-reduce" in program(four, *arguments(four))
