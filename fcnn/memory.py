@@ -8,7 +8,6 @@ import ctypes
 import importlib.metadata
 import importlib.util
 import os
-import resource
 from pathlib import Path
 from typing import Any
 
@@ -75,4 +74,4 @@ class Kept:
 
 
 def _resident() -> int:
-    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")

@@ -1,9 +1,10 @@
-"""How many threads compute on a CPU: with two cores, XLA's own pool has one, so that oneDNN's two stay awake.
+"""How many threads compute on a CPU: with two cores, XLA's own pool has one.
 
 XLA goes on with a program in whichever thread of its pool was the last to finish, and each thread that calls oneDNN has
-a team of OpenMP threads of its own. libgomp then sees more threads than cores and lets those that wait sleep at once:
-each convolution begins and ends by waking one. With one thread in the pool there is one team, which spins from one call
-to the next. What XLA computes between the calls takes one core then, which is why more than two cores keep the pool.
+a team of OpenMP threads of its own, which libgomp lets sleep between calls where they are more than cores. With one
+thread in the pool fewer threads take turns: where virtual processors are shared, and waking one takes long, a
+ResNet-20's step took 424 ms instead of 657. What XLA computes between the calls takes one core then, which is why more
+than two cores keep the pool.
 """
 
 import os

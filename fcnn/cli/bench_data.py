@@ -12,6 +12,7 @@ import tyro
 from fcnn import presets
 from fcnn.bench.job import Job
 from fcnn.cli.parse import parse
+from fcnn.cli.ready import get_ready
 from fcnn.errors import UserError
 
 CIFAR = (50_000, 32, 32, 3)
@@ -41,6 +42,7 @@ def bench_data_command(args: list[str]) -> int:
     root = None if parsed.folder is None else Path(parsed.folder.removeprefix("folder:")).expanduser()
     if root is not None and not root.is_dir():
         raise UserError(f"there is no folder {root}")
+    get_ready()
 
     from fcnn.bench.folder import make_folder, measure_folder, readable
     from fcnn.bench.resident import measure_resident
