@@ -16,7 +16,7 @@ from fcnn.batch import make_batch
 from fcnn.bench.job import Job
 from fcnn.state import create_state
 from fcnn.step import make_train_step
-from fcnn.study.trace import walk
+from fcnn.study.trace import walk, without_hook
 
 
 def prepare(job: Job, contender: str) -> tuple[Callable[[int], None], dict[str, Any]]:
@@ -31,7 +31,7 @@ def prepare(job: Job, contender: str) -> tuple[Callable[[int], None], dict[str, 
     shape = (job.image_size, job.image_size, job.channels)
     images = jax.random.normal(jax.random.key(1), (job.batch, *shape))
     optimizer = optax.sgd(0.01, momentum=0.9)
-    hooks = nn.intercept_methods(_without_hook) if contender == "flax" else contextlib.nullcontext()
+    hooks = nn.intercept_methods(without_hook) if contender == "flax" else contextlib.nullcontext()
     with hooks:
         state = create_state(model, optimizer, shape, jax.random.key(0))
         known: dict[str, Any] = {"multiply_adds": _multiply_adds(model, state.variables, images)}
@@ -58,13 +58,6 @@ def prepare(job: Job, contender: str) -> tuple[Callable[[int], None], dict[str, 
                 jax.block_until_ready(step(state.variables, images))
 
     return run, known
-
-
-def _without_hook(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
-    """Gives each convolution back to Linen."""
-    if isinstance(context.module, nn.Conv):
-        object.__setattr__(context.module, "conv_general_dilated", None)
-    return call(*args, **kwargs)
 
 
 def _multiply_adds(model: nn.Module, variables: Any, images: jax.Array) -> int:

@@ -37,7 +37,7 @@ class Block(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        conv, norm, act = self.layers.conv, self.layers.norm, self.layers.act
+        conv, norm, add = self.layers.conv, self.layers.norm, self.layers.add
         y = conv(self.width, 3, self.stride, padding=1, name="conv1")(x)
         y = norm(name="norm1")(y)
         y = conv(self.width, 3, padding=1, name="conv2")(y)
@@ -48,13 +48,13 @@ class Block(nn.Module):
         zero = self.zero_init and whole
         y = norm(act=False, scale_init=nn.initializers.zeros if zero else nn.initializers.ones, name="norm2")(y)
         if self.shortcut == "none":
-            return act(y)
+            return self.layers.act(y)
         if x.shape != y.shape and self.shortcut == "A":
-            return act(y + pad_channels(x[:, :: self.stride, :: self.stride], y.shape[-1]))
+            return add(y, pad_channels(x[:, :: self.stride, :: self.stride], y.shape[-1]))
         if x.shape != y.shape:
             x = conv(self.width, 1, self.stride, name="shortcut_conv")(x)
             x = norm(act=False, name="shortcut_norm")(x)
-        return act(y + x)
+        return add(y, x)
 
 
 def pad_channels(x: jax.Array, channels: int) -> jax.Array:

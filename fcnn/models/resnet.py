@@ -52,7 +52,7 @@ class Block(nn.Module):
         if x.shape != y.shape:
             x = self.layers.conv(convs[-1][0], 1, self.stride, name="shortcut_conv")(x)
             x = self.layers.norm(act=False, name="shortcut_norm")(x)
-        return self.layers.act(x + y)
+        return self.layers.add(y, x)
 
 
 class ResNet(Classifier, kw_only=True):

@@ -33,15 +33,20 @@ def conv_general_dilated(
     >>> y.shape
     (5, 2, 2, 8)
     """
-    geometry = _geometry(x, kernel, window_strides, padding, **options)
+    geometry = conv_geometry(x, kernel, window_strides, padding, **options)
     if geometry is None:
         return lax.conv_general_dilated(x, kernel, window_strides, padding, **options)
-    asked: Any = jax.config  # whose attributes pyright does not know
-    precision = options.get("precision") or asked.jax_default_matmul_precision
+    precision = options.get("precision") or default_precision()
     return convolve(x, kernel, want="y", geometry=geometry, precision=precision)
 
 
-def _geometry(
+def default_precision() -> Any:
+    """What `jax.default_matmul_precision` was set to."""
+    asked: Any = jax.config  # whose attributes pyright does not know
+    return asked.jax_default_matmul_precision
+
+
+def conv_geometry(
     x: jax.Array,
     kernel: jax.Array,
     strides: Sequence[int],

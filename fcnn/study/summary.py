@@ -13,7 +13,7 @@ from jax.ad_checkpoint import checkpoint_name
 
 from fcnn import models
 from fcnn.nn import Dropout
-from fcnn.study.trace import Everything, Mark, walk
+from fcnn.study.trace import Everything, Mark, walk, without_hook
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +64,7 @@ def summarize(model: models.Classifier, image_shape: tuple[int, int, int] | None
         return checkpoint_name(out, name)
 
     def apply(variables: Any, images: Any) -> Any:
-        with nn.intercept_methods(mark):
+        with nn.intercept_methods(without_hook), nn.intercept_methods(mark):
             return model.apply(variables, images, train=False)
 
     counts: dict[str, int] = {}

@@ -9,12 +9,15 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import flax.linen as nn
 import jax
 from jax.extend import core
 
 from fcnn.nn.onednn.convolution import by_lax, convolution_p
+from fcnn.nn.onednn.fused_convolution import fused_convolution_p, one_by_one
 
 Pair = tuple[int, int]
+_IN_PARTS = {convolution_p: by_lax, fused_convolution_p: one_by_one}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,6 +69,13 @@ def walk(function: Callable[[Any, Any], Any], variables: Any, images: jax.ShapeD
     return walker.marks
 
 
+def without_hook(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
+    """For `nn.intercept_methods`: gives each convolution back to Linen; what follows it stays a layer of its own."""
+    if isinstance(context.module, nn.Conv):
+        object.__setattr__(context.module, "conv_general_dilated", None)
+    return call(*args, **kwargs)
+
+
 class _Walker:
     """The walk's state: the marks so far and the multiply-adds since the last one. None as a view stands for what
     doesn't depend on the images."""
@@ -75,9 +85,10 @@ class _Walker:
         self.work = 0
 
     def run(self, program: Any, inputs: list[Any]) -> list[Any]:
-        """Every operation of a program in order, from its inputs' views to its results'."""
+        """Every operation of a program that its results or its names need, in order, from its inputs' views to its
+        results'."""
         views = dict(zip(program.invars, inputs, strict=True))
-        for op in program.eqns:
+        for op in _needed(program):
             seen = [None if isinstance(v, core.Literal) else views.get(v) for v in op.invars]
             inner = _inner(op)
             if inner is not None:
@@ -164,11 +175,22 @@ def _union(views: list[Any]) -> View | Everything:
     return View((top, left), (bottom, right), views[0].step)
 
 
+def _needed(program: Any) -> list[Any]:
+    """The operations whose results are used, and the names."""
+    used, found = {id(v) for v in program.outvars}, []
+    for op in reversed(program.eqns):
+        if op.primitive.name == "name" or any(id(v) in used for v in op.outvars):
+            used |= {id(v) for v in op.invars}
+            found.append(op)
+    return found[::-1]
+
+
 def _inner(op: Any) -> Any:
-    """The program inside an operation that only calls it; of a choice by platform, the one for any other."""
-    if op.primitive is convolution_p:
+    """The program inside an operation that only calls it, or of one of ours in XLA's operations; of a choice by
+    platform, the one for any other."""
+    if op.primitive in _IN_PARTS:
         shapes = [jax.ShapeDtypeStruct(v.aval.shape, v.aval.dtype) for v in op.invars]
-        return jax.make_jaxpr(functools.partial(by_lax, **op.params))(*shapes).jaxpr
+        return jax.make_jaxpr(functools.partial(_IN_PARTS[op.primitive], **op.params))(*shapes).jaxpr
     for name in ("jaxpr", "call_jaxpr", "fun_jaxpr"):
         if name in op.params:
             return getattr(op.params[name], "jaxpr", op.params[name])

@@ -9,41 +9,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from compare import error, normal, quick
+from convolutions import NHWC, cases, in_float64, single
 from hypothesis import given, settings
-from hypothesis import strategies as st
 from jax import lax
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from fcnn import parallel
 from fcnn.nn import conv_general_dilated, cpu_convolutions
 
-NHWC = {"dimension_numbers": ("NHWC", "HWIO", "NHWC")}
 ONEDNN = cpu_convolutions().startswith("oneDNN")
 needs_onednn = pytest.mark.skipif(not ONEDNN, reason=cpu_convolutions())
-
-
-@st.composite
-def cases(draw):
-    """(x's shape, w's shape, options): every kind of geometry that the hook takes for its own."""
-    groups = draw(st.sampled_from([1, 1, 1, 2, 3, 16]))
-    inputs, outputs = draw(st.sampled_from([1, 3, 5, 16, 17])), draw(st.sampled_from([1, 2, 16, 19]))
-    if groups == 16:
-        inputs = 1  # depthwise, and with a multiplier
-    kernel, stride, dilation, pairs, size = [], [], [], [], []
-    for _ in range(2):
-        kernel.append(draw(st.integers(1, 5)))
-        stride.append(draw(st.integers(1, 3)))
-        dilation.append(draw(st.sampled_from([1, 1, 2, 3])))
-        pairs.append((draw(st.integers(0, 3)), draw(st.integers(0, 3))))
-        span = dilation[-1] * (kernel[-1] - 1) + 1
-        smallest = max(1, span - sum(pairs[-1]))
-        size.append(smallest + draw(st.integers(0, 9)))
-    x, w = (draw(st.integers(1, 3)), *size, groups * inputs), (*kernel, inputs, groups * outputs)
-    padding = draw(st.sampled_from([pairs, pairs, pairs, "SAME", "VALID"]))
-    if padding == "VALID" and any(d * (k - 1) >= s for d, k, s in zip(dilation, kernel, size, strict=True)):
-        padding = pairs
-    options = {"window_strides": stride, "padding": padding, "rhs_dilation": dilation, "feature_group_count": groups}
-    return x, w, options | NHWC
 
 
 def products(convolve, x, w, y):
@@ -52,22 +27,11 @@ def products(convolve, x, w, y):
     return output, *pull(y)
 
 
-def in_float64(function, *arrays):
-    with jax.enable_x64(True):
-        return jax.tree.map(
-            np.asarray, jax.jit(function, compiler_options=quick())(*(jnp.asarray(a, jnp.float64) for a in arrays))
-        )
-
-
 def arrays_for(x, w, options, seed=0):
     rng = np.random.default_rng(seed)
     x, w = normal(rng, *x), normal(rng, *w)
     y = jax.eval_shape(lambda x, w: lax.conv_general_dilated(x, w, **options), x, w).shape
     return x, w, normal(rng, *y)
-
-
-def single(arrays):
-    return [jnp.asarray(a, jnp.float32) for a in arrays]
 
 
 @settings(max_examples=60)

@@ -1,14 +1,15 @@
 """Convolutions and batch norm by oneDNN, as in PyTorch on a CPU: XLA's own take two to five times as long there.
 
     convolution.py, norm.py    what JAX knows of them: derivatives, vmap, and how they are lowered
+    fused_convolution.py       likewise: a convolution with what follows it at test time
     choice.py                  whether a program that is lowered may call oneDNN
     handler.py                 what XLA calls, by its interface for custom calls
     plan.py, *_plan.py         oneDNN's primitives for one shape
     library.py                 oneDNN's C functions
     pages.py                   large pages for what they write
 
-Models come here by `fcnn/nn/fast_conv.py`, under the arguments of `lax.conv_general_dilated`, and by the layer of
-`fcnn/nn/fused_norm.py`.
+Models come here by `fcnn/nn/fast_conv.py`, under the arguments of `lax.conv_general_dilated`, by the layer of
+`fcnn/nn/fused_norm.py`, and at test time by `fcnn/nn/fused_conv.py`.
 
 The choice between oneDNN and XLA is made when a program is lowered. oneDNN it is in a program for one CPU device, or
 for each of several in `shard_map` and `pmap`, if it has an implementation for the shape in float32. In a program for

@@ -80,18 +80,26 @@ def _differentiated(
 
 def _lower_for_cpu(context: Any, first: Any, second: Any, *, want: Name, geometry: Geometry, precision: Any) -> Any:
     """The choice between oneDNN and XLA, and for tiny images between XLA's convolution and its matrix product."""
-    # Measured for 3x3 kernels, batch 128, one core, forward and both gradients: with 2x2 images the product takes 0.58
-    # of oneDNN's time for 256 channels, 1.4 for 64; XLA's convolution takes 8 to 14 of it. From 3x3 pixels on oneDNN
-    # is never slower.
-    tiny = max(geometry.x[1:3]) <= 2 and geometry.groups == 1
     implementation = functools.partial(by_lax, want=want, geometry=geometry, precision=precision)
-    if tiny:
+    if _tiny(geometry):
         implementation = functools.partial(by_product, want=want, geometry=geometry)
-    if usable(context.module_context) and not (tiny and min(geometry.w[2:]) >= 128):
+    if usable(context.module_context) and not better_as_product(geometry):
         with contextlib.suppress(Failed):  # no implementation for this shape
             workspace = jax.ShapeDtypeStruct((convolution_plan(want, geometry).workspace_bytes,), "uint8")
             implementation = functools.partial(_by_onednn, workspace, want=want, geometry=geometry)
     return mlir.lower_fun(implementation, multiple_results=False)(context, first, second)
+
+
+def _tiny(geometry: Geometry) -> bool:
+    return max(geometry.x[1:3]) <= 2 and geometry.groups == 1
+
+
+def better_as_product(geometry: Geometry) -> bool:
+    """Whether a matrix product is faster than oneDNN's convolution."""
+    # Measured for 3x3 kernels, batch 128, one core, forward and both gradients: with 2x2 images the product takes 0.58
+    # of oneDNN's time for 256 channels, 1.4 for 64; XLA's convolution takes 8 to 14 of it. From 3x3 pixels on oneDNN
+    # is never slower.
+    return _tiny(geometry) and min(geometry.w[2:]) >= 128
 
 
 def _by_onednn(

@@ -1,6 +1,8 @@
-"""A convolution or one of its gradients by oneDNN: the weights in the arrangement that it likes best, and back."""
+"""A convolution or one of its gradients by oneDNN: the weights in the arrangement that it likes best, and back; and
+what follows a convolution at test time done while its results are at hand."""
 
 import functools
+from collections.abc import Mapping
 from ctypes import c_void_p
 from typing import Literal, NamedTuple
 
@@ -8,6 +10,7 @@ from fcnn.nn.onednn.library import DIMS, Library, load
 from fcnn.nn.onednn.plan import F32, SCRATCHPAD, Plan, array, attributes, images, implementation, query, scratchpad
 
 Name = Literal["x", "w", "y"]
+Activation = Literal["relu", "tanh"]
 OPERANDS: dict[Name, tuple[Name, Name]] = {"y": ("x", "w"), "x": ("y", "w"), "w": ("x", "y")}
 """What each of the three is computed from: the output, the input's gradient, the weights' gradient."""
 
@@ -15,6 +18,9 @@ OPERANDS: dict[Name, tuple[Name, Name]] = {"y": ("x", "w"), "x": ("y", "w"), "w"
 _ANY, _FORWARD, _DIRECT = 1, 64, 1
 _QUERY_WEIGHTS, _QUERY_DIFF_WEIGHTS = 131, 132
 _FROM, _TO = 1, 17
+_ADD, _MULTIPLY, _BIAS = 0x1FFF0, 0x1FFF1, 41
+_ACTIVATION = {"relu": 0x20, "tanh": 0x21}
+_OPERATION, _SECOND = 32768, 2  # of the first operation behind the convolution the second operand: 32768 | 2
 _ARGUMENT: dict[Name, dict[Name, int]] = {
     "y": {"x": 1, "w": 33, "y": 17},  # SRC, WEIGHTS, DST
     "x": {"x": 129, "w": 33, "y": 145},  # DIFF_SRC, WEIGHTS, DIFF_DST
@@ -37,10 +43,21 @@ class Geometry(NamedTuple):
     groups: int
 
 
-class ConvolutionPlan(Plan):
-    """oneDNN's primitives for one of the three products of a convolution: `run(first, second, result, workspace)`."""
+class Ending(NamedTuple):
+    """What is done to the results of a convolution, in this order; between scale and add, a bias is added."""
 
-    def __init__(self, want: Name, geometry: Geometry) -> None:
+    scale: bool
+    """Multiply each channel by a number of its own."""
+    add: bool
+    """Add another array of the results' shape."""
+    activation: Activation | None
+
+
+class ConvolutionPlan(Plan):
+    """oneDNN's primitives for one of the three products of a convolution: `run(first, second, result, workspace)`, and
+    with an ending, of which the convolution alone can have one, `run(x, w[, scale], bias[, added], y, workspace)`."""
+
+    def __init__(self, want: Name, geometry: Geometry, ending: Ending | None) -> None:
         """Finds an implementation.
 
         Raises:
@@ -48,38 +65,70 @@ class ConvolutionPlan(Plan):
           Unavailable: there is no oneDNN here.
         """
         library = load()
-        names: tuple[Name, ...] = (*OPERANDS[want], want)
-        plain: dict[Name, c_void_p] = {name: _plain(library, name, geometry) for name in names}
-        convolution = _describe(library, want, geometry, plain, attributes(library))
+        more = [*["scale"] * ending.scale, "bias", *["added"] * ending.add] if ending else []
+        names = [*OPERANDS[want], *more, want]
+        plain: dict[str, c_void_p] = {name: _plain(library, name, geometry) for name in names}
+        own = None  # the convolution's own bias
+        if ending and not ending.scale:
+            own = plain["bias"] = array(library, geometry.w[-1:], (1,))
+        convolution = _describe(library, want, geometry, plain, own, _attributes(library, ending, plain))
         self.implementation = implementation(library, convolution)
         blocked = query(library, convolution, _QUERY_DIFF_WEIGHTS if want == "w" else _QUERY_WEIGHTS)
         room, room_bytes = scratchpad(library, convolution)
-        arrays = [(plain[name], at, 0) for at, name in enumerate(names)] + [(blocked, 3, room_bytes), (room, 3, 0)]
+        arrays = [(plain[name], at, 0) for at, name in enumerate(names)]
+        workspace = arranged = len(arrays)  # the buffer behind the others; the array in it, behind the others too
+        arrays += [(blocked, workspace, room_bytes), (room, workspace, 0)]
 
         weights = names.index("w")
-        arguments = [(_ARGUMENT[want][name], at) for at, name in enumerate(names)] + [(SCRATCHPAD, 4)]
+        numbers: dict[str, int] = {**_ARGUMENT[want], **(_numbers(ending) if ending else {})}
+        arguments = [(numbers[name], at) for at, name in enumerate(names)] + [(SCRATCHPAD, arranged + 1)]
         steps = [(library.create("primitive_create", convolution), arguments)]
         if not library.equal(plain["w"], blocked):
             ends = (blocked, plain["w"]) if want == "w" else (plain["w"], blocked)
             engine = library.engine
             reorder = library.create("reorder_primitive_desc_create", ends[0], engine, ends[1], engine, None)
-            arguments[weights] = (_ARGUMENT[want]["w"], 3)
-            moved = [(_FROM, 3), (_TO, weights)] if want == "w" else [(_FROM, weights), (_TO, 3)]
+            arguments[weights] = (numbers["w"], arranged)
+            moved = [(_FROM, arranged), (_TO, weights)] if want == "w" else [(_FROM, weights), (_TO, arranged)]
             steps.insert(1 if want == "w" else 0, (library.create("primitive_create", reorder), moved))
         # Room to work in, and the weights as oneDNN arranges them.
         super().__init__(library, arrays, steps, room_bytes + library.bytes_of(blocked))
 
 
 @functools.cache
-def convolution_plan(want: Name, geometry: Geometry) -> ConvolutionPlan:
+def convolution_plan(want: Name, geometry: Geometry, ending: Ending | None = None) -> ConvolutionPlan:
     """The plan of a convolution. Plans are kept for the life of the process, as are the programs that use them."""
-    return ConvolutionPlan(want, geometry)
+    return ConvolutionPlan(want, geometry, ending)
 
 
-def _plain(library: Library, name: Name, geometry: Geometry) -> c_void_p:
+def _operations(ending: Ending) -> list[str]:
+    """The operands of what oneDNN does to the results one after the other, before the activation."""
+    # A bias alone is the convolution's own; a scale comes before it.
+    return [*["scale", "bias"] * ending.scale, *["added"] * ending.add]
+
+
+def _numbers(ending: Ending) -> dict[str, int]:
+    """oneDNN's numbers of an ending's operands."""
+    return {"bias": _BIAS} | {name: _OPERATION * (i + 1) | _SECOND for i, name in enumerate(_operations(ending))}
+
+
+def _attributes(library: Library, ending: Ending | None, plain: Mapping[str, c_void_p]) -> c_void_p:
+    made = attributes(library)
+    if ending:
+        operations = library.create("post_ops_create")
+        for name in _operations(ending):
+            library.call("post_ops_append_binary", operations, _MULTIPLY if name == "scale" else _ADD, plain[name])
+        if ending.activation:
+            library.call("post_ops_append_eltwise", operations, _ACTIVATION[ending.activation], 0.0, 0.0)
+        library.call("primitive_attr_set_post_ops", made, operations)
+    return made
+
+
+def _plain(library: Library, name: str, geometry: Geometry) -> c_void_p:
     """The arrangement of a JAX array: NHWC, or HWIO for the weights, which are (G)OIHW to oneDNN."""
+    if name in ("scale", "bias"):
+        return images(library, (1, 1, 1, geometry.w[-1]))
     if name != "w":
-        return images(library, getattr(geometry, name))
+        return images(library, geometry.y if name == "added" else getattr(geometry, name))
     _, w, i, o = geometry.w
     each = o // geometry.groups
     return array(library, _weights(geometry), (each, 1, o, w * i * o, i * o)[geometry.groups == 1 :])
@@ -92,7 +141,12 @@ def _weights(geometry: Geometry) -> tuple[int, ...]:
 
 
 def _describe(
-    library: Library, want: Name, geometry: Geometry, plain: dict[Name, c_void_p], attributes: c_void_p
+    library: Library,
+    want: Name,
+    geometry: Geometry,
+    plain: Mapping[str, c_void_p],
+    bias: c_void_p | None,
+    attributes: c_void_p,
 ) -> c_void_p:
     """The primitive descriptor of the convolution, with weights arranged as oneDNN likes best."""
     engine = library.engine
@@ -103,7 +157,7 @@ def _describe(
     numbers = (DIMS(*geometry.strides), DIMS(*dilation), DIMS(*before), DIMS(*after))
     x, y = plain["x"], plain["y"]
     create, name = library.create, "convolution_{}_primitive_desc_create"
-    forward = create(name.format("forward"), engine, _FORWARD, _DIRECT, x, weights, None, y, *numbers, attributes)
+    forward = create(name.format("forward"), engine, _FORWARD, _DIRECT, x, weights, bias, y, *numbers, attributes)
     if want == "y":
         return forward
     # The gradients' descriptors want that of the forward pass as a hint.

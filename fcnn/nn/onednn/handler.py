@@ -15,7 +15,7 @@ from typing import Any
 import jax
 
 from fcnn.nn.onednn import pages
-from fcnn.nn.onednn.convolution_plan import Geometry, convolution_plan
+from fcnn.nn.onednn.convolution_plan import Ending, Geometry, convolution_plan
 from fcnn.nn.onednn.library import Unavailable
 from fcnn.nn.onednn.norm_plan import norm_gradient_plan, norm_plan
 from fcnn.nn.onednn.plan import Plan
@@ -72,6 +72,7 @@ class _Extension(ctypes.Structure):
 # What a program names in the custom call, beside the arguments of the function that makes its plan.
 _MAKERS: dict[str, Callable[..., Plan]] = {
     "convolution": lambda want, geometry: convolution_plan(want, Geometry(*geometry)),
+    "fused_convolution": lambda geometry, ending: convolution_plan("y", Geometry(*geometry), Ending(*ending)),
     "norm": norm_plan,
     "norm_gradient": norm_gradient_plan,
 }

@@ -1,0 +1,43 @@
+"""Convolutions of every kind that the models' own is for, to compare it with XLA's in float64."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from compare import quick
+from hypothesis import strategies as st
+
+NHWC = {"dimension_numbers": ("NHWC", "HWIO", "NHWC")}
+
+
+@st.composite
+def cases(draw):
+    """(x's shape, w's shape, options): every kind of geometry that the hook takes for its own."""
+    groups = draw(st.sampled_from([1, 1, 1, 2, 3, 16]))
+    inputs, outputs = draw(st.sampled_from([1, 3, 5, 16, 17])), draw(st.sampled_from([1, 2, 16, 19]))
+    if groups == 16:
+        inputs = 1  # depthwise, and with a multiplier
+    kernel, stride, dilation, pairs, size = [], [], [], [], []
+    for _ in range(2):
+        kernel.append(draw(st.integers(1, 5)))
+        stride.append(draw(st.integers(1, 3)))
+        dilation.append(draw(st.sampled_from([1, 1, 2, 3])))
+        pairs.append((draw(st.integers(0, 3)), draw(st.integers(0, 3))))
+        span = dilation[-1] * (kernel[-1] - 1) + 1
+        smallest = max(1, span - sum(pairs[-1]))
+        size.append(smallest + draw(st.integers(0, 9)))
+    x, w = (draw(st.integers(1, 3)), *size, groups * inputs), (*kernel, inputs, groups * outputs)
+    padding = draw(st.sampled_from([pairs, pairs, pairs, "SAME", "VALID"]))
+    if padding == "VALID" and any(d * (k - 1) >= s for d, k, s in zip(dilation, kernel, size, strict=True)):
+        padding = pairs
+    options = {"window_strides": stride, "padding": padding, "rhs_dilation": dilation, "feature_group_count": groups}
+    return x, w, options | NHWC
+
+
+def in_float64(function, *arrays):
+    with jax.enable_x64(True):
+        arrays = jax.tree.map(lambda a: jnp.asarray(a, jnp.float64), arrays)
+        return jax.tree.map(np.asarray, jax.jit(function, compiler_options=quick())(*arrays))
+
+
+def single(arrays):
+    return jax.tree.map(lambda a: jnp.asarray(a, jnp.float32), list(arrays))

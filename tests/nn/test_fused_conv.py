@@ -1,0 +1,171 @@
+"""What becomes part of a convolution at test time: the numbers of the operations one by one, and one call for them."""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from compare import error, normal, quick
+from convolutions import NHWC, cases, in_float64, single
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jax import lax
+
+from fcnn import models
+from fcnn.models import classifier
+from fcnn.nn import cpu_convolutions
+from fcnn.nn.fast_conv import conv_geometry
+from fcnn.nn.onednn.fused_convolution import fused_convolve
+
+HERE = cpu_convolutions()
+needs_onednn = pytest.mark.skipif(
+    not HERE.startswith("oneDNN"), reason=f"it counts calls of oneDNN, and this is {HERE}"
+)
+
+
+def one_by_one(x, w, scale, bias, *added, options, activation):
+    y = lax.conv_general_dilated(x, w, **options)
+    y = sum(added, (y if scale is None else y * scale.reshape(1, 1, 1, -1)) + bias.reshape(1, 1, 1, -1))
+    return {"relu": jax.nn.relu, "tanh": jnp.tanh, None: lambda y: y}[activation](y)
+
+
+def ours(x, w, scale, bias, *added, options, activation):
+    strides, padding, rest = options["window_strides"], options["padding"], dict(options)
+    del rest["window_strides"], rest["padding"]
+    geometry = conv_geometry(x, w, strides, padding, **rest)
+    assert geometry is not None
+    return fused_convolve(x, w, scale, bias, *added, activation=activation, geometry=geometry)
+
+
+def arrays_for(x, w, options, *, scale, add):
+    rng = np.random.default_rng(0)
+    x, w = normal(rng, *x), normal(rng, *w)
+    y = jax.eval_shape(lambda x, w: lax.conv_general_dilated(x, w, **options), x, w).shape
+    return x, w, normal(rng, y[-1]) if scale else None, normal(rng, y[-1]), *[normal(rng, *y)] * add
+
+
+@settings(max_examples=40)
+@given(cases(), st.booleans(), st.booleans(), st.sampled_from(["relu", "tanh", None]))
+def test_every_shape_and_ending(case, scale, add, activation):
+    x, w, options = case
+    arrays = arrays_for(x, w, options, scale=scale, add=add)
+    options = {"options": options, "activation": activation}
+    wanted = in_float64(functools.partial(one_by_one, **options), *arrays)
+    actual = jax.jit(functools.partial(ours, **options), compiler_options=quick())(*single(arrays))
+    assert actual.dtype == jnp.float32
+    assert error(actual, wanted) < 1e-5
+
+
+OPTIONS = {"options": {"window_strides": (2, 1), "padding": ((1, 0), (1, 1))} | NHWC, "activation": "relu"}
+ARRAYS = arrays_for((4, 9, 8, 6), (3, 3, 6, 16), OPTIONS["options"], scale=True, add=True)
+
+
+def transformed(how, function):
+    def loss(*arrays):
+        return (function(*arrays) ** 2).sum()
+
+    return {
+        "gradient": jax.grad(loss, argnums=(0, 1, 2, 3, 4)),
+        "jvp": lambda *arrays: jax.jvp(function, arrays, tuple(map(jnp.cos, arrays))),
+        "twice": jax.grad(lambda *arrays: (jax.grad(loss)(*arrays) ** 2).sum(), argnums=1),
+        "vmap": lambda x, *rest: jax.vmap(function, (1, None, None, None, None))(jnp.stack([x, -x], 1), *rest),
+        "vmap over kernels": lambda x, w, *rest: jax.vmap(function, (None, 3, None, None, None))(
+            x, jnp.stack([w, -w], 3), *rest
+        ),
+    }[how]
+
+
+@pytest.mark.parametrize("how", ["gradient", "jvp", "twice", "vmap", "vmap over kernels"])
+def test_transformations(how):
+    wanted = in_float64(transformed(how, functools.partial(one_by_one, **OPTIONS)), *ARRAYS)
+    actual = jax.jit(transformed(how, functools.partial(ours, **OPTIONS)))(*single(ARRAYS))
+    for a, b in zip(jax.tree.leaves(actual), jax.tree.leaves(wanted), strict=True):
+        assert error(a, b) < 1e-5
+
+
+def network(name, options):
+    """A model, variables in which no statistic, scale or bias has a special value, images."""
+    model = models.create(name, num_classes=3, width=0.25, **options)
+    rng = np.random.default_rng(0)
+    images = jnp.asarray(normal(rng, 2, 32, 32, 3), jnp.float32)
+    kinds = jax.eval_shape(functools.partial(model.init, train=False), jax.random.key(0), images)
+    return model, jax.tree.map(functools.partial(drawn, rng), kinds), images
+
+
+def drawn(rng, kind):
+    if kind.ndim == 1:
+        return jnp.asarray(rng.uniform(0.5, 1.5, kind.shape), jnp.float32)
+    return jnp.asarray(normal(rng, *kind.shape) / np.sqrt(np.prod(kind.shape[:-1])), jnp.float32)
+
+
+# The network, how many convolutions its evaluation calls oneDNN for, and how many of them include something else.
+# Images of 2x2 are left to a matrix product.
+NETWORKS = [
+    ("resnet20", {"shortcut": "A"}, 19, 19),
+    ("resnet20", {"shortcut": "projection"}, 21, 21),
+    ("resnet20", {"shortcut": "none", "activation": "gelu"}, 19, 19),
+    ("resnet20", {"norm": "group"}, 19, 0),
+    ("vgg11_bn", {"hidden": ()}, 6, 6),
+    ("squeezenet1_0", {}, 25, 25),
+    ("preact_resnet164", {"blocks": 1}, 13, 6),
+    ("lenet5", {}, 2, 2),
+]
+
+
+@needs_onednn
+@pytest.mark.parametrize(("name", "options", "calls", "fused"), NETWORKS)
+def test_a_networks_evaluation(name, options, calls, fused):
+    model, variables, images = network(name, options)
+    evaluate = functools.partial(model.apply, train=False)
+    lowered = jax.jit(evaluate).lower(variables, images)
+    assert lowered.as_text().count("fused_convolution") == fused
+    compiled = lowered.compile()
+    text = str(compiled.as_text())
+    assert text.count('custom_call_target="fcnn_onednn"') == calls  # what was fused isn't computed twice
+    wanted: Any = evaluate(variables, images)  # operation by operation: nothing is fused
+    assert error(compiled(variables, images), wanted) < 1e-5
+
+
+def test_endpoints_are_those_of_the_network_as_it_is_written():
+    """An endpoint lies behind what is computed in one call; so it's the same whether it's asked for or not."""
+    model, variables, images = network("resnet20", {})
+    names = ("stem", "stage1", "stage3", "pool")
+    evaluate = functools.partial(model.apply, train=False)
+    logits, found = jax.jit(functools.partial(evaluate, features=names))(variables, images)
+    wanted: Any = evaluate(variables, images, features=names)[1]
+    for name in names:
+        assert error(found[name], wanted[name]) < 1e-5
+    np.testing.assert_array_equal(logits, jax.jit(evaluate)(variables, images))
+
+
+def test_the_gradient_of_an_evaluation(monkeypatch):
+    """As saliency maps want it: by the images, and by every parameter."""
+    model, variables, images = network("shallow_cnn", {"norm": "batch"})
+    assert "fused_convolution" in str(jax.make_jaxpr(functools.partial(model.apply, train=False))(variables, images))
+
+    def loss(variables, images):
+        logits: Any = model.apply(variables, images, train=False)
+        return (logits**2).sum()
+
+    def gradients():
+        return jax.jit(lambda *given: jax.grad(loss, argnums=(0, 1))(*given), compiler_options=quick())(
+            variables, images
+        )
+
+    found = gradients()
+    monkeypatch.setattr(classifier, "convolved", lambda *_: None)
+    wanted = gradients()
+    for actual, expected in zip(jax.tree.leaves(found), jax.tree.leaves(wanted), strict=True):
+        assert error(actual, expected) < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("options", "how"),
+    [({}, {"train": True, "mutable": ["batch_stats"]}), ({"dtype": jnp.bfloat16}, {"train": False})],
+    ids=["training", "bfloat16"],
+)
+def test_what_keeps_the_convolution_apart(options, how):
+    model, variables, images = network("resnet20", options)
+    assert "fused_convolution" not in str(jax.make_jaxpr(functools.partial(model.apply, **how))(variables, images))
