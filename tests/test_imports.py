@@ -22,7 +22,7 @@ ORDER = [
     ["pretrained"],
     ["meter", "experiment"],
     ["features", "answers"],
-    ["auto"],
+    ["auto", "run"],
     ["photos", "loop"],
     ["export"],
     ["predict", "study", "sanity"],

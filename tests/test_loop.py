@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 
-from fcnn import feed, loop, parallel, processes, step
+from fcnn import feed, loop, parallel, processes, run, step
 from fcnn.checkpoint import Checkpoints
 from fcnn.config import Config, ModelConfig, OptimConfig, TrainConfig
 from fcnn.data import load
@@ -79,13 +79,13 @@ def test_a_run_learns_and_leaves_what_it_says(tmp_path, console, capsys):
 
 def test_the_test_split_is_read_once_at_the_end(tmp_path, console, monkeypatch):
     compiled = []
-    original = loop.compile_evaluation
+    original = run.compile_evaluation
 
     def counting(exp, variables, split, **details):
         compiled.append(len(split))
         return original(exp, variables, split, **details)
 
-    monkeypatch.setattr(loop, "compile_evaluation", counting)
+    monkeypatch.setattr(run, "compile_evaluation", counting)
     loop.train(CONFIG, tmp_path / "run", console)
     assert compiled == [144, 360]
 

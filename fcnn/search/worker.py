@@ -14,6 +14,7 @@ from fcnn.meter import NonFinite
 from fcnn.report import Console, curves, read_records
 from fcnn.report.fit import curve
 from fcnn.report.records import Record
+from fcnn.run import best_of
 from fcnn.search.space import replaced
 from fcnn.search.study import Job, fail_the_silent, is_wanted, open_study, place, sampler, take_up_again
 
@@ -101,6 +102,6 @@ def _train(trial: optuna.Trial, job: Job, folder: Path, must_stop: Any) -> float
         if rows := evaluations():
             if not (folder / curves.FILE).exists():  # of a run that didn't come to its end
                 curves.draw_curves(folder, f"{folder.name}, {config.model.name}", None)
-            best = loop.best_of(rows)
+            best = best_of(rows)
             kept = {name: best[name] for name in ("top1", "loss", "step", "epoch")}
             trial.set_user_attr("best", kept | {"epochs": rows[-1]["epoch"]})

@@ -1,0 +1,224 @@
+"""A run in progress: the order of events from one step to the next, and what has to be remembered between them."""
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fcnn import parallel, processes
+from fcnn import workdir as folder
+from fcnn.answers import describe
+from fcnn.checkpoint import Checkpoints
+from fcnn.errors import UserError
+from fcnn.experiment import Experiment, compile_evaluation, compile_train_step, train_feed, train_items
+from fcnn.features import on_features
+from fcnn.interrupt import Interrupt, Interrupted
+from fcnn.meter import Meter, NonFinite
+from fcnn.report import Console, Records, draw_curves, read_records, write_page
+from fcnn.report.fit import curve
+from fcnn.report.records import Record
+from fcnn.state import TrainState
+
+FEEDS = {"device": "images on the device", "stream": "images streamed"}
+WAITING = 0.2
+"""A larger share of the time than this spent in waiting for images is worth a line."""
+
+
+class Run:
+    """What a run remembers; `train` takes it to its end."""
+
+    def __init__(
+        self,
+        exp: Experiment,
+        workdir: Path,
+        checkpoints: Checkpoints,
+        console: Console,
+        *,
+        test: bool,
+        judge: Callable[[Record], None] | None,
+    ) -> None:
+        """Restores or draws the state, compiles the steps, opens the records."""
+        self.exp, self.workdir, self.checkpoints, self.console = exp, workdir, checkpoints, console
+        self.test, self.judge = test, judge
+        self.boundary_done = False  # whether the lines and the evaluation due at this step are behind us
+        self.validate: Callable[[Any], dict[str, Any]] | None = None
+
+        rates = np.asarray(jax.vmap(exp.schedule)(jnp.arange(exp.total_steps)))
+        self.meter = Meter(rates, exp.steps_per_epoch, exp.config.train.log_steps)
+        self.state = exp.fresh_state()
+        restored = checkpoints.restore_newest(self.state, console.say)
+        if restored is not None:
+            self.state, meta = restored
+            self.meter.load(meta["meter"])
+            self.boundary_done = meta["boundary_done"]
+        else:
+            self.state = exp.first_state(console.say)
+        self.step = int(self.state.step)
+        checkpoints.discard_after(self.step)
+        self.records = Records(workdir, self.step, silent=not processes.is_first())
+        self.signals = processes.Signals(exp.mesh)
+        self._introduce(going_on=restored is not None)
+
+        if exp.total_steps:
+            self._compile()
+
+    def _compile(self) -> None:
+        """The step and the evaluation on validation."""
+        exp, began = self.exp, time.perf_counter()
+        source = on_features(exp, self.state.variables)
+        feed = train_feed(source)
+        self.items = train_items(source, feed, self.step)
+        self.train_step = compile_train_step(source, self.state, feed)
+        if len(exp.dataset.validation):
+            self.validate = compile_evaluation(source, self.state.variables, source.dataset.validation)
+        self.console.say(f"Compiled in {time.perf_counter() - began:.1f} s.")
+
+    def _introduce(self, *, going_on: bool) -> None:
+        exp, data, device = self.exp, self.exp.dataset, self.exp.mesh.devices.flat[0].device_kind
+        how = exp.config.parallel
+        parameters = sum(leaf.size for leaf in jax.tree.leaves(self.state.params))
+        self.console.say(
+            f"{exp.config.model.name}, {parameters:,} parameters, on {data.name}: {len(data.train):,} training, "
+            f"{len(data.validation):,} validation, {len(data.test):,} test images; {exp.total_steps:,} steps on "
+            f"{exp.mesh.size} x {device} by {how.mode}, {FEEDS[data.feed]}, convolutions by "
+            f"{parallel.convolutions(exp.mesh, how)}; {self.workdir}"
+        )
+        if data.skipped:
+            names = ", ".join(data.skipped[:3]) + (" ..." if len(data.skipped) > 3 else "")
+            self.console.say(f"Left out {len(data.skipped)} files that can't be read: {names} (all in {folder.DATA})")
+        for note in data.notes:
+            self.console.say(f"Note: {note}")
+        if going_on:
+            self.console.say(f"Going on from step {self.step:,} of {exp.total_steps:,}.")
+
+    def train(self, interrupt: Interrupt) -> Record:
+        """The order of events, to the end of the run."""
+        interrupt.doing = "finishing the step"
+        self.meter.start_clock()
+        if self.exp.total_steps == 0:  # nothing to learn: what is evaluated is saved as it came
+            self.save()
+        while True:
+            if self.at_boundary() and not self.boundary_done:
+                self.end_stretch()
+            if self.step >= self.exp.total_steps:
+                return self.finish()
+            if (received := self.signals.any(interrupt.received)) is not None:
+                self.save()
+                self.checkpoints.wait()
+                raise Interrupted(received)
+            self.one_step()
+
+    def one_step(self) -> None:
+        """One update; numbers are fetched when the next step is already on its way."""
+        exp, settings = self.exp, self.exp.config.train
+        streamed = exp.dataset.feed == "stream"
+        item = self.meter.next_item(self.items, self.state) if streamed else next(self.items)
+        self.state, report = self.train_step(self.state, item)
+        if self.step % settings.log_steps == 0:
+            self._drain(self.step)
+        self.step += 1
+        self.boundary_done = False
+        self.meter.add(self.step, report)
+        self.console.step(self.step, (self.step - 1) // exp.steps_per_epoch, exp.total_steps / exp.steps_per_epoch)
+        if settings.checkpoint_steps and self.step % settings.checkpoint_steps == 0 and not self.at_boundary():
+            self.save()
+
+    def _drain(self, upto: int) -> None:
+        for record in self.meter.drain(upto):
+            self.records.write(record)
+            self.console.interval(record, self.meter.images_per_second())
+
+    def _epoch_ends(self) -> bool:
+        return self.step > 0 and (self.step % self.exp.steps_per_epoch == 0 or self.step == self.exp.total_steps)
+
+    def _evaluation_due(self) -> bool:
+        return self.step > 0 and (self.step % self.exp.eval_every == 0 or self.step == self.exp.total_steps)
+
+    def at_boundary(self) -> bool:
+        """Whether an epoch ends or an evaluation is due at this step."""
+        return self._epoch_ends() or self._evaluation_due()
+
+    def end_stretch(self) -> None:
+        """The epoch's line, the evaluation, the checkpoint: whichever are due at this step."""
+        self._drain(self.step)
+        waiting = self.meter.waiting_share()
+        records = [self.meter.end_epoch(self.step)] if self._epoch_ends() else []
+        if self._evaluation_due() and self.validate is not None:
+            weights = {"raw": self.state.variables} | ({"ema": self.state.ema} if self.state.ema else {})
+            where = {"kind": "epoch", "split": "validation", "step": self.step}
+            where["epoch"] = self.step / self.exp.steps_per_epoch
+            records += [where | {"weights": name} | self.validate(given) for name, given in weights.items()]
+        for record in records:
+            self.records.write(record)
+        self.console.epoch(records)
+        if waiting > WAITING:
+            self.console.say(f"The feed, not the step, is the bottleneck: {waiting:.0%} of the time it is waited for.")
+        self.boundary_done = True
+        if self._evaluation_due():
+            validation = records[-1] if self.validate is not None else None
+            self.save(validation)
+            if self.judge and validation and self.step < self.exp.total_steps:
+                self.judge(validation)
+        self.meter.start_clock()
+
+    def save(self, validation: Record | None = None) -> None:
+        """Starts a checkpoint of this step, after making sure that it's a good one.
+
+        Raises:
+          NonFinite: it isn't; nothing is saved.
+        """
+        self._drain(self.step)
+        if not parallel.all_finite(self.state):
+            raise NonFinite(f"the state is not finite after step {self.step}; try a lower --optim.learning-rate")
+        scores = {name: validation[name] for name in ("top1", "loss")} if validation else None
+        self.checkpoints.save(self.state, {"meter": self.meter.state(), "boundary_done": self.boundary_done}, scores)
+
+    def finish(self) -> Record:
+        """Draws the curves, reads the test split, once in a run's life, and writes the page that tells it all;
+        without a test, the curves alone."""
+        self.checkpoints.wait()
+        title = f"{self.exp.config.model.name} on {self.exp.dataset.name}"
+        smoothed = self.exp.config.optim.label_smoothing > 0
+        best = self.checkpoints.best_step()
+        if processes.is_first():
+            draw_curves(self.workdir, title, best, smoothed=smoothed)
+        if not self.test:
+            return best_of(read_records(self.workdir))
+        state = chosen_state(self.checkpoints, self.state, self.console)
+        found = evaluate_chosen(self.exp, state, "test")
+        record = found | {"kind": "test", "step": self.step, "checkpoint": found["step"]}
+        record["convolutions"] = parallel.convolutions(self.exp.mesh, self.exp.config.parallel)
+        record["skipped"] = len(self.exp.dataset.skipped)
+        self.records.write(record)
+        told = describe(self.exp, state.ema or state.variables, best)
+        if processes.is_first():
+            write_page(self.workdir, told)
+        return record
+
+
+def chosen_state(checkpoints: Checkpoints, like: TrainState, console: Console) -> TrainState:
+    """The state that stands for a run: the best on validation, else the newest that can be read."""
+    best = checkpoints.best_step()
+    restored = checkpoints.restore(like, best) if best is not None else checkpoints.restore_newest(like, console.say)
+    if restored is None:
+        raise UserError("there is no checkpoint yet")
+    return restored[0]
+
+
+def evaluate_chosen(exp: Experiment, state: TrainState, split: str) -> Record:
+    """Evaluates a state, by its averaged weights if there are some."""
+    images = getattr(exp.dataset, split)
+    weights, variables = ("ema", state.ema) if state.ema is not None else ("raw", state.variables)
+    step = int(state.step)
+    where = {"split": split, "weights": weights, "step": step, "epoch": step / exp.steps_per_epoch}
+    found = compile_evaluation(exp, variables, images, details=True)(variables)
+    return where | {"count": len(images)} | found
+
+
+def best_of(records: Sequence[Record]) -> Record:
+    """The evaluation on validation with the best accuracy, the latest of equals."""
+    return max(curve(records, "validation"), key=lambda r: (r["top1"], r["step"]))
