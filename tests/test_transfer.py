@@ -66,7 +66,7 @@ def host(state) -> Any:
     return jax.device_get(state.replace(key=jax.random.key_data(state.key)))
 
 
-def run(exp, features=False):
+def trained(exp, features=False):
     state, losses = exp.first_state(lambda _: None), []
     before = host(state)
     source = on_features(exp, state.variables) if features else exp
@@ -96,7 +96,7 @@ FROZEN = {"head": {"c1", "c3", "c5", "f6"}, "last_block": {"c1"}, "full": set(),
 def test_frozen_means_frozen_and_all_else_learns(weights_file, strategy, optim):
     exp = experiment(weights_file, strategy, optim, ema_decay=0.9, accumulate=2 if optim.name == "lars" else 1)
     assert exp.plan.frozen == FROZEN[strategy]
-    before, after, losses = run(exp)
+    before, after, losses = trained(exp)
     for tree in ("params", "batch_stats"):
         old, new = getattr(before, tree), getattr(after, tree)
         for layer in old:
@@ -128,8 +128,8 @@ def test_no_gradient_is_computed_of_what_is_frozen(weights_file):
 
 def test_features_computed_once_train_the_same_head(weights_file):
     exp = experiment(weights_file, "head")
-    _, slow, losses = run(exp)
-    _, fast, again = run(exp, features=True)
+    _, slow, losses = trained(exp)
+    _, fast, again = trained(exp, features=True)
     assert again == pytest.approx(losses, rel=1e-5)
     assert relative_error(fast.params["head"], slow.params["head"]) < 1e-5
     assert bits(fast.params["c5"]) == bits(slow.params["c5"])
@@ -307,7 +307,7 @@ def test_a_run_needs_its_weights_only_at_its_start(tmp_path, monkeypatch):
         )  # fmt: skip
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "compile_train_step", None)  # nothing learns, nothing is compiled to learn
+        patch.setattr("fcnn.run.compile_train_step", None)  # nothing learns, nothing is compiled to learn
         as_it_is = loop.train(config("pretrained", 8), tmp_path / "pretrained", console)
     assert [as_it_is[name] for name in ("top1", "loss", "step")] == [found["top1"], found["loss"], 0]
     loop.train(config("head", 4), tmp_path / "head", console)
