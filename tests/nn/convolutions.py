@@ -33,6 +33,21 @@ def cases(draw):
     return x, w, options | NHWC
 
 
+@st.composite
+def tiny_cases(draw):
+    """The same for images of at most 2x2 pixels, some of whose outputs see nothing but padding."""
+    size, kernel, stride, dilation, pairs = [], [], [], [], []
+    for _ in range(2):
+        size.append(draw(st.integers(1, 2)))
+        pairs.append((draw(st.integers(0, 3)), draw(st.integers(0, 3))))
+        stride.append(draw(st.integers(1, 3)))
+        dilation.append(draw(st.integers(1, 2)))
+        kernel.append(draw(st.integers(1, (size[-1] + sum(pairs[-1]) - 1) // dilation[-1] + 1)))
+    inputs, outputs = draw(st.sampled_from([1, 3, 130])), draw(st.sampled_from([1, 5, 130]))
+    options = {"window_strides": stride, "padding": pairs, "rhs_dilation": dilation}
+    return (draw(st.integers(1, 4)), *size, inputs), (*kernel, inputs, outputs), options | NHWC
+
+
 def in_float64(function, *arrays):
     with jax.enable_x64(True):
         arrays = jax.tree.map(lambda a: jnp.asarray(a, jnp.float64), arrays)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from compare import error, normal, quick
-from convolutions import NHWC, cases, in_float64, single
+from convolutions import NHWC, cases, in_float64, single, tiny_cases
 from hypothesis import given, settings
 from jax import lax
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
@@ -34,18 +34,39 @@ def arrays_for(x, w, options, seed=0):
     return x, w, normal(rng, *y)
 
 
-@settings(max_examples=60)
-@given(cases())
-def test_output_and_gradients_of_every_shape(case):
+def check(case):
+    """Output and gradients against XLA's in float64; returns the program."""
     x, w, options = case
     arrays = arrays_for(x, w, options)
     expected = in_float64(functools.partial(products, functools.partial(lax.conv_general_dilated, **options)), *arrays)
     with jax.numpy_dtype_promotion("strict"):
         function = functools.partial(products, functools.partial(conv_general_dilated, **options))
-        ours = jax.jit(function, compiler_options=quick())(*single(arrays))
-    for name, actual, wanted in zip(("y", "dx", "dw"), ours, expected, strict=True):
+        program = jax.jit(function, compiler_options=quick()).lower(*single(arrays))
+    for name, actual, wanted in zip(("y", "dx", "dw"), program.compile()(*single(arrays)), expected, strict=True):
         assert actual.dtype == jnp.float32
         assert error(actual, wanted) < 1e-5, f"{name}: {error(actual, wanted)}"
+    return program.as_text()
+
+
+@settings(max_examples=60)
+@given(cases())
+def test_output_and_gradients_of_every_shape(case):
+    check(case)
+
+
+@settings(max_examples=60)
+@given(tiny_cases())
+def test_tiny_images(case):
+    assert "stablehlo.convolution" not in check(case)
+
+
+@needs_onednn
+@pytest.mark.parametrize(("kernel", "products"), [(1, 1), (2, 4), (3, 4)])
+def test_taps_on_padding_are_not_multiplied_and_products_use_every_core(kernel, products):
+    options = {"window_strides": (1, 1), "padding": ((kernel // 2, (kernel - 1) // 2),) * 2} | NHWC
+    text = check(((5, 2, 2, 3), (kernel, kernel, 3, 7), options))
+    assert "stablehlo.dot_general" not in text
+    assert text.count("custom_call @fcnn_onednn") == 3 * products
 
 
 SHAPES: Any = (4, 9, 8, 6), (3, 3, 6, 16), {"window_strides": (2, 1), "padding": ((1, 0), (1, 1))} | NHWC
@@ -117,21 +138,6 @@ def test_without_jit():
 
 def lowered(function, *arguments, platform="cpu"):
     return jax.jit(function).trace(*arguments).lower(lowering_platforms=(platform,)).as_text()
-
-
-@pytest.mark.parametrize("channels", [3, 130])
-@pytest.mark.parametrize("size", [(1, 1), (2, 1), (2, 2)])
-def test_tiny_images_and_many_channels(size, channels):
-    options = {"window_strides": (1, 1), "padding": ((1, 1), (1, 0))} | NHWC
-    x, w = (2, *size, channels), (3, 2, channels, channels)
-    arrays = arrays_for(x, w, options)
-    expected = in_float64(functools.partial(products, functools.partial(lax.conv_general_dilated, **options)), *arrays)
-    function = functools.partial(products, functools.partial(conv_general_dilated, **options))
-    text = lowered(function, *single(arrays))
-    assert "stablehlo.convolution" not in text
-    assert ("stablehlo.dot_general" in text) == (channels == 130 or not ONEDNN)
-    for actual, wanted in zip(jax.jit(function)(*single(arrays)), expected, strict=True):
-        assert error(actual, wanted) < 1e-5
 
 
 def both_gradients(x, w, y):

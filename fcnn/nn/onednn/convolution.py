@@ -7,15 +7,16 @@ gradients; its derivatives are itself with another `want`, to any order, forward
 
 import contextlib
 import functools
+import itertools
 from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax import lax
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
-from fcnn.nn.conv_teaching import conv_im2col
 from fcnn.nn.onednn import handler
 from fcnn.nn.onednn.choice import usable
 from fcnn.nn.onednn.convolution_plan import OPERANDS, Geometry, Name, convolution_plan
@@ -50,16 +51,52 @@ def by_lax(first: jax.Array, second: jax.Array, *, want: Name, geometry: Geometr
     return _differentiated(convolution, first, second, want=want, geometry=geometry)
 
 
-def by_product(first: jax.Array, second: jax.Array, *, want: Name, geometry: Geometry) -> jax.Array:
-    """The same by im2col and one matrix product."""
-    convolution = functools.partial(
-        conv_im2col,
-        stride=geometry.strides,
-        padding=geometry.padding,
-        dilation=geometry.dilation,
-        groups=geometry.groups,
-    )
+def by_product(
+    first: jax.Array,
+    second: jax.Array,
+    *,
+    want: Name,
+    geometry: Geometry,
+    product: Callable[[jax.Array, jax.Array], jax.Array] = jnp.matmul,
+) -> jax.Array:
+    """The same, without groups, by matrix products: one for the output pixels whose window has the same taps on the
+    image. Taps on the padding cost nothing, which im2col multiplies too: of 2x2 images 20 of 36."""
+
+    def convolution(x: jax.Array, w: jax.Array) -> jax.Array:
+        seen: dict[Any, dict[Any, jax.Array]] = {}
+        for place in itertools.product(*map(range, geometry.y[1:3])):
+            (rows, above), (columns, beside) = (_on_image(geometry, axis, at) for axis, at in enumerate(place))
+            pixels = x[:, _slice(above), _slice(beside)].reshape(len(x), -1)
+            seen.setdefault((rows, columns), {})[place] = pixels
+        found: dict[Any, jax.Array] = {}
+        for (rows, columns), group in seen.items():
+            kernel = w[_slice(rows), _slice(columns)].reshape(-1, w.shape[3])
+            found |= zip(group, jnp.split(product(jnp.concatenate([*group.values()]), kernel), len(group)), strict=True)
+        return jnp.stack([found[place] for place in sorted(found)], 1).reshape(geometry.y)
+
     return _differentiated(convolution, first, second, want=want, geometry=geometry)
+
+
+def _on_image(geometry: Geometry, axis: int, at: int) -> tuple[range, range]:
+    """Along one axis, an output pixel's taps that lie on the image, and the pixels under them."""
+    first, step = at * geometry.strides[axis] - geometry.padding[axis][0], geometry.dilation[axis]
+    taps = [tap for tap in range(geometry.w[axis]) if 0 <= first + tap * step < geometry.x[1 + axis]]
+    if not taps:
+        return range(0), range(0)
+    return range(taps[0], taps[-1] + 1), range(first + taps[0] * step, first + taps[-1] * step + 1, step)
+
+
+def _slice(numbers: range) -> slice:
+    return slice(numbers.start, numbers.stop, numbers.step)
+
+
+def _product_by_onednn(a: jax.Array, b: jax.Array) -> jax.Array:
+    """(M, K) @ (K, N) as the convolution of a row of pixels: XLA's own product has one thread beside oneDNN's pool."""
+    (m, k), n = a.shape, b.shape[1]
+    if m <= 2 or not k:  # a tiny image again, or none
+        return a @ b
+    row = Geometry((1, 1, m, k), (1, 1, k, n), (1, 1, m, n), (1, 1), ((0, 0), (0, 0)), (1, 1), 1)
+    return convolve(a.reshape(row.x), b.reshape(row.w), want="y", geometry=row).reshape(m, n)
 
 
 def _differentiated(
@@ -79,27 +116,25 @@ def _differentiated(
 
 
 def _lower_for_cpu(context: Any, first: Any, second: Any, *, want: Name, geometry: Geometry, precision: Any) -> Any:
-    """The choice between oneDNN and XLA, and for tiny images between XLA's convolution and its matrix product."""
+    """The choice between oneDNN and XLA, and for tiny images a matrix product by either."""
     implementation = functools.partial(by_lax, want=want, geometry=geometry, precision=precision)
-    if _tiny(geometry):
-        implementation = functools.partial(by_product, want=want, geometry=geometry)
-    if usable(context.module_context) and not better_as_product(geometry):
+    onednn = usable(context.module_context)
+    if better_as_product(geometry):
+        product = _product_by_onednn if onednn else jnp.matmul
+        implementation = functools.partial(by_product, want=want, geometry=geometry, product=product)
+    elif onednn:
         with contextlib.suppress(Failed):  # no implementation for this shape
             workspace = jax.ShapeDtypeStruct((convolution_plan(want, geometry).workspace_bytes,), "uint8")
             implementation = functools.partial(_by_onednn, workspace, want=want, geometry=geometry)
     return mlir.lower_fun(implementation, multiple_results=False)(context, first, second)
 
 
-def _tiny(geometry: Geometry) -> bool:
-    return max(geometry.x[1:3]) <= 2 and geometry.groups == 1
-
-
 def better_as_product(geometry: Geometry) -> bool:
-    """Whether a matrix product is faster than oneDNN's convolution."""
-    # Measured for 3x3 kernels, batch 128, one core, forward and both gradients: with 2x2 images the product takes 0.58
-    # of oneDNN's time for 256 channels, 1.4 for 64; XLA's convolution takes 8 to 14 of it. From 3x3 pixels on oneDNN
-    # is never slower.
-    return _tiny(geometry) and min(geometry.w[2:]) >= 128
+    """Whether matrix products are faster than the convolution of oneDNN or XLA: for images of up to 2x2 pixels."""
+    # 3x3 kernels, batch 128, one core, CPU time of forward and both gradients: with 512 channels the products take 0.28
+    # of oneDNN's convolution, with 256 0.35, with 64 0.7; XLA's takes 8 to 14 times as long. At 3x3 pixels they take
+    # 0.9, at 4x4 1.3.
+    return max(geometry.x[1:3]) <= 2 and geometry.groups == 1
 
 
 def _by_onednn(
@@ -126,7 +161,7 @@ def _batch(operands: Any, axes: Any, *, want: Name, geometry: Geometry, precisio
         one = functools.partial(by_lax, want=want, geometry=geometry, precision=precision)
         return jax.vmap(one, tuple(axes))(*operands), 0
     (images, w), (axis, _) = operands, axes  # w is the second of both pairs that it's in
-    images = jax.numpy.moveaxis(images, axis, 0)
+    images = jnp.moveaxis(images, axis, 0)
     count, batch = images.shape[0], geometry.x[0]
     larger = geometry._replace(x=(count * batch, *geometry.x[1:]), y=(count * batch, *geometry.y[1:]))
     images = images.reshape(count * batch, *images.shape[2:])
