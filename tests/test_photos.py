@@ -126,3 +126,17 @@ def test_a_presets_name_is_no_folder(tmp_path, monkeypatch, capsys):
     assert cli.main(["train", "resnet"]) == 2
     assert "a preset follows --config: fcnn train --config resnet" in capsys.readouterr().err
     assert folder_of(["--help"]) is None
+
+
+@pytest.mark.slow
+def test_a_new_head_and_then_everything_from_there(folder, tmp_path, monkeypatch, capsys):
+    """The two presets for photographs, the second on what the first leaves where it leaves it."""
+    monkeypatch.chdir(tmp_path)
+    small = ["--model.width", "0.125", "--data.image-size", "32", "--train.batch-size", "4", "--train.epochs", "1"]
+    write_network(tmp_path / "imagenet.safetensors", random_network("squeezenet1_0", width=0.125, classes=7))
+    options = ["--data.name", f"folder:{folder}", *small]
+    weights = ["--transfer.weights", "imagenet.safetensors"]
+    assert cli.main(["train", "--config", "transfer_head", *options, *weights]) == 0
+    assert "The head is new: " in capsys.readouterr().out
+    assert cli.main(["train", "--config", "transfer_full", *options]) == 0
+    assert "From runs/transfer_head-001. The head is that of the weights too." in capsys.readouterr().out

@@ -168,15 +168,15 @@ def test_the_commands_of_tpu_md(form, folder, fcnn):
         assert stop.value.code == 0
 
 
-TOO_LONG = re.compile(r"fcnn bench all|fcnn study (?!linear_stack|max_pooling)|fcnn train --data.name folder:flowers")
+TOO_LONG = re.compile(r"fcnn bench all|fcnn study (?!linear_stack|max_pooling)|fcnn train --config transfer_")
 """An hour, a quarter of one in all, and what needs photographs: understood by the program, and in tests/bench,
-tests/claims and tests/test_transfer.py run smaller."""
+tests/claims and tests/test_photos.py run smaller."""
 
 
 def test_the_commands_of_the_other_pages(run):
     text = "".join(path.read_text() for path in sorted((ROOT / "docs").glob("*.md")))
     commands = re.findall(r"```bash\n(.*?)\n```", text, re.DOTALL)
-    assert sum(not command.startswith("fcnn study ") for command in commands) == 11
+    assert sum(not command.startswith("fcnn study ") for command in commands) == 13
     for command in commands:
         run(f"{command} --help" if TOO_LONG.match(command) else command)
 

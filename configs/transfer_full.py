@@ -1,0 +1,20 @@
+"""Everything learns, from the network with a new head that transfer_head left in runs/transfer_head-001.
+
+    python train.py --config transfer_full --data.name folder:PATH
+
+A head drawn at random pushes what is behind it away from what it knew, before it knows anything itself; one that has
+learnt on the frozen network doesn't (Kumar et al. 2022, arXiv:2202.10054, section 4). So the rate is one for all
+layers, and low. Few images want more epochs in smaller batches: of 500, --train.epochs 12 --train.batch-size 20. What
+five kinds of flowers gave, and how the rate was chosen, is in docs/transfer.md.
+"""
+
+from fcnn.config import AugmentConfig, Config, DataConfig, ModelConfig, OptimConfig, TrainConfig, TransferConfig
+
+CONFIG = Config(
+    data=DataConfig(name="folder:images", image_size=128),
+    augment=AugmentConfig(flip=True),
+    model=ModelConfig(name="squeezenet1_0", options={"linear_head": "true"}),
+    optim=OptimConfig(name="adam", learning_rate=1e-4, schedule="cosine"),
+    train=TrainConfig(epochs=6, batch_size=32),
+    transfer=TransferConfig(weights="runs/transfer_head-001", strategy="full", body_rate=1.0),
+)

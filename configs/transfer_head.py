@@ -1,0 +1,19 @@
+"""A new head on a network that learnt on ImageNet, SqueezeNet 1.0, for photographs of your own: seconds to a minute.
+
+    python train.py --config transfer_head --data.name folder:PATH
+
+Without --data.name the images are looked for in ./images. What the rest of the network makes of each image is
+computed once; then the head, a logistic regression with dropout, takes 100 epochs in no time. It is good alone, and
+better as the start of transfer_full. The weights are downloaded once, unless --transfer.weights names a file. What
+five kinds of flowers gave with both is in docs/transfer.md.
+"""
+
+from fcnn.config import Config, DataConfig, ModelConfig, OptimConfig, TrainConfig, TransferConfig
+
+CONFIG = Config(
+    data=DataConfig(name="folder:images", image_size=128),
+    model=ModelConfig(name="squeezenet1_0", options={"linear_head": "true"}),
+    optim=OptimConfig(name="adam", learning_rate=1e-3, schedule="cosine"),
+    train=TrainConfig(epochs=100, batch_size=64, eval_epochs=10),
+    transfer=TransferConfig(weights="squeezenet1_0", strategy="head"),
+)
