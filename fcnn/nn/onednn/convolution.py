@@ -131,9 +131,9 @@ def _lower_for_cpu(context: Any, first: Any, second: Any, *, want: Name, geometr
 
 def better_as_product(geometry: Geometry) -> bool:
     """Whether matrix products are faster than the convolution of oneDNN or XLA: for images of up to 2x2 pixels."""
-    # 3x3 kernels, batch 128, one core, CPU time of forward and both gradients: with 512 channels the products take 0.28
-    # of oneDNN's convolution, with 256 0.35, with 64 0.7; XLA's takes 8 to 14 times as long. At 3x3 pixels they take
-    # 0.9, at 4x4 1.3.
+    # 3x3 kernels, batch 128, one core, CPU time of forward and both gradients: with 512 channels the products take 0.30
+    # of oneDNN's convolution, with 256 0.34, with 64 0.7; XLA's takes 8 to 14 times as long. For images of 3x3 pixels
+    # they take 0.9, for 4x4 1.2.
     return max(geometry.x[1:3]) <= 2 and geometry.groups == 1
 
 
