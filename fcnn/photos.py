@@ -12,12 +12,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fcnn import auto, zoo
-from fcnn.config import AugmentConfig, Config, OptimConfig, TrainConfig, TransferConfig, in_steps
+from fcnn.config import AugmentConfig, Config, ModelConfig, OptimConfig, TrainConfig, TransferConfig, in_steps
 from fcnn.data import Dataset, load
 from fcnn.data.parallel import Track, no_track
 from fcnn.errors import UserError
 from fcnn.pretrained import load_network
-from fcnn.weights import About
+from fcnn.weights import About, published
 
 PREFERRED = ("resnet18", "squeezenet1_1", "squeezenet1_0", "cifar10_resnet20")
 """The zoo's networks that a CPU can train, the one for photographs first: the first that is here is taken."""
@@ -53,7 +53,8 @@ def configure(
 
     Args:
       root: folders of images by class, as for `folder:PATH`.
-      given: whose `data` is kept, and of `train` and `transfer.strategy` what isn't the default.
+      given: whose `data` is kept, and of `train` and `transfer.strategy` what isn't the default; its `model`, if that
+        isn't, is what the weights are of.
       weights: `transfer.weights`; None to choose among those that are here.
       say: is told what takes long.
       track: shows progress.
@@ -62,7 +63,8 @@ def configure(
       UserError: the folder is no set of images by class, or the weights can't be had.
     """
     name = weights or _here()
-    about = load_network(name).about
+    named = published(given.model) if given.model != ModelConfig() else None  # a file of PyTorch's doesn't say it
+    about = load_network(name, named).about
     config = _first(root, given, name, about)
     dataset = load(config.data, say=say, track=track).normalized_by(about.mean, about.std)
     choice = auto.choose(config, dataset)

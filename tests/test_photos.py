@@ -10,12 +10,14 @@ import numpy as np
 import pytest
 from harness import random_network
 from PIL import Image
+from safetensors.numpy import save_file
 
 from fcnn import cli, photos, zoo
 from fcnn.cli.photos import folder_of
-from fcnn.config import Config, DataConfig, TrainConfig, TransferConfig
+from fcnn.config import Config, DataConfig, ModelConfig, TrainConfig, TransferConfig
 from fcnn.config_json import from_json
-from fcnn.weights import write_network
+from fcnn.errors import UserError
+from fcnn.weights import to_torch, write_network
 
 
 @pytest.fixture
@@ -87,6 +89,17 @@ def test_what_is_asked_for_is_kept(folder, weights):
     shorter = photos.configure(folder, dataclasses.replace(given, train=TrainConfig(epochs=1)), weights)
     assert shorter.config == dataclasses.replace(found.config, train=dataclasses.replace(found.config.train, epochs=1))
     assert found.seconds > photos.STARTING
+
+
+def test_somebody_elses_file_is_of_the_network_that_is_named(folder, tmp_path):
+    path = str(tmp_path / "theirs.safetensors")
+    save_file(to_torch("squeezenet1_1", random_network("squeezenet1_1", width=0.125).variables), path)
+    model = ModelConfig(name="squeezenet1_1", width=0.125)
+    given = Config(data=DataConfig(image_size=32), model=model, transfer=TransferConfig(weights=path, strategy="auto"))
+    found = photos.configure(folder, given, path).config
+    assert found.model == dataclasses.replace(model, options={"linear_head": "true"})
+    with pytest.raises(UserError, match=r"which network it is of: .* \(in fcnn train --model.name NAME\)"):
+        photos.configure(folder, dataclasses.replace(given, model=ModelConfig()), path)
 
 
 def test_the_best_network_that_is_here_and_can_be_read(tmp_path, monkeypatch):

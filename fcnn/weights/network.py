@@ -91,7 +91,9 @@ def read_network(path: Path, model: ModelConfig | None) -> Network:
             check_same(about.model, model, str(path))
         return Network(about=about, variables=fit(about.create, arrays, about.model.name, _shape(about)))
     if model is None:
-        raise UserError(f"{path} doesn't say which network it is of: --model NAME does")
+        raise UserError(
+            f"{path} doesn't say which network it is of: --model NAME does (in fcnn train --model.name NAME)"
+        )
     return _foreign(arrays, model)
 
 
