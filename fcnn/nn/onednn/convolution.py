@@ -60,7 +60,7 @@ def by_product(
     product: Callable[[jax.Array, jax.Array], jax.Array] = jnp.matmul,
 ) -> jax.Array:
     """The same, without groups, by matrix products: one for the output pixels whose window has the same taps on the
-    image. Taps on the padding cost nothing, which im2col multiplies too: of 2x2 images 20 of 36."""
+    image. Taps on the padding cost nothing, which im2col multiplies too: 20 of 36 for a 3x3 kernel on 2x2 pixels."""
 
     def convolution(x: jax.Array, w: jax.Array) -> jax.Array:
         seen: dict[Any, dict[Any, jax.Array]] = {}
@@ -91,7 +91,7 @@ def _slice(numbers: range) -> slice:
 
 
 def _product_by_onednn(a: jax.Array, b: jax.Array) -> jax.Array:
-    """(M, K) @ (K, N) as the convolution of a row of pixels: XLA's own product has one thread beside oneDNN's pool."""
+    """(M, K) @ (K, N) as a convolution of a row of pixels: of two cores XLA's own product takes one."""
     (m, k), n = a.shape, b.shape[1]
     if m <= 2 or not k:  # a tiny image again, or none
         return a @ b
