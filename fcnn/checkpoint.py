@@ -1,7 +1,9 @@
 """Saving and restoring a run's state: the only file that knows Orbax."""
 
+import asyncio
+import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +91,8 @@ class Checkpoints:
         """The state of a step, placed on the devices as `like` is, and its meta."""
         shapes = jax.tree.map(ocp.utils.to_shape_dtype_struct, _plain(like))
         items = ocp.args.Composite(state=ocp.args.StandardRestore(shapes), meta=ocp.args.JsonRestore())
-        restored = self._manager.restore(step, args=items)
+        with _reads_that_end():
+            restored = self._manager.restore(step, args=items)
         state: TrainState = restored["state"]
         key = jax.random.wrap_key_data(state.key, impl=jax.random.key_impl(like.key))
         return state.replace(key=key), dict(restored["meta"])
@@ -107,7 +110,7 @@ class Checkpoints:
           UserError: the checkpoint can't be read.
         """
         try:
-            with ocp.PyTreeCheckpointer() as reader:
+            with _reads_that_end(), ocp.PyTreeCheckpointer() as reader:
                 path = self._folder.absolute() / str(step) / "state"
                 stored = dict(reader.metadata(path).item_metadata)
                 part = (
@@ -148,3 +151,27 @@ class Checkpoints:
 def _plain(state: TrainState) -> TrainState:
     """The state with its typed key as the uint32 numbers that it stands for, which is what is stored."""
     return state.replace(key=jax.random.key_data(state.key))
+
+
+class _PatientLoop(asyncio.SelectorEventLoop):
+    """An event loop that closes only when all of its tasks have ended."""
+
+    def close(self) -> None:
+        if not self.is_closed() and (tasks := asyncio.all_tasks(self)):
+            self.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+        super().close()
+
+
+@contextlib.contextmanager
+def _reads_that_end() -> Iterator[None]:
+    """Within it Orbax waits for every array that it reads, also after one that can't be read.
+
+    Left to itself it closes its loop at the first that fails, and each array that comes in after that leaves a
+    traceback on standard error: its loop is gone.
+    """
+    asyncios = asyncio.new_event_loop
+    asyncio.new_event_loop = _PatientLoop
+    try:
+        yield
+    finally:
+        asyncio.new_event_loop = asyncios

@@ -81,6 +81,26 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before_it(tmp_path, state):
         checkpoints.restore_newest(state, said.append)
 
 
+def test_what_is_said_of_many_damaged_arrays_is_all_that_is_said(tmp_path, capfd):
+    """Arrays that come in after the first unreadable one have somebody who waits for them."""
+    many = create_state(models.create("resnet20", num_classes=3), optax.adam(0.1), (4, 4, 1), jax.random.key(5))
+    fill(tmp_path, many, [(10, None)])
+    for path in (tmp_path / "10/state/ocdbt.process_0/d").iterdir():
+        path.write_bytes(b"damaged")
+    for _ in range(3):  # each goes wrong nearly always where nobody waits
+        with (
+            Checkpoints(tmp_path, keep_latest=1, keep_best=1) as checkpoints,
+            pytest.raises(UserError, match="can be read"),
+        ):
+            checkpoints.restore_newest(many, lambda _: None)
+    with (
+        Checkpoints(tmp_path, keep_latest=1, keep_best=1) as checkpoints,
+        pytest.raises(UserError, match="can't be read"),
+    ):
+        checkpoints.read_variables(10)
+    assert capfd.readouterr().err == ""
+
+
 def test_looking_changes_nothing(tmp_path, state):
     fill(tmp_path, state, [(10, 0.5), (20, 0.6), (30, 0.7)])
     half = tmp_path / "40.orbax-checkpoint-tmp-123"  # what a run at work is just writing
