@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 
 from fcnn.nn.fast_conv import conv_geometry, default_precision
-from fcnn.nn.onednn.convolution_plan import Activation, Geometry
+from fcnn.nn.onednn.convolution_plan import Geometry
+from fcnn.nn.onednn.ending import Activation
 from fcnn.nn.onednn.fused_convolution import fused_convolve
 
 FUSED: tuple[Activation, ...] = get_args(Activation)

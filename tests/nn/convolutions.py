@@ -3,8 +3,12 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-from compare import quick
+from compare import normal, quick
 from hypothesis import strategies as st
+from jax import lax
+
+from fcnn.nn.fast_conv import conv_geometry
+from fcnn.nn.onednn.fused_convolution import fused_convolve
 
 NHWC = {"dimension_numbers": ("NHWC", "HWIO", "NHWC")}
 
@@ -56,3 +60,39 @@ def in_float64(function, *arrays):
 
 def single(arrays):
     return jax.tree.map(lambda a: jnp.asarray(a, jnp.float32), list(arrays))
+
+
+def products(convolve, x, w, y):
+    """The output and both gradients of sum(conv(x, w) * y)."""
+    output, pull = jax.vjp(convolve, x, w)
+    return output, *pull(y)
+
+
+def arrays_for(x, w, options, seed=0):
+    rng = np.random.default_rng(seed)
+    x, w = normal(rng, *x), normal(rng, *w)
+    y = jax.eval_shape(lambda x, w: lax.conv_general_dilated(x, w, **options), x, w).shape
+    return x, w, normal(rng, *y)
+
+
+def ended_by_lax(x, w, scale, bias, *added, options, activation):
+    """A convolution with scale, bias, addition and activation behind it, operation by operation."""
+    y = lax.conv_general_dilated(x, w, **options)
+    y = sum(added, (y if scale is None else y * scale.reshape(1, 1, 1, -1)) + bias.reshape(1, 1, 1, -1))
+    return {"relu": jax.nn.relu, "tanh": jnp.tanh, None: lambda y: y}[activation](y)
+
+
+def ended(x, w, scale, bias, *added, options, activation):
+    """The same as the models have it."""
+    strides, padding, rest = options["window_strides"], options["padding"], dict(options)
+    del rest["window_strides"], rest["padding"]
+    geometry = conv_geometry(x, w, strides, padding, **rest)
+    assert geometry is not None
+    return fused_convolve(x, w, scale, bias, *added, activation=activation, geometry=geometry)
+
+
+def ended_arrays_for(x, w, options, *, scale, add):
+    rng = np.random.default_rng(0)
+    x, w = normal(rng, *x), normal(rng, *w)
+    y = jax.eval_shape(lambda x, w: lax.conv_general_dilated(x, w, **options), x, w).shape
+    return x, w, normal(rng, y[-1]) if scale else None, normal(rng, y[-1]), *[normal(rng, *y)] * add

@@ -6,10 +6,9 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 import pytest
-from compare import error, normal, quick
-from convolutions import NHWC, cases, in_float64, single, tiny_cases
+from compare import error, quick
+from convolutions import NHWC, arrays_for, cases, in_float64, products, single, tiny_cases
 from hypothesis import given, settings
 from jax import lax
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
@@ -19,19 +18,6 @@ from fcnn.nn import conv_general_dilated, cpu_convolutions
 
 ONEDNN = cpu_convolutions().startswith("oneDNN")
 needs_onednn = pytest.mark.skipif(not ONEDNN, reason=cpu_convolutions())
-
-
-def products(convolve, x, w, y):
-    """The output and both gradients of sum(conv(x, w) * y)."""
-    output, pull = jax.vjp(convolve, x, w)
-    return output, *pull(y)
-
-
-def arrays_for(x, w, options, seed=0):
-    rng = np.random.default_rng(seed)
-    x, w = normal(rng, *x), normal(rng, *w)
-    y = jax.eval_shape(lambda x, w: lax.conv_general_dilated(x, w, **options), x, w).shape
-    return x, w, normal(rng, *y)
 
 
 def check(case):

@@ -18,8 +18,10 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
 from fcnn.nn.onednn import handler
+from fcnn.nn.onednn.algorithm import best_plan, better_as_product
 from fcnn.nn.onednn.choice import usable
-from fcnn.nn.onednn.convolution_plan import OPERANDS, Geometry, Name, convolution_plan
+from fcnn.nn.onednn.convolution_plan import OPERANDS, Geometry, Name
+from fcnn.nn.onednn.ending import Ending
 from fcnn.nn.onednn.library import Failed
 
 convolution_p = Primitive("convolution")
@@ -123,25 +125,23 @@ def _lower_for_cpu(context: Any, first: Any, second: Any, *, want: Name, geometr
         product = _product_by_onednn if onednn else jnp.matmul
         implementation = functools.partial(by_product, want=want, geometry=geometry, product=product)
     elif onednn:
-        with contextlib.suppress(Failed):  # no implementation for this shape
-            workspace = jax.ShapeDtypeStruct((convolution_plan(want, geometry).workspace_bytes,), "uint8")
-            implementation = functools.partial(_by_onednn, workspace, want=want, geometry=geometry)
+        with contextlib.suppress(Failed):
+            implementation = by_onednn(want, geometry, None, precision)
     return mlir.lower_fun(implementation, multiple_results=False)(context, first, second)
 
 
-def better_as_product(geometry: Geometry) -> bool:
-    """Whether matrix products are faster than the convolution of oneDNN or XLA: for images of up to 2x2 pixels."""
-    # 3x3 kernels, batch 128, one core, CPU time of forward and both gradients: with 512 channels the products take 0.30
-    # of oneDNN's convolution, with 256 0.34, with 64 0.7; XLA's takes 8 to 14 times as long. For images of 3x3 pixels
-    # they take 0.9, for 4x4 1.2.
-    return max(geometry.x[1:3]) <= 2 and geometry.groups == 1
+def by_onednn(want: Name, geometry: Geometry, ending: Ending | None, precision: Any) -> Callable[..., jax.Array]:
+    """A call of oneDNN's, of the operands.
 
-
-def _by_onednn(
-    workspace: jax.ShapeDtypeStruct, first: jax.Array, second: jax.Array, *, want: Name, geometry: Geometry
-) -> jax.Array:
-    result = jax.ShapeDtypeStruct(getattr(geometry, want), "float32")
-    return handler.call((first, second), (result, workspace), "convolution", want, geometry)[0]
+    Raises:
+      Failed: there is no implementation for this shape.
+    """
+    maker, plan = best_plan(want, geometry, ending, precision)
+    results = (
+        jax.ShapeDtypeStruct(getattr(geometry, want), "float32"),
+        jax.ShapeDtypeStruct((plan.workspace_bytes,), "uint8"),
+    )
+    return lambda *operands: handler.call(operands, results, maker, want, geometry, ending)[0]
 
 
 def _transpose(

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from ctypes import c_void_p
 from typing import Literal, NamedTuple
 
+from fcnn.nn.onednn.ending import Ending, ending_attributes
 from fcnn.nn.onednn.library import DIMS, Library, load
-from fcnn.nn.onednn.plan import F32, SCRATCHPAD, Plan, array, attributes, images, implementation, query, scratchpad
+from fcnn.nn.onednn.plan import F32, SCRATCHPAD, Plan, array, images, implementation, query, scratchpad
 
 Name = Literal["x", "w", "y"]
-Activation = Literal["relu", "tanh"]
 OPERANDS: dict[Name, tuple[Name, Name]] = {"y": ("x", "w"), "x": ("y", "w"), "w": ("x", "y")}
 """What each of the three is computed from: the output, the input's gradient, the weights' gradient."""
 
@@ -18,9 +18,6 @@ OPERANDS: dict[Name, tuple[Name, Name]] = {"y": ("x", "w"), "x": ("y", "w"), "w"
 _ANY, _FORWARD, _DIRECT = 1, 64, 1
 _QUERY_WEIGHTS, _QUERY_DIFF_WEIGHTS = 131, 132
 _FROM, _TO = 1, 17
-_ADD, _MULTIPLY, _BIAS = 0x1FFF0, 0x1FFF1, 41
-_ACTIVATION = {"relu": 0x20, "tanh": 0x21}
-_OPERATION, _SECOND = 32768, 2  # of the first operation behind the convolution the second operand: 32768 | 2
 _ARGUMENT: dict[Name, dict[Name, int]] = {
     "y": {"x": 1, "w": 33, "y": 17},  # SRC, WEIGHTS, DST
     "x": {"x": 129, "w": 33, "y": 145},  # DIFF_SRC, WEIGHTS, DIFF_DST
@@ -43,16 +40,6 @@ class Geometry(NamedTuple):
     groups: int
 
 
-class Ending(NamedTuple):
-    """What is done to the results of a convolution, in this order; between scale and add, a bias is added."""
-
-    scale: bool
-    """Multiply each channel by a number of its own."""
-    add: bool
-    """Add another array of the results' shape."""
-    activation: Activation | None
-
-
 class ConvolutionPlan(Plan):
     """oneDNN's primitives for one of the three products of a convolution: `run(first, second, result, workspace)`, and
     with an ending, of which the convolution alone can have one, `run(x, w[, scale], bias[, added], y, workspace)`."""
@@ -65,13 +52,12 @@ class ConvolutionPlan(Plan):
           Unavailable: there is no oneDNN here.
         """
         library = load()
-        more = [*["scale"] * ending.scale, "bias", *["added"] * ending.add] if ending else []
-        names = [*OPERANDS[want], *more, want]
+        names = [*OPERANDS[want], *(ending.operands if ending else ()), want]
         plain: dict[str, c_void_p] = {name: _plain(library, name, geometry) for name in names}
         own = None  # the convolution's own bias
         if ending and not ending.scale:
             own = plain["bias"] = array(library, geometry.w[-1:], (1,))
-        convolution = _describe(library, want, geometry, plain, own, _attributes(library, ending, plain))
+        convolution = _describe(library, want, geometry, plain, own, ending_attributes(library, ending, plain))
         self.implementation = implementation(library, convolution)
         blocked = query(library, convolution, _QUERY_DIFF_WEIGHTS if want == "w" else _QUERY_WEIGHTS)
         room, room_bytes = scratchpad(library, convolution)
@@ -80,7 +66,7 @@ class ConvolutionPlan(Plan):
         arrays += [(blocked, workspace, room_bytes), (room, workspace, 0)]
 
         weights = names.index("w")
-        numbers: dict[str, int] = {**_ARGUMENT[want], **(_numbers(ending) if ending else {})}
+        numbers: dict[str, int] = {**_ARGUMENT[want], **(ending.numbers if ending else {})}
         arguments = [(numbers[name], at) for at, name in enumerate(names)] + [(SCRATCHPAD, arranged + 1)]
         steps = [(library.create("primitive_create", convolution), arguments)]
         if not library.equal(plain["w"], blocked):
@@ -98,29 +84,6 @@ class ConvolutionPlan(Plan):
 def convolution_plan(want: Name, geometry: Geometry, ending: Ending | None = None) -> ConvolutionPlan:
     """The plan of a convolution. Plans are kept for the life of the process, as are the programs that use them."""
     return ConvolutionPlan(want, geometry, ending)
-
-
-def _operations(ending: Ending) -> list[str]:
-    """The operands of what oneDNN does to the results one after the other, before the activation."""
-    # A bias alone is the convolution's own; a scale comes before it.
-    return [*["scale", "bias"] * ending.scale, *["added"] * ending.add]
-
-
-def _numbers(ending: Ending) -> dict[str, int]:
-    """oneDNN's numbers of an ending's operands."""
-    return {"bias": _BIAS} | {name: _OPERATION * (i + 1) | _SECOND for i, name in enumerate(_operations(ending))}
-
-
-def _attributes(library: Library, ending: Ending | None, plain: Mapping[str, c_void_p]) -> c_void_p:
-    made = attributes(library)
-    if ending:
-        operations = library.create("post_ops_create")
-        for name in _operations(ending):
-            library.call("post_ops_append_binary", operations, _MULTIPLY if name == "scale" else _ADD, plain[name])
-        if ending.activation:
-            library.call("post_ops_append_eltwise", operations, _ACTIVATION[ending.activation], 0.0, 0.0)
-        library.call("primitive_attr_set_post_ops", made, operations)
-    return made
 
 
 def _plain(library: Library, name: str, geometry: Geometry) -> c_void_p:

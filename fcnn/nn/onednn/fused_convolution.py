@@ -14,10 +14,11 @@ import jax.numpy as jnp
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
-from fcnn.nn.onednn import handler
+from fcnn.nn.onednn.algorithm import better_as_product
 from fcnn.nn.onednn.choice import usable
-from fcnn.nn.onednn.convolution import better_as_product, convolve
-from fcnn.nn.onednn.convolution_plan import Activation, Ending, Geometry, convolution_plan
+from fcnn.nn.onednn.convolution import by_onednn, convolve
+from fcnn.nn.onednn.convolution_plan import Geometry
+from fcnn.nn.onednn.ending import Activation, Ending
 from fcnn.nn.onednn.library import Failed
 
 fused_convolution_p = Primitive("fused_convolution")
@@ -60,15 +61,9 @@ def one_by_one(x: Any, w: Any, *more: Any, ending: Ending, geometry: Geometry, p
 def _lower_for_cpu(context: Any, *operands: Any, ending: Ending, geometry: Geometry, precision: Any) -> Any:
     implementation = functools.partial(one_by_one, ending=ending, geometry=geometry, precision=precision)
     if usable(context.module_context) and not better_as_product(geometry):
-        with contextlib.suppress(Failed):  # no implementation for this shape
-            workspace = jax.ShapeDtypeStruct((convolution_plan("y", geometry, ending).workspace_bytes,), "uint8")
-            implementation = functools.partial(_by_onednn, workspace, geometry, ending)
+        with contextlib.suppress(Failed):
+            implementation = by_onednn("y", geometry, ending, precision)
     return mlir.lower_fun(implementation, multiple_results=False)(context, *operands)
-
-
-def _by_onednn(workspace: jax.ShapeDtypeStruct, geometry: Geometry, ending: Ending, *operands: jax.Array) -> jax.Array:
-    result = jax.ShapeDtypeStruct(geometry.y, "float32")
-    return handler.call(operands, (result, workspace), "fused_convolution", geometry, ending)[0]
 
 
 def _jvp(primals: Any, tangents: Any, **options: Any) -> Any:

@@ -15,10 +15,12 @@ from typing import Any
 import jax
 
 from fcnn.nn.onednn import pages
-from fcnn.nn.onednn.convolution_plan import Ending, Geometry, convolution_plan
+from fcnn.nn.onednn.convolution_plan import Geometry, convolution_plan
+from fcnn.nn.onednn.ending import Ending
 from fcnn.nn.onednn.library import Unavailable
 from fcnn.nn.onednn.norm_plan import norm_gradient_plan, norm_plan
 from fcnn.nn.onednn.plan import Plan
+from fcnn.nn.onednn.winograd_plan import winograd_plan
 
 TARGET = "fcnn_onednn"
 _VERSIONS = {(0, minor) for minor in (3, 4, 5)}
@@ -69,10 +71,14 @@ class _Extension(ctypes.Structure):
     )
 
 
+def _ending(fields: Any) -> Ending | None:
+    return Ending(*fields) if fields else None
+
+
 # What a program names in the custom call, beside the arguments of the function that makes its plan.
 _MAKERS: dict[str, Callable[..., Plan]] = {
-    "convolution": lambda want, geometry: convolution_plan(want, Geometry(*geometry)),
-    "fused_convolution": lambda geometry, ending: convolution_plan("y", Geometry(*geometry), Ending(*ending)),
+    "convolution": lambda want, geometry, ending: convolution_plan(want, Geometry(*geometry), _ending(ending)),
+    "winograd": lambda want, geometry, ending: winograd_plan(want, Geometry(*geometry), _ending(ending)),
     "norm": norm_plan,
     "norm_gradient": norm_gradient_plan,
 }

@@ -6,7 +6,7 @@ import importlib.metadata
 import os
 import platform
 import sys
-from ctypes import POINTER, c_char_p, c_float, c_int, c_int64, c_size_t, c_uint, c_void_p
+from ctypes import POINTER, c_char_p, c_float, c_int, c_int32, c_int64, c_size_t, c_uint, c_void_p
 from typing import Any
 
 WHEEL = "onednn-cpu-gomp"
@@ -49,6 +49,7 @@ _DECLARED: dict[str, tuple[Any, ...]] = {
     "post_ops_create": (_OUT,),
     "post_ops_append_binary": (c_void_p, c_int, c_void_p),
     "post_ops_append_eltwise": (c_void_p, c_int, c_float, c_float),
+    "post_ops_append_sum": (c_void_p, c_float, c_int32, c_int),
     "primitive_create": (_OUT, c_void_p),
     "primitive_desc_query": (c_void_p, c_int, c_int, c_void_p),
     "reorder_primitive_desc_create": (_OUT, c_void_p, c_void_p, c_void_p, c_void_p, c_void_p),
@@ -64,6 +65,7 @@ _DECLARED: dict[str, tuple[Any, ...]] = {
         *(_OUT, c_void_p, c_int, c_void_p, c_void_p, c_void_p, c_void_p),
         *(_DIMS, _DIMS, _DIMS, _DIMS, c_void_p, c_void_p),
     ),
+    "matmul_primitive_desc_create": (_OUT, c_void_p, c_void_p, c_void_p, c_void_p, c_void_p, c_void_p),
     "batch_normalization_forward_primitive_desc_create": (
         *(_OUT, c_void_p, c_int, c_void_p, c_void_p),
         *(c_float, c_uint, c_void_p),

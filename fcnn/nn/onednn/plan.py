@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from ctypes import c_void_p
 from typing import Any
 
+import numpy as np
+
 from fcnn.nn.onednn.library import DIMS, ExecArg, Failed, Library
 
 F32 = 3  # dnnl_f32
@@ -25,13 +27,16 @@ class Plan:
         arrays: Sequence[tuple[c_void_p, int, int]],
         steps: Sequence[Step],
         workspace_bytes: int,
+        constants: Sequence[np.ndarray] = (),
     ) -> None:
         """Args:
         arrays: a memory descriptor for each array that the primitives touch, with the buffer of the call in which it
           lies and the byte at which it begins there.
         workspace_bytes: what the primitives need besides operands and results: the last buffer of the call.
+        constants: arrays that count as buffers behind it.
         """
         self.library, self.arrays, self.steps, self.workspace_bytes = library, arrays, steps, workspace_bytes
+        self._constants, self._addresses = constants, [constant.ctypes.data for constant in constants]
         self._idle: list[_Slot] = []
 
     def run(self, *buffers: int) -> None:
@@ -40,7 +45,7 @@ class Plan:
             slot = self._idle.pop()  # one step for the interpreter: no two threads get the same
         except IndexError:
             slot = _Slot(self)
-        slot.run(buffers)
+        slot.run((*buffers, *self._addresses))
         self._idle.append(slot)
 
 
