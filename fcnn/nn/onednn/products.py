@@ -12,6 +12,8 @@ from fcnn.nn.onednn.library import Library
 from fcnn.nn.onednn.plan import F32, SCRATCHPAD, Step, array, implementation, scratchpad
 
 _FROM, _BY, _TO = 1, 33, 17  # SRC, WEIGHTS, DST of oneDNN's matmul
+_ALIGNED = 16
+"""Numbers of float32 in a line of the cache, at one of which oneDNN wants its room to begin."""
 
 
 class Array(NamedTuple):
@@ -24,7 +26,7 @@ class Array(NamedTuple):
 
 
 def dense(dims: Sequence[int], buffer: int, start: int = 0) -> Array:
-    """An array without gaps, the last axis first in memory."""
+    """An array without gaps, row by row."""
     return Array(tuple(dims), tuple(math.prod(dims[axis + 1 :]) for axis in range(len(dims))), buffer, start)
 
 
@@ -38,7 +40,8 @@ class Products:
         """Args:
         workspace: the number of its buffer; it begins with so many `numbers`, and behind them each product has room.
         """
-        self._library, self.workspace, self._numbers = library, workspace, numbers
+        self._library, self.workspace = library, workspace
+        self._numbers = -(-numbers // _ALIGNED) * _ALIGNED
         self._room_bytes = 0
         self.constants: list[np.ndarray] = []
         self.arrays: list[tuple[c_void_p, int, int]] = []
