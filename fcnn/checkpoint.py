@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -157,9 +158,12 @@ class _PatientLoop(asyncio.SelectorEventLoop):
     """An event loop that closes only when all of its tasks have ended."""
 
     def close(self) -> None:
-        if not self.is_closed() and (tasks := asyncio.all_tasks(self)):
+        while not self.is_closed() and (tasks := asyncio.all_tasks(self)):
             self.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
         super().close()
+
+
+_one_reader = threading.Lock()
 
 
 @contextlib.contextmanager
@@ -169,9 +173,10 @@ def _reads_that_end() -> Iterator[None]:
     Left to itself it closes its loop at the first that fails, and each array that comes in after that leaves a
     traceback on standard error: its loop is gone.
     """
-    asyncios = asyncio.new_event_loop
-    asyncio.new_event_loop = _PatientLoop
-    try:
-        yield
-    finally:
-        asyncio.new_event_loop = asyncios
+    with _one_reader:
+        asyncios = asyncio.new_event_loop
+        asyncio.new_event_loop = _PatientLoop
+        try:
+            yield
+        finally:
+            asyncio.new_event_loop = asyncios

@@ -39,6 +39,6 @@ def better_as_product(geometry: Geometry) -> bool:
 
 
 def _default(precision: Any) -> bool:
-    """Whether nobody asked for the last digits, which Winograd's algorithm loses."""
+    """Whether it's JAX's default: who sets a precision asks for what is written, not for what is about that."""
     asked = precision if isinstance(precision, tuple) else (precision,)
     return all(one in (None, "default", lax.Precision.DEFAULT) for one in asked)

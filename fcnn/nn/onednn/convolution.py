@@ -34,7 +34,8 @@ def convolve(
 
     Args:
       want: "y" from x and w; "x", the gradient by x, from y's and w; "w", the gradient by w, from x and y's.
-      precision: what `lax.conv_general_dilated` takes; oneDNN's is always float32's own.
+      precision: what `lax.conv_general_dilated` takes; with oneDNN every one is float32's own, but only
+        JAX's default may be computed by Winograd's algorithm.
     """
     return convolution_p.bind(first, second, want=want, geometry=geometry, precision=precision)
 

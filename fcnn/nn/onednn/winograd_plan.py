@@ -14,7 +14,7 @@ from fcnn.nn.onednn.products import Array, Products, dense
 from fcnn.nn.onednn.winograd import TAPS, VALUES, input_matrix, output_matrix, tiles, weights_matrix
 
 _LARGEST = 4 << 20
-"""Of how many numbers the values of a turn's images are at most: what is written is read again while it's near."""
+"""Of about how many numbers the values of a turn's images are: what is written is read again while it's near."""
 
 
 @functools.cache
