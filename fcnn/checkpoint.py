@@ -89,11 +89,18 @@ class Checkpoints:
         return max(scores)[1] if scores else None
 
     def restore(self, like: TrainState, step: int) -> tuple[TrainState, dict[str, Any]]:
-        """The state of a step, placed on the devices as `like` is, and its meta."""
+        """The state of a step, placed on the devices as `like` is, and its meta.
+
+        Raises:
+          UserError: the checkpoint can't be read.
+        """
         shapes = jax.tree.map(ocp.utils.to_shape_dtype_struct, _plain(like))
         items = ocp.args.Composite(state=ocp.args.StandardRestore(shapes), meta=ocp.args.JsonRestore())
-        with _reads_that_end():
-            restored = self._manager.restore(step, args=items)
+        try:
+            with _reads_that_end():
+                restored = self._manager.restore(step, args=items)
+        except Exception as error:  # whatever a damaged file makes Orbax raise
+            raise self._unreadable(step, error) from None
         state: TrainState = restored["state"]
         key = jax.random.wrap_key_data(state.key, impl=jax.random.key_impl(like.key))
         return state.replace(key=key), dict(restored["meta"])
@@ -121,7 +128,7 @@ class Checkpoints:
                 how = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), like)
                 found = reader.restore(path, args=ocp.args.PyTreeRestore(like, restore_args=how, partial_restore=True))
         except Exception as error:  # whatever a damaged file makes Orbax raise
-            raise UserError(f"checkpoint {self._folder / str(step)} can't be read ({type(error).__name__})") from None
+            raise self._unreadable(step, error) from None
         return found.get("ema", found)
 
     def restore_newest(self, like: TrainState, say: Callable[[str], None]) -> tuple[TrainState, dict[str, Any]] | None:
@@ -134,12 +141,15 @@ class Checkpoints:
         for step in reversed(steps):
             try:
                 return self.restore(like, step)
-            except Exception as error:  # whatever a damaged file makes Orbax raise
-                where, reason = self._folder / str(step), type(error).__name__
-                say(f"Checkpoint {where} can't be read ({reason}): back to the one before.")
+            except UserError as error:
+                if step != steps[0]:
+                    say(f"C{str(error)[1:]}: back to the one before.")
         if steps:
             raise UserError(f"no checkpoint in {self._folder} can be read; delete the folder to start again")
         return None
+
+    def _unreadable(self, step: int, error: Exception) -> UserError:
+        return UserError(f"checkpoint {self._folder / str(step)} can't be read ({type(error).__name__})")
 
     def discard_after(self, step: int) -> None:
         """Deletes the checkpoints after a step: unreadable ones, which would be in the way of saving again."""

@@ -92,12 +92,17 @@ def test_what_is_said_of_many_damaged_arrays_is_all_that_is_said(tmp_path, capfd
             Checkpoints(tmp_path, keep_latest=1, keep_best=1) as checkpoints,
             pytest.raises(UserError, match="can be read"),
         ):
-            checkpoints.restore_newest(many, lambda _: None)
+            checkpoints.restore_newest(many, pytest.fail)  # there is none to go back to
     with (
         Checkpoints(tmp_path, keep_latest=1, keep_best=1) as checkpoints,
-        pytest.raises(UserError, match="can't be read"),
+        pytest.raises(UserError, match="10 can't be read"),
     ):
         checkpoints.read_variables(10)
+    with (
+        Checkpoints(tmp_path, keep_latest=1, keep_best=1) as checkpoints,
+        pytest.raises(UserError, match="10 can't be read"),
+    ):
+        checkpoints.restore(many, 10)
     assert capfd.readouterr().err == ""
 
 
