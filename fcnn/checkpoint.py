@@ -141,9 +141,9 @@ class Checkpoints:
         for step in reversed(steps):
             try:
                 return self.restore(like, step)
-            except UserError as error:
+            except UserError:
                 if step != steps[0]:
-                    say(f"C{str(error)[1:]}: back to the one before.")
+                    say(f"Checkpoint {self._folder / str(step)} can't be read: back to the one before.")
         if steps:
             raise UserError(f"no checkpoint in {self._folder} can be read; delete the folder to start again")
         return None

@@ -14,7 +14,10 @@ from jax import lax
 from fcnn.nn import conv_general_dilated, cpu_convolutions
 from fcnn.nn.onednn import algorithm, winograd, winograd_plan
 
-needs_onednn = pytest.mark.skipif(not cpu_convolutions().startswith("oneDNN"), reason=cpu_convolutions())
+HERE = cpu_convolutions()
+needs_onednn = pytest.mark.skipif(
+    not HERE.startswith("oneDNN"), reason=f"only oneDNN computes it so, and this is {HERE}"
+)
 
 LIMIT = 3e-5  # of the largest entry, which for few outputs can be small beside what was summed
 
@@ -76,7 +79,9 @@ def test_every_ending(always, case, scale, add, activation):
     x, w, options = case
     arrays = ended_arrays_for(x, w, options, scale=scale, add=add)
     how = {"options": options, "activation": activation}
-    actual = jax.jit(functools.partial(ended, **how), compiler_options=quick())(*single(arrays))
+    program = jax.jit(functools.partial(ended, **how), compiler_options=quick()).lower(*single(arrays))
+    assert program.as_text().count("winograd") == (max(x[1:3]) > 2)  # tiny images are left to products
+    actual = program.compile()(*single(arrays))
     assert error(actual, in_float64(functools.partial(ended_by_lax, **how), *arrays)) < LIMIT
 
 

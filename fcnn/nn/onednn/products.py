@@ -84,7 +84,7 @@ class Products:
         first, second, third = (array(library, one.dims, one.strides) for one in (a, b, result))
         name = "matmul_primitive_desc_create"
         primitive = library.create(name, library.engine, first, second, own_bias, third, with_what)
-        implementation(library, primitive)
+        implementation(library, primitive)  # raises if it's the slow one
         room, room_bytes = scratchpad(library, primitive)
         self._room_bytes = max(self._room_bytes, room_bytes)
         touched = [(_FROM, first, a), (_BY, second, b), (_TO, third, result)]
