@@ -113,9 +113,10 @@ def import_command(args: list[str]) -> int:
 def _described(about: Any) -> str:
     height, width, channels = about.image_shape
     mean, std = (" ".join(f"{value:.3g}" for value in values) for values in (about.mean, about.std))
+    names = "" if about.named else " without names (fcnn import --labels gives them)"
     return (
-        f"{about.model.name}, {len(about.classes):,} classes, images of {height} x {width} x {channels}, mean {mean}, "
-        f"standard deviation {std}"
+        f"{about.model.name}, {len(about.classes):,} classes{names}, images of {height} x {width} x {channels}, "
+        f"mean {mean}, standard deviation {std}"
     )
 
 
@@ -137,6 +138,7 @@ def _changed(about: Any, args: ImportArgs, labels: tuple[str, ...] | None) -> An
     return dataclasses.replace(
         about,
         classes=labels or about.classes,
+        named=about.named or labels is not None,
         image_shape=(args.image_size or height, args.image_size or width, channels),
         mean=args.mean or about.mean,
         std=args.std or about.std,

@@ -1,5 +1,6 @@
 """Weights of others in, ours out: files, PyTorch's names and layouts, and what belongs to weights."""
 
+from fcnn.weights.classes import match_classes
 from fcnn.weights.network import About, Network, check_same, linear_head, published, read_network, write_network
 from fcnn.weights.torch_names import from_torch, to_torch
 
@@ -9,6 +10,7 @@ __all__ = [
     "check_same",
     "from_torch",
     "linear_head",
+    "match_classes",
     "published",
     "read_network",
     "to_torch",

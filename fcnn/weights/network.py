@@ -37,6 +37,14 @@ class About:
     """Pixel mean by channel, 0 to 1, that normalization takes off."""
     std: tuple[float, ...]
     """Standard deviation by channel, likewise."""
+    named: bool = True
+    """Whether `classes` are names. False for weights whose classes nobody named: `classes` are then the numbers of the
+    outputs, "0" to "N-1", and match no other classes. Classes that a run calls "0", "1", ... are names."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The class names as `match_classes` takes them: empty if nobody named the classes."""
+        return self.classes if self.named else ()
 
     def create(self, num_classes: int | None = None) -> models.Classifier:
         """The network's Linen module, for as many classes as it knows or another number."""
@@ -114,7 +122,12 @@ def _foreign(arrays: dict[str, np.ndarray], model: ModelConfig) -> Network:
     mean, std = IMAGENET if channels == 3 and model.name not in PLAIN else ((0.5,) * channels, (0.5,) * channels)
     count = len(variables["params"]["head"]["bias"])
     about = About(
-        model=model, classes=tuple(map(str, range(count))), image_shape=family.image_shape, mean=mean, std=std
+        model=model,
+        classes=tuple(map(str, range(count))),
+        image_shape=family.image_shape,
+        mean=mean,
+        std=std,
+        named=False,
     )
     return Network(about=about, variables=variables)
 
