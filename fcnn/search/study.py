@@ -16,6 +16,7 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.pool import NullPool
 
 from fcnn.config import Config
 from fcnn.config_json import flatten, from_json, to_json
@@ -54,7 +55,8 @@ def open_study(job: Job) -> optuna.Study:
     Raises:
       UserError: the database can't be opened, or holds a study of that name with another config or space.
     """
-    options = {"connect_args": {"timeout": 60}} if job.storage.startswith("sqlite") else {}
+    # SQLite: a connection is closed as soon as it isn't used, as Python 3.13 warns of one that is only forgotten.
+    options = {"connect_args": {"timeout": 60}, "poolclass": NullPool} if job.storage.startswith("sqlite") else {}
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)
