@@ -294,7 +294,7 @@ class TransferConfig:
 
     weights: str | None = None
     """A trained network: a name that `fcnn zoo` lists, a file of weights, an export, or the folder of a run. Its
-    normalization is the run's too, and its head is kept where it knows the same classes."""
+    normalization is the run's too, and its head keeps the classes that it knows by name."""
     strategy: Literal["auto", "pretrained", "head", "last_block", "full", "scratch", "mean_var"] = "full"
     """What to do with them: pretrained (no training), head (learn the classifier on the frozen rest), last_block (the
     last convolutional stage as well), full (everything), scratch (nothing: for comparison), mean_var (draw anew, each

@@ -64,13 +64,13 @@ class Experiment:
         if transfer.weights is None or transfer.strategy == "scratch":
             return state
         network = load_network(transfer.weights, published(self.config.model))
-        like_head = linear_head(network.about.model) == linear_head(self.config.model)
+        same_head = linear_head(network.about.model) == linear_head(self.config.model)
         classes, seed = self.dataset.classes, self.config.seed
-        variables, told = start_from(
-            network, classes, state.variables, transfer.strategy, seed=seed, like_head=like_head
+        variables, message = start_from(
+            network, classes, state.variables, transfer.strategy, seed=seed, same_head=same_head
         )
         learnt = sum(array.size for layer, array in _arrays(state.params) if layer not in self.plan.frozen)
-        say(f"From {transfer.weights}. {told} {learnt if self.total_steps else 0:,} parameters learn.")
+        say(f"From {transfer.weights}. {message} {learnt if self.total_steps else 0:,} parameters learn.")
         ema = None if state.ema is None else jax.tree.map(jnp.copy, variables)  # a step may reuse either's memory
         return parallel.replicate(state.replace(**variables, ema=ema), self.mesh)
 

@@ -5,14 +5,16 @@ import itertools
 from collections.abc import Mapping
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from fcnn import models
 from fcnn.config import TransferConfig
+from fcnn.data.layout import listed, shown
 from fcnn.errors import UserError
-from fcnn.weights import Network
+from fcnn.weights import About, Network, match_classes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,68 +65,120 @@ def _groups(places: list[models.Endpoint]) -> list[frozenset[str]]:
 def start_from(
     network: Network,
     classes: tuple[str, ...],
-    drawn: Mapping[str, Any],
+    fresh: Mapping[str, Any],
     strategy: str,
     *,
     seed: int,
-    like_head: bool = True,
+    same_head: bool = True,
 ) -> tuple[dict[str, Any], str]:
-    """The variables that a run starts from.
+    """Returns the variables that a run starts from.
+
+    The head's rows belong to classes by name (`fcnn.weights.match_classes`): a class that the network knows keeps its
+    row, another one gets a fresh row.
 
     Args:
       network: the trained one.
       classes: the run's.
-      drawn: fresh {"params", "batch_stats"} of the run's model; a head for other classes comes from here.
+      fresh: {"params", "batch_stats"} of the run's model as they were drawn.
       strategy: `TransferConfig.strategy`.
       seed: of mean_var.
-      like_head: whether the run's head computes what theirs does; else it is a new one too.
+      same_head: whether the run's head computes what the network's does; if not, all of its rows are fresh.
 
     Returns:
       (variables, a sentence on what was kept).
 
     Raises:
-      UserError: arrays that have nothing to do with the classes have another shape; or there is nothing to evaluate.
+      UserError: arrays have another shape; or the strategy is pretrained and the network doesn't know every class.
     """
-    theirs, ours = _flat(network.variables), _flat(drawn)
-    known, heads = network.about.classes, {path for path in ours if path[-2] in _CLASSIFIERS}
-    same = like_head and _keeps_head(known, classes, strategy)
-    if wrong := [
-        f"{'/'.join(path)} {theirs[path].shape if path in theirs else 'missing'}, must be {leaf.shape}"
-        for path, leaf in ours.items()
-        if not (path in heads and not same) and (path not in theirs or theirs[path].shape != leaf.shape)
-    ]:
-        raise UserError(f"transfer.weights don't fit images of this size: {'; '.join(wrong[:3])}")
-    count = f"{len(known):,} classes" + (" by number alone" if _numbered(known) else "")
-    if strategy == "pretrained" and not like_head:
-        raise UserError(
-            "transfer.strategy pretrained: the weights' head isn't of this kind (model.options linear_head)"
-        )
-    if strategy == "pretrained" and not same:
-        raise UserError(f"transfer.strategy pretrained: the weights know {count}, and not those of the data")
+    source, target = _flat(network.variables), _flat(fresh)
+    heads = {path for path in target if path[-2] in _CLASSIFIERS}
+    rows = _match(network.about, classes, strategy, same_head)
+    new_head = strategy == "mean_var" or set(rows) == {None}
+    _check_shapes(source, target, heads, new_head)
     if strategy == "mean_var":
-        return _mean_var(
-            theirs, ours, heads, seed
-        ), "Drawn anew with the mean and variance of the weights, array by array."
-    taken = {path: leaf if path in heads and not same else jnp.asarray(theirs[path]) for path, leaf in ours.items()}
-    why = f"the weights know {count}, not these" if like_head else "that of the weights is of another kind"
-    told = "The head is that of the weights too." if same else f"The head is new: {why}."
-    return {"params": {}, "batch_stats": {}} | unflatten_dict(taken), told
+        variables = _mean_var(source, target, heads, seed)
+        return variables, "Drawn anew with the mean and variance of the weights, array by array."
+    variables = {
+        path: jnp.asarray(source[path]) if path not in heads else leaf if new_head else _rows(source[path], leaf, rows)
+        for path, leaf in target.items()
+    }
+    message = _head_message(network.about, classes, rows) if same_head else "The head is new: it is of another kind."
+    return {"params": {}, "batch_stats": {}} | unflatten_dict(variables), message
 
 
 def _flat(variables: Mapping[str, Any]) -> dict[tuple[str, ...], Any]:
     return dict(flatten_dict(dict(variables)))
 
 
-def _keeps_head(theirs: tuple[str, ...], ours: tuple[str, ...], strategy: str) -> bool:
-    """Whether the weights' head is one for our classes: their names say it. Numbers may be those of anything, so that
-    only someone who asks for the network as it is can mean it."""
-    if _numbered(theirs):
-        return strategy == "pretrained" and len(theirs) == len(ours)
-    return theirs == ours
+def _match(about: About, classes: tuple[str, ...], strategy: str, same_head: bool) -> tuple[int | None, ...]:
+    """Returns, for each class, its row in the network's head, or None for a fresh one.
+
+    Numbers may be those of anything. Only who asks for the network as it is can mean that they are the data's.
+    """
+    if strategy != "pretrained":
+        return match_classes(about.names, classes) if same_head else (None,) * len(classes)
+    if not same_head:
+        raise UserError(
+            "transfer.strategy pretrained: the weights' head is of another kind (model.options linear_head)"
+        )
+    if not about.named and len(about.classes) == len(classes):
+        return tuple(range(len(classes)))
+    if not about.named:
+        raise UserError(
+            f"transfer.strategy pretrained: the weights have {len(about.classes):,} classes without names, the data "
+            f"{len(classes):,}; {_NAME_THEM}"
+        )
+    rows = match_classes(about.names, classes)
+    if missing := [name for name, row in zip(classes, rows, strict=True) if row is None]:
+        raise UserError(f"transfer.strategy pretrained: the weights don't know {listed(map(shown, missing))}")
+    return rows
 
 
-def _numbered(classes: tuple[str, ...]) -> bool:
-    return classes == tuple(map(str, range(len(classes))))
+_NAME_THEM = "fcnn import FILE --labels LABELS.txt names them, one a line"
+
+
+def _check_shapes(
+    source: Mapping[tuple[str, ...], Any],
+    target: Mapping[tuple[str, ...], Any],
+    heads: set[tuple[str, ...]],
+    new_head: bool,
+) -> None:
+    """UserError naming the arrays that don't fit; a head's last axis is the classes."""
+    wrong = []
+    for path, leaf in target.items():
+        if path in heads and new_head:
+            continue
+        there = source[path].shape if path in source else None
+        fits = there == leaf.shape if path not in heads else there is not None and there[:-1] == leaf.shape[:-1]
+        if not fits:
+            wrong.append(f"{'/'.join(path)} {there or 'missing'}, must be {leaf.shape}")
+    if wrong:
+        raise UserError(f"transfer.weights don't fit images of this size: {'; '.join(wrong[:3])}")
+
+
+def _rows(source: Any, fresh: Any, rows: tuple[int | None, ...]) -> jax.Array:
+    """Returns `fresh` (..., classes) with the rows of the classes that `source` (..., known classes) has."""
+    result, kept = np.array(fresh), [i for i, row in enumerate(rows) if row is not None]
+    result[..., kept] = np.asarray(source)[..., [row for row in rows if row is not None]]
+    return jnp.asarray(result)
+
+
+def _head_message(about: About, classes: tuple[str, ...], rows: tuple[int | None, ...]) -> str:
+    new, known = [name for name, row in zip(classes, rows, strict=True) if row is None], len(about.classes)
+    if not about.named:
+        if not new:
+            return (
+                "The head is that of the weights, whose classes have no names: output 0 is taken for the first class."
+            )
+        return f"The head is new: the weights' classes have no names; {_NAME_THEM}."
+    if len(new) == len(classes):
+        return f"The head is new: the weights know {known:,} other classes."
+    if new:
+        kept, names = len(classes) - len(new), listed(map(shown, new))
+        return f"The head keeps {kept:,} of the weights' {known:,} classes and has {len(new):,} new: {names}."
+    if len(classes) < known:
+        return f"The head keeps {len(classes):,} of the weights' {known:,} classes."
+    return "The head is that of the weights" + (", its classes reordered." if rows != tuple(range(known)) else ".")
 
 
 # What the layers that give logits are called: the head, GoogLeNet's and Inception v3's auxiliary ones.
@@ -132,16 +186,19 @@ _CLASSIFIERS = ("head", "fc2", "fc")
 
 
 def _mean_var(
-    theirs: Mapping[tuple[str, ...], Any], ours: Mapping[tuple[str, ...], Any], heads: set[tuple[str, ...]], seed: int
+    source: Mapping[tuple[str, ...], Any],
+    target: Mapping[tuple[str, ...], Any],
+    heads: set[tuple[str, ...]],
+    seed: int,
 ) -> dict[str, Any]:
-    """Every array drawn from the normal distribution with the mean and variance of the trained one; heads and running
-    statistics stay as they were drawn (Raghu et al. 2019, arXiv:1902.07208, section 5.1)."""
+    """Returns every array drawn from the normal distribution with the mean and variance of the trained one; heads and
+    running statistics stay as they were drawn (Raghu et al. 2019, arXiv:1902.07208, section 5.1)."""
     rng = np.random.default_rng(seed)
-    made = {}
-    for path, leaf in ours.items():
+    variables = {}
+    for path, leaf in target.items():
         if path[0] == "batch_stats" or path in heads:
-            made[path] = leaf
+            variables[path] = leaf
         else:
-            trained = np.asarray(theirs[path], np.float64)
-            made[path] = jnp.asarray(rng.normal(trained.mean(), trained.std(), leaf.shape), jnp.float32)
-    return {"params": {}, "batch_stats": {}} | unflatten_dict(made)
+            trained = np.asarray(source[path], np.float64)
+            variables[path] = jnp.asarray(rng.normal(trained.mean(), trained.std(), leaf.shape), jnp.float32)
+    return {"params": {}, "batch_stats": {}} | unflatten_dict(variables)

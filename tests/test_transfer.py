@@ -10,7 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from harness import MEAN, random_network, relative_error
+from harness import MEAN, random_network, random_variables, relative_error
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from fcnn import loop, models, parallel
 from fcnn.checkpoint import Checkpoints
@@ -201,40 +203,96 @@ def test_where_each_network_is_cut(name, head, last_block):
         assert ("aux1" in plan.frozen) == (name == "googlenet")
 
 
-def test_the_head_is_kept_for_the_same_classes_and_new_for_others(weights_file):
-    network = random_network("lenet5", norm="batch", width=0.5)
-    for classes, kept in (("abcd", True), ("abcx", False), ("abcde", False)):
-        exp = experiment(weights_file, "full", classes=classes)
-        drawn = exp.fresh_state().variables
-        variables, told = start_from(network, exp.dataset.classes, drawn, "full", seed=0)
-        assert bits(variables["params"]["c3"]) == bits(network.variables["params"]["c3"])
-        source = network.variables if kept else drawn
-        assert bits(variables["params"]["head"]) == bits(jax.device_get(source["params"]["head"]))
-        assert ("head is new: the weights know 4 classes" in told) == (not kept)
+@pytest.fixture(scope="module")
+def network():
+    """A LeNet-5 with batch norm and the classes a, b, c, d."""
+    return random_network("lenet5", norm="batch", width=0.5)
 
 
-def test_numbers_are_no_names(weights_file):
-    """Weights whose classes are numbers alone, ImageNet's or a data set's of digits, are those of no other data."""
-    network = random_network("lenet5", norm="batch", width=0.5)
-    numbered = dataclasses.replace(network, about=dataclasses.replace(network.about, classes=tuple("0123")))
-    drawn = experiment(weights_file, "full").fresh_state().variables
-    for strategy, classes, kept in (("full", "wxyz", False), ("full", "0123", False), ("pretrained", "wxyz", True)):
-        variables, told = start_from(numbered, tuple(classes), drawn, strategy, seed=0)
-        source = network.variables if kept else drawn
-        assert bits(variables["params"]["head"]) == bits(jax.device_get(source["params"]["head"]))
-        assert ("The head is new: the weights know 4 classes by number alone, not these." in told) == (not kept)
-    with pytest.raises(UserError, match="the weights know 4 classes by number alone, and not those of the data"):
-        start_from(numbered, tuple("vwxyz"), drawn, "pretrained", seed=0)
+def drawn(network, classes):
+    """Fresh variables of the network for other classes, no two rows of its head alike."""
+    model = network.about.create(len(classes))
+    images = jnp.zeros((1, SIZE, SIZE, 3))
+    return random_variables(dict(jax.eval_shape(lambda: model.init(jax.random.key(0), images, train=False))))
 
 
-def test_a_head_of_another_kind_is_new(weights_file):
-    network = random_network("lenet5", norm="batch", width=0.5)
-    drawn = experiment(weights_file, "full").fresh_state().variables
-    variables, told = start_from(network, tuple("abcd"), drawn, "full", seed=0, like_head=False)
-    assert bits(variables["params"]["head"]) == bits(jax.device_get(drawn["params"]["head"]))
-    assert told == "The head is new: that of the weights is of another kind."
-    with pytest.raises(UserError, match="the weights' head isn't of this kind"):
-        start_from(network, tuple("abcd"), drawn, "pretrained", seed=0, like_head=False)
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.sampled_from("abcdwxyz"), min_size=1, max_size=8, unique=True))
+@example(list("dcba"))
+@example(list("db"))
+@example(list("xbz"))
+@example(list("xyz"))
+def test_a_row_of_the_head_belongs_to_a_class_by_name(network, classes):
+    fresh = drawn(network, classes)
+    variables, message = start_from(network, tuple(classes), fresh, "full", seed=0)
+    assert bits(variables["params"]["c3"]) == bits(network.variables["params"]["c3"])
+    for name in ("kernel", "bias"):
+        for i, label in enumerate(classes):
+            known = label in network.about.classes
+            source = network.variables["params"]["head"][name][..., "abcd".index(label)] if known else None
+            row = fresh["params"]["head"][name][..., i] if source is None else source
+            assert bits(variables["params"]["head"][name][..., i]) == bits(row), (name, label)
+    new = [label for label in classes if label not in network.about.classes]
+    if len(new) == len(classes):
+        assert message == "The head is new: the weights know 4 other classes."
+    elif new:
+        assert f"keeps {len(classes) - len(new)} of the weights' 4 classes and has {len(new)} new: {new[0]}" in message
+    elif len(classes) < 4:
+        assert message == f"The head keeps {len(classes)} of the weights' 4 classes."
+    else:
+        assert message.startswith("The head is that of the weights")
+
+
+@pytest.mark.parametrize("classes", ["abcd", "dbca", "ca"])
+def test_a_network_as_it_is_knows_its_classes_in_any_order(network, classes):
+    """Its logits for images, by class, whatever the order of the data's classes."""
+    images = RNG.normal(size=(3, SIZE, SIZE, 3)).astype(np.float32)
+    logits: Any = network.about.create().apply(dict(network.variables), images, train=False)
+    variables, _ = start_from(network, tuple(classes), drawn(network, classes), "pretrained", seed=0)
+    again: Any = network.about.create(len(classes)).apply(variables, images, train=False)
+    np.testing.assert_allclose(again, logits[:, ["abcd".index(label) for label in classes]], rtol=1e-5, atol=1e-5)
+
+
+def test_numbers_are_no_names(network):
+    """Weights whose classes nobody named, ImageNet's or somebody's, are those of no data; folders 0, 1, 2, 3 are."""
+    about = dataclasses.replace(network.about, classes=tuple("0123"))
+    fresh = drawn(network, "0123")
+    for named, strategy, classes, kept, words in (
+        (
+            False,
+            "full",
+            "wxyz",
+            False,
+            "The head is new: the weights' classes have no names; fcnn import FILE --labels",
+        ),
+        (
+            False,
+            "full",
+            "0123",
+            False,
+            "The head is new: the weights' classes have no names; fcnn import FILE --labels",
+        ),
+        (False, "pretrained", "wxyz", True, "have no names: output 0 is taken for the first class"),
+        (True, "full", "0123", True, "The head is that of the weights."),
+        (True, "full", "wxyz", False, "The head is new: the weights know 4 other classes."),
+    ):
+        source = dataclasses.replace(network, about=dataclasses.replace(about, named=named))
+        variables, message = start_from(source, tuple(classes), fresh, strategy, seed=0)
+        head = (network.variables if kept else fresh)["params"]["head"]
+        assert bits(variables["params"]["head"]) == bits(head), words
+        assert words in message
+    unnamed = dataclasses.replace(network, about=dataclasses.replace(about, named=False))
+    with pytest.raises(UserError, match="have 4 classes without names, the data 5; fcnn import FILE --labels"):
+        start_from(unnamed, tuple("vwxyz"), fresh, "pretrained", seed=0)
+
+
+def test_a_head_of_another_kind_is_new(network):
+    fresh = drawn(network, "abcd")
+    variables, message = start_from(network, tuple("abcd"), fresh, "full", seed=0, same_head=False)
+    assert bits(variables["params"]["head"]) == bits(fresh["params"]["head"])
+    assert message == "The head is new: it is of another kind."
+    with pytest.raises(UserError, match="the weights' head is of another kind"):
+        start_from(network, tuple("abcd"), fresh, "pretrained", seed=0, same_head=False)
 
 
 @pytest.mark.slow
@@ -257,7 +315,7 @@ def test_a_squeezenet_with_a_linear_head_learns_on_averaged_features(tmp_path):
     assert exp.plan.endpoint == "pool"
     said = []
     state = exp.first_state(said.append)
-    assert "The head is new: that of the weights is of another kind. 260 parameters learn." in said[0]
+    assert "The head is new: it is of another kind. 260 parameters learn." in said[0]
     assert bits(state.params["fire9"]) == bits(network.variables["params"]["fire9"])
 
 
@@ -266,7 +324,7 @@ def test_what_does_not_fit_is_named(weights_file):
     with pytest.raises(UserError, match=r"don't fit images of this size: params/.* \(.*\), must be \(.*\)"):
         start_from(network, tuple("abcd"), drawn, "full", seed=0)
     network = random_network("lenet5", norm="batch", width=0.5)
-    with pytest.raises(UserError, match="strategy pretrained: the weights know 4 classes, and not those of the data"):
+    with pytest.raises(UserError, match="strategy pretrained: the weights don't know x"):
         start_from(network, tuple("abcx"), drawn, "pretrained", seed=0)
     exp = experiment(weights_file, "full")
     wide = dataclasses.replace(exp.config, model=dataclasses.replace(LENET, width=1.0))
