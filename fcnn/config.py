@@ -43,7 +43,10 @@ class DataConfig:
     same, but that augment.resized_crop cuts the streamed images of folder: from their files' own pixels."""
     class_weights: Literal["none", "balanced"] = "none"
     """What a training image counts in the loss: the same, or the less the more its class has (images / (classes x
-    images of the class))."""
+    images of the class)). The loss is sum(w_i x loss_i) / sum(w_i), where w_i is the weight of image i's label, or of a
+    mixed label the mean of its classes' weights by their shares. With label smoothing or mixed labels this is not the
+    loss of PyTorch's CrossEntropyLoss(weight=...), which weights each class's term within an image (and divides by the
+    number of images where labels are mixed); without them the two are the same."""
     mean: tuple[float, ...] | None = None
     """Pixel mean by channel, 0 to 1, that normalization takes off; None to measure it on the training split."""
     std: tuple[float, ...] | None = None
@@ -175,9 +178,9 @@ class OptimConfig:
     schedule: str = "cosine"
     """constant, step, cosine, linear, exponential or one_cycle."""
     milestones: tuple[float, ...] | None = None
-    """step: the shares of the run after which the rate drops (0.5 0.75)."""
+    """step: the shares of the whole run, warm-up included, after which the rate drops (0.5 0.75)."""
     decay_factor: float | None = None
-    """step: what the rate is multiplied by at each milestone (0.1)."""
+    """step: what the rate is multiplied by at each milestone (0.1); twice where two fall on one step."""
     final_scale: float | None = None
     """Share of the peak at the end: cosine, linear (0), exponential (0.01), one_cycle (0.000004)."""
     rise: float | None = None

@@ -40,6 +40,7 @@ class Experiment:
     schedule: optax.Schedule
     steps_per_epoch: int
     total_steps: int
+    warmup: int
     eval_every: int
 
     def fresh_state(self) -> TrainState:
@@ -120,6 +121,7 @@ def prepare(config: Config, dataset: Dataset, mesh: Mesh) -> Experiment:
         schedule=schedule,
         steps_per_epoch=per_epoch,
         total_steps=total,
+        warmup=warmup,
         eval_every=max(in_steps(config.train.eval_epochs, config.train.eval_steps, per_epoch), 1),
     )
 

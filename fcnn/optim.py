@@ -24,15 +24,13 @@ def decay_mask(params: Params, which: str) -> Params:
     return jax.tree.map(lambda leaf: which == "all" or leaf.ndim > 1, params)
 
 
+# The schedules after the warm-up, by step, from the peak at step 0. All but "one_cycle" reach their final scale at step
+# `steps`, one after the last, as Optax's, PyTorch's and Keras's do.
+
+
 def _cosine(c: OptimConfig, steps: int) -> optax.Schedule:
     """Half a cosine from the peak to its final scale (Loshchilov and Hutter 2016, one cycle of equation 5)."""
     return optax.cosine_decay_schedule(c.learning_rate, steps, alpha=_option(c, "final_scale"))
-
-
-def _step(c: OptimConfig, steps: int) -> optax.Schedule:
-    """The peak, times the decay factor once for each milestone passed (He et al. 2015, section 4.2)."""
-    drops = {round(mark * steps): _option(c, "decay_factor") for mark in _option(c, "milestones")}
-    return optax.piecewise_constant_schedule(c.learning_rate, drops)
 
 
 def _linear(c: OptimConfig, steps: int) -> optax.Schedule:
@@ -44,7 +42,10 @@ def _exponential(c: OptimConfig, steps: int) -> optax.Schedule:
 
 
 def _one_cycle(c: OptimConfig, steps: int) -> optax.Schedule:
-    """From a 25th of the peak up to it and down to its final scale, both along half a cosine (Smith 2018)."""
+    """From a 25th of the peak up to it and down to its final scale, both along half a cosine (Smith 2018).
+
+    Fewer steps than 1 / rise start at the peak.
+    """
     final = max(_option(c, "final_scale"), 1e-12)  # Optax divides by it
     return optax.cosine_onecycle_schedule(
         steps, c.learning_rate, pct_start=_option(c, "rise"), div_factor=25, final_div_factor=1 / (25 * final)
@@ -53,19 +54,52 @@ def _one_cycle(c: OptimConfig, steps: int) -> optax.Schedule:
 
 SCHEDULES: dict[str, Callable[[OptimConfig, int], optax.Schedule]] = {
     "constant": lambda c, _: optax.constant_schedule(c.learning_rate),
-    "step": _step,
+    "step": lambda c, _: optax.constant_schedule(c.learning_rate),  # `make_schedule` multiplies it by `_drops`
     "cosine": _cosine,
     "linear": _linear,
     "exponential": _exponential,
     "one_cycle": _one_cycle,
 }
 
+
+def _drops(c: OptimConfig, steps: int) -> optax.Schedule:
+    """The decay factor to the power of the milestones passed (He et al. 2015, section 4.2), by step of the whole run.
+
+    The first step is never after a milestone; milestones that round to the same step multiply.
+    """
+    factors: dict[int, float] = {}
+    for milestone in _option(c, "milestones"):
+        step = max(round(milestone * steps), 1)
+        factors[step] = factors.get(step, 1.0) * _option(c, "decay_factor")
+    return optax.piecewise_constant_schedule(1.0, factors)
+
+
+def _scale_by_adagrad(epsilon: float) -> optax.GradientTransformation:
+    """Scales by 1 / (sqrt(sum of squared gradients) + epsilon) (Duchi et al. 2011, as in PyTorch).
+
+    `optax.scale_by_rss` has epsilon inside the root, where 1e-10 outweighs the squares of gradients below 1e-5.
+    """
+
+    def init(params: Params) -> optax.ScaleByRssState:
+        return optax.ScaleByRssState(optax.tree.zeros_like(params))
+
+    def update(updates: Params, state: Any, params: Params | None = None) -> tuple[Params, optax.OptState]:
+        del params
+        sums = jax.tree.map(lambda total, grad: total + jnp.square(grad), state.sum_of_squares, updates)
+        scaled = jax.tree.map(
+            lambda grad, total: jnp.where(total > 0, grad / (jnp.sqrt(total) + epsilon), 0), updates, sums
+        )
+        return scaled, optax.ScaleByRssState(sums)
+
+    return optax.GradientTransformation(init, update)
+
+
 # Each method without its learning rate: gradients in, directions (to be subtracted) out.
 METHODS: dict[str, Callable[[OptimConfig], optax.GradientTransformation]] = {
     "sgd": lambda c: optax.identity(),
     "momentum": lambda c: optax.trace(_option(c, "momentum")),
     "nesterov": lambda c: optax.trace(_option(c, "momentum"), nesterov=True),
-    "adagrad": lambda c: optax.scale_by_rss(initial_accumulator_value=0.0, eps=_option(c, "epsilon")),
+    "adagrad": lambda c: _scale_by_adagrad(_option(c, "epsilon")),
     "rmsprop": lambda c: optax.chain(
         optax.scale_by_rms(_option(c, "beta2"), eps=_option(c, "epsilon"), eps_in_sqrt=False),
         optax.trace(_option(c, "momentum")) if _option(c, "momentum") else optax.identity(),
@@ -76,22 +110,49 @@ METHODS: dict[str, Callable[[OptimConfig], optax.GradientTransformation]] = {
 
 
 def make_schedule(config: OptimConfig, *, steps: int, warmup: int) -> optax.Schedule:
-    """The learning rate by step: `warmup` steps up to the peak, then the named schedule over the rest of `steps`.
+    """Returns the learning rate by step: `warmup` steps up to the peak, then the named schedule over the rest.
 
-    Step t of the warm-up (from 0) has the rate peak x (t + 1) / (warmup + 1): no step is taken at rate zero.
+    Step t of the warm-up (from 0) has the rate peak x (t + 1) / (warmup + 1): no step is taken at rate zero, and a
+    warm-up that is longer than the run never reaches the peak. The milestones of "step" are shares of all `steps`,
+    warm-up included.
     """
-    main = SCHEDULES[config.schedule](config, max(steps - warmup, 1))
-    if warmup == 0:
-        return main
-    peak = config.learning_rate
-    return optax.join_schedules([optax.linear_schedule(peak / (warmup + 1), peak, warmup), main], [warmup])
+    rate = SCHEDULES[config.schedule](config, max(steps - warmup, 1))
+    if warmup:
+        peak = config.learning_rate
+        rate = optax.join_schedules([optax.linear_schedule(peak / (warmup + 1), peak, warmup), rate], [warmup])
+    if config.schedule != "step":
+        return rate
+    drops = _drops(config, steps)
+    return lambda step: rate(step) * drops(step)
+
+
+def _scale_by_trust_ratio(
+    coefficient: float, decay: float, mask: Callable[[Params], Params]
+) -> optax.GradientTransformation:
+    """Adds weight decay and scales each kernel by its trust ratio (You et al. 2017, algorithm 1).
+
+    lambda (g + decay w) with lambda = coefficient |w| / (|g| + decay |w|). `optax.lars` divides by |g + decay w|.
+    Biases and norms have no ratio; nor has a kernel of zeros, which would stay where it is.
+    """
+
+    def scale(grad: jax.Array, weight: jax.Array, decayed: bool) -> jax.Array:
+        rate = decay if decayed else 0.0
+        update = grad + rate * weight
+        if weight.ndim < 2:
+            return update
+        norm = jnp.linalg.norm(weight.ravel())
+        total = jnp.linalg.norm(grad.ravel()) + rate * norm
+        return update * jnp.where((norm > 0) & (total > 0), coefficient * norm / total, 1.0)
+
+    return optax.stateless(lambda updates, params: jax.tree.map(scale, updates, params, mask(params)))
 
 
 def make_optimizer(config: OptimConfig, schedule: optax.Schedule) -> optax.GradientTransformation:
-    """The Optax chain of a config.
+    """Returns the Optax chain of a config.
 
     Weight decay is decoupled (Loshchilov and Hutter 2017): the decayed weights lose rate x decay x weight beside the
-    method's own step. LARS is the exception: You et al. 2017, algorithm 1, put it inside the trust ratio.
+    method's own step. LARS is the exception: You et al. 2017, algorithm 1, have it inside the layer's rate and the
+    momentum.
     """
     decay = _option(config, "weight_decay")
 
@@ -102,14 +163,9 @@ def make_optimizer(config: OptimConfig, schedule: optax.Schedule) -> optax.Gradi
     if config.name == "lars":
         return optax.chain(
             clip,
-            optax.lars(
-                schedule,
-                weight_decay=decay,
-                weight_decay_mask=mask,
-                trust_coefficient=_option(config, "trust_coefficient"),
-                trust_ratio_mask=lambda params: decay_mask(params, "kernels"),
-                momentum=_option(config, "momentum"),
-            ),
+            _scale_by_trust_ratio(_option(config, "trust_coefficient"), decay, mask),
+            optax.scale_by_learning_rate(schedule),
+            optax.trace(_option(config, "momentum")),
         )
     return optax.chain(
         clip,

@@ -92,6 +92,11 @@ class Run:
             self.console.say(f"Left out {len(data.skipped)} files that can't be read: {names} (all in {folder.DATA})")
         for note in data.notes:
             self.console.say(f"Note: {note}")
+        if 0 < exp.total_steps <= exp.warmup:
+            self.console.say(
+                f"Note: the warm-up takes {exp.warmup:,} steps and the run has {exp.total_steps:,}: the learning rate "
+                "never reaches its peak. Lower --optim.warmup-epochs or train longer."
+            )
         if going_on:
             self.console.say(f"Going on from step {self.step:,} of {exp.total_steps:,}.")
 

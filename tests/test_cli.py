@@ -85,6 +85,7 @@ def test_help_tells_options_units_and_the_presets_values(capsys):
     said = " ".join(capsys.readouterr().out.replace("│", " ").split())
     assert "--config NAME|FILE.py" in said
     assert "--train.batch-size INT Images a step, over all devices. (default: 64)" in said
+    assert "not the loss of PyTorch's CrossEntropyLoss(weight=...)" in said
     assert "--train.epochs FLOAT Passes over the training split. (default: 20)" in said
     assert cli.main([]) == 0
     assert "evaluate" in capsys.readouterr().out

@@ -109,7 +109,7 @@ def momentum(grads, memory, t, beta=0.9, nesterov=False):
 def adagrad(grads, memory, t, epsilon=1e-10):
     for k, g in grads.items():
         memory[k] = memory.get(k, 0) + g**2
-    return {k: g / np.sqrt(memory[k] + epsilon) for k, g in grads.items()}
+    return {k: g / (np.sqrt(memory[k]) + epsilon) for k, g in grads.items()}
 
 
 def rmsprop(grads, memory, t, beta=0.9, heavy=0.0, epsilon=1e-8):
@@ -139,8 +139,8 @@ def lars(start, *, beta=0.9, trust=0.001, decay=1e-4, rate=RATE):
         for k in params:
             step = grads[k]
             if k == "kernel":
-                step = step + decay * params[k]
-                step = step * trust * np.linalg.norm(params[k]) / np.linalg.norm(step)
+                size, slope = np.linalg.norm(params[k]), np.linalg.norm(step)
+                step = trust * size / (slope + decay * size) * (step + decay * params[k])
             speed[k] = beta * speed[k] - rate * step
         params = {k: params[k] + speed[k] for k in params}
         path.append(params)
@@ -214,6 +214,11 @@ CASES = {
     "step": (
         dict(schedule="step", milestones=(0.3, 0.7), decay_factor=0.5),
         lambda s: reference(s, sgd, rate=lambda t: RATE * [1, 0.5, 0.25][t]),
+        "sgd",
+    ),
+    "step, where milestones meet": (
+        dict(schedule="step", milestones=(0.6, 0.7), decay_factor=0.5),
+        lambda s: reference(s, sgd, rate=lambda t: RATE * [1, 1, 0.25][t]),
         "sgd",
     ),
     "one_cycle": (

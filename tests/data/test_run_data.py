@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import torch
 
 from fcnn import loop, models
 from fcnn.batch import make_batch
@@ -79,8 +80,9 @@ def test_balanced_weights_make_classes_count_the_same():
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.parametrize("smoothing", [0.0, 0.3])
 @pytest.mark.parametrize("mixed", [False, True])
-def test_the_weighted_loss_is_numpys(accumulate, mixed):
+def test_the_weighted_loss_is_numpys(accumulate, mixed, smoothing):
     """The gradient of sum_i w_i loss_i / sum_i w_i over the unmasked examples, by NumPy in float64."""
     rng = np.random.default_rng(0)
     images = rng.standard_normal((6, 2, 2, 1)).astype(np.float32)
@@ -93,7 +95,7 @@ def test_the_weighted_loss_is_numpys(accumulate, mixed):
     before = jax.device_get(state.params)
     batch = make_batch(jnp.asarray(images), jnp.asarray(rows if mixed else labels))
     batch["mask"] = jnp.asarray(mask)
-    step = make_train_step(model, optimizer, class_weights=weights, accumulate=accumulate)
+    step = make_train_step(model, optimizer, class_weights=weights, accumulate=accumulate, label_smoothing=smoothing)
     after, report = step(state, batch)
     after = jax.device_get(after.params)
     kernel = next(leaf for leaf in jax.tree.leaves(before) if leaf.ndim == 2).astype(np.float64)
@@ -103,11 +105,19 @@ def test_the_weighted_loss_is_numpys(accumulate, mixed):
     chance = np.exp(logits - logits.max(axis=1, keepdims=True))
     chance /= chance.sum(axis=1, keepdims=True)
     each = (rows @ weights.astype(np.float64)) * mask
-    errors = (chance - rows) * each[:, None] / each.sum()
+    errors = (chance - ((1 - smoothing) * rows + smoothing / 3)) * each[:, None] / each.sum()
     moved = [a - b for a, b in zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True)]
     np.testing.assert_allclose(next(m for m in moved if m.ndim == 2), inputs.T @ errors, atol=2e-6)
     np.testing.assert_allclose(next(m for m in moved if m.ndim == 1), errors.sum(axis=0), atol=2e-6)
     assert report.metrics.count == 5  # what is reported stays the plain mean
+    # PyTorch's is the same without smoothing and mixtures, and not with them, as the option's help says.
+    torch_logits = torch.tensor(logits[:5], requires_grad=True)
+    target = torch.tensor(rows[:5], dtype=torch.float64) if mixed else torch.tensor(labels[:5], dtype=torch.long)
+    loss = torch.nn.CrossEntropyLoss(torch.tensor(weights, dtype=torch.float64), label_smoothing=smoothing)
+    loss(torch_logits, target).backward()
+    assert torch_logits.grad is not None
+    same = np.allclose(torch_logits.grad.numpy(), errors[:5], atol=1e-6)
+    assert same == (not mixed and not smoothing)
 
 
 def test_manual_dir_may_change_and_the_data_may_not():
