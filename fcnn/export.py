@@ -135,7 +135,7 @@ def read_stablehlo(path: Path) -> tuple[jax_export.Exported, About, bool]:
         if not file.is_file():
             raise UserError(f"there is no file {file}")
     try:
-        told = json.loads(beside.read_text())
+        told = json.loads(beside.read_text(encoding="utf-8"))
         about, pixels = About.from_json(json.dumps(told["about"]), str(beside)), bool(told["pixels"])
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(f"{beside}: {type(error).__name__}: {error}") from None

@@ -66,7 +66,7 @@ def _keep_standard_output() -> None:
     sys.stdout.flush()
     own = os.dup(1)
     os.dup2(2, 1)
-    sys.stdout = open(own, "w", buffering=1)  # noqa: SIM115  # for as long as the process lives
+    sys.stdout = open(own, "w", buffering=1, encoding=sys.stdout.encoding, errors=sys.stdout.errors)  # noqa: SIM115  # for as long as the process lives
 
 
 def is_first() -> bool:

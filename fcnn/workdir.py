@@ -1,11 +1,12 @@
 """A run's folder: which config and data it belongs to, who is writing to it, and the next free number under `runs/`."""
 
 import contextlib
-import fcntl
 import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from fcnn.config import Config
 from fcnn.config_json import differences, from_json, to_json
@@ -25,7 +26,7 @@ def read_config(workdir: Path) -> Config:
         raise UserError(f"there is no folder {workdir}")
     if not path.is_file():
         raise UserError(f"{workdir} is not the folder of a run: it has no {CONFIG}")
-    return from_json(path.read_text(), str(path))
+    return from_json(path.read_text(encoding="utf-8"), str(path))
 
 
 def check(workdir: Path, config: Config) -> None:
@@ -64,7 +65,7 @@ def _read(path: Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise UserError(f"{path}: {error}") from None
 
@@ -77,14 +78,12 @@ def _write(path: Path, found: dict[str, Any]) -> None:
 def claim(workdir: Path, config: Config) -> Iterator[None]:
     """Makes the folder if need be, writes its config, and keeps every other run out of it while the context lasts."""
     workdir.mkdir(parents=True, exist_ok=True)
-    with (workdir / LOCK).open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(f"another run is writing to {workdir}; wait for it or take another --workdir") from None
-        temporary = workdir / f"{CONFIG}.tmp"
-        temporary.write_text(to_json(config))
-        temporary.replace(workdir / CONFIG)
+    try:
+        lock = FileLock(workdir / LOCK).acquire(timeout=0)
+    except Timeout:
+        raise UserError(f"another run is writing to {workdir}; wait for it or take another --workdir") from None
+    with lock:
+        write_bytes(workdir / CONFIG, to_json(config).encode())
         yield
 
 

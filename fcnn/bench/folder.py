@@ -1,5 +1,6 @@
 """How many images a second reach the device from a folder of JPEGs, beside PyTorch's DataLoader on the same files."""
 
+import multiprocessing
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -115,7 +116,8 @@ def _torch_loader(root: Path, paths: tuple[str, ...], job: Job, workers: int) ->
     except ImportError:
         return None
     # Not forked: this process has threads, and a forked child of such a process may hang.
-    options = {"num_workers": workers, "multiprocessing_context": "forkserver", "persistent_workers": True}
+    method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"  # Windows has no fork
+    options = {"num_workers": workers, "multiprocessing_context": method, "persistent_workers": True}
     crops: Any = _Crops(root, paths, job.image_size)
     loader = DataLoader(crops, job.batch, shuffle=True, drop_last=True, **options)
     return lambda: iter(loader)
@@ -129,7 +131,7 @@ def readable(root: Path, least: int) -> list[str]:
     """
     if not root.is_dir():
         raise UserError(f"there is no folder {root}")
-    paths = [str(path.relative_to(root)) for path in root.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg")]
+    paths = [path.relative_to(root).as_posix() for path in root.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg")]
     paths.sort()
     good = [path for path, seen in zip(paths, scan(root, paths, no_track), strict=True) if seen.problem is None]
     if len(good) < least:

@@ -5,7 +5,6 @@ steps were taken. At the end of its input it tells its peak memory and ends.
 """
 
 import json
-import resource
 import sys
 import time
 
@@ -36,7 +35,19 @@ def main() -> None:
         wall, cpu = time.perf_counter(), time.process_time()
         run(int(line))
         _tell({"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu})
-    _tell({"peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024})
+    _tell({"peak_bytes": _peak_bytes()})
+
+
+def _peak_bytes() -> int:
+    """The most memory that this process has had."""
+    if sys.platform == "win32":
+        import psutil
+
+        return psutil.Process().memory_info().peak_wset
+    import resource
+
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes on macOS, KiB elsewhere
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def _tell(what: dict) -> None:

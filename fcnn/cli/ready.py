@@ -35,7 +35,8 @@ def _processor() -> str:
     """A name for this kind of processor: a program for one may have instructions that another in the same network of
     home folders hasn't."""
     try:
-        flags = next(line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("flags"))
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        flags = next(line for line in lines if line.startswith(("flags", "Features")))  # of x86-64, of aarch64
     except (OSError, StopIteration):
         return platform.machine()
     return f"{platform.machine()}-{hashlib.sha256(flags.encode()).hexdigest()[:12]}"

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 VERSION = 1  # raise it when the same source would decode to other pixels
+_BLOCK = 1 << 20  # bytes that are written at once
 
 
 def data_dir() -> Path:
@@ -64,13 +65,15 @@ def cached(
     try:
         fill(made)
         made.flush()
+        del made  # Windows renames no file that is mapped
         os.replace(temporary, path)
     except BaseException:  # Ctrl-C too leaves nothing half-written
         temporary.unlink(missing_ok=True)
         raise
     for old in folder.glob(f"{slug}-*.npy"):
         if old != path:
-            old.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # gone, or, on Windows, in use
+                old.unlink()
     return np.load(path, mmap_mode="r")
 
 
@@ -78,11 +81,11 @@ def remembered(kind: str, identity: Any, make: Callable[[], Any]) -> Any:
     """What `make` returned for this identity, from the cache or made now; anything small that JSON can write."""
     path = cache_dir() / kind / f"{digest([VERSION, identity])}.json"
     with contextlib.suppress(OSError, ValueError):  # not there, or damaged
-        return json.loads(path.read_text())
+        return json.loads(path.read_text(encoding="utf-8"))
     made = make()
     with contextlib.suppress(OSError):  # a full disk, a read-only folder: it is made again next time
         temporary = beside(path.parent)
-        temporary.write_text(json.dumps(made))
+        temporary.write_text(json.dumps(made), encoding="utf-8")
         temporary.replace(path)
     return made
 
@@ -93,7 +96,12 @@ def _reserve(folder: Path, kind: np.dtype, count: int) -> tuple[Path, np.memmap]
     try:
         made = np.lib.format.open_memmap(path, mode="w+", dtype=kind, shape=(count,))
         with path.open("r+b") as file:
-            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+            else:  # macOS, Windows: zeros that are written have room too
+                file.seek(made.offset)
+                for start in range(0, made.nbytes, _BLOCK):
+                    file.write(bytes(min(_BLOCK, made.nbytes - start)))
     except BaseException:  # Ctrl-C too leaves nothing half-written
         path.unlink(missing_ok=True)
         raise

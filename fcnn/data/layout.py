@@ -112,7 +112,7 @@ class _Reader:
     def read_split(self, name: str, split: str) -> None:
         """Reads the classes of a split, from the folder `name`."""
         for entry in self.listing(self.root / name):
-            path = os.path.join(name, entry.name)
+            path = f"{name}/{entry.name}" if name else entry.name  # with / on every system: runs keep these paths
             if (reason := self.outside(entry)) is not None:
                 self.bad.append((path, reason))
             elif entry.is_dir():
@@ -126,7 +126,7 @@ class _Reader:
         name = unicodedata.normalize("NFC", os.path.basename(folder))
         self.classes[name] = None
         for entry in self.listing(self.root / folder):
-            path = os.path.join(folder, entry.name)
+            path = f"{folder}/{entry.name}"
             if (reason := self.outside(entry)) is not None:
                 self.bad.append((path, reason))
             elif entry.is_dir():

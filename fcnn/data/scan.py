@@ -84,7 +84,7 @@ def mislabelled(path: str, seen: Seen) -> bool:
 
 def _read(store: Path) -> dict[str, Seen]:
     with contextlib.suppress(OSError, ValueError, TypeError):  # none yet, or damaged: everything is looked at again
-        return {path: Seen(*values) for path, values in json.loads(store.read_text()).items()}
+        return {path: Seen(*values) for path, values in json.loads(store.read_text(encoding="utf-8")).items()}
     return {}
 
 
@@ -92,5 +92,7 @@ def _write(store: Path, seen: dict[str, Seen]) -> None:
     """Keeps a scan; where that isn't possible, the next one does the work again."""
     with contextlib.suppress(OSError):
         temporary = beside(store.parent)
-        temporary.write_text(json.dumps({path: dataclasses.astuple(one) for path, one in seen.items()}))
+        temporary.write_text(
+            json.dumps({path: dataclasses.astuple(one) for path, one in seen.items()}), encoding="utf-8"
+        )
         temporary.replace(store)

@@ -1,5 +1,6 @@
 """From a name to a loaded `Dataset`: the table of what there is, and the cutting into train, validation and test."""
 
+import importlib.util
 import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -74,6 +75,7 @@ def outline(config: DataConfig, size: int) -> Dataset:
         whole = load(config)
         classes, shape = whole.classes, whole.train.shape
     else:
+        _check_array_record(config.name)
         from fcnn.data import builders, digits, stock
 
         own = {"digits": digits.Digits, **builders.TABLE}
@@ -90,8 +92,18 @@ def outline(config: DataConfig, size: int) -> Dataset:
     )
 
 
+def _check_array_record(name: str) -> None:
+    """UserError where a set can't be read for want of the package that reads its files."""
+    if importlib.util.find_spec("array_record") is None:
+        raise UserError(
+            f"{name} needs the package array-record, which isn't installed and has no version for Windows: use WSL "
+            "there, or a folder of images, folder:PATH"
+        )
+
+
 def _load_tfds(spec: str, config: DataConfig, say: Say, track: Track) -> dict[str, Any]:
     """Classes and splits of a set that TFDS reads."""
+    _check_array_record(config.name)
     # TFDS logs on every use that OpenCV would decode faster than Pillow, which is what we chose.
     logging.getLogger("absl").setLevel(logging.ERROR)
     from fcnn.data import stock  # imported here because it is slow, and half of the commands need no data

@@ -2,11 +2,11 @@
 
 import contextlib
 import dataclasses
-import os
 from pathlib import Path
 
 import jax
 import numpy as np
+import psutil
 
 from fcnn.data.files import Files
 
@@ -74,8 +74,8 @@ def streams(feed: str, size: int) -> bool:
 
 def _memory() -> int:
     """Bytes of memory of a device, or of the host or the container if that is less: on the way, images are there."""
-    sizes = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    sizes = [psutil.virtual_memory().total]
     with contextlib.suppress(OSError, ValueError):  # no such file, or "max"
-        sizes.append(int(Path("/sys/fs/cgroup/memory.max").read_text()))
+        sizes.append(int(Path("/sys/fs/cgroup/memory.max").read_text(encoding="utf-8")))
     sizes.append((jax.local_devices()[0].memory_stats() or {}).get("bytes_limit", sizes[0]))
     return min(sizes)

@@ -17,7 +17,7 @@ def read_records(workdir: Path) -> list[Record]:
     path = workdir / FILE
     if not path.exists():
         return []
-    lines = path.read_text().split("\n")
+    lines = path.read_text(encoding="utf-8").split("\n")
     return [json.loads(line) for line in lines[:-1]]
 
 
@@ -37,9 +37,9 @@ class Records:
         kept = [record for record in read_records(workdir) if record["step"] <= step]
         # Written beside and moved into place, so that a kill in between loses nothing.
         temporary = workdir / f"{FILE}.tmp"
-        temporary.write_text("".join(json.dumps(record) + "\n" for record in kept))
+        temporary.write_text("".join(json.dumps(record) + "\n" for record in kept), encoding="utf-8")
         temporary.replace(workdir / FILE)
-        self._file = (workdir / FILE).open("a")
+        self._file = (workdir / FILE).open("a", encoding="utf-8")
         self._board = _tensorboard()(str(workdir / "tensorboard"), purge_step=step + 1)
 
     def __enter__(self) -> "Records":

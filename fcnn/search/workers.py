@@ -87,7 +87,8 @@ class Workers:
 
 def _start(target: Callable[[Job], None], job: Job, share: list[int], errors: Any) -> None:
     """In the new process: what a terminal's Ctrl-C doesn't reach, that writes to a log."""
-    os.setsid()
+    if hasattr(os, "setsid"):  # not on Windows
+        os.setsid()
     if share:
         os.sched_setaffinity(0, share)
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # several share a GPU's memory

@@ -1,6 +1,5 @@
 """From an entry of the zoo to its file on this machine: shipped, cached, or downloaded now, and known to be the one."""
 
-import fcntl
 import hashlib
 import http.client
 import os
@@ -8,6 +7,8 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import IO
+
+from filelock import FileLock
 
 from fcnn.errors import UserError
 from fcnn.zoo.table import Entry
@@ -76,14 +77,14 @@ def _download(entry: Entry, url: str, path: Path) -> None:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
-    with part.open("ab") as out:
-        fcntl.flock(out, fcntl.LOCK_EX)  # another process may be downloading it: then it is there when that one ends
+    with FileLock(path.with_name(path.name + ".lock")):  # another process may be downloading it
         if path.is_file():
             part.unlink(missing_ok=True)
             return
-        _fetch(url, out)
-        out.flush()
-        os.fsync(out.fileno())
+        with part.open("ab") as out:
+            _fetch(url, out)
+            out.flush()
+            os.fsync(out.fileno())
         if not (found := _sha256(part)).startswith(entry.sha256):
             part.unlink()
             raise UserError(
