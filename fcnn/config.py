@@ -188,7 +188,7 @@ class OptimConfig:
     warmup_epochs: float = 0.0
     """Epochs in which the rate rises linearly to its peak."""
     warmup_steps: int | None = None
-    """The same in steps; if given, it counts instead of warmup-epochs."""
+    """The same in steps; overrides warmup-epochs."""
     weight_decay: float | None = None
     """Decoupled weight decay: each step takes rate x this x weight off every decayed weight."""
     decay_mask: Literal["kernels", "all"] = "kernels"
@@ -240,7 +240,7 @@ class TrainConfig:
     epochs: float = 40.0
     """Passes over the training split."""
     steps: int | None = None
-    """Length in steps; if given, it counts instead of epochs."""
+    """Length in steps; overrides epochs."""
     batch_size: int = 64
     """Images a step, over all devices."""
     accumulate: int = 1
@@ -250,7 +250,7 @@ class TrainConfig:
     eval_epochs: float = 1.0
     """Epochs between evaluations on the validation split, each followed by a checkpoint."""
     eval_steps: int | None = None
-    """The same in steps; if given, it counts instead of eval-epochs."""
+    """The same in steps; overrides eval-epochs."""
     log_steps: int = 50
     """Steps between lines of metrics.jsonl within an epoch; also how late a non-finite loss is noticed."""
     ema_decay: float | None = None

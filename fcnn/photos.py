@@ -8,8 +8,9 @@ Nothing about the config is special: it is printed, kept in the run's folder, an
 import dataclasses
 import importlib.util
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
+from typing import Any
 
 from fcnn import auto, zoo
 from fcnn.config import AugmentConfig, Config, ModelConfig, OptimConfig, TrainConfig, TransferConfig, in_steps
@@ -44,7 +45,7 @@ class Suggestion:
 def configure(
     root: Path,
     given: Config,
-    weights: str | None = None,
+    named: Collection[str] = (),
     *,
     say: Callable[[str], None] = lambda _: None,
     track: Track = no_track,
@@ -53,24 +54,26 @@ def configure(
 
     Args:
       root: folders of images by class, as for `folder:PATH`.
-      given: whose `data` is kept, and of `train` and `transfer.strategy` what isn't the default; its `model`, if that
-        isn't, is what the weights are of.
-      weights: `transfer.weights`; None to choose among those that are here.
+      given: whose `data` is kept, and what `named` names of the rest.
+      named: the fields of `given` that somebody chose, like "train.epochs", "transfer.weights", or "model.name", which
+        says what the weights are of; the others are decided here.
       say: is told what takes long.
       track: shows progress.
 
     Raises:
       UserError: the folder is no set of images by class, or the weights can't be had.
     """
-    name = weights or _here()
-    named = published(given.model) if given.model != ModelConfig() else None  # a file of PyTorch's doesn't say it
-    about = load_network(name, named).about
+    model = published(given.model) if "model.name" in named else None  # a file of PyTorch's doesn't say it
+    weights = given.transfer.weights if "transfer.weights" in named else None
+    name = weights or _here(model)
+    about = load_network(name, model).about
     config = _first(root, given, name, about)
     dataset = load(config.data, say=say, track=track).normalized_by(about.mean, about.std)
     choice = auto.choose(config, dataset)
-    if (asked := given.transfer.strategy) != "auto":
-        choice = dataclasses.replace(choice, strategy=asked, reason="as you asked")
-    config = _for(config, given, choice.strategy, dataset)
+    if given.transfer.strategy != "auto":
+        choice = dataclasses.replace(choice, strategy=given.transfer.strategy, reason="as you asked")
+    train = {field: getattr(given.train, field) for field in vars(given.train) if f"train.{field}" in named}
+    config = _for(config, train, choice.strategy, dataset)
     chosen = "as you asked" if weights else "the best for photographs of those that are here (fcnn zoo lists others)"
     size, learnt_on = config.data.image_size, about.image_shape[0]
     return Suggestion(
@@ -84,14 +87,17 @@ def configure(
     )
 
 
-def _here() -> str:
-    """The first of PREFERRED that can be read without a network."""
+def _here(model: ModelConfig | None) -> str:
+    """The first of PREFERRED, of those of a model if one is named, that can be read without a network."""
     torch = importlib.util.find_spec("torch") is not None
-    for name in PREFERRED:
+    names = [name for name in PREFERRED if model is None or zoo.TABLE[name].model.name == model.name]
+    for name in names:
         entry = zoo.TABLE[name]
         if zoo.is_here(entry) and (torch or entry.file.endswith(".safetensors")):
             return name
-    raise UserError(f"none of {', '.join(PREFERRED)} is here; name a network by --transfer.weights")
+    if not names and model is not None:
+        raise UserError(f"--model.name {model.name} needs its weights: --transfer.weights FILE")
+    raise UserError(f"none of {', '.join(names)} is here; name a network by --transfer.weights")
 
 
 def _first(root: Path, given: Config, name: str, about: About) -> Config:
@@ -108,17 +114,17 @@ def _first(root: Path, given: Config, name: str, about: About) -> Config:
     )
 
 
-def _for(config: Config, given: Config, strategy: str, dataset: Dataset) -> Config:
-    """The config with a strategy, and what follows from it."""
-    asked = {k: v for k, v in dataclasses.asdict(given.train).items() if v != getattr(TrainConfig(), k)}
+def _for(config: Config, given: dict[str, Any], strategy: str, dataset: Dataset) -> Config:
+    """The config with a strategy, and what follows from it but for the fields of `train` that are given."""
     images = len(dataset.train)
-    batch = asked.get("batch_size", max(min(BATCH, images // 4), 1))
+    batch = given.get("batch_size", max(min(BATCH, images // 4), 1))
     epochs = HEAD_EPOCHS if strategy == "head" else max(EPOCHS, math.ceil(STEPS / max(images // batch, 1)))
+    epochs = given.get("epochs", epochs)
     train = {"epochs": epochs, "batch_size": batch, "eval_batch_size": 64, "eval_epochs": max(epochs // 10, 1)}
     return dataclasses.replace(
         auto.decided(config, strategy),
         augment=AugmentConfig(flip=strategy != "head"),  # without, a head's features are computed once
-        train=TrainConfig(**train | asked),
+        train=TrainConfig(**train | given),
     )
 
 

@@ -10,9 +10,12 @@ import sys
 
 import pytest
 from harness import ROOT, start
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fcnn import cli
 from fcnn.cli.evaluate import recall_table
+from fcnn.cli.parse import named_options
 
 TRAIN = ("train", "--config", "resnet")
 
@@ -36,6 +39,8 @@ MISTAKES = [
     ((*TRAIN, "--seeds", "a"), "like 0,1,2; got 'a'"),
     ((*TRAIN, "--seeds", "1,1"), "names a seed twice"),
     ((*TRAIN, "fast"), "unexpected argument 'fast'"),
+    ((*TRAIN, "--train.steps", "9", "--train.epochs=40"), "--train.epochs has no effect: --train.steps 9 overrides it"),
+    (("bench", "all", "--batch", "128"), "--batch has no effect with all"),
     (("evaluate",), "required"),
     (("evaluate", "nowhere"), "there is no folder nowhere"),
     (("evaluate", "nowhere", "--split", "tset"), "invalid choice 'tset'"),
@@ -52,6 +57,15 @@ def test_a_mistake_is_answered_in_a_line_and_leaves_nothing(args, words, tmp_pat
     assert len(said.err.strip().splitlines()) <= 2
     assert said.out == ""
     assert not list(tmp_path.iterdir())
+
+
+@given(epochs=st.sampled_from([40.0, 3.0]), name=st.sampled_from(["resnet20", "vgg11"]), flip=st.booleans())
+def test_a_field_is_named_whatever_its_value(epochs, name, flip):
+    words = [f"--train.epochs={epochs}", "--model.name", name, "--augment.flip" if flip else "--augment.no-flip"]
+    assert named_options([*words, "--optim.weight-decay", "-1"]) == {
+        "train.epochs", "model.name", "augment.flip", "optim.weight_decay"
+    }  # fmt: skip
+    assert named_options(["photos", "--json"]) == {"json"}
 
 
 def test_a_mistake_is_answered_without_jax(tmp_path):

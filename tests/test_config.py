@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fcnn import config, config_json, models, names, optim, presets
+from fcnn.cli.parse import named_options
 from fcnn.config import Config, DataConfig, ModelConfig, OptimConfig, TrainConfig
 from fcnn.data import source
 from fcnn.errors import UserError
@@ -87,6 +88,10 @@ configs = st.builds(
 @given(configs)
 def test_a_config_comes_back_from_json(made):
     assert config_json.from_json(config_json.to_json(made), "here") == made
+    # As the options of a command line, the fields that differ are those that are named.
+    before, after = config_json.flatten(Config()), config_json.flatten(made)
+    different = {name for name in before if before[name] != after[name]}
+    assert named_options(config_json.options(Config(), made)) == different
 
 
 @pytest.mark.parametrize(

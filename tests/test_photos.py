@@ -16,7 +16,6 @@ from fcnn import cli, photos, zoo
 from fcnn.cli.photos import folder_of
 from fcnn.config import Config, DataConfig, ModelConfig, TrainConfig, TransferConfig
 from fcnn.config_json import from_json
-from fcnn.errors import UserError
 from fcnn.weights import to_torch, write_network
 
 
@@ -45,7 +44,7 @@ def test_a_folder_becomes_a_model_that_answers(folder, tmp_path, monkeypatch, ca
     path = tmp_path / "zoo.safetensors"
     write_network(path, random_network("lenet5", size=16, norm="batch", width=0.5))
     monkeypatch.setattr(photos, "PREFERRED", (str(path),))
-    monkeypatch.setattr(photos, "_here", lambda: str(path))
+    monkeypatch.setattr(photos, "_here", lambda _: str(path))
     assert cli.main(["train", "my photos", "--train.epochs", "3"]) == 0
     told = capsys.readouterr().out
     run = tmp_path / "runs" / "my photos-001"
@@ -78,7 +77,8 @@ def test_what_is_asked_for_is_kept(folder, weights):
     given = Config(
         data=DataConfig(image_size=20, validation=0.25), transfer=TransferConfig(weights=weights, strategy="full")
     )
-    found = photos.configure(folder, given, weights)
+    named = {"data.image_size", "data.validation", "transfer.weights", "transfer.strategy"}
+    found = photos.configure(folder, given, named)
     assert (found.config.data.image_size, found.config.data.validation) == (20, 0.25)
     assert found.config.transfer.strategy == "full"
     assert found.config.augment.flip
@@ -86,30 +86,54 @@ def test_what_is_asked_for_is_kept(folder, weights):
     assert "as you asked" in found.reasons[2]
     steps = found.config.train.epochs * (14 // found.config.train.batch_size)
     assert steps >= photos.STEPS
-    shorter = photos.configure(folder, dataclasses.replace(given, train=TrainConfig(epochs=1)), weights)
-    assert shorter.config == dataclasses.replace(found.config, train=dataclasses.replace(found.config.train, epochs=1))
+    one = dataclasses.replace(given, train=TrainConfig(epochs=1))
+    shorter = photos.configure(folder, one, named | {"train.epochs"})
+    assert shorter.config == dataclasses.replace(
+        found.config, train=dataclasses.replace(found.config.train, epochs=1, eval_epochs=1)
+    )
     assert found.seconds > photos.STARTING
 
 
-def test_somebody_elses_file_is_of_the_network_that_is_named(folder, tmp_path):
+def test_a_default_that_is_named_is_kept(folder, weights):
+    """What somebody chose is known by its option, not by a value that isn't the default's."""
+    given = Config(transfer=TransferConfig(weights=weights, strategy="auto"))
+    free = photos.configure(folder, given, {"transfer.weights"}).config
+    assert (free.train.epochs, free.train.batch_size) == (photos.HEAD_EPOCHS, 4)
+    given = dataclasses.replace(given, train=TrainConfig(batch_size=8))
+    named = {"transfer.weights", "train.epochs", "train.batch_size"}
+    kept = photos.configure(folder, given, named).config
+    assert (kept.train.epochs, kept.train.batch_size) == (TrainConfig().epochs, 8)
+
+
+@pytest.mark.parametrize("name", ["squeezenet1_1", "resnet20"])  # the second is the default of model.name
+def test_somebody_elses_file_is_of_the_network_that_is_named(folder, tmp_path, name):
     path = str(tmp_path / "theirs.safetensors")
-    save_file(to_torch("squeezenet1_1", random_network("squeezenet1_1", width=0.125).variables), path)
-    model = ModelConfig(name="squeezenet1_1", width=0.125)
+    save_file(to_torch(name, random_network(name, width=0.125).variables), path)
+    model = ModelConfig(name=name, width=0.125)
     given = Config(data=DataConfig(image_size=32), model=model, transfer=TransferConfig(weights=path, strategy="auto"))
-    found = photos.configure(folder, given, path).config
-    assert found.model == dataclasses.replace(model, options={"linear_head": "true"})
-    with pytest.raises(UserError, match=r"which network it is of: .* \(in fcnn train --model.name NAME\)"):
-        photos.configure(folder, dataclasses.replace(given, model=ModelConfig()), path)
+    found = photos.configure(folder, given, {"transfer.weights", "model.name", "model.width"}).config
+    assert found.model == dataclasses.replace(model, options={"linear_head": "true"} if "squeeze" in name else {})
+
+
+def test_what_the_folder_says_is_not_said_twice(folder, weights, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for option, words in (
+        (["--data.name", "digits"], "is the data; leave --data.name digits out"),
+        (["--model.name", "vgg11"], "--model.name vgg11 needs its weights: --transfer.weights FILE"),
+    ):
+        assert cli.main(["train", str(folder), *option]) == 2
+        assert words in capsys.readouterr().err
 
 
 def test_the_best_network_that_is_here_and_can_be_read(tmp_path, monkeypatch):
     monkeypatch.setenv("FCNN_CACHE", str(tmp_path))
-    assert photos._here() == "cifar10_resnet20"
+    assert photos._here(None) == "cifar10_resnet20"
     zoo.folder().mkdir(parents=True)
     zoo.where(zoo.TABLE["squeezenet1_1"]).touch()
     for torch, name in ((object(), "squeezenet1_1"), (None, "cifar10_resnet20")):
         monkeypatch.setattr("importlib.util.find_spec", lambda _, torch=torch: torch)
-        assert photos._here() == name
+        assert photos._here(None) == name
+        assert photos._here(ModelConfig(name="resnet20")) == "cifar10_resnet20"
     assert set(photos.PREFERRED) <= set(zoo.TABLE)
 
 

@@ -11,7 +11,7 @@ from fcnn import names
 from fcnn.bench.compare import measure
 from fcnn.bench.job import CONTENDERS, STANDARD, Job
 from fcnn.cli.bench_data import bench_data_command
-from fcnn.cli.parse import parse
+from fcnn.cli.parse import named_options, parse
 from fcnn.errors import UserError, unknown
 
 
@@ -48,6 +48,8 @@ def bench_command(args: list[str]) -> int:
     if args[:1] == ["data"]:
         return bench_data_command(args[1:])
     parsed = parse(BenchArgs, args, "fcnn bench")
+    if parsed.what == "all" and (given := named_options(args) & {"model", "batch", "image_size", "dtype"}):
+        raise UserError(f"--{min(given).replace('_', '-')} has no effect with all, which measures the standard list")
     against = [name for name in parsed.vs.split(",") if name]
     for name in against:
         if name not in CONTENDERS or name == "fcnn":

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from fcnn.cli.parse import parse
+from fcnn.cli.parse import named_options, parse
 from fcnn.config import AugmentConfig, DataConfig
 from fcnn.errors import UserError, unknown
 
@@ -58,12 +58,13 @@ def data_command(args: list[str]) -> int:
     lines = describe(dataset)
     console.say("\n".join(lines if out else lines[:1]))
     if out:
-        _draw(dataset, parsed.augment, out)
+        shown = any(name.startswith("augment.") for name in named_options(rest))
+        _draw(dataset, parsed.augment if shown else None, out)
         console.say(f"Images of each class, as stored and augmented, are in {out}")
     return 0
 
 
-def _draw(dataset: Any, config: AugmentConfig, out: Path) -> None:
+def _draw(dataset: Any, config: AugmentConfig | None, out: Path) -> None:
     """Writes the contact sheet; what is there before stays until it's done."""
     import jax
     import numpy as np
@@ -72,7 +73,7 @@ def _draw(dataset: Any, config: AugmentConfig, out: Path) -> None:
     from fcnn.data.show import contact_sheet
 
     height, width, channels = dataset.train.shape
-    if config == AugmentConfig():
+    if config is None:
         config = AugmentConfig(crop_padding=max(min(height, width) // 8, 1), flip=channels == 3)
     change = jax.jit(augment.from_config(config, len(dataset.classes)))
 

@@ -26,6 +26,13 @@ def take_option(args: list[str], option: str) -> tuple[str | None, list[str]]:
     return None, args
 
 
+def named_options(args: list[str]) -> frozenset[str]:
+    """Returns the fields that options of a command line name, like {"model.name", "train.epochs"}: a field that is
+    named isn't left to its default, even where its value is the default's."""
+    words = (arg.partition("=")[0].removeprefix("--").replace("-", "_") for arg in args if arg.startswith("--"))
+    return frozenset(re.sub(r"(^|\.)no_(\w+)$", r"\1\2", word) for word in words)
+
+
 def parse(kind: Any, args: list[str], program: str, **default: Any) -> Any:
     """tyro's parse, with its boxed complaints as a line."""
     complaint = io.StringIO()
@@ -41,7 +48,24 @@ def parse(kind: Any, args: list[str], program: str, **default: Any) -> Any:
         if not word.startswith("-"):
             raise UserError(f"unexpected argument {word!r}; {program} --help tells the options")
         raise UserError(unknown("option", word, _options(kind)))
+    if isinstance(config := getattr(parsed, "config", None), Config):
+        _check_overridden(config, named_options(args))
     return parsed
+
+
+def _check_overridden(config: Config, named: frozenset[str]) -> None:
+    """UserError if a length in epochs was named and one in steps overrides it."""
+    for part, epochs, steps in (
+        ("train", "epochs", "steps"),
+        ("train", "eval_epochs", "eval_steps"),
+        ("optim", "warmup_epochs", "warmup_steps"),
+    ):
+        value = getattr(getattr(config, part), steps)
+        if f"{part}.{epochs}" in named and value is not None:
+            option, other = (f"--{part}.{name.replace('_', '-')}" for name in (epochs, steps))
+            raise UserError(
+                f"{option} has no effect: {other} {value} overrides it; leave one of them out ({other} None)"
+            )
 
 
 def _one_line(box: str) -> str:

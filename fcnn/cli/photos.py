@@ -4,7 +4,6 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from fcnn.cli.parse import take_option
 from fcnn.config import Config, TransferConfig
 from fcnn.config_json import options
 from fcnn.errors import UserError
@@ -21,33 +20,35 @@ def folder_of(args: list[str]) -> Path | None:
     return path if path.is_dir() else None
 
 
-def config_for(photos: Path, given: Config, workdir: Path | None, args: list[str]) -> Config:
+def config_for(photos: Path, given: Config, workdir: Path | None, named: frozenset[str], *, stderr: bool) -> Config:
     """The config of a run that goes on, or a new one for the folder, told with its reasons.
 
     Args:
       photos: the folder.
       given: BEFORE, with what the options changed.
       workdir: the run's folder, if it was named.
-      args: the options.
+      named: the fields that the options name.
+      stderr: print to standard error.
 
     Raises:
-      UserError: it isn't a folder of images by class.
+      UserError: it isn't a folder of images by class, or the options name other data.
     """
     from fcnn import photos as chosen
     from fcnn import workdir as folder
     from fcnn.cli.ready import get_ready
     from fcnn.report import Console
 
+    if "data.name" in named:
+        raise UserError(f"the folder {photos} is the data; leave --data.name {given.data.name} out")
     if workdir is not None and (workdir / folder.CONFIG).exists():
         config = folder.read_config(workdir)
         if config.data.name != f"folder:{photos}":
             raise UserError(f"{workdir} holds a run on {config.data.name}; take another --workdir")
         return config
     get_ready()
-    console = Console(stderr="--json" in args)
+    console = Console(stderr=stderr)
     console.say(f"Looking at {photos} ...")
-    weights, _ = take_option(args, "--transfer.weights")
-    found = chosen.configure(photos, given, weights, say=console.say, track=console.track)
+    found = chosen.configure(photos, given, named, say=console.say, track=console.track)
     for reason in found.reasons:
         console.say(reason)
     words = shlex.join(options(Config(), found.config))

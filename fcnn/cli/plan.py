@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import tyro
 
 from fcnn import presets
-from fcnn.cli.parse import parse, take_option
+from fcnn.cli.parse import named_options, parse, take_option
 from fcnn.config import Config
 from fcnn.errors import UserError
 
@@ -36,7 +36,7 @@ def plan_command(args: list[str]) -> int:
     if name is None and not {"-h", "--help"} & set(args):
         raise UserError(f"fcnn plan needs --config NAME or --config FILE.py; presets: {', '.join(presets.names())}")
     config = presets.load_preset(name) if name is not None else Config()
-    if not {"-h", "--help"} & set(rest) and not any(arg.partition("=")[0] == "--target" for arg in rest):
+    if not named_options(rest) & {"help", "target"} and "-h" not in rest:
         raise UserError("fcnn plan needs --target CHIP:SHAPE, like v5e:2x4")
     default = PlanArgs(config=config, preset=name or "NAME", target="v5e:2x4")
     parsed = parse(PlanArgs, rest, "fcnn plan", default=default)

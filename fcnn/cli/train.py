@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import tyro
 
 from fcnn import presets
-from fcnn.cli.parse import parse, take_option
+from fcnn.cli.parse import named_options, parse, take_option
 from fcnn.cli.photos import BEFORE, config_for, folder_of, leave_model
 from fcnn.cli.ready import get_ready
 from fcnn.cli.results import tell_comparison, tell_result, tell_seeds
@@ -67,7 +67,8 @@ def train_command(args: list[str]) -> int:
     seeds = _seeds(parsed.seeds)
     _check_distributed(parsed)
     if photos is not None:
-        default = dataclasses.replace(default, config=config_for(photos, parsed.config, parsed.workdir, rest))
+        config = config_for(photos, parsed.config, parsed.workdir, named_options(rest), stderr=parsed.json)
+        default = dataclasses.replace(default, config=config)
         parsed = parse(TrainArgs, rest, "fcnn train", default=default)
 
     from fcnn import workdir

@@ -132,6 +132,8 @@ def _changed(about: Any, args: ImportArgs, labels: tuple[str, ...] | None) -> An
     if labels is not None and len(labels) != len(about.classes):
         raise UserError(f"--labels {args.labels} has {len(labels)} lines, the network {len(about.classes)} classes")
     height, width, channels = about.image_shape
+    if args.image_size is not None and args.image_size < 1:
+        raise UserError(f"--image-size must be at least 1, got {args.image_size}")
     for name, values in (("mean", args.mean), ("std", args.std)):
         if values is not None and len(values) != channels:
             raise UserError(f"--{name} has {len(values)} numbers, the network's images have {channels} channels")

@@ -25,6 +25,11 @@ def test_show_tells_counts_and_draws_a_sheet(tmp_path, monkeypatch, capsys):
         assert min(sheet.size) > 400
         assert sheet.width > 1600  # two panels of eight images
     assert [path.name for path in tmp_path.iterdir()] == ["digits.png"]
+    shown = Image.open("digits.png").tobytes()
+    assert cli.main(["data", "show", "digits", "--augment.no-flip"]) == 0  # a default that is named: nothing changes
+    with Image.open("digits.png") as sheet:
+        assert sheet.tobytes() != shown
+    capsys.readouterr()
     assert cli.main(["data", "prepare", "digits"]) == 0
     assert capsys.readouterr().out.startswith("digits: 10 classes; 1,293 training")
 
