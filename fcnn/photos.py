@@ -6,7 +6,6 @@ Nothing about the config is special: it is printed, kept in the run's folder, an
 """
 
 import dataclasses
-import importlib.util
 import math
 from collections.abc import Callable, Collection
 from pathlib import Path
@@ -89,11 +88,9 @@ def configure(
 
 def _here(model: ModelConfig | None) -> str:
     """The first of PREFERRED, of those of a model if one is named, that can be read without a network."""
-    torch = importlib.util.find_spec("torch") is not None
     names = [name for name in PREFERRED if model is None or zoo.TABLE[name].model.name == model.name]
     for name in names:
-        entry = zoo.TABLE[name]
-        if zoo.is_here(entry) and (torch or entry.file.endswith(".safetensors")):
+        if zoo.is_here(zoo.TABLE[name]):
             return name
     if not names and model is not None:
         raise UserError(f"--model.name {model.name} needs its weights: --transfer.weights FILE")

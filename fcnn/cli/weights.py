@@ -19,8 +19,8 @@ class ImportArgs:
     classes and preprocessing in its header: fcnn import FILE --model NAME."""
 
     file: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="FILE|NAME")]
-    """.safetensors, or PyTorch's .pth, .pt or .th, which need the extra torch; or a name that `fcnn zoo` lists, which
-    is downloaded and says itself what it is."""
+    """.safetensors, or PyTorch's .pth, .pt or .th, for which PyTorch isn't needed; or a name that `fcnn zoo` lists,
+    which is downloaded and says itself what it is."""
     model: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
     """The architecture; `fcnn models` lists them."""
     options: dict[str, str] = dataclasses.field(default_factory=dict)

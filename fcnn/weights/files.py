@@ -1,11 +1,11 @@
 """Files of weights, whoever wrote them, as arrays by name: nothing in such a file is ever run.
 
-safetensors is a header and numbers. PyTorch's own format is a pickle, a program by nature: it is read by PyTorch's
-restricted loader alone, which knows tensors and plain values and refuses whatever else the file asks for.
+safetensors is a header and numbers. PyTorch's own format is a pickle, a program by nature: `restricted_pickle` reads it
+as data, which knows tensors and plain values and refuses whatever else the file asks for.
 """
 
-import re
-import warnings
+import struct
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,8 @@ import numpy as np
 
 from fcnn.errors import UserError
 from fcnn.files import write_bytes
+from fcnn.weights.restricted_pickle import Refused
+from fcnn.weights.torch_file import Tensor, Unusual, open_torch
 
 TORCH = (".pth", ".pt", ".th")
 KINDS = (".safetensors", *TORCH)
@@ -21,6 +23,9 @@ KINDS = (".safetensors", *TORCH)
 WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "state_dict_ema")
 # What data-parallel training and torch.compile put before every name.
 PREFIXES = ("module.", "_orig_mod.")
+# What reading a file that isn't what it seems to be may raise.
+DAMAGED = (zipfile.BadZipFile, struct.error, OSError, EOFError, ValueError, TypeError, LookupError, AttributeError,
+           NotImplementedError, RuntimeError, MemoryError, OverflowError)  # fmt: skip
 OURS = "fcnn"  # the header's entry that tells which network the numbers are
 
 
@@ -28,7 +33,7 @@ def read_arrays(path: Path) -> tuple[dict[str, np.ndarray], str | None]:
     """The arrays in a file of weights, and what fcnn wrote beside them.
 
     Args:
-      path: .safetensors, or .pth, .pt or .th, which need PyTorch.
+      path: .safetensors, or PyTorch's .pth, .pt or .th.
 
     Returns:
       (arrays by name, floats of any kind as float32; fcnn's entry in the header, or None if fcnn didn't write it).
@@ -76,45 +81,33 @@ def _read_safetensors(path: Path) -> tuple[dict[str, np.ndarray], str | None]:
 
 
 def _read_torch(path: Path) -> dict[str, np.ndarray]:
-    import pickle
-
     try:
-        import torch
-    except ImportError:
+        with open_torch(path) as file:
+            return {name: file.array(tensor) for name, tensor in _state_dict(file.tree, path).items()}
+    except Refused as error:
         raise UserError(
-            f"{path.name} is in PyTorch's format: pip install 'fcnn[torch]' to read it, or convert it to .safetensors"
+            f"{path} is refused: it holds more than weights ({error}), and loading it could run anything. PyTorch "
+            "writes weights alone by torch.save(model.state_dict(), FILE)"
         ) from None
-    try:
-        with warnings.catch_warnings(action="ignore"):  # about the protocols that pickles come in
-            loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        found = re.search(r"GLOBAL ([\w.]+)", str(error))
-        raise UserError(
-            f"{path} is refused: it holds more than weights{f' ({found[1]})' if found else ''}, and loading it could "
-            "run anything. PyTorch writes weights alone by torch.save(model.state_dict(), FILE)"
-        ) from None
-    except Exception as error:  # whatever a damaged file makes PyTorch raise
-        raise UserError(f"{path} is damaged or no file of PyTorch's ({type(error).__name__})") from None
-    return _state_dict(loaded, path)
+    except DAMAGED as error:
+        reason = ascii(str(error) or type(error).__name__)[1:-1][:100]
+        raise UserError(f"{path} is damaged or no file of PyTorch's: {reason}") from None
 
 
-def _state_dict(loaded: Any, path: Path) -> dict[str, np.ndarray]:
+def _state_dict(loaded: Any, path: Path) -> dict[str, Tensor]:
     """The state_dict in what a file holds, under the names that the bare network has."""
-    import torch
 
     def tensors(value: Any) -> bool:
-        return isinstance(value, dict) and any(isinstance(item, torch.Tensor) for item in value.values())
+        return isinstance(value, dict) and any(isinstance(item, Tensor | Unusual) for item in value.values())
 
-    if not tensors(loaded) and isinstance(loaded, dict):
-        loaded = next((loaded[name] for name in WRAPPERS if tensors(loaded.get(name))), None)
+    if isinstance(loaded, dict):
+        loaded = next((loaded[name] for name in WRAPPERS if tensors(loaded.get(name))), loaded)
     if not tensors(loaded):
         raise UserError(f"{path} holds no state_dict: neither by itself nor as {', '.join(WRAPPERS)}")
-    if other := [str(name) for name, value in loaded.items() if not isinstance(value, torch.Tensor)]:
+    if unusual := [(name, value.kind) for name, value in loaded.items() if isinstance(value, Unusual)]:
+        raise UserError(f"{path}: {unusual[0][0]} is {unusual[0][1]}; weights are plain arrays of real numbers")
+    if other := [str(name) for name, value in loaded.items() if not isinstance(value, Tensor)]:
         raise UserError(f"{path} holds a state_dict with more in it than arrays: {', '.join(other[:3])}")
     while (prefix := next((p for p in PREFIXES if all(name.startswith(p) for name in loaded)), None)) is not None:
         loaded = {name.removeprefix(prefix): tensor for name, tensor in loaded.items()}
-    # NumPy has no bfloat16 that PyTorch knows.
-    return {
-        name: (tensor.float() if tensor.is_floating_point() else tensor).detach().numpy()
-        for name, tensor in loaded.items()
-    }
+    return loaded

@@ -5,7 +5,6 @@ import os
 import pickle
 import re
 import struct
-import sys
 
 import numpy as np
 import pytest
@@ -123,13 +122,6 @@ def test_other_files_are_told_what_is_read(tmp_path):
     (tmp_path / "weights.h5").touch()
     with pytest.raises(UserError, match=re.escape("weights are read from .safetensors, .pth, .pt, .th")):
         read_arrays(tmp_path / "weights.h5")
-
-
-def test_without_pytorch_its_files_say_what_to_install(tmp_path, monkeypatch):
-    (tmp_path / "weights.pth").touch()
-    monkeypatch.setitem(sys.modules, "torch", None)
-    with pytest.raises(UserError, match=re.escape("pip install 'fcnn[torch]'")):
-        read_arrays(tmp_path / "weights.pth")
 
 
 class Evil:
