@@ -85,8 +85,11 @@ def _arrays(params: Any) -> list[tuple[str, jax.Array]]:
     return [(layer, array) for layer, tree in params.items() for array in jax.tree.leaves(tree)]
 
 
-def prepare(config: Config, dataset: Dataset, mesh: Mesh) -> Experiment:
+def prepare(config: Config, dataset: Dataset, mesh: Mesh, *, num_train: int | None = None) -> Experiment:
     """Works out what the config means for this data set and these devices; nothing is compiled yet.
+
+    Args:
+      num_train: images of the run's training split, where some of them may be gone; None for those of `dataset`.
 
     Raises:
       UserError: the batch doesn't divide over the devices or is larger than the training split, or the images are too
@@ -97,7 +100,7 @@ def prepare(config: Config, dataset: Dataset, mesh: Mesh) -> Experiment:
     model = make_model(config, num_classes=len(dataset.classes))
     model.check_size(*dataset.train.shape[:2], train=True)
     plan = make_plan(config.transfer, model, dataset.image_shape)
-    size, batch_size = len(dataset.train), config.train.batch_size
+    size, batch_size = num_train or len(dataset.train), config.train.batch_size
     if batch_size > size:
         raise UserError(f"train.batch-size {batch_size} is larger than the training split, {size} images")
     per_epoch = size // batch_size  # an epoch's last images that don't fill a batch wait for another epoch's order

@@ -9,8 +9,9 @@ from typing import Any
 from fcnn import auto, parallel, processes
 from fcnn import workdir as folder
 from fcnn.checkpoint import Checkpoints
-from fcnn.config import Config
-from fcnn.data import Dataset, load
+from fcnn.config import Config, DataConfig
+from fcnn.data import Dataset, RunFiles, load
+from fcnn.data.manifest import Manifest
 from fcnn.errors import UserError
 from fcnn.experiment import Experiment, prepare
 from fcnn.interrupt import Interrupt, Interrupted
@@ -48,6 +49,7 @@ def train(
       NonFinite: the loss or a gradient stopped being a number.
       Interrupted: SIGINT or SIGTERM came; the state is saved.
     """
+    config = folder.resolved(config)
     with processes.together():
         folder.check(workdir, config)
     dataset = processes.in_turn(lambda: _load(config, workdir, console, exact=True))
@@ -67,7 +69,8 @@ def train(
         with processes.together():
             if processes.is_first():
                 stack.enter_context(folder.claim(workdir, config))
-                folder.write_data(workdir, exp.dataset.facts())
+                manifest = exp.dataset.manifest
+                folder.write_data(workdir, exp.dataset.facts(), None if manifest is None else manifest.to_csv())
                 if choice is not None:
                     folder.write_choice(workdir, choice)
         interrupt = stack.enter_context(Interrupt())
@@ -84,28 +87,49 @@ def train(
                 raise NonFinite(f"{error}\n{kept}; {workdir}") from None
 
 
-def evaluate(workdir: Path, split: str, console: Console) -> Record:
+def evaluate(workdir: Path, split: str, console: Console, *, data: DataConfig | None = None) -> Record:
     """Evaluates a run's checkpoint on a split: the best on validation, or the newest where there was no validation.
 
     Args:
       split: "train", "validation" or "test".
+      data: where the run's images are now; None for where they were.
 
     Returns:
       {"kind": "evaluation", "split", "weights", "step", "epoch", "count", "loss", "top1", "top5", "interval",
       "recall", "images" (as `experiment.detail` has them)}.
     """
-    exp, state = restore(workdir, console)
-    if not len(getattr(exp.dataset, split)):
-        raise UserError(f"the run in {workdir} held out no {split} split (data.validation 0)")
+    exp, state = restore(workdir, console, split, data=data)
     return evaluate_chosen(exp, state, split) | {"kind": "evaluation"}
 
 
-def restore(workdir: Path, console: Console) -> tuple[Experiment, TrainState]:
+def restore(
+    workdir: Path, console: Console, split: str, *, data: DataConfig | None = None
+) -> tuple[Experiment, TrainState]:
     """What the run in a folder is about, and the state that stands for it: the best on validation, or the newest where
-    there was no validation."""
+    there was no validation.
+
+    Args:
+      split: which images are wanted.
+      data: where the run's images are now; None for where they were.
+
+    Raises:
+      UserError: the split has no image, or the run's images aren't there.
+    """
     config = folder.read_config(workdir)
+    if data is not None:
+        config = dataclasses.replace(config, data=data)
+    facts = folder.read_data(workdir)
+    if facts is None:
+        raise UserError(f"there is no checkpoint in {workdir} yet")
+    counts = {name: sum(images) for name, images in facts["images"].items()}
+    if not counts[split]:
+        others = " and ".join(f"--split {name}" for name, count in counts.items() if count)
+        raise UserError(f"the run in {workdir} held out no {split} split (data.validation 0); {others} have images")
     dataset = _load(config, workdir, console, exact=False)
-    exp = prepare(_decide(config, dataset, workdir, console)[0], dataset, parallel.make_mesh())
+    if not len(getattr(dataset, split)):
+        raise UserError(f"the run in {workdir} has none of its {counts[split]:,} {split} images left")
+    decided = _decide(config, dataset, workdir, console)[0]
+    exp = prepare(decided, dataset, parallel.make_mesh(), num_train=counts["train"])
     with _checkpoints(config, workdir, read_only=True) as checkpoints:
         return exp, chosen_state(checkpoints, exp.fresh_state(), console)
 
@@ -115,11 +139,20 @@ def _load(config: Config, workdir: Path, console: Console, *, exact: bool) -> Da
     facts, settings = folder.read_data(workdir), config.data
     if facts is not None and exact:  # whatever this machine's memory: the feed decides where random crops are cut
         settings = dataclasses.replace(settings, feed=facts.get("feed", settings.feed))
-    dataset = load(settings, say=console.say, track=console.track)
+    run = None
+    if facts is not None and settings.name.startswith("folder:"):
+        manifest = Manifest.from_csv(folder.read_splits(workdir), str(workdir / folder.SPLITS))
+        run = RunFiles(manifest, facts["image_shape"][2], exact)
+        if not Path(settings.name.removeprefix("folder:")).expanduser().is_dir():
+            raise UserError(
+                f"the images of the run in {workdir} are not in {settings.name.removeprefix('folder:')} any more; "
+                "--data.name folder:PATH names where they are now"
+            )
+    dataset = load(settings, run=run, say=console.say, track=console.track)
     if facts is None and config.data.mean is None and config.transfer.weights and config.transfer.strategy != "scratch":
         about = load_network(config.transfer.weights, config.model).about
         dataset = dataset.normalized_by(about.mean, about.std)
-    return dataset if facts is None else dataset.as_in(facts, str(workdir), exact=exact)
+    return dataset if facts is None else dataset.as_in(facts, str(workdir))
 
 
 def _decide(config: Config, dataset: Dataset, workdir: Path, console: Console) -> tuple[Config, dict[str, Any] | None]:

@@ -1,6 +1,7 @@
 """A run's folder: which config and data it belongs to, who is writing to it, and the next free number under `runs/`."""
 
 import contextlib
+import dataclasses
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,9 +13,11 @@ from fcnn.config import Config
 from fcnn.config_json import differences, from_json, to_json
 from fcnn.errors import UserError
 from fcnn.files import write_bytes
+from fcnn.zoo import TABLE
 
 CONFIG = "config.json"
 DATA = "data.json"
+SPLITS = "splits.csv"
 CHOICE = "strategy.json"
 LOCK = ".lock"
 
@@ -29,10 +32,35 @@ def read_config(workdir: Path) -> Config:
     return from_json(path.read_text(encoding="utf-8"), str(path))
 
 
+def resolved(config: Config) -> Config:
+    """The config with absolute paths, links resolved: the same from whatever folder a command is started."""
+    data, weights = config.data, config.transfer.weights
+    if data.name.startswith("folder:"):
+        data = dataclasses.replace(data, name=f"folder:{_absolute(data.name.removeprefix('folder:'))}")
+    if data.manual_dir is not None:
+        data = dataclasses.replace(data, manual_dir=_absolute(data.manual_dir))
+    if weights is not None and weights not in TABLE:
+        weights = _absolute(weights)
+    return dataclasses.replace(config, data=data, transfer=dataclasses.replace(config.transfer, weights=weights))
+
+
+def _absolute(path: str) -> str:
+    return str(Path(path).expanduser().resolve())
+
+
+def with_data(config: Config, name: str) -> Config:
+    """The config with other data, or the same in another place."""
+    return dataclasses.replace(config, data=dataclasses.replace(config.data, name=name))
+
+
 def check(workdir: Path, config: Config) -> None:
     """UserError if the folder holds a run with another config, or files that aren't a run's; changes nothing."""
     if (workdir / CONFIG).exists():
-        if different := differences(read_config(workdir), config):
+        before = read_config(workdir)
+        if (workdir / SPLITS).exists() and all(c.data.name.startswith("folder:") for c in (before, config)):
+            # Moved images are compared file by file when they are loaded.
+            before = with_data(before, config.data.name)
+        if different := differences(before, config):
             raise UserError(
                 f"{workdir} holds a run with another config ({'; '.join(different)}); take another --workdir"
             )
@@ -45,9 +73,26 @@ def read_data(workdir: Path) -> dict[str, Any] | None:
     return _read(workdir / DATA)
 
 
-def write_data(workdir: Path, facts: dict[str, Any]) -> None:
-    """Keeps them, whole or not at all."""
-    _write(workdir / DATA, facts)
+def read_splits(workdir: Path) -> bytes:
+    """Returns the list of the files in each split of a run; UserError if there is none."""
+    path = workdir / SPLITS
+    if not path.is_file():
+        raise UserError(f"{path} is missing; it says which images the run was trained on")
+    return path.read_bytes()
+
+
+def write_data(workdir: Path, facts: dict[str, Any], splits: bytes | None) -> None:
+    """Keeps them, each whole or not at all, unless they are there: a run's data stay what they were when it began.
+
+    Args:
+      facts: `Dataset.facts`.
+      splits: which file is in which split (`fcnn.data.manifest`), where there are files.
+    """
+    if (workdir / DATA).exists():
+        return
+    if splits is not None:
+        write_bytes(workdir / SPLITS, splits)
+    _write(workdir / DATA, facts)  # last: where it is, both are
 
 
 def read_choice(workdir: Path) -> dict[str, Any] | None:

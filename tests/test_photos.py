@@ -57,7 +57,11 @@ def test_a_folder_becomes_a_model_that_answers(folder, tmp_path, monkeypatch, ca
         assert words in told, words
     assert (run / "report.html").exists()
     config = from_json((run / "config.json").read_text(), "")
-    assert (config.data.name, config.transfer.strategy, config.train.epochs) == ("folder:my photos", "head", 3)
+    assert (config.data.name, config.transfer.strategy, config.train.epochs) == (
+        f"folder:{tmp_path / 'my photos'}",
+        "head",
+        3,
+    )
     # The options that it prints make the same config of the defaults.
     (tmp_path / "empty.py").write_text("from fcnn.config import Config\nCONFIG = Config()\n")
     (options,) = re.findall(r"\n  (--data.*)\n", told)

@@ -16,6 +16,14 @@ WORST = 5
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class DataArgs:
+    """Where the images are."""
+
+    name: Annotated[str | None, tyro.conf.arg(metavar="folder:PATH")] = None
+    """Where the run's images are now, if they were moved."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class EvaluateArgs:
     """Evaluate a run: its best checkpoint by validation accuracy, or its newest if it held out no validation split."""
 
@@ -23,6 +31,7 @@ class EvaluateArgs:
     """The run's folder."""
     split: Literal["test", "validation", "train"] = "test"
     """Which images."""
+    data: DataArgs = dataclasses.field(default_factory=DataArgs)
     json: bool = False
     """Print the result as one JSON object on standard output; everything else goes to standard error."""
 
@@ -33,7 +42,10 @@ def evaluate_command(args: list[str]) -> int:
 
     from fcnn import workdir
 
-    workdir.read_config(parsed.workdir)  # a wrong folder is answered before jax is imported
+    config = workdir.read_config(parsed.workdir)  # a wrong folder is answered before jax is imported
+    data = None
+    if parsed.data.name is not None:
+        data = workdir.resolved(workdir.with_data(config, parsed.data.name)).data
 
     get_ready()
 
@@ -41,7 +53,7 @@ def evaluate_command(args: list[str]) -> int:
     from fcnn.report import Console
 
     console = Console(stderr=parsed.json)
-    found = loop.evaluate(parsed.workdir, parsed.split, console)
+    found = loop.evaluate(parsed.workdir, parsed.split, console, data=data)
     if parsed.json:
         print(json.dumps({"workdir": str(parsed.workdir)} | found))
         return 0

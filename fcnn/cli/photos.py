@@ -42,7 +42,7 @@ def config_for(photos: Path, given: Config, workdir: Path | None, named: frozens
         raise UserError(f"the folder {photos} is the data; leave --data.name {given.data.name} out")
     if workdir is not None and (workdir / folder.CONFIG).exists():
         config = folder.read_config(workdir)
-        if config.data.name != f"folder:{photos}":
+        if config.data.name != f"folder:{photos.resolve()}":
             raise UserError(f"{workdir} holds a run on {config.data.name}; take another --workdir")
         return config
     get_ready()

@@ -8,7 +8,14 @@ import tyro
 
 from fcnn.cli.parse import parse
 from fcnn.cli.ready import get_ready
-from fcnn.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DataArgs:
+    """Where the images are."""
+
+    name: Annotated[str | None, tyro.conf.arg(metavar="folder:PATH")] = None
+    """Where the run's images are now, if they were moved."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -23,6 +30,7 @@ class ShowArgs:
     """The image that is followed through the network: its place in the split, or a file."""
     split: Literal["validation", "test", "train"] = "validation"
     """Which images. Whoever changes something after a look at the test split's mistakes has used it up."""
+    data: DataArgs = dataclasses.field(default_factory=DataArgs)
 
 
 def show_command(args: list[str]) -> int:
@@ -31,19 +39,17 @@ def show_command(args: list[str]) -> int:
 
     from fcnn import workdir
 
-    workdir.read_config(parsed.workdir)  # a wrong folder is answered before jax is imported
+    config = workdir.read_config(parsed.workdir)  # a wrong folder is answered before jax is imported
+    data = None
+    if parsed.data.name is not None:
+        data = workdir.resolved(workdir.with_data(config, parsed.data.name)).data
     get_ready()
 
     from fcnn import loop, show
     from fcnn.report import Console
 
     console = Console()
-    exp, state = loop.restore(parsed.workdir, console)
-    if not len(getattr(exp.dataset, parsed.split)):
-        raise UserError(
-            f"the run in {parsed.workdir} held out no {parsed.split} split (data.validation 0); --split train and "
-            "--split test have images"
-        )
+    exp, state = loop.restore(parsed.workdir, console, parsed.split, data=data)
     folder, found = parsed.workdir / "show", []
     for look in show.looks(exp, state.ema or state.variables, parsed.split, parsed.image, console.track):
         folder.mkdir(exist_ok=True)

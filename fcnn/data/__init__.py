@@ -2,9 +2,10 @@
 
 from fcnn.data.batch import epoch_order, eval_batches, gather, spread
 from fcnn.data.dataset import AnySplit, Dataset, Split
-from fcnn.data.source import load, outline
+from fcnn.data.source import RunFiles, load, outline
 from fcnn.data.streamed import Streamed
 
 __all__ = [
-    "AnySplit", "Dataset", "Split", "Streamed", "epoch_order", "eval_batches", "gather", "load", "outline", "spread",
+    "AnySplit", "Dataset", "RunFiles", "Split", "Streamed", "epoch_order", "eval_batches", "gather", "load", "outline",
+    "spread",
 ]  # fmt: skip

@@ -2,12 +2,14 @@
 
 import dataclasses
 import functools
+import hashlib
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from fcnn.data.arrays import remembered
+from fcnn.data.manifest import Manifest
 from fcnn.data.parallel import each, no_track
 from fcnn.data.streamed import Streamed
 from fcnn.errors import UserError
@@ -63,6 +65,8 @@ class Dataset:
     """Files that were left out because they can't be read: "path: reason"."""
     files: str = ""
     """What the files were before they were decoded, where there were any: "JPEG; 128 x 128 (4,317)"."""
+    manifest: Manifest | None = None
+    """Which files are in which split, where there are any."""
     notes: tuple[str, ...] = ()
     """What a person should know of this set, a line each: images in two splits, unlike numbers of images, ..."""
 
@@ -134,24 +138,27 @@ class Dataset:
             "classes": list(self.classes),
             "image_shape": list(self.train.shape),
             "images": {name: self.counts(split).tolist() for name, split in splits.items()},
+            # Which image has which label: a split that is cut anew shows here, at equal counts too.
+            "labels": {name: hashlib.sha256(split.labels.tobytes()).hexdigest()[:24] for name, split in splits.items()},
         }
 
-    def as_in(self, facts: dict[str, Any], where: str, *, exact: bool) -> "Dataset":
+    def as_in(self, facts: dict[str, Any], where: str) -> "Dataset":
         """This set, normalized as a run has it.
 
         Args:
           facts: what the run keeps of its data.
           where: the run, for messages.
-          exact: whether every split must still have as many images of each class.
 
         Raises:
-          UserError: the classes or the images are no longer those of the run.
+          UserError: the classes or the images are no longer those of the run. (The images of a folder are compared file
+            by file when they are loaded.)
         """
+        by_file = self.manifest is not None
         for name, mine in self._identity().items():
-            if (exact or name != "images") and facts.get(name) != mine:
+            if facts.get(name) != mine and not (by_file and name in ("images", "labels")):
                 raise UserError(f"{self.name} has changed since the run in {where} began: {name.replace('_', ' ')}")
         given = np.asarray(facts["mean"], np.float32), np.asarray(facts["std"], np.float32)
-        return dataclasses.replace(self, normalization=given)
+        return dataclasses.replace(self, normalization=given, notes=tuple(facts["notes"]))
 
     def counts(self, split: AnySplit) -> np.ndarray:
         """Images of each class, (classes,) int."""

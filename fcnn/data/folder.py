@@ -3,19 +3,21 @@
 import dataclasses
 import math
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from fcnn.config import DataConfig
 from fcnn.data.arrays import cached, digest
 from fcnn.data.audit import audit
-from fcnn.data.dataset import Split
+from fcnn.data.dataset import AnySplit, Split
 from fcnn.data.decode import quiet
 from fcnn.data.files import Files
 from fcnn.data.fingerprint import groups, near_pairs
 from fcnn.data.layout import Entry, Layout, listed, read_layout, shown
+from fcnn.data.manifest import SPLITS, Manifest, Row, compare, left
 from fcnn.data.parallel import Track, each
 from fcnn.data.scan import Seen, scan
 from fcnn.data.streamed import Streamed, streams
@@ -57,29 +59,61 @@ class Folder:
         return slice(found[0], found[-1] + 1) if found else slice(0, 0)
 
 
+class Readable(NamedTuple):
+    """The files of a folder that can be read."""
+
+    layout: Layout
+    entries: tuple[Entry, ...]
+    """In the order train, validation, test."""
+    seen: tuple[Seen, ...]
+    """What each turned out to be."""
+    bad: tuple[tuple[str, str], ...]
+    """Paths of what can't be read, and why."""
+
+    @property
+    def skipped(self) -> tuple[str, ...]:
+        """The same to be shown."""
+        return tuple(f"{shown(path)} ({reason})" for path, reason in self.bad)
+
+    def hashes(self) -> dict[str, str]:
+        """Path -> hash of every file; "" where it can't be read."""
+        good = {entry.path: seen.sha for entry, seen in zip(self.entries, self.seen, strict=True)}
+        return good | {path: "" for path, _ in self.bad}
+
+
+def readable(root: Path, on_bad_image: str, track: Track) -> Readable:
+    """Opens every file of a folder.
+
+    Raises:
+      UserError: there is no class in it, or, with `on_bad_image` "error", a file that can't be read.
+    """
+    layout = read_layout(root)
+    found = scan(root, [entry.path for entry in layout.entries], track)
+    bad = list(layout.bad)
+    bad += [(e.path, s.problem) for e, s in zip(layout.entries, found, strict=True) if s.problem is not None]
+    good = [(entry, seen) for entry, seen in zip(layout.entries, found, strict=True) if seen.problem is None]
+    files = Readable(layout, tuple(e for e, _ in good), tuple(s for _, s in good), tuple(sorted(bad)))
+    if bad and on_bad_image == "error":
+        raise UserError(
+            f"{len(bad)} of the {len(layout.entries) + len(layout.bad):,} files in {shown(str(root))} can't be used: "
+            f"{listed(files.skipped, 10)}\nMend or remove them, or go on without them: --data.on-bad-image skip"
+        )
+    return files
+
+
 def examine(root: Path, on_bad_image: str, track: Track) -> Folder:
     """Looks at every file of a folder, and at the whole.
 
     Raises:
       UserError: there is nothing to learn from, or, with `on_bad_image` "error", a file that can't be read.
     """
-    layout = read_layout(root)
-    found = scan(root, [entry.path for entry in layout.entries], track)
-    bad = list(layout.bad)
-    bad += [(e.path, s.problem) for e, s in zip(layout.entries, found, strict=True) if s.problem is not None]
-    skipped = [f"{shown(path)} ({reason})" for path, reason in sorted(bad)]
-    if skipped and on_bad_image == "error":
-        raise UserError(
-            f"{len(bad)} of the {len(layout.entries) + len(layout.bad):,} files in {shown(str(root))} can't be used: "
-            f"{listed(skipped, 10)}\nMend or remove them, or go on without them: --data.on-bad-image skip"
-        )
-    good = [(entry, seen) for entry, seen in zip(layout.entries, found, strict=True) if seen.problem is None]
-    entries, seen = tuple(entry for entry, _ in good), tuple(seen for _, seen in good)
+    files = readable(root, on_bad_image, track)
+    layout, entries, seen = files.layout, files.entries, files.seen
     _check_classes(layout, entries)
     pairs = near_pairs(np.asarray([one.hash for one in seen], np.uint64))
     notes = [*layout.notes, *audit(entries, seen, pairs, layout.classes)]
     together = groups(len(entries), pairs)
-    return Folder(root, layout.classes, entries, seen, together, tuple(skipped), tuple(notes))
+    return Folder(root, layout.classes, entries, seen, together, files.skipped, tuple(notes))
 
 
 def _check_classes(layout: Layout, entries: tuple[Entry, ...]) -> None:
@@ -98,28 +132,92 @@ def load_folder(root: Path, config: DataConfig, track: Track) -> dict[str, Any]:
     """The splits of a folder, decoded or to be streamed, and what is to be told about it.
 
     Returns:
-      "classes", "splits", "groups" (of the train split), "skipped", "files" and "notes".
+      "classes", "splits", "groups" (of the train split), "rows" (of each split, for the run's manifest), "skipped",
+      "files" and "notes".
     """
     folder = examine(root, config.on_bad_image, track)
-    files = _files(folder, config.image_size or IMAGE_SIZE)
-    if streams(config.feed, math.prod(files.shape)):
-        whole = Streamed(files, folder.labels, np.arange(len(folder.labels)))
-    else:
-        decoded = _decode(folder, files, track)
-        whole = Split(decoded["image"], decoded["label"])
-    splits = {}
-    for split in ("train", "validation", "test"):
+    whole = _pixels(folder, config, folder.channels, track)
+    splits, rows = {}, {}
+    for split in SPLITS:
         part = folder.places(split)
         if part.stop > part.start:
             splits[split] = whole.take(part)
+            files = zip(folder.entries[part], folder.seen[part], strict=True)
+            rows[split] = tuple(Row(split, entry.name, entry.path, seen.sha) for entry, seen in files)
     return {
         "classes": folder.classes,
         "splits": splits,
         "groups": folder.groups[folder.places("train")],
+        "rows": rows,
         "skipped": folder.skipped,
         "files": _describe(folder.seen),
         "notes": folder.notes,
     }
+
+
+def load_listed(
+    root: Path,
+    config: DataConfig,
+    manifest: Manifest,
+    channels: int,
+    *,
+    exact: bool,
+    say: Callable[[str], None],
+    track: Track,
+) -> dict[str, Any]:
+    """Loads exactly the files of a run, in the run's splits.
+
+    Args:
+      root: the folder, where the run had it or elsewhere.
+      manifest: of the run.
+      channels: of the run's images.
+      exact: whether every file must be there and unchanged, and no other; else what differs is said and left out.
+      say: is told what differs.
+
+    Returns:
+      "classes", "splits" (all three), "manifest" (what is left of it), "skipped" and "files".
+
+    Raises:
+      UserError: a file differs and `exact`, or no file of the run is left.
+    """
+    found = readable(root, config.on_bad_image if exact else "skip", track)
+    hashes = found.hashes()
+    changes = compare(manifest, hashes)
+    used = tuple(row for row in manifest.rows if hashes.get(row.path) == row.hash)
+    where = shown(str(root))
+    if changes and exact:
+        raise UserError(f"the files in {where} are no longer those that the run began with: {changes}")
+    if not used:
+        raise UserError(f"none of the run's {len(manifest.rows):,} files is in {where}")
+    if changes:
+        rest = "" if len(used) == len(manifest.rows) else f"; what is left of the run's: {left(manifest, used)}"
+        say(f"The files in {where} have changed since the run began: {changes}. None of these is used{rest}.")
+    # In the layout's order, in which the run's start has decoded them.
+    mine = {row.path for row in used}
+    kept = [(entry, one) for entry, one in zip(found.entries, found.seen, strict=True) if entry.path in mine]
+    files = Folder(
+        root, manifest.classes, tuple(e for e, _ in kept), tuple(s for _, s in kept), np.arange(len(kept)), (), ()
+    )
+    whole, place = _pixels(files, config, channels, track), {entry.path: i for i, (entry, _) in enumerate(kept)}
+    return {
+        "classes": manifest.classes,
+        "splits": {
+            split: whole.take(np.asarray([place[row.path] for row in used if row.split == split], int))
+            for split in SPLITS
+        },
+        "manifest": Manifest(used),
+        "skipped": found.skipped,
+        "files": _describe(files.seen),
+    }
+
+
+def _pixels(folder: Folder, config: DataConfig, channels: int, track: Track) -> AnySplit:
+    """All files of a folder, decoded or to be streamed."""
+    files = _files(folder, config.image_size or IMAGE_SIZE, channels)
+    if streams(config.feed, math.prod(files.shape)):
+        return Streamed(files, folder.labels, np.arange(len(folder.labels)))
+    decoded = _decode(folder, files, track)
+    return Split(decoded["image"], decoded["label"])
 
 
 def _describe(seen: tuple[Seen, ...]) -> str:
@@ -130,11 +228,11 @@ def _describe(seen: tuple[Seen, ...]) -> str:
     return f"{formats}; {listed(told, 3)}{' sizes' if len(told) > 3 else ''}"
 
 
-def _files(folder: Folder, size: int) -> Files:
+def _files(folder: Folder, size: int, channels: int) -> Files:
     """All readable files, each a square of `size` pixels a side."""
     files = [[e.path, s.size, s.mtime_ns] for e, s in zip(folder.entries, folder.seen, strict=True)]
-    identity = digest([str(folder.root.resolve()), files, list(folder.classes), size, folder.channels])
-    return Files(folder.root, tuple(entry.path for entry in folder.entries), size, folder.channels, identity)
+    identity = digest([str(folder.root.resolve()), files, list(folder.classes), size, channels])
+    return Files(folder.root, tuple(entry.path for entry in folder.entries), size, channels, identity)
 
 
 def _decode(folder: Folder, files: Files, track: Track) -> np.ndarray:

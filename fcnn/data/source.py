@@ -1,5 +1,6 @@
 """From a name to a loaded `Dataset`: the table of what there is, and the cutting into train, validation and test."""
 
+import dataclasses
 import importlib.util
 import logging
 from collections.abc import Callable, Mapping
@@ -11,6 +12,7 @@ import numpy as np
 from fcnn.config import DataConfig
 from fcnn.data.arrays import data_dir
 from fcnn.data.dataset import AnySplit, Dataset, Split, balanced_weights, stratified_holdout
+from fcnn.data.manifest import UNUSED, Manifest, Row
 from fcnn.data.parallel import Track, no_track
 from fcnn.data.streamed import Streamed, streams
 from fcnn.errors import UserError
@@ -45,11 +47,25 @@ BUILDERS: dict[str, Callable[[DataConfig, Say], Any]] = {
 }
 
 
-def load(config: DataConfig, *, say: Say = lambda _: None, track: Track = no_track) -> Dataset:
+@dataclasses.dataclass(frozen=True)
+class RunFiles:
+    """The files that a run on a folder has, as its folder keeps them."""
+
+    manifest: Manifest
+    channels: int
+    """Of the run's images."""
+    exact: bool
+    """Whether all of them must be there, unchanged, and no others."""
+
+
+def load(
+    config: DataConfig, *, run: RunFiles | None = None, say: Say = lambda _: None, track: Track = no_track
+) -> Dataset:
     """Loads a data set, preparing it first if this is the first use.
 
     Args:
       config: which one, and how it is split.
+      run: of a folder, the files and splits that a run has; None to cut the splits.
       say: is told what takes long and what a person should know, a line at a time.
       track: shows progress.
 
@@ -58,9 +74,13 @@ def load(config: DataConfig, *, say: Say = lambda _: None, track: Track = no_tra
     """
     kind, _, rest = config.name.partition(":")
     if kind == "folder":
-        from fcnn.data.folder import load_folder
+        from fcnn.data.folder import load_folder, load_listed
 
-        parts = load_folder(Path(rest).expanduser(), config, track)
+        root = Path(rest).expanduser()
+        if run is not None:
+            listed = load_listed(root, config, run.manifest, run.channels, exact=run.exact, say=say, track=track)
+            return _dataset(config, **listed)
+        parts = load_folder(root, config, track)
     else:
         parts = _load_tfds(rest, config, say, track)
     return _cut(config, say, **parts)
@@ -125,43 +145,68 @@ def _cut(
     classes: tuple[str, ...],
     splits: Mapping[str, AnySplit],
     groups: np.ndarray | None = None,
+    rows: Mapping[str, tuple[Row, ...]] | None = None,
     **extras: Any,
 ) -> Dataset:
-    """Three splits out of those that the set comes with.
+    """Three splits out of those that the set comes with; `rows` are their files, where it has some."""
+    if "train" not in splits:
+        raise UserError(f"{config.name} has no train split with labels; it has {', '.join(splits) or 'none'}")
+    places = _places(config, {name: split.labels for name, split in splits.items()}, groups)
+    cut = {name: splits[own].take(indices) for name, (own, indices) in places.items()}
+    for name in ("train", "test"):
+        if not len(cut[name]):
+            raise UserError(f"{config.name} leaves no image in its {name} split")
+    top = max(int(part.labels.max(initial=0)) for part in cut.values())
+    if classes and top >= len(classes):
+        raise UserError(f"{config.name} has a label {top} and names only {len(classes)} classes")
+    manifest = None if rows is None else _manifest(rows, places)
+    return _dataset(config, classes=classes, splits=cut, manifest=manifest, **extras)
+
+
+def _places(
+    config: DataConfig, labels: Mapping[str, np.ndarray], groups: np.ndarray | None
+) -> dict[str, tuple[str, np.ndarray]]:
+    """For train, validation and test: which of the set's own splits the images are in, and their indices there.
 
     With all three of its own, it keeps them. With two, the one that isn't train is the test split. What is missing is
     held out of train, in proportion to the classes; `groups`, (N,) int, numbers the images of train that must stay
     together because they show the same.
     """
-    if "train" not in splits:
-        raise UserError(f"{config.name} has no train split with labels; it has {', '.join(splits) or 'none'}")
-    train, own = splits["train"], splits.get("validation")
-    test = splits.get("test")
-    if test is None and own is not None:
-        test, own = own, None
+    train, places = np.arange(len(labels["train"])), {}
+    test = "test" if "test" in labels else "validation" if "validation" in labels else None
     if test is None:
-        kept, held_out = _grouped_holdout(train.labels, groups, config.test, config.split_seed)
-        train, test = train.take(kept), train.take(held_out)
-    everything = np.arange(len(train))
-    if own is None or config.validation == 0:
-        kept, held_out = stratified_holdout(train.labels, config.validation, config.split_seed)
-        own = train.take(held_out)
+        train, held_out = _grouped_holdout(labels["train"], groups, config.test, config.split_seed)
+        places["test"] = ("train", held_out)
     else:
-        kept, own = everything, own.take(np.arange(len(own)))
+        places["test"] = (test, np.arange(len(labels[test])))
+    if "validation" in labels and test == "test" and config.validation > 0:
+        places["validation"] = ("validation", np.arange(len(labels["validation"])))
+    else:
+        kept, held_out = stratified_holdout(labels["train"][train], config.validation, config.split_seed)
+        places["validation"] = ("train", train[held_out])
+        train = train[kept]
     if config.train_images is not None:
-        kept = kept[_some(train.labels[kept], config)]
-    train, test = train.take(kept), test.take(np.arange(len(test)))  # copies: what is on disk may be replaced
-    for split, images in (("train", train), ("test", test)):
-        if not len(images):
-            raise UserError(f"{config.name} leaves no image in its {split} split")
-    if classes and (top := max(int(part.labels.max(initial=0)) for part in (train, own, test))) >= len(classes):
-        raise UserError(f"{config.name} has a label {top} and names only {len(classes)} classes")
+        train = train[_some(labels["train"][train], config)]
+    return {"train": ("train", train)} | places
+
+
+def _manifest(rows: Mapping[str, tuple[Row, ...]], places: Mapping[str, tuple[str, np.ndarray]]) -> Manifest:
+    """The files of the three splits, and those that are in none."""
+    made = [rows[own][i]._replace(split=name) for name, (own, indices) in places.items() for i in indices]
+    used = {row.path for row in made}
+    rest = [row._replace(split=UNUSED) for own in rows.values() for row in own if row.path not in used]
+    return Manifest((*made, *rest))
+
+
+def _dataset(config: DataConfig, *, classes: tuple[str, ...], splits: Mapping[str, AnySplit], **extras: Any) -> Dataset:
+    """The data set of three splits."""
+    train = splits["train"]
     return Dataset(
         config.name,
         classes,
         train,
-        own,
-        test,
+        splits["validation"],
+        splits["test"],
         normalization=_given_normalization(config, train.shape[-1]),
         class_weights=(
             balanced_weights(np.bincount(train.labels, minlength=len(classes)))
