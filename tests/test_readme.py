@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 from harness import ROOT
-from PIL import Image
 
 from fcnn import cli, presets
 
@@ -56,7 +55,8 @@ def checkout(path):
         shutil.copytree(ROOT / name, path / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "train.py", path)
     (path / "short.py").write_text(SHORT)
-    Image.new("L", (8, 8)).save(path / "digit.png")
+    (path / "docs").mkdir()
+    shutil.copy(ROOT / "docs/digit.png", path / "docs")
     return path
 
 
@@ -193,7 +193,6 @@ def test_the_example_of_the_building_blocks():
 @pytest.mark.slow
 def test_the_images_of_the_building_blocks_are_made_by_the_program_beside_them(tmp_path, fcnn):
     folder = checkout(tmp_path / "checkout")
-    (folder / "docs").mkdir()
     shutil.copy(ROOT / "docs/make_blocks.py", folder / "docs")
     found = fcnn(cwd=folder, program="docs/make_blocks.py")
     assert found.returncode == 0, found.stderr

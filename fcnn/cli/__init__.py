@@ -12,6 +12,7 @@ from fcnn.cli.check import check_command
 from fcnn.cli.data import data_command
 from fcnn.cli.evaluate import evaluate_command
 from fcnn.cli.models import models_command, summary_command
+from fcnn.cli.pipe import EXIT_CODE, silence_unread
 from fcnn.cli.plan import plan_command
 from fcnn.cli.predict import predict_command
 from fcnn.cli.report import report_command
@@ -49,6 +50,19 @@ COMMANDS: dict[str, tuple[Callable[[list[str]], int], str]] = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command and returns its exit code: 0 done, 1 failed, 2 the user's mistake, 128 + signal interrupted."""
     args = list(sys.argv[1:] if argv is None else argv)
+    try:
+        try:
+            return _run(args)
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()
+    except BrokenPipeError:
+        if not silence_unread():
+            raise
+        return EXIT_CODE
+
+
+def _run(args: list[str]) -> int:
     command = args[0] if args else "--help"
     try:
         if command in ("-h", "--help"):

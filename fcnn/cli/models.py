@@ -89,10 +89,7 @@ def _print_summary(rows: list[Any], totals: dict[str, Any]) -> None:
     def size(pair: tuple[int, int] | None) -> str:
         return "" if pair is None else str(pair[0]) if pair[0] == pair[1] else f"{pair[0]}x{pair[1]}"
 
-    width = max(len(row.name) for row in rows) + 2
-    head = ("layer", "type", "output", "parameters", "multiply-adds", "kB", "sees", "stride")
-    line = f"{{:{width}}} {{:10}} {{:>13}} {{:>12}} {{:>15}} {{:>9}} {{:>9}} {{:>6}}"
-    print(line.format(*head))
+    lines = [("layer", "type", "output", "parameters", "multiply-adds", "kB", "sees", "stride")]
     for row in rows:
         shape, sees = "x".join(map(str, row.shape)), size(row.field) or "all"
         if row.type:
@@ -100,7 +97,11 @@ def _print_summary(rows: list[Any], totals: dict[str, Any]) -> None:
             cells = (row.name, row.type, shape, f"{row.parameters:,}", work, memory, sees, size(row.stride))
         else:
             cells = (f"> {row.name}", "", shape, "", "", "", sees, size(row.stride))
-        print(line.format(*cells).rstrip())
+        lines.append(cells)
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        cells = zip(line, "<<>>>>>>", widths, strict=True)
+        print("  ".join(f"{cell:{side}{width}}" for cell, side, width in cells).rstrip())
     shape = "x".join(map(str, totals["image_shape"]))
     print(
         f"\n{totals['model']}, {totals['classes']} classes, one image of {shape}: {totals['parameters']:,} parameters, "

@@ -22,11 +22,16 @@ def from_config(config: ModelConfig, *, num_classes: int, dtype: Any = None) -> 
     name, given = fields.pop("name"), {key: _from_word(word) for key, word in fields.pop("options").items()}
     known, hints = options(name), typing.get_type_hints(family(name))
     for option, value in given.items():
+        if not known:
+            raise UserError(f"{name} has no model.options, got {option!r}")
         if option not in known:
             raise UserError(unknown(f"option of {name}", option, known))
         if not fits(value, hints[option]):
-            kind = " or ".join(map(str, typing.get_args(hints[option]))) or hints[option].__name__
+            words = " or ".join(map(str, typing.get_args(hints[option]))) or hints[option].__name__
+            kind = "whole numbers as in [256,128]" if typing.get_origin(hints[option]) is tuple else words
             raise UserError(f"model.options {option} must be {kind}, got {config.options[option]}")
+        if isinstance(value, tuple) and min(value, default=1) < 1:
+            raise UserError(f"model.options {option} must be numbers from 1, got {config.options[option]}")
     return create(name, num_classes=num_classes, dtype=dtype, **fields, **given)
 
 

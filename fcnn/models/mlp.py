@@ -12,7 +12,7 @@ class MLP(Classifier, kw_only=True):
     The size of the images at initialization is that of all images. Endpoints: hidden1, hidden2, ...
     """
 
-    hidden: tuple[int, ...]
+    hidden: tuple[int, ...] = (256, 128)
     """Widths of the hidden layers."""
     norm: Norm = "none"
 

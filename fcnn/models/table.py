@@ -25,7 +25,7 @@ _CIFAR = {20: 3, 32: 5, 44: 7, 56: 9, 110: 18}  # layers: blocks a stage
 
 TABLE: dict[str, Callable[..., Classifier]] = {
     "linear": functools.partial(MLP, hidden=()),
-    "mlp": functools.partial(MLP, hidden=(256, 128)),
+    "mlp": MLP,
     "shallow_cnn": ShallowCNN,
     "lenet5": LeNet5,
     "alexnet": AlexNet,

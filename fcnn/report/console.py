@@ -23,6 +23,16 @@ class _Status(ProgressColumn):
         return Text(task.fields.get("status", ""), no_wrap=True)
 
 
+class _Output(RichConsole):
+    """Rich's, with text as it stands: no color is guessed, no line is cut, neither [red] nor :cat: means anything."""
+
+    def __init__(self, *, stderr: bool, quiet: bool) -> None:
+        super().__init__(stderr=stderr, quiet=quiet, highlight=False, soft_wrap=True, markup=False, emoji=False)
+
+    def on_broken_pipe(self) -> None:
+        raise  # the BrokenPipeError; Rich would end the process here, with exit code 1
+
+
 class Console:
     """Prints a run's lines.
 
@@ -32,7 +42,7 @@ class Console:
     """
 
     def __init__(self, *, stderr: bool = False, silent: bool = False) -> None:
-        self._console = RichConsole(stderr=stderr, quiet=silent, highlight=False, soft_wrap=True, markup=False)
+        self._console = _Output(stderr=stderr, quiet=silent)
         self._progress: Progress | None = None
         self._task = None
 
@@ -47,7 +57,7 @@ class Console:
             yield
             return
         columns = (
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=10),
             TextColumn("{task.completed}/{task.total}"),
             _Status(),
@@ -67,7 +77,11 @@ class Console:
         if self._console.quiet or not self._console.is_terminal:
             yield from items
             return
-        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
+        columns = (
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            TextColumn("{task.completed}/{task.total}"),
+        )
         with Progress(*columns, TimeRemainingColumn(), console=self._console, transient=True) as progress:
             yield from progress.track(items, total=total, description=text)
 

@@ -108,8 +108,8 @@ def _fetch(url: str, out: IO[bytes]) -> None:
             raise
         error.close()  # nothing is missing, or it is another file: the checksum tells
         return
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    console = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     with answer, Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as progress:
         if answer.status != http.client.PARTIAL_CONTENT and done:  # the server gives the whole or nothing
             out.truncate(0)

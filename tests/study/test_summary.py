@@ -128,6 +128,25 @@ def test_small_kernels_see_as_much_with_fewer_weights():
     assert (split[1], round(1 - split[0] / square[0], 2)) == (square[1], 0.33)
 
 
+def test_the_columns_are_straight_and_batch_norm_has_its_name(capsys):
+    """Every cell ends, or begins, where its column's head does; how a layer is computed on a CPU isn't its kind."""
+    assert cli.main(["summary", "squeezenet1_0", "--image-size", "32"]) == 0
+    assert cli.main(["summary", "resnet20"]) == 0
+    for text in capsys.readouterr().out.split("layer ")[1:]:
+        head, *lines = ("layer " + text.split("\n\n")[0]).splitlines()
+        starts, ends = (
+            [head.index(word) for word in ("layer", "type")],
+            [m.end() for m in re.finditer(r"\S+", head)][2:],
+        )
+        for line in lines:
+            cells = list(re.finditer(r"> \S+|\S+", line))
+            assert cells[0].start() == starts[0]
+            if line[0] != ">":
+                assert cells[1].start() == starts[1]
+                assert cells[1][0] in ("Conv", "Dense", "BatchNorm")
+            assert {m.end() for m in cells[1 + (line[0] != ">") :]} <= set(ends), line
+
+
 def test_the_command(capsys):
     assert cli.main(["summary", "lenet5"]) == 0
     text = capsys.readouterr().out
