@@ -16,7 +16,7 @@ import numpy as np
 from fcnn import parallel
 from fcnn.config_json import flatten
 from fcnn.data import AnySplit, spread
-from fcnn.data.layout import shown
+from fcnn.data.names import shown
 from fcnn.data.parallel import Track, no_track
 from fcnn.experiment import Experiment, compile_on_each
 from fcnn.report.page import Insight, Mistake

@@ -18,12 +18,15 @@ from fcnn.experiment import Experiment, compile_evaluation, compile_train_step, 
 from fcnn.features import on_features
 from fcnn.interrupt import Interrupt, Interrupted
 from fcnn.meter import Meter, NonFinite
+from fcnn.metrics import wilson
 from fcnn.report import Console, Records, draw_curves, read_records, write_page
 from fcnn.report.fit import curve
 from fcnn.report.records import Record
 from fcnn.state import TrainState
 
 FEEDS = {"device": "images on the device", "stream": "images streamed"}
+FEW = 50
+"""With fewer validation images their accuracy is worth a line."""
 WAITING = 0.2
 """A larger share of the time than this spent in waiting for images is worth a line."""
 
@@ -92,6 +95,8 @@ class Run:
             self.console.say(f"Left out {len(data.skipped)} files that can't be read: {names} (all in {folder.DATA})")
         for note in data.notes:
             self.console.say(f"Note: {note}")
+        if 0 < len(data.validation) < FEW:
+            self.console.say(f"Note: {few_images(len(data.validation))}")
         if 0 < exp.total_steps <= exp.warmup:
             self.console.say(
                 f"Note: the warm-up takes {exp.warmup:,} steps and the run has {exp.total_steps:,}: the learning rate "
@@ -227,3 +232,13 @@ def evaluate_chosen(exp: Experiment, state: TrainState, split: str) -> Record:
 def best_of(records: Sequence[Record]) -> Record:
     """The evaluation on validation with the best accuracy, the latest of equals."""
     return max(curve(records, "validation"), key=lambda r: (r["top1"], r["step"]))
+
+
+def few_images(count: int) -> str:
+    """How little the accuracy on `count` validation images means, by an example."""
+    hits = round(0.8 * count)
+    low, high = wilson(hits, count)
+    return (
+        f"the best epoch is chosen by {count} validation images, which is few: {hits} of {count} right is an accuracy "
+        f"with a 95 % interval of {100 * low:.0f} to {100 * high:.0f} %"
+    )

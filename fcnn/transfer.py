@@ -12,7 +12,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from fcnn import models
 from fcnn.config import TransferConfig
-from fcnn.data.layout import listed, shown
+from fcnn.data.names import listed, shown
 from fcnn.errors import UserError
 from fcnn.weights import About, Network, match_classes
 

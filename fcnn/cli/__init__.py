@@ -3,6 +3,7 @@
 What the user got wrong is answered here before jax is imported, in a line or two, with exit code 2.
 """
 
+import io
 import sys
 from collections.abc import Callable, Sequence
 
@@ -49,6 +50,9 @@ COMMANDS: dict[str, tuple[Callable[[list[str]], int], str]] = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command and returns its exit code: 0 done, 1 failed, 2 the user's mistake, 128 + signal interrupted."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # names of files may be what a terminal's encoding can't write
+            stream.reconfigure(errors="backslashreplace")
     args = list(sys.argv[1:] if argv is None else argv)
     try:
         try:

@@ -52,8 +52,11 @@ def predict_command(args: list[str]) -> int:
 
 
 def _tell(answer: dict[str, Any]) -> None:
+    from fcnn.data.names import shown
+
+    name = shown(answer["image"])
     if "error" in answer:
-        print(f"fcnn: {answer['image']}: {answer['error']}", file=sys.stderr)
+        print(f"fcnn: {name}: {answer['error']}", file=sys.stderr)
         return
     named = ", ".join(f"{one['class']} {100 * one['probability']:.1f} %" for one in answer["top"])
-    print(f"{answer['image']}: {named}")
+    print(f"{name}: {named}")

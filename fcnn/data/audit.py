@@ -5,7 +5,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from fcnn.data.layout import Entry, listed, shown
+from fcnn.data.layout import Entry
+from fcnn.data.names import listed, shown
 from fcnn.data.scan import Seen, mislabelled
 
 IMBALANCE = 3

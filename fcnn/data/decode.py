@@ -10,12 +10,18 @@ from typing import IO
 import numpy as np
 from PIL import Image, ImageOps
 
+with contextlib.suppress(ImportError):  # the extra "heif"
+    import pillow_heif  # pyright: ignore[reportMissingImports]
+
+    pillow_heif.register_heif_opener()
 Image.init()  # fills its tables
 # EPS is left out: Pillow hands it to Ghostscript, which runs a program that the file contains.
 # They are tried in this order.
 FORMATS = ("JPEG", "PNG", *sorted(set(Image.OPEN) - {"JPEG", "PNG", "EPS"}))
 # MPO is a JPEG file with several images in it: Pillow opens it as JPEG and then calls it so.
 EXTENSIONS = {ext: format for ext, format in Image.registered_extensions().items() if format in {*FORMATS, "MPO"}}
+# Images by their name wherever they can't be read, so that they are an error and not overlooked.
+EXTENSIONS |= {".heic": "HEIF", ".heif": "HEIF", ".hif": "HEIF", ".avif": "AVIF"}
 MAX_PIXELS = 100_000_000
 """An image with more is taken for a decompression bomb: a small file that unpacks to gigabytes."""
 
@@ -62,7 +68,7 @@ def open_image(source: Path | IO[bytes], *, at_least: int | None = None) -> Imag
     Raises:
       BadImage: nothing that Pillow can decode, cut short, or too large to be meant.
     """
-    with _bad_image(), Image.open(source, formats=FORMATS) as image:
+    with _bad_image(source), Image.open(source, formats=FORMATS) as image:
         _check_size(image)
         if at_least is not None:
             image.draft(image.mode, (at_least, at_least))
@@ -76,7 +82,7 @@ def header(source: Path | IO[bytes]) -> tuple[str, int, int, bool]:
     Raises:
       BadImage: as for `open_image`.
     """
-    with _bad_image(), Image.open(source, formats=FORMATS) as image:
+    with _bad_image(source), Image.open(source, formats=FORMATS) as image:
         _check_size(image)
         return image.format or "", image.width, image.height, image.mode in GREY_MODES
 
@@ -87,7 +93,7 @@ def _check_size(image: Image.Image) -> None:
 
 
 @contextlib.contextmanager
-def _bad_image() -> Iterator[None]:
+def _bad_image(source: Path | IO[bytes]) -> Iterator[None]:
     """Whatever a decoder raises, as a `BadImage`."""
     try:
         yield
@@ -96,10 +102,25 @@ def _bad_image() -> Iterator[None]:
     except Image.DecompressionBombError:
         raise BadImage("a decompression bomb") from None
     except Image.UnidentifiedImageError:
-        raise BadImage("not an image that Pillow can read") from None
+        raise BadImage(_unreadable(source)) from None
     except Exception as error:  # decoders raise anything at all on a damaged file
         words = str(error).splitlines() or [type(error).__name__]
         raise BadImage(f"damaged: {words[0]}") from None
+
+
+def _unreadable(source: Path | IO[bytes]) -> str:
+    """What a file is that Pillow doesn't know, and what to do about it."""
+    if isinstance(source, Path):
+        start = source.read_bytes()[:12]
+    else:
+        source.seek(0)
+        start = source.read(12)
+    kind = start[8:12] if start[4:8] == b"ftyp" else b""  # ISO 14496-12, section 4.3
+    if kind in (b"avif", b"avis"):
+        return "AVIF, which this version of Pillow can't read: pip install --upgrade pillow"
+    if kind in (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"):
+        return "HEIC, which Pillow can't read: pip install 'fcnn[heif]', or convert it to JPEG"
+    return "not an image that Pillow can read"
 
 
 def _upright(image: Image.Image) -> Image.Image:
@@ -164,7 +185,7 @@ def cut_square(
     Raises:
       BadImage: as for `open_image`.
     """
-    with _bad_image(), Image.open(source, formats=FORMATS) as file:
+    with _bad_image(source), Image.open(source, formats=FORMATS) as file:
         _check_size(file)
         lies = _turn(file) in _ON_ITS_SIDE
         width, height = (file.height, file.width) if lies else (file.width, file.height)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from fcnn.data.decode import BadImage, cut_square, open_image, square
-from fcnn.data.layout import shown
+from fcnn.data.names import shown
 from fcnn.errors import UserError
 
 _RATIO = math.log(3 / 4), math.log(4 / 3)

@@ -16,8 +16,9 @@ from fcnn.data.dataset import AnySplit, Split
 from fcnn.data.decode import quiet
 from fcnn.data.files import Files
 from fcnn.data.fingerprint import groups, near_pairs
-from fcnn.data.layout import Entry, Layout, listed, read_layout, shown
+from fcnn.data.layout import Entry, Layout, read_layout
 from fcnn.data.manifest import SPLITS, Manifest, Row, compare, left
+from fcnn.data.names import listed, shown
 from fcnn.data.parallel import Track, each
 from fcnn.data.scan import Seen, scan
 from fcnn.data.streamed import Streamed, streams
@@ -123,8 +124,10 @@ def _check_classes(layout: Layout, entries: tuple[Entry, ...]) -> None:
         raise UserError(f"{root} has a single class, {shown(layout.classes[0])}: there is nothing to tell apart")
     train = Counter(entry.name for entry in entries if entry.split == "train")
     if empty := [shown(name) for name in layout.classes if not train[name]]:
+        nested = f"\nFolders inside a class are not read: {listed(map(shown, layout.nested))}" if layout.nested else ""
         raise UserError(
             f"{root} has classes without a readable training image: {listed(empty)}; add images or remove their folders"
+            + nested
         )
 
 

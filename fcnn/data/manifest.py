@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from fcnn.data.layout import listed, shown
+from fcnn.data.names import listed, shown
 from fcnn.errors import UserError
 
 SPLITS = ("train", "validation", "test")

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fcnn.data.arrays import VERSION, beside, cache_dir, digest
-from fcnn.data.decode import EXTENSIONS, BadImage, header, open_image, quiet
+from fcnn.data.decode import EXTENSIONS, FORMATS, BadImage, header, open_image, quiet
 from fcnn.data.fingerprint import perceptual_hash
 from fcnn.data.parallel import Track, each
 
@@ -45,7 +45,7 @@ def scan(root: Path, paths: Sequence[str], track: Track) -> list[Seen]:
       paths: of the files, below it.
       track: shows progress.
     """
-    store = cache_dir() / "scans" / f"{digest([VERSION, str(root.resolve())])}.json"
+    store = cache_dir() / "scans" / f"{digest([VERSION, FORMATS, str(root.resolve())])}.json"
     known = _read(store)
     stats = [os.stat(root / path) for path in paths]
     new = [

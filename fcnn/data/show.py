@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from fcnn.data.dataset import Dataset
-from fcnn.data.layout import shown
+from fcnn.data.names import shown
 
 ROWS, COLUMNS = 20, 8
 """Classes and images of each on a sheet, at most."""

@@ -146,6 +146,7 @@ def _cut(
     splits: Mapping[str, AnySplit],
     groups: np.ndarray | None = None,
     rows: Mapping[str, tuple[Row, ...]] | None = None,
+    notes: tuple[str, ...] = (),
     **extras: Any,
 ) -> Dataset:
     """Three splits out of those that the set comes with; `rows` are their files, where it has some."""
@@ -159,8 +160,12 @@ def _cut(
     top = max(int(part.labels.max(initial=0)) for part in cut.values())
     if classes and top >= len(classes):
         raise UserError(f"{config.name} has a label {top} and names only {len(classes)} classes")
+    if places["test"][0] == "validation":
+        held_out = f"; {100 * config.validation:g} % of the training images are held out for validation"
+        said = "there is no test split: the validation images are used as one, read once at the end"
+        notes = (said + (held_out if config.validation else ""), *notes)
     manifest = None if rows is None else _manifest(rows, places)
-    return _dataset(config, classes=classes, splits=cut, manifest=manifest, **extras)
+    return _dataset(config, classes=classes, splits=cut, manifest=manifest, notes=notes, **extras)
 
 
 def _places(

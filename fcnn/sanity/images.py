@@ -6,7 +6,7 @@ import numpy as np
 from fcnn import augment
 from fcnn.batch import Batch
 from fcnn.data import spread
-from fcnn.data.layout import listed, shown
+from fcnn.data.names import listed, shown
 from fcnn.experiment import Experiment
 from fcnn.sanity.line import Line, judge, skip
 from fcnn.sanity.trial import change, compile_once, order, stored

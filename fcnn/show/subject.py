@@ -11,7 +11,7 @@ from fcnn import models, parallel
 from fcnn.batch import make_batch
 from fcnn.data import AnySplit
 from fcnn.data.decode import BadImage, fitted, open_image, quiet
-from fcnn.data.layout import shown
+from fcnn.data.names import shown
 from fcnn.errors import UserError
 from fcnn.experiment import Experiment
 

@@ -39,7 +39,5 @@ def damage(root: Path) -> list[str]:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_bytes(content)
     (root / "b/dangling.jpg").symlink_to(root / "nowhere.jpg")
-    outside = root.parent / "outside.jpg"
-    outside.write_bytes(jpeg)
-    (root / "b/away.jpg").symlink_to(outside)
-    return [*files, "b/dangling.jpg", "b/away.jpg"]
+    (root / "b/circle.jpg").symlink_to("circle.jpg")
+    return [*files, "b/dangling.jpg", "b/circle.jpg"]
