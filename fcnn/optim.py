@@ -1,6 +1,6 @@
 """From the optimizer's part of a config to an Optax chain: clip, the method, weight decay, the learning rate."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 import jax
@@ -9,6 +9,7 @@ import optax
 
 from fcnn import names
 from fcnn.config import OptimConfig
+from fcnn.errors import UserError, unknown
 
 Params = Any
 
@@ -175,24 +176,43 @@ def make_optimizer(config: OptimConfig, schedule: optax.Schedule) -> optax.Gradi
     )
 
 
+def check_layers(names: Iterable[str], layers: Iterable[str]) -> None:
+    """UserError, with the nearest name that there is, unless all names are those of layers: of the top level of the
+    variables, so that what is inside of a layer has the name of that layer."""
+    layers = sorted(set(layers))
+    for name in names:
+        if name not in layers:
+            inside = name.partition("/")[0]
+            hint = f"; it is inside of {inside}, which can be frozen as a whole" if inside in layers else ""
+            raise UserError(unknown("layer", name, layers) + hint)
+
+
 def freeze(optimizer: optax.GradientTransformation, frozen: Collection[str]) -> optax.GradientTransformation:
-    """The optimizer for all layers but those named in `frozen`, in the top level of the params: it has no moments of
-    them, its clipping doesn't see them, its weight decay doesn't either."""
+    """Returns the optimizer for all layers but those named in `frozen`, in the top level of the params: it has no
+    moments of them, and neither its clipping nor its weight decay sees them. `init` raises a UserError for a name that
+    isn't there."""
+
+    def labels(params: Params) -> Params:
+        check_layers(frozen, params)
+        return {name: "frozen" if name in frozen else "trained" for name in params}
+
     # Neither optax.masked nor a chain with masked(set_to_zero()) keeps weight decay off what is frozen.
-    return optax.partition(
-        {"learnt": optimizer, "frozen": optax.set_to_zero()},
-        lambda params: {name: "frozen" if name in frozen else "learnt" for name in params},
-    )
+    return optax.partition({"trained": optimizer, "frozen": optax.set_to_zero()}, labels)
 
 
 def scale_rates(optimizer: optax.GradientTransformation, shares: Mapping[str, float]) -> optax.GradientTransformation:
-    """The optimizer with a learning rate of its own for each layer: `shares[name]` times the schedule's, for the names
-    in the top level of the params; 1 for those not named."""
+    """Returns the optimizer with a learning rate of its own for each layer: `shares[name]` times the schedule's, for
+    the names in the top level of the params; 1 for those not named. `init` raises a UserError for a name that isn't
+    there."""
 
-    def scale(updates: Params, params: Params) -> Params:
-        return {name: optax.tree.scale(shares.get(name, 1.0), layer) for name, layer in updates.items()}
+    def check(params: Params) -> optax.EmptyState:
+        check_layers(shares, params)
+        return optax.EmptyState()
 
-    return optax.chain(optimizer, optax.stateless(scale))
+    def scale(updates: Params, state: optax.OptState, params: Params | None = None) -> tuple[Params, optax.OptState]:
+        return {name: optax.tree.scale(shares.get(name, 1.0), layer) for name, layer in updates.items()}, state
+
+    return optax.chain(optimizer, optax.GradientTransformation(check, scale))
 
 
 def penalty(params: Params, *, l1: float, l2: float, which: str) -> jax.Array:

@@ -4,7 +4,7 @@ They know nothing of devices but for one optional `axis_name`, over which sums a
 runs a program of its own.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -15,9 +15,10 @@ import numpy as np
 import optax
 
 from fcnn.batch import Batch
+from fcnn.errors import UserError
 from fcnn.metrics import ClassMetrics, Metrics, cross_entropy, label_rows, measure, measure_by_class, no_metrics
-from fcnn.nn import Dropout
-from fcnn.optim import penalty
+from fcnn.nn import BatchNorm, Dropout
+from fcnn.optim import check_layers, penalty
 from fcnn.state import TrainState
 
 
@@ -43,6 +44,56 @@ def by_example(index: jax.Array) -> Any:
         return call(*args, **kwargs)
 
     return nn.intercept_methods(interceptor)
+
+
+# What makes a layer run as in evaluation: a field or an argument of it, and its value there.
+SWITCHES: tuple[tuple[type[nn.Module], str, bool], ...] = (
+    (nn.BatchNorm, "use_running_average", True),
+    (nn.Dropout, "deterministic", True),
+    (nn.SpectralNorm, "update_stats", False),
+    (BatchNorm, "train", False),
+    (Dropout, "train", False),
+)
+
+
+def evaluated(frozen: Collection[str]) -> Any:
+    """Returns a context in which the layers named in `frozen`, in the top level of the variables, and all that is
+    inside of them run as in evaluation: batch norm by its running statistics, dropout as the identity.
+
+    Raises:
+      UserError: in it, a frozen layer of a class that isn't in SWITCHES has changed its statistics.
+    """
+
+    def interceptor(call: Callable, args: tuple, kwargs: dict, context: nn.module.InterceptorContext) -> Any:
+        module = context.module
+        if context.method_name != "__call__" or not set(module.path[:1]) & set(frozen):
+            return call(*args, **kwargs)
+        for kind, name, value in SWITCHES:
+            if isinstance(module, kind) and hasattr(module, name):  # a field, or an argument in its place
+                if getattr(module, name) is value:
+                    return call(*args, **kwargs)
+                # The field holds, and the argument, by position the second one, is left to it.
+                args = (*args[:1], *(None for _ in args[1:2]), *args[2:])
+                kwargs = {key: item for key, item in kwargs.items() if key != name}
+                return module.clone(parent=module.scope, **{name: value})(*args, **kwargs)
+            if isinstance(module, kind):
+                return call(*args, **{**kwargs, name: value})
+        before = _statistics(module)
+        result = call(*args, **kwargs)
+        if any(before.get(name) is not array for name, array in _statistics(module).items()):
+            raise UserError(
+                f"frozen layer {'/'.join(module.path)}: a {type(module).__name__} can't be switched to its running "
+                "statistics from outside; call it as in evaluation in your model"
+            )
+        return result
+
+    return nn.intercept_methods(interceptor)
+
+
+def _statistics(module: nn.Module) -> dict[str, Any]:
+    """Returns the running statistics that are a module's own and not those of a module inside of it."""
+    own = module.variables.get("batch_stats", {})
+    return {name: array for name, array in own.items() if not isinstance(array, Mapping)}
 
 
 def make_train_step(
@@ -73,12 +124,21 @@ def make_train_step(
     devices' means. That could wait until somebody reads them, as training doesn't and averages are linear, but then
     the state would not be one.
 
-    The layers named in `frozen`, in the top level of the variables, stay as they are to the last bit. The model gives
-    them no gradient (`Classifier.frozen`), and the optimizer doesn't count them (`optim.freeze`).
+    The layers named in `frozen`, in the top level of the variables, stay as they are to the last bit and run as in
+    evaluation (`evaluated`): they have no gradient, and neither weight decay, penalties nor averages touch them. With
+    `optim.freeze` the optimizer keeps no moments of them either.
+
+    Raises:
+      UserError: on the first call, `frozen` names a layer that isn't there, or one that can't be frozen.
     """
 
     gradient = _make_gradient(
-        model, label_smoothing=label_smoothing, class_weights=class_weights, accumulate=accumulate, axis_name=axis_name
+        model,
+        label_smoothing=label_smoothing,
+        class_weights=class_weights,
+        accumulate=accumulate,
+        frozen=frozen,
+        axis_name=axis_name,
     )
 
     def learnt(params: Any) -> Any:
@@ -89,6 +149,7 @@ def make_train_step(
         return {name: old[name] if name in frozen else new[name] for name in new} if frozen else new
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, StepReport]:
+        check_layers(frozen, [*state.params, *state.batch_stats])
         key = jax.random.fold_in(state.key, state.step)
         grads, batch_stats, metrics = gradient(state.params, state.batch_stats, batch, key)
         batch_stats = kept(batch_stats, state.batch_stats)
@@ -116,12 +177,14 @@ def _make_gradient(
     label_smoothing: float,
     class_weights: np.ndarray | None,
     accumulate: int,
+    frozen: Collection[str],
     axis_name: str | None,
 ) -> Callable[[Any, Any, Batch, jax.Array], tuple[Any, Any, Metrics]]:
     """(params, batch_stats, batch, key) -> the gradient of the loss without penalties, new batch_stats, metrics."""
 
     def loss_fn(params: Any, batch_stats: Any, batch: Batch, key: jax.Array, total: jax.Array) -> tuple:
-        with by_example(batch["index"]):
+        params = {name: jax.lax.stop_gradient(layer) if name in frozen else layer for name, layer in params.items()}
+        with by_example(batch["index"]), evaluated(frozen):
             logits, updates = model.apply(
                 {"params": params, "batch_stats": batch_stats},
                 batch["image"],

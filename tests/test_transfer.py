@@ -171,7 +171,7 @@ def test_rates_fall_with_the_distance_from_the_head(weights_file):
     assert plan.shares == {"f6": 0.5, "c5": 0.5 / 4, "c3": 0.5 / 16, "c1": 0.5 / 64}
     assert experiment(weights_file, "last_block").plan.shares == {"f6": 0.5, "c5": 0.5 / 4, "c3": 0.5 / 16}
     assert not experiment(weights_file, "scratch").plan.shares
-    tree = {name: {"kernel": jnp.ones((2, 2))} for name in ("c1", "head")}
+    tree = {name: {"kernel": jnp.ones((2, 2))} for name in (*plan.shares, "head")}
     optimizer = scale_rates(optax.sgd(0.1), plan.shares)
     updates: Any = optimizer.update(tree, optimizer.init(tree), tree)[0]
     assert float(updates["c1"]["kernel"][0, 0]) == pytest.approx(-0.1 / 128)
