@@ -37,6 +37,9 @@ class DataConfig:
     """Seed of those splits; not the run's seed, so that several seeds are compared on the same images."""
     on_bad_image: Literal["error", "skip"] = "error"
     """folder: what to do about files that can't be read: stop and name them, or go on without them and count them."""
+    value_range: tuple[float, float] | None = None
+    """folder: the values of grey images of more than 8 bits (16-bit PNG and TIFF, floats) that become black and white:
+    0 4095 for a 12-bit camera; None for the lowest and the highest in the training files."""
     feed: Literal["auto", "device", "stream"] = "auto"
     """Where images wait for their step: on the device, all of them as uint8, or on the disk, from which they are read
     and decoded batch by batch; auto streams a set that takes more than a quarter of the memory. The numbers are the
@@ -58,6 +61,15 @@ class DataConfig:
             self, "data.", image_size=(1, 4096), train_images=(1, INF), validation=(0, 0.9), test=(0.001, 0.9),
             split_seed=(0, 2**32 - 1),
         )  # fmt: skip
+        low, high = self.value_range or (0, 1)
+        check(
+            -INF < low < high < INF,
+            f"data.value-range must be two numbers, the lower one first, got {self.value_range}",
+        )
+        check(
+            self.value_range is None or self.name.startswith("folder:"),
+            f"data.value-range has no effect with {self.name}; it belongs to folder:",
+        )
         check((self.mean is None) == (self.std is None), "data.mean and data.std go together: give both or neither")
         for name, values, low in (("mean", self.mean or (), 0.0), ("std", self.std or (), 1e-6)):
             check(all(low <= v <= 1 for v in values), f"data.{name} is on a scale of 0 to 1, got {values}")

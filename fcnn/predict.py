@@ -80,4 +80,5 @@ def _read(path: Path, about: About) -> np.ndarray:
     if not path.is_file():
         raise BadImage("it is a folder" if path.is_dir() else "there is no such file")
     height, width, channels = about.image_shape
-    return fitted(open_image(path, at_least=min(height, width)), (height, width, channels))
+    image = open_image(path, at_least=min(height, width), value_range=about.value_range)
+    return fitted(image, (height, width, channels))

@@ -46,5 +46,6 @@ def load_network(where: str, model: ModelConfig | None = None) -> Network:
         image_shape=tuple(facts["image_shape"]),
         mean=tuple(facts["mean"]),
         std=tuple(facts["std"]),
+        value_range=tuple(facts["value_range"]) if facts.get("value_range") else None,
     )
     return Network(about=about, variables=variables)

@@ -67,6 +67,8 @@ class Dataset:
     """What the files were before they were decoded, where there were any: "JPEG; 128 x 128 (4,317)"."""
     manifest: Manifest | None = None
     """Which files are in which split, where there are any."""
+    value_range: tuple[float, float] | None = None
+    """The grey values of more than 8 bits that became 0 and 255; None where there were none."""
     notes: tuple[str, ...] = ()
     """What a person should know of this set, a line each: images in two splits, unlike numbers of images, ..."""
 
@@ -127,6 +129,7 @@ class Dataset:
             **self._identity(),
             "mean": [float(value) for value in mean],
             "std": [float(value) for value in std],
+            "value_range": None if self.value_range is None else list(self.value_range),
             "skipped": list(self.skipped),
             "notes": list(self.notes),
         }

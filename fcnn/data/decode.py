@@ -1,6 +1,7 @@
 """From an image file to pixels: whatever Pillow opens, upright, as 8-bit grey or RGB, and cut to a square."""
 
 import contextlib
+import dataclasses
 import math
 import warnings
 from collections.abc import Callable, Iterator
@@ -25,8 +26,14 @@ EXTENSIONS |= {".heic": "HEIF", ".heif": "HEIF", ".hif": "HEIF", ".avif": "AVIF"
 MAX_PIXELS = 100_000_000
 """An image with more is taken for a decompression bomb: a small file that unpacks to gigabytes."""
 
-GREY_MODES = frozenset({"1", "L", "LA", "La", "I;16", "I;16L", "I;16B", "I;16N", "I"})
-_WIDE = {"I;16", "I;16L", "I;16B", "I;16N", "I"}
+_WIDE = frozenset({"I;16", "I;16L", "I;16B", "I;16N", "I", "F"})
+"""Grey values of more than 8 bits, integers or floats: which of them are black and white, no file says."""
+GREY_MODES = frozenset({"1", "L", "LA", "La"}) | _WIDE
+TRIMMED = 1000
+"""A file's lowest and highest values are those without one pixel of so many at either end: defective pixels."""
+
+ValueRange = tuple[float, float]
+"""The grey values of more than 8 bits that become 0 and 255."""
 
 # What each EXIF orientation (Exif 2.32, tag 0x0112) wants done to make the image upright.
 _TURN = {
@@ -53,38 +60,72 @@ def quiet() -> Iterator[None]:
         yield
 
 
-def open_image(source: Path | IO[bytes], *, at_least: int | None = None) -> Image.Image:
+def open_image(
+    source: Path | IO[bytes], *, at_least: int | None = None, value_range: ValueRange | None = None
+) -> Image.Image:
     """Opens, decodes and straightens an image.
 
     Args:
       source: a file.
       at_least: the result may be smaller than the file's image, but neither side below this: a JPEG is then decoded at
         a half, a quarter or an eighth, which is faster.
+      value_range: of grey values of more than 8 bits; None where there are none.
 
     Returns:
-      An image of mode "L" (1-bit, grey and 16-bit grey files) or "RGB". Transparency is laid on white, 16-bit grey
-      keeps its upper byte, animations give their first frame.
+      An image of mode "L" (1-bit and grey files) or "RGB". Transparency is laid on white, animations give their first
+      frame.
 
     Raises:
-      BadImage: nothing that Pillow can decode, cut short, or too large to be meant.
+      BadImage: nothing that Pillow can decode, cut short, or too large to be meant; or its grey values have more than 8
+        bits and no range is given.
     """
+    return plain(open_stored(source, at_least=at_least), value_range)
+
+
+def open_stored(source: Path | IO[bytes], *, at_least: int | None = None) -> Image.Image:
+    """As `open_image`, in the mode and with the values that the file has."""
     with _bad_image(source), Image.open(source, formats=FORMATS) as image:
         _check_size(image)
         if at_least is not None:
             image.draft(image.mode, (at_least, at_least))
-        image.load()
-        return plain(_upright(image))
+        return _load(image)
 
 
-def header(source: Path | IO[bytes]) -> tuple[str, int, int, bool]:
-    """What a file says of itself, before any pixel is decoded: (format, width, height, whether it is grey).
+def _load(image: Image.Image) -> Image.Image:
+    """Decodes an open file's image: upright, with the values that stand in the file."""
+    stored = next((tile[3] for tile in getattr(image, "tile", ())), None)
+    image.load()
+    if image.mode == "I" and image.format == "PPM" and isinstance(stored, tuple):  # Pillow stretches them to 16 bits
+        image = Image.fromarray(np.rint(np.asarray(image) * (stored[-1] / 0xFFFF)).astype(np.int32))
+    if image.mode == "I" and "I;32N" in str(stored) and np.asarray(image).min() < 0:  # unsigned, read as signed
+        raise BadImage("grey values of 2**31 or more")
+    return _upright(image)
+
+
+@dataclasses.dataclass(frozen=True)
+class Header:
+    """What a file says of itself, before any pixel is decoded."""
+
+    format: str
+    width: int
+    height: int
+    grey: bool
+    cut: bool
+    """Whether it has 16 bits a channel, of which Pillow reads the upper 8: all but grey without transparency."""
+
+
+def header(source: Path | IO[bytes]) -> Header:
+    """Reads a file's header.
 
     Raises:
       BadImage: as for `open_image`.
     """
     with _bad_image(source), Image.open(source, formats=FORMATS) as image:
         _check_size(image)
-        return image.format or "", image.width, image.height, image.mode in GREY_MODES
+        grey = image.mode in GREY_MODES
+        # Pillow's name for how pixels are stored, such as RGB;16B, is the decoder's first argument, or the only one.
+        cut = image.mode not in _WIDE and any(";16" in str(tile[3]) for tile in getattr(image, "tile", ()))
+        return Header(image.format or "", image.width, image.height, grey, cut)
 
 
 def _check_size(image: Image.Image) -> None:
@@ -137,17 +178,42 @@ def _turn(image: Image.Image) -> Image.Transpose | None:
         return None
 
 
-def plain(image: Image.Image) -> Image.Image:
-    """An image of any mode as "L" or "RGB", 8 bits a channel."""
+def lowest_highest(image: Image.Image) -> ValueRange | None:
+    """The lowest and the highest value of a grey image of more than 8 bits, without the TRIMMED-th part at either end;
+    None of any other image.
+
+    Raises:
+      BadImage: a value isn't finite.
+    """
+    if image.mode not in _WIDE:
+        return None
+    values = np.asarray(image).ravel()
+    if image.mode == "F" and not np.isfinite(values).all():
+        raise BadImage("pixels that are not finite numbers")
+    trimmed = len(values) // TRIMMED
+    places = trimmed, len(values) - 1 - trimmed
+    found = np.partition(values, places)
+    return found[places[0]].item(), found[places[1]].item()
+
+
+def plain(image: Image.Image, value_range: ValueRange | None = None) -> Image.Image:
+    """Converts an image of any mode to "L" or "RGB", 8 bits a channel.
+
+    Grey values of more than 8 bits are mapped linearly from `value_range` to 0 to 255, rounded and clipped.
+
+    Raises:
+      BadImage: it has such values and there is no `value_range`, or they aren't finite.
+    """
     if image.mode in ("L", "RGB"):
         return image
     if image.mode in _WIDE:
-        values = np.asarray(image)
-        if values.min() < 0 or values.max() > 0xFFFF:
-            raise BadImage("grey values beyond 16 bits")
-        return Image.fromarray((values >> 8).astype(np.uint8))
-    if image.mode == "F":
-        raise BadImage("floating-point pixels, whose range is unknown")
+        if value_range is None:
+            raise BadImage("grey values of more than 8 bits, and no range of them is known (data.value-range)")
+        low, high = value_range
+        values = np.subtract(np.asarray(image), low, dtype=np.float64)
+        if image.mode == "F" and not np.isfinite(values).all():
+            raise BadImage("pixels that are not finite numbers")
+        return Image.fromarray(np.rint((values * (255 / (high - low))).clip(0, 255)).astype(np.uint8))
     kind = "L" if image.mode in GREY_MODES else "RGB"
     if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
         seen = image.convert("RGBA")
@@ -173,7 +239,11 @@ def fitted(image: Image.Image, shape: tuple[int, int, int]) -> np.ndarray:
 
 
 def cut_square(
-    source: Path | IO[bytes], size: int, channels: int, choose: Callable[[int, int], tuple[int, int, int, int]]
+    source: Path | IO[bytes],
+    size: int,
+    channels: int,
+    choose: Callable[[int, int], tuple[int, int, int, int]],
+    value_range: ValueRange | None = None,
 ) -> np.ndarray:
     """A box of an image file, resized: (size, size, channels) uint8; filtered as in `square`.
 
@@ -181,6 +251,7 @@ def cut_square(
       source: a file.
       size, channels: of the result.
       choose: (width, height) of the upright image -> the box (left, top, right, bottom), in its pixels.
+      value_range: as for `open_image`.
 
     Raises:
       BadImage: as for `open_image`.
@@ -193,8 +264,7 @@ def cut_square(
         # A JPEG may be decoded smaller, as long as the box keeps as many pixels as it is to have.
         across, down = math.ceil(width * size / (box[2] - box[0])), math.ceil(height * size / (box[3] - box[1]))
         file.draft(file.mode, (down, across) if lies else (across, down))
-        file.load()
-        image = plain(_upright(file)).convert("RGB" if channels == 3 else "L")
+        image = plain(_load(file), value_range).convert("RGB" if channels == 3 else "L")
     x, y = image.width / width, image.height / height
     scaled = box[0] * x, box[1] * y, box[2] * x, box[3] * y
     return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR, scaled)).reshape(size, size, channels)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fcnn.data.decode import BadImage, cut_square, open_image, square
+from fcnn.data.decode import BadImage, ValueRange, cut_square, open_image, square
 from fcnn.data.names import shown
 from fcnn.errors import UserError
 
@@ -25,6 +25,8 @@ class Files:
     channels: int
     identity: str
     """Changes when a pixel could."""
+    value_range: ValueRange | None = None
+    """Of grey values of more than 8 bits: what becomes 0 and 255."""
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -45,7 +47,8 @@ class Files:
           UserError: it can't be read, which it could when the folder was scanned.
         """
         try:
-            return square(open_image(self.root / self.paths[i], at_least=self.size), self.size, self.channels)
+            image = open_image(self.root / self.paths[i], at_least=self.size, value_range=self.value_range)
+            return square(image, self.size, self.channels)
         except BadImage as error:
             raise self._gone(i, error) from None
 
@@ -57,7 +60,11 @@ class Files:
         """
         try:
             return cut_square(
-                self.root / self.paths[i], self.size, self.channels, lambda w, h: random_box(w, h, least, rng)
+                self.root / self.paths[i],
+                self.size,
+                self.channels,
+                lambda w, h: random_box(w, h, least, rng),
+                self.value_range,
             )
         except BadImage as error:
             raise self._gone(i, error) from None

@@ -10,10 +10,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fcnn.config import DataConfig
+from fcnn.data import value_range
 from fcnn.data.arrays import cached, digest
 from fcnn.data.audit import audit
 from fcnn.data.dataset import AnySplit, Split
-from fcnn.data.decode import quiet
+from fcnn.data.decode import ValueRange, quiet
 from fcnn.data.files import Files
 from fcnn.data.fingerprint import groups, near_pairs
 from fcnn.data.layout import Entry, Layout, read_layout
@@ -136,10 +137,11 @@ def load_folder(root: Path, config: DataConfig, track: Track) -> dict[str, Any]:
 
     Returns:
       "classes", "splits", "groups" (of the train split), "rows" (of each split, for the run's manifest), "skipped",
-      "files" and "notes".
+      "files", "value_range" and "notes".
     """
     folder = examine(root, config.on_bad_image, track)
-    whole = _pixels(folder, config, folder.channels, track)
+    used = config.value_range or value_range.measure(folder.entries, folder.seen)
+    whole = _pixels(folder, config, folder.channels, used, track)
     splits, rows = {}, {}
     for split in SPLITS:
         part = folder.places(split)
@@ -154,7 +156,9 @@ def load_folder(root: Path, config: DataConfig, track: Track) -> dict[str, Any]:
         "rows": rows,
         "skipped": folder.skipped,
         "files": _describe(folder.seen),
-        "notes": folder.notes,
+        "value_range": used,
+        "notes": folder.notes
+        + value_range.describe(folder.entries, folder.seen, used, measured=config.value_range is None),
     }
 
 
@@ -178,7 +182,7 @@ def load_listed(
       say: is told what differs.
 
     Returns:
-      "classes", "splits" (all three), "manifest" (what is left of it), "skipped" and "files".
+      "classes", "splits" (all three), "manifest" (what is left of it), "skipped", "files" and "value_range".
 
     Raises:
       UserError: a file differs and `exact`, or no file of the run is left.
@@ -201,7 +205,10 @@ def load_listed(
     files = Folder(
         root, manifest.classes, tuple(e for e, _ in kept), tuple(s for _, s in kept), np.arange(len(kept)), (), ()
     )
-    whole, place = _pixels(files, config, channels, track), {entry.path: i for i, (entry, _) in enumerate(kept)}
+    whole, place = (
+        _pixels(files, config, channels, config.value_range, track),
+        {entry.path: i for i, (entry, _) in enumerate(kept)},
+    )
     return {
         "classes": manifest.classes,
         "splits": {
@@ -211,12 +218,13 @@ def load_listed(
         "manifest": Manifest(used),
         "skipped": found.skipped,
         "files": _describe(files.seen),
+        "value_range": config.value_range,
     }
 
 
-def _pixels(folder: Folder, config: DataConfig, channels: int, track: Track) -> AnySplit:
+def _pixels(folder: Folder, config: DataConfig, channels: int, used: ValueRange | None, track: Track) -> AnySplit:
     """All files of a folder, decoded or to be streamed."""
-    files = _files(folder, config.image_size or IMAGE_SIZE, channels)
+    files = _files(folder, config.image_size or IMAGE_SIZE, channels, used)
     if streams(config.feed, math.prod(files.shape)):
         return Streamed(files, folder.labels, np.arange(len(folder.labels)))
     decoded = _decode(folder, files, track)
@@ -231,11 +239,11 @@ def _describe(seen: tuple[Seen, ...]) -> str:
     return f"{formats}; {listed(told, 3)}{' sizes' if len(told) > 3 else ''}"
 
 
-def _files(folder: Folder, size: int, channels: int) -> Files:
+def _files(folder: Folder, size: int, channels: int, used: ValueRange | None) -> Files:
     """All readable files, each a square of `size` pixels a side."""
     files = [[e.path, s.size, s.mtime_ns] for e, s in zip(folder.entries, folder.seen, strict=True)]
-    identity = digest([str(folder.root.resolve()), files, list(folder.classes), size, channels])
-    return Files(folder.root, tuple(entry.path for entry in folder.entries), size, channels, identity)
+    identity = digest([str(folder.root.resolve()), files, list(folder.classes), size, channels, used])
+    return Files(folder.root, tuple(entry.path for entry in folder.entries), size, channels, identity, used)
 
 
 def _decode(folder: Folder, files: Files, track: Track) -> np.ndarray:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fcnn.data.arrays import VERSION, beside, cache_dir, digest
-from fcnn.data.decode import EXTENSIONS, FORMATS, BadImage, header, open_image, quiet
+from fcnn.data.decode import EXTENSIONS, FORMATS, BadImage, header, lowest_highest, open_stored, plain, quiet
 from fcnn.data.fingerprint import perceptual_hash
 from fcnn.data.parallel import Track, each
 
@@ -35,6 +35,17 @@ class Seen:
     """Of the file's bytes."""
     hash: int = 0
     """Of what it looks like (`fingerprint.py`)."""
+    low: float | None = None
+    """The lowest of its grey values, if they have more than 8 bits (`decode.lowest_highest`)."""
+    high: float | None = None
+    """The highest."""
+    cut: bool = False
+    """Whether it has 16 bits a channel and Pillow reads the upper 8 alone."""
+
+    @property
+    def wide(self) -> bool:
+        """Whether its grey values have more than 8 bits."""
+        return self.low is not None
 
 
 def scan(root: Path, paths: Sequence[str], track: Track) -> list[Seen]:
@@ -66,14 +77,29 @@ def _look(path: Path, at: os.stat_result) -> Seen:
         return Seen(0, at.st_mtime_ns, "zero bytes")
     try:
         data = path.read_bytes()
-        format, width, height, grey = header(io.BytesIO(data))
-        hashed = perceptual_hash(open_image(io.BytesIO(data), at_least=32))
+        said = header(io.BytesIO(data))
+        image = open_stored(io.BytesIO(data), at_least=32)
+        ends = lowest_highest(image)
+        own = (0, 0xFFFF) if ends is None or ends[0] == ends[1] else ends
+        hashed = perceptual_hash(plain(image, own))
     except OSError as error:
         return Seen(at.st_size, at.st_mtime_ns, f"can't be opened: {error.strerror or error}")
     except BadImage as error:
         return Seen(at.st_size, at.st_mtime_ns, str(error))
     sha = hashlib.sha256(data).hexdigest()[:32]
-    return Seen(at.st_size, at.st_mtime_ns, None, format, width, height, grey, sha, hashed)
+    return Seen(
+        size=at.st_size,
+        mtime_ns=at.st_mtime_ns,
+        format=said.format,
+        width=said.width,
+        height=said.height,
+        grey=said.grey,
+        sha=sha,
+        hash=hashed,
+        low=None if ends is None else ends[0],
+        high=None if ends is None else ends[1],
+        cut=said.cut,
+    )
 
 
 def mislabelled(path: str, seen: Seen) -> bool:

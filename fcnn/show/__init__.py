@@ -34,7 +34,7 @@ def looks(exp: Experiment, variables: Any, split_name: str, image: str, track: T
       UserError: there is no such image.
     """
     split = getattr(exp.dataset, split_name)
-    pixels, title, label = find_image(image, split_name, split)
+    pixels, title, label = find_image(image, split_name, split, exp.dataset.value_range)
     subject = make_subject(exp, variables, pixels, title, label)
     yield show_answers(subject)
     yield show_filters(subject)

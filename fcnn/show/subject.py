@@ -10,7 +10,7 @@ import numpy as np
 from fcnn import models, parallel
 from fcnn.batch import make_batch
 from fcnn.data import AnySplit
-from fcnn.data.decode import BadImage, fitted, open_image, quiet
+from fcnn.data.decode import BadImage, ValueRange, fitted, open_image, quiet
 from fcnn.data.names import shown
 from fcnn.errors import UserError
 from fcnn.experiment import Experiment
@@ -76,7 +76,9 @@ def normalized(exp: Experiment, images: np.ndarray) -> jax.Array:
     return exp.normalize()(make_batch(images, np.zeros(len(images), np.int32)))["image"]
 
 
-def find_image(which: str, name: str, split: AnySplit) -> tuple[np.ndarray, str, int | None]:
+def find_image(
+    which: str, name: str, split: AnySplit, value_range: ValueRange | None
+) -> tuple[np.ndarray, str, int | None]:
     """An image by its index in a split or by its file: its pixels as those of the split's images, where it is from, and
     its label if that is known.
 
@@ -93,6 +95,7 @@ def find_image(which: str, name: str, split: AnySplit) -> tuple[np.ndarray, str,
         raise UserError(f"--image {which}: there is no such file (or give an index in the {name} split)")
     try:
         with quiet():
-            return fitted(open_image(path, at_least=min(split.shape[:2])), split.shape), path.name, None
+            opened = open_image(path, at_least=min(split.shape[:2]), value_range=value_range)
+            return fitted(opened, split.shape), path.name, None
     except BadImage as error:
         raise UserError(f"--image {which}: {error}") from None

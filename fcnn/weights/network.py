@@ -40,6 +40,8 @@ class About:
     named: bool = True
     """Whether `classes` are names. False for weights whose classes nobody named: `classes` are then the numbers of the
     outputs, "0" to "N-1", and match no other classes. Classes that a run calls "0", "1", ... are names."""
+    value_range: tuple[float, float] | None = None
+    """The grey values of more than 8 bits that are read as 0 and 255; None if its images had 8."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -62,6 +64,9 @@ class About:
             together = len(about.image_shape) == 3 and about.image_shape[-1] in (1, len(about.mean))
             if not together or len(about.std) != len(about.mean) or min(about.image_shape) < 1 or not about.classes:
                 raise ValueError("classes, image_shape, mean and std don't go together")
+            low, high = about.value_range or (0, 1)
+            if not low < high:
+                raise ValueError(f"value_range must be two numbers, the lower one first, got {about.value_range}")
         except (ValueError, TypeError, RecursionError) as error:
             raise UserError(f"{where}: {error}") from None
         return about

@@ -11,7 +11,7 @@ import pytest
 from images import pixels
 from PIL import Image
 
-from fcnn.data.decode import EXTENSIONS, FORMATS, BadImage, header, open_image, plain, quiet, square
+from fcnn.data.decode import EXTENSIONS, FORMATS, BadImage, header, open_image, quiet, square
 
 RGB = pixels(0)
 GREY = RGB[..., 0]
@@ -38,21 +38,6 @@ def test_modes_become_8_bit_grey_or_rgb():
     cmyk = Image.fromarray(RGB).convert("CMYK")
     assert abs(opened(cmyk, "TIFF").astype(int) - RGB).max() <= 2
     assert opened(Image.fromarray(RGB).convert("YCbCr"), "JPEG").shape == RGB.shape
-
-
-@pytest.mark.parametrize("format", ["PNG", "TIFF"])
-def test_16_bits_keep_their_upper_byte(format):
-    wide = GREY.astype(np.uint16) * 256 + 77
-    assert np.array_equal(opened(Image.fromarray(wide), format), GREY)
-
-
-def test_32_bit_integers_count_as_16_or_are_refused():
-    assert np.array_equal(np.asarray(plain(Image.fromarray(GREY.astype(np.int32) * 257))), GREY)
-    for values in (GREY.astype(np.int32) * 70000, -GREY.astype(np.int32) - 1):
-        with pytest.raises(BadImage, match="beyond 16 bits"):
-            plain(Image.fromarray(values))
-    with pytest.raises(BadImage, match="floating-point"):
-        opened(Image.fromarray(GREY.astype(np.float32)), "TIFF")
 
 
 def test_transparency_is_laid_on_white():

@@ -198,7 +198,7 @@ def test_a_second_start_opens_no_image_and_a_changed_file_is_seen(tmp_path, draw
         opened.append(source)
         return decode.open_image(source, **options)
 
-    monkeypatch.setattr(scan, "open_image", spy)
+    monkeypatch.setattr(scan, "open_stored", spy)
     monkeypatch.setattr(files, "open_image", spy)
     first = load(config(root))
     assert len(opened) == 20  # looked at, then decoded
