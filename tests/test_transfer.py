@@ -190,6 +190,8 @@ def test_rates_fall_with_the_distance_from_the_head(weights_file):
 def test_where_each_network_is_cut(name, head, last_block):
     strategy: Any
     model = models.create(name, num_classes=3)
+    images = jnp.zeros((1, *model.image_shape))
+    layers = set(jax.eval_shape(lambda: model.init(jax.random.key(0), images, train=False))["params"])
     for strategy, endpoint in (("head", head), ("last_block", last_block)):
         config = TransferConfig(weights="file", strategy=strategy)
         if endpoint is None:
@@ -199,6 +201,7 @@ def test_where_each_network_is_cut(name, head, last_block):
         plan = make_plan(config, model, model.image_shape)
         assert plan.endpoint == endpoint
         assert "head" not in plan.frozen
+        assert plan.frozen | set(plan.shares) <= layers
         # An auxiliary head half-way up is frozen with what it helps to learn.
         assert ("aux1" in plan.frozen) == (name == "googlenet")
 

@@ -34,5 +34,6 @@ def endpoints(model: Classifier, image_shape: tuple[int, int, int]) -> list[Endp
 
     images = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
     with nn.intercept_methods(watch):
-        jax.eval_shape(lambda x: model.init(jax.random.key(0), x, train=False), images)
-    return found
+        variables = jax.eval_shape(lambda x: model.init(jax.random.key(0), x, train=False), images)
+    names = {name for collection in variables.values() for name in collection}  # dropout has a name and no variables
+    return [dataclasses.replace(endpoint, layers=endpoint.layers & names) for endpoint in found]
