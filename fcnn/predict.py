@@ -61,7 +61,7 @@ def predict(about: About, logits: Logits, paths: Sequence[Path], *, top: int) ->
         with quiet():
             for i, path in enumerate(part):
                 try:
-                    images[i] = _read(path, about)
+                    images[i] = read_image(path, about)
                 except (BadImage, OSError) as error:
                     errors[i] = getattr(error, "strerror", None) or str(error)
         # Always so many at once: one program.
@@ -75,8 +75,12 @@ def predict(about: About, logits: Logits, paths: Sequence[Path], *, top: int) ->
             yield {"image": str(path), "top": named}
 
 
-def _read(path: Path, about: About) -> np.ndarray:
-    """The pixels of a file, (H, W, C) uint8, as those of the training images were made."""
+def read_image(path: Path, about: About) -> np.ndarray:
+    """Reads a file as the training images were read: (H, W, C) uint8.
+
+    Raises:
+      BadImage: it can't be read.
+    """
     if not path.is_file():
         raise BadImage("it is a folder" if path.is_dir() else "there is no such file")
     height, width, channels = about.image_shape

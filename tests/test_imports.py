@@ -26,7 +26,7 @@ ORDER = [
     ["photos", "loop"],
     ["export"],
     ["predict", "study", "sanity"],
-    ["bench", "plan", "search", "show", "claims"],
+    ["bench", "plan", "search", "show", "claims", "evaluate"],
     ["cli"],
 ]
 STANDARD_LIBRARY_ONLY = ["errors", "names", "checks", "memory", "config", "config_json", "presets"]

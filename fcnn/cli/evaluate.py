@@ -9,6 +9,9 @@ import tyro
 
 from fcnn.cli.parse import parse
 from fcnn.cli.ready import get_ready
+from fcnn.config import Config, DataConfig
+from fcnn.errors import UserError
+from fcnn.zoo import TABLE
 
 MOST_CLASSES = 20
 """With more classes than this, text names only the worst."""
@@ -17,54 +20,113 @@ WORST = 5
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DataArgs:
-    """Where the images are."""
+    """Which images, if not the run's own where they were."""
 
-    name: Annotated[str | None, tyro.conf.arg(metavar="folder:PATH")] = None
-    """Where the run's images are now, if they were moved."""
+    name: Annotated[str | None, tyro.conf.arg(metavar="folder:PATH|NAME")] = None
+    """Any images with labels, as for fcnn train; classes are matched by name. A folder that holds most of the run's own
+    files is the run's data in another place."""
+    manual_dir: str | None = None
+    """Folder with the official files of mnist, fashion_mnist, cifar10 or cifar100; downloaded if not given."""
+    on_bad_image: Literal["error", "skip"] = "error"
+    """What to do about files that can't be read: stop and name them, or leave them out."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EvaluateArgs:
-    """Evaluate a run: its best checkpoint by validation accuracy, or its newest if it held out no validation split."""
+    """Evaluate a trained network on its run's test images or, with --data.name, on any images with labels. A run is
+    evaluated by its best checkpoint on validation, or its newest if it held out no validation split."""
 
-    workdir: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="WORKDIR")]
-    """The run's folder."""
-    split: Literal["test", "validation", "train"] = "test"
-    """Which images."""
+    network: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="WORKDIR|FILE|NAME")]
+    """A run's folder; with --data.name also a file of weights, a .stablehlo program of fcnn's, or a name that `fcnn
+    zoo` lists."""
+    split: Literal["test", "validation", "train", "all"] | None = None
+    """Which images; test if not given. Of images that aren't the run's: test, else validation, if the set comes with
+    it, else all."""
     data: DataArgs = dataclasses.field(default_factory=DataArgs)
     json: bool = False
     """Print the result as one JSON object on standard output; everything else goes to standard error."""
 
 
 def evaluate_command(args: list[str]) -> int:
-    """`fcnn evaluate WORKDIR [--split test] [--json]`."""
+    """`fcnn evaluate WORKDIR|FILE|NAME [--split test] [--data.name folder:PATH|NAME] [--json]`."""
     parsed = parse(EvaluateArgs, args, "fcnn evaluate")
 
     from fcnn import workdir
 
-    config = workdir.read_config(parsed.workdir)  # a wrong folder is answered before jax is imported
-    data = None
-    if parsed.data.name is not None:
-        data = workdir.resolved(workdir.with_data(config, parsed.data.name)).data
-
+    # What is wrong with the arguments is answered before jax is imported.
+    run = _run(parsed.network)
+    data = _data(parsed.data)
+    if data is None:
+        if run is None and (parsed.network in TABLE or Path(parsed.network).expanduser().is_file()):
+            raise UserError(f"{parsed.network} is not a run, which knows its data: --data.name says which images")
+        workdir.read_config(run or Path(parsed.network))
     get_ready()
 
-    from fcnn import loop
+    from fcnn import evaluate, loop
     from fcnn.report import Console
 
     console = Console(stderr=parsed.json)
-    found = loop.evaluate(parsed.workdir, parsed.split, console, data=data)
+    own = run is not None and (data is None or evaluate.is_of_run(run, data, console))
+    if own and run is not None and parsed.split != "all":
+        config = workdir.read_config(run).data
+        moved = (
+            None
+            if data is None
+            else dataclasses.replace(config, name=data.name, manual_dir=data.manual_dir or config.manual_dir)
+        )
+        found = loop.evaluate(run, parsed.split or "test", console, data=moved)
+        found = {"workdir": str(run)} | found
+    else:
+        data = data or workdir.read_config(Path(parsed.network)).data
+        found = evaluate.evaluate(parsed.network, data, parsed.split, console)
     if parsed.json:
-        print(json.dumps({"workdir": str(parsed.workdir)} | found))
+        print(json.dumps(found))
         return 0
-    low, high = found["interval"]
-    console.say(
-        f"{parsed.split} split, {found['count']} images, state of epoch {found['epoch']:g}: "
-        f"top-1 {100 * found['top1']:.2f} % (95 % interval {100 * low:.2f} to {100 * high:.2f} %), "
-        f"top-5 {100 * found['top5']:.2f} %, loss {found['loss']:.4f}"
-    )
+    for line in _lines(found):
+        console.say(line)
     console.say("\n".join(recall_table(found)))
     return 0
+
+
+def _run(network: str) -> Path | None:
+    """The folder of the run that is meant; None if it isn't one."""
+    path = Path(network).expanduser()
+    return path if path.is_dir() and network not in TABLE else None
+
+
+def _data(args: DataArgs) -> DataConfig | None:
+    """The images that are named, a folder by its absolute path."""
+    from fcnn import workdir
+
+    if args.name is None:
+        if args.manual_dir is not None or args.on_bad_image != "error":
+            raise UserError("--data.manual-dir and --data.on-bad-image go with --data.name")
+        return None
+    try:
+        data = DataConfig(name=args.name, manual_dir=args.manual_dir, on_bad_image=args.on_bad_image)
+    except ValueError as error:
+        raise UserError(str(error)) from None
+    return workdir.resolved(Config(data=data)).data
+
+
+def _lines(found: dict[str, Any]) -> list[str]:
+    """What was found, in words."""
+    low, high = found["interval"]
+    numbers = (
+        f"{100 * found['top1']:.2f} % (95 % interval {100 * low:.2f} to {100 * high:.2f} %), "
+        f"top-5 {100 * found['top5']:.2f} %, loss {found['loss']:.4f}"
+    )
+    if "workdir" in found:
+        return [f"{found['split']} split, {found['count']} images, state of epoch {found['epoch']:g}: top-1 {numbers}"]
+    images = "all" if found["split"] == "all" else f"{found['split']} split,"
+    few, many = found["num_classes"], found["network_classes"]
+    among = "" if few == many else f" among the {few:,} classes of this data"
+    lines = [f"{found['data']}, {images} {found['count']:,} images: top-1{among} {numbers}"]
+    if few < many:
+        lines.append(f"Among all {many:,} classes of the network: top-1 {100 * found['top1_all_classes']:.2f} %")
+    if found["trained_on"]:
+        lines.append(f"Note: the run was trained on {found['trained_on']:,} of these {found['count']:,} images.")
+    return lines
 
 
 def recall_table(found: dict[str, Any]) -> list[str]:

@@ -82,7 +82,7 @@ def load(
             return _dataset(config, **listed)
         parts = load_folder(root, config, track)
     else:
-        parts = _load_tfds(rest, config, say, track)
+        parts = _load_tfds(config, say, track)
     return _cut(config, say, **parts)
 
 
@@ -121,15 +121,24 @@ def _check_array_record(name: str) -> None:
         )
 
 
-def _load_tfds(spec: str, config: DataConfig, say: Say, track: Track) -> dict[str, Any]:
-    """Classes and splits of a set that TFDS reads."""
+def open_prepared(config: DataConfig, say: Say) -> Any:
+    """Opens the builder of a set that TFDS reads, prepared first if this is the first use."""
     _check_array_record(config.name)
     # TFDS logs on every use that OpenCV would decode faster than Pillow, which is what we chose.
     logging.getLogger("absl").setLevel(logging.ERROR)
     from fcnn.data import stock  # imported here because it is slow, and half of the commands need no data
 
+    _, _, spec = config.name.partition(":")
     builder = stock.open_tfds(spec) if spec else BUILDERS[config.name](config, say)
     stock.prepare(builder, config.name, say)
+    return builder
+
+
+def _load_tfds(config: DataConfig, say: Say, track: Track) -> dict[str, Any]:
+    """Classes and splits of a set that TFDS reads."""
+    builder = open_prepared(config, say)
+    from fcnn.data import stock
+
     classes, splits = stock.read_tfds(builder, config.name, image_size=config.image_size, track=track)
     if streams(config.feed, sum(found["image"].nbytes for found in splits.values())):
         kept = {k: Streamed(v["image"], np.ascontiguousarray(v["label"]), np.arange(len(v))) for k, v in splits.items()}

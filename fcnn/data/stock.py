@@ -7,7 +7,7 @@ import io
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import numpy as np
 from fcnn import names
 from fcnn.data.arrays import cached, data_dir
 from fcnn.data.decode import BadImage, open_image, quiet, square
+from fcnn.data.manifest import SPLITS
 from fcnn.data.parallel import Track, each
 from fcnn.errors import UserError, unknown
 
@@ -106,7 +107,7 @@ def _not_ours(error: BaseException) -> str | None:
 
 
 def read_tfds(
-    builder: Any, name: str, *, image_size: int | None, track: Track
+    builder: Any, name: str, *, image_size: int | None, track: Track, splits: Sequence[str] = SPLITS
 ) -> tuple[tuple[str, ...], dict[str, np.ndarray]]:
     """The class names and the decoded splits "train", "validation" and "test", as many as there are.
 
@@ -115,6 +116,7 @@ def read_tfds(
       name: of the set, for messages.
       image_size: as in the config.
       track: shows progress.
+      splits: which of them to read, where they are there.
 
     Returns:
       (classes, {split: (N,) with fields "image" (H, W, C) uint8 and "label" int32}).
@@ -123,12 +125,18 @@ def read_tfds(
       UserError: no image or no label in it, images of several sizes without `image_size`, or not in array_record.
     """
     classes, shape = form(builder, name, image_size=image_size)
-    splits = {}
-    for split in ("train", "validation", "test"):
-        if split in builder.info.splits:
-            splits[split] = _read_split(builder, name, split, shape, image_size, track)
-    unlabelled = [split for split, found in splits.items() if len(found) and found["label"].min() < 0]
-    return classes, {k: v for k, v in splits.items() if k not in unlabelled}
+    found = {
+        split: _read_split(builder, name, split, shape, image_size, track)
+        for split in splits
+        if split in builder.info.splits
+    }
+    return classes, {split: read for split, read in found.items() if not len(read) or read["label"].min() >= 0}
+
+
+def varied_sizes(builder: Any, name: str) -> bool:
+    """Returns whether the images of a set differ in size, so that `read_tfds` needs an `image_size`."""
+    image_key, _ = _features(builder, name)
+    return None in builder.info.features[image_key].shape[:2]
 
 
 def form(builder: Any, name: str, *, image_size: int | None) -> tuple[tuple[str, ...], tuple[int, int, int]]:
