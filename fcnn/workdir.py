@@ -55,6 +55,10 @@ def with_data(config: Config, name: str) -> Config:
 
 def check(workdir: Path, config: Config) -> None:
     """UserError if the folder holds a run with another config, or files that aren't a run's; changes nothing."""
+    try:
+        str(workdir.absolute()).encode()
+    except UnicodeEncodeError:
+        raise UserError(f"{workdir.absolute()} is not UTF-8, which checkpoints need; take another --workdir") from None
     if (workdir / CONFIG).exists():
         before = read_config(workdir)
         if (workdir / SPLITS).exists() and all(c.data.name.startswith("folder:") for c in (before, config)):

@@ -10,11 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
 from fcnn import cli
 from fcnn.answers import Answers
 from fcnn.data import Split
+from fcnn.report.files import png, readable
 from fcnn.report.fit import fit
 from fcnn.report.html import page, paragraph, picture, shaded, table
 from fcnn.report.page import Insight, Mistake, write_page
@@ -200,3 +202,20 @@ def test_a_browser_shows_the_page(runs, tmp_path):
     subprocess.run([str(BROWSER), *options, url], check=True, capture_output=True, timeout=120)
     with Image.open(shot) as image:
         assert len(np.unique(np.asarray(image.convert("L")))) > 50
+
+
+@pytest.mark.parametrize("name", ["a$_{$", "50 $ \\frac", "caf\udce9", r"\xff"])
+def test_a_name_is_drawn_as_it_stands(name):
+    def drawn(title):
+        figure = Figure(figsize=(3, 2))
+        axis = figure.subplots()
+        axis.plot([1, 2], [1, 1000], label=title)
+        axis.set(title=title, yscale="log")
+        axis.set_xticks([1, 2], [readable(title), "b"])
+        axis.legend()
+        content = png(figure)
+        assert "$" in axis.get_yticklabels()[1].get_text()  # a power of ten, drawn as one
+        assert axis.get_yticklabels()[1].get_parse_math()
+        return content
+
+    assert drawn(name) != drawn("b")

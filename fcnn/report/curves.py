@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from fcnn.files import write_bytes
+from fcnn.report.files import png
 from fcnn.report.records import Record, read_records
 
 FILE = "curves.png"
@@ -50,7 +52,7 @@ def draw_curves(workdir: Path, title: str, best_step: int | None, *, smoothed: b
             axis.axvline(best["epoch"], color="tab:green", linestyle=":", label=f"best, epoch {best['epoch']:g}")
         axis.legend()
     path = workdir / FILE
-    figure.savefig(path, dpi=120)
+    write_bytes(path, png(figure, dpi=120))
     return path
 
 

@@ -15,13 +15,38 @@ def write_table(path: Path, head: Sequence[str], rows: Iterable[Sequence[Any]]) 
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(head)
     writer.writerows([f"{cell:.6g}" if isinstance(cell, float) else cell for cell in row] for row in rows)
-    write_bytes(path, text.getvalue().encode())
+    write_bytes(path, readable(text.getvalue()).encode())
+
+
+def readable(text: str) -> str:
+    """The same text with what isn't UTF-8 in a name, which Python keeps as surrogates, written as \\xff."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def _take_literally(figure: Any) -> None:
+    """Has every text of a Matplotlib figure drawn as it stands.
+
+    Names may hold $, which begins a formula, and bytes that aren't text. Numbers on an axis keep their powers of ten.
+    """
+    from matplotlib.text import Text
+    from matplotlib.ticker import FixedFormatter, FuncFormatter
+
+    numbers = set()
+    for axis in (axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)):
+        labels = axis.get_ticklabels(which="both")  # they are made when they are asked for
+        if not isinstance(axis.get_major_formatter(), FixedFormatter | FuncFormatter):
+            numbers |= set(labels)
+    for text in figure.findobj(Text):
+        if text not in numbers:
+            text.set_parse_math(False)
+            text.set_text(readable(text.get_text()))
 
 
 def png(figure: Any, dpi: int = 110) -> bytes:
     """A Matplotlib figure, or a Pillow image, as the bytes of a PNG."""
     content = io.BytesIO()
     if hasattr(figure, "savefig"):
+        _take_literally(figure)
         figure.savefig(content, dpi=dpi, format="png")
     else:
         figure.save(content, "PNG")

@@ -33,7 +33,7 @@ def page(title: str, sections: Iterable[tuple[str, str]]) -> bytes:
         "'unsafe-inline'\">"
         f"<title>{escape(title)}</title><style>{STYLE}</style></head>\n<body><main><h1>{escape(title)}</h1>\n{body}\n"
         "</main></body></html>\n"
-    ).encode("utf-8", "replace")
+    ).encode("utf-8", "backslashreplace")
 
 
 def paragraph(text: str) -> str:

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from fcnn.config import DataConfig
+from fcnn import workdir
+from fcnn.config import Config, DataConfig
 from fcnn.data import decode, load
 from fcnn.errors import UserError
 from fcnn.run import few_images
@@ -156,3 +157,17 @@ def test_a_class_whose_name_is_no_text_has_one_that_can_be_written(tmp_path, dra
 def test_few_validation_images_are_said_to_be_few():
     # Wilson's interval of 8 of 10: 0.4902 to 0.9433 (R, binom::binom.wilson).
     assert "8 of 10 right is an accuracy with a 95 % interval of 49 to 94 %" in few_images(10)
+
+
+def test_a_run_s_folder_that_is_not_utf_8_is_refused_before_anything_is_written(tmp_path):
+    with pytest.raises(UserError, match="is not UTF-8, which checkpoints need"):
+        workdir.check(tmp_path / os.fsdecode(b"r\xfan"), Config())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_names_in_other_bytes_are_printed_whatever_the_output_s_encoding(tmp_path, fcnn):
+    name = os.fsdecode(b"folder:n\xf6")
+    for encoding in ("ascii", "utf-8"):
+        ended = fcnn("data", "prepare", name, cwd=tmp_path, env={"PYTHONIOENCODING": encoding})
+        assert ended.returncode == 2
+        assert r"n\xf6: there is no such folder" in ended.stderr
