@@ -11,10 +11,12 @@ mpl.use("Agg")
 
 import matplotlib.pyplot as plt
 import numpy as np
+from flax import linen
 from matplotlib.figure import Figure
 from sklearn.datasets import load_sample_images
 
 from fcnn import nn
+from fcnn.nn import teaching
 
 HERE = Path(__file__).parent / "blocks"
 
@@ -33,11 +35,11 @@ def image_kernels(image: jax.Array) -> Figure:
     return grid(
         {
             "image": image,
-            "ridge(x)": nn.ridge(x)[0],
-            "sharpen(x)": nn.sharpen(x)[0],
-            "box_blur(x, 9)": nn.box_blur(x, 9)[0],
-            "gaussian_blur(x, 9, 2.0)": nn.gaussian_blur(x, 9, 2.0)[0],
-            "4 * ridge(gaussian_blur(x))": 4 * nn.ridge(nn.gaussian_blur(x))[0],
+            "ridge(x)": teaching.ridge(x)[0],
+            "sharpen(x)": teaching.sharpen(x)[0],
+            "box_blur(x, 9)": teaching.box_blur(x, 9)[0],
+            "gaussian_blur(x, 9, 2.0)": teaching.gaussian_blur(x, 9, 2.0)[0],
+            "4 * ridge(gaussian_blur(x))": 4 * teaching.ridge(teaching.gaussian_blur(x))[0],
         },
         columns=3,
     )
@@ -61,13 +63,15 @@ def pooling(image: jax.Array) -> Figure:
 def normalizations(images: jax.Array) -> Figure:
     """A dim photograph and a bright one, as a batch of two; normalized values are shown as 0.5 + y / 5."""
     x = images * jnp.array([0.4, 1.0]).reshape(2, 1, 1, 1)
-    ones, zeros = jnp.ones(3), jnp.zeros(3)
+    layers: dict[str, linen.Module] = {
+        "BatchNorm": nn.BatchNorm(use_running_average=False),
+        "InstanceNorm": linen.InstanceNorm(),
+        "GroupNorm, 1 group": linen.GroupNorm(1),
+        "LayerNorm": linen.LayerNorm(),
+    }
     outputs = {
         "the batch": x,
-        "batch_norm": nn.batch_norm(x, ones, zeros, zeros, ones, train=True)[0],
-        "instance_norm": nn.instance_norm(x),
-        "group_norm, 1 group": nn.group_norm(x, groups=1),
-        "layer_norm": nn.layer_norm(x),
+        **{name: layer.init_with_output(jax.random.key(0), x)[0] for name, layer in layers.items()},
         "local_response_norm": nn.local_response_norm(x, 3, alpha=9.0, beta=0.5, k=0.01),
     }
     as_it_is = ("the batch", "local_response_norm")

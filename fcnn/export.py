@@ -20,7 +20,7 @@ from jax import export as jax_export
 
 from fcnn.errors import UserError
 from fcnn.files import write_bytes
-from fcnn.nn import FusedBatchNorm, fold_into
+from fcnn.nn import BatchNorm, fold_into
 from fcnn.weights import About, Network
 
 PLATFORMS = ("cpu", "cuda", "tpu")
@@ -101,7 +101,7 @@ def _follows(
 
     def watch(call: Callable, args: tuple, kwargs: dict, context: nn.module.InterceptorContext) -> Any:
         module: Any = context.module
-        if isinstance(module, FusedBatchNorm):
+        if isinstance(module, BatchNorm):
             layer = next((path for value, path in made if value is args[0]), None)
             if layer is not None:
                 found[module.path] = (layer, module.epsilon)

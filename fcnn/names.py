@@ -17,7 +17,7 @@ MODELS = (
     *("squeezenet1_0", "squeezenet1_1"),
 )
 
-# Of `fcnn.nn`: the activations and initializers that need no further arguments.
+# Of `fcnn.nn`.
 ACTIVATIONS = (
     *("relu", "leaky_relu", "elu", "selu", "gelu", "gelu_tanh", "silu", "mish", "hard_swish"),
     *("sigmoid", "tanh", "softplus"),

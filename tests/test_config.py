@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fcnn import config, config_json, models, names, optim, presets
+from fcnn import config, config_json, models, names, nn, optim, presets
 from fcnn.cli.parse import named_options
 from fcnn.config import Config, DataConfig, ModelConfig, OptimConfig, TrainConfig
 from fcnn.data import source
@@ -21,6 +21,8 @@ from fcnn.errors import UserError
 
 def test_the_tables_of_names_are_those_of_the_implementations():
     assert set(names.MODELS) == set(models.TABLE)
+    assert set(names.ACTIVATIONS) == set(nn.ACTIVATIONS)
+    assert set(names.INITIALIZERS) == set(nn.INITIALIZERS)
     assert set(names.DATASETS) == set(source.BUILDERS)
     assert set(names.OPTIMIZERS) == set(optim.METHODS) | {"lars"}
     assert set(names.SCHEDULES) == set(optim.SCHEDULES)

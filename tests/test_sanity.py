@@ -16,7 +16,7 @@ from fcnn.config import Config, ModelConfig, OptimConfig
 from fcnn.data import Dataset, Split, load
 from fcnn.experiment import Experiment, prepare
 from fcnn.models import classifier, mlp
-from fcnn.nn import FusedBatchNorm
+from fcnn.nn import BatchNorm
 from fcnn.sanity import rates
 
 # Small, and with everything that can go wrong: batch norm, dropout, a rate that suits it.
@@ -97,9 +97,9 @@ def no_shuffling(exp, monkeypatch):
 
 def slow_averages(exp, monkeypatch):
     def slow(*args, **options):
-        return FusedBatchNorm(*args, **{**options, "momentum": 0.9999})
+        return BatchNorm(*args, **{**options, "momentum": 0.9999})
 
-    monkeypatch.setattr(classifier, "FusedBatchNorm", slow)
+    monkeypatch.setattr(classifier, "BatchNorm", slow)
     return exp
 
 

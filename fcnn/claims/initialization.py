@@ -9,21 +9,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fcnn import nn
 from fcnn.claims.study import Study, Verdict, curve, levels, pick
 from fcnn.claims.training import normalized
 from fcnn.data import Dataset
 from fcnn.data.parallel import Track
+from fcnn.nn import INITIALIZERS
 
 WEIGHTS: dict[str, jax.nn.initializers.Initializer] = {
-    "too small, 0.01": nn.normal(0.01),
-    "too large, 0.3": nn.normal(0.3),
-    "LeCun": nn.lecun_normal(),
-    "Xavier": nn.xavier_normal(),
-    "He": nn.he_normal(),
+    "too small, 0.01": jax.nn.initializers.normal(0.01),
+    "too large, 0.3": jax.nn.initializers.normal(0.3),
+    "LeCun": INITIALIZERS["lecun_normal"],
+    "Xavier": INITIALIZERS["xavier_normal"],
+    "He": INITIALIZERS["he_normal"],
 }
 """Standard deviations, and rules; LeCun's and Xavier's are the same where a layer has as many inputs as outputs."""
-ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {"tanh": nn.tanh, "relu": nn.relu}
+ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {"tanh": jax.nn.tanh, "relu": jax.nn.relu}
 KEPT, LOST = 10, 1000
 """A signal is kept if its size changes by less than the one factor, lost (or exploded) beyond the other."""
 

@@ -8,11 +8,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fcnn import nn
 from fcnn.claims.study import Study, Verdict, levels, pick
 from fcnn.claims.training import normalized
 from fcnn.data import Dataset
 from fcnn.data.parallel import Track
+from fcnn.nn import INITIALIZERS
+from fcnn.nn.teaching import im2col
 
 EXACT, FAR = 1e-12, 1e-2
 """Relative errors: rounding in float64, and a function of another kind."""
@@ -59,14 +60,14 @@ class LinearStack(Study):
     def _compare(self, x: jax.Array, depth: int, act: str, run: int) -> Row:
         key, channels = jax.random.key(run), [x.shape[-1]] + [self.channels] * depth
         kernels = [
-            nn.he_normal()(jax.random.fold_in(key, i), (3, 3, channels[i], channels[i + 1]), jnp.float64)
+            INITIALIZERS["he_normal"](jax.random.fold_in(key, i), (3, 3, channels[i], channels[i + 1]), jnp.float64)
             for i in range(depth)
         ]
         stack = x
         for i, kernel in enumerate(kernels):
-            stack = nn.conv(nn.relu(stack) if i and act == "relu" else stack, kernel)
+            stack = conv(jax.nn.relu(stack) if i and act == "relu" else stack, kernel)
         one = composed(kernels)
-        errors = (relative(nn.conv(x, one), stack), relative(nearest(x, stack, one.shape[0]), stack))
+        errors = (relative(conv(x, one), stack), relative(nearest(x, stack, one.shape[0]), stack))
         return Row(depth, act, run, one.shape[0], *errors)
 
     def judge(self, rows: Sequence[Row]) -> Verdict:
@@ -97,6 +98,12 @@ class LinearStack(Study):
         axis.grid(alpha=0.3, axis="y")
 
 
+def conv(x: jax.Array, kernel: jax.Array, margin: int = 0) -> jax.Array:
+    """The convolution of x, (images, height, width, in), with `margin` zeros on each side."""
+    numbers = ("NHWC", "HWIO", "NHWC")
+    return jax.lax.conv_general_dilated(x, kernel, (1, 1), [(margin, margin)] * 2, dimension_numbers=numbers)
+
+
 def composed(kernels: Sequence[jax.Array]) -> jax.Array:
     """The kernel of one convolution that does what those (height, width, in, out) do one after the other."""
     whole = kernels[0]
@@ -104,13 +111,13 @@ def composed(kernels: Sequence[jax.Array]) -> jax.Array:
         # A kernel is what a convolution makes of an impulse, turned by half a turn, with the inputs as the images.
         impulses = whole[::-1, ::-1].transpose(2, 0, 1, 3)
         margin = kernel.shape[0] - 1
-        whole = nn.conv(impulses, kernel, padding=margin).transpose(1, 2, 0, 3)[::-1, ::-1]
+        whole = conv(impulses, kernel, margin).transpose(1, 2, 0, 3)[::-1, ::-1]
     return whole
 
 
 def nearest(x: jax.Array, target: jax.Array, size: int) -> jax.Array:
     """What the convolution without bias by a size x size kernel makes of x that comes nearest to `target`."""
-    patches = nn.im2col(x, size)
+    patches = im2col(x, size)
     flat = patches.reshape(-1, patches.shape[-2] * patches.shape[-1])
     weights, *_ = jnp.linalg.lstsq(flat, target.reshape(-1, target.shape[-1]))
     return (flat @ weights).reshape(target.shape)

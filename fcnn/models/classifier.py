@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 
 from fcnn.errors import UserError, unknown
-from fcnn.nn import Dropout, FusedBatchNorm, activation, conv_general_dilated, initializer, initializer_for
+from fcnn.nn import BatchNorm, Dropout, activation, conv_general_dilated, initializer, initializer_for
 from fcnn.nn.fused_conv import FUSED, Activation, Convolved, convolved
 
 Norm = Literal["batch", "group", "layer", "instance", "none"]
@@ -206,7 +206,7 @@ class Layers:
 
     def _normalize(self, norm: Callable[[jax.Array], jax.Array], x: jax.Array) -> jax.Array:
         y, made = norm(x), self._remembered(x)
-        if made is None or not isinstance(norm, FusedBatchNorm):
+        if made is None or not isinstance(norm, BatchNorm):
             return y
         # y and x are dropped from the program then.
         found = made.normalized(**norm.variables["params"], **norm.variables["batch_stats"], epsilon=norm.epsilon)
@@ -217,7 +217,7 @@ class Layers:
         options: dict[str, Any] = dict(epsilon=model.epsilon, dtype=model.dtype, scale_init=scale_init, name=name)
         options["use_fast_variance"] = False  # E[x^2] - E[x]^2 loses all digits where the mean is large
         if model.norm == "batch":
-            return FusedBatchNorm(not self.train, momentum=0.9, axis_name=model.axis_name, relu=relu, **options)
+            return BatchNorm(not self.train, momentum=0.9, axis_name=model.axis_name, relu=relu, **options)
         if model.norm == "group":
             return lambda x: nn.GroupNorm(math.gcd(32, x.shape[-1]), **options)(x)
         if model.norm == "layer":

@@ -1,136 +1,35 @@
-"""The building blocks: pure functions, with a thin Linen module where there are parameters or randomness."""
+"""The layers that the models are made of: pure functions, and Linen modules where there are parameters or randomness.
 
-from fcnn.nn.activations import (
-    ACTIVATIONS,
-    activation,
-    elu,
-    gelu,
-    gelu_tanh,
-    hard_swish,
-    leaky_relu,
-    mish,
-    relu,
-    selu,
-    sigmoid,
-    silu,
-    softplus,
-    tanh,
-)
-from fcnn.nn.backward import (
-    conv_backward,
-    dense_backward,
-    max_pool_backward,
-    relu_backward,
-    softmax_cross_entropy_backward,
-)
-from fcnn.nn.conv import Conv, conv, conv_1x1
-from fcnn.nn.conv_teaching import conv_im2col, conv_sliding, im2col
+What Flax and JAX have in the right form is used from there: `nn.Dense`, `nn.GroupNorm`, `jax.nn.relu`. What only
+teaches is in `fcnn.nn.teaching`.
+"""
+
+from fcnn.nn.activations import ACTIVATIONS, activation
+from fcnn.nn.conv import Conv
 from fcnn.nn.dropout import Dropout, dropout
 from fcnn.nn.fast_conv import conv_general_dilated
-from fcnn.nn.fold import fold_batch_norm, fold_into
-from fcnn.nn.fused_norm import FusedBatchNorm
-from fcnn.nn.geometry import ReceptiveField, output_size, receptive_field
-from fcnn.nn.initializers import (
-    INITIALIZERS,
-    constant,
-    he_normal,
-    he_uniform,
-    initializer,
-    initializer_for,
-    lecun_normal,
-    lecun_uniform,
-    normal,
-    orthogonal,
-    xavier_normal,
-    xavier_uniform,
-    zeros,
-)
-from fcnn.nn.kernels import (
-    RIDGE,
-    SHARPEN,
-    box_blur,
-    box_kernel,
-    filter_image,
-    gaussian_blur,
-    gaussian_kernel,
-    ridge,
-    sharpen,
-)
-from fcnn.nn.norm import batch_norm, group_norm, instance_norm, layer_norm, local_response_norm
-from fcnn.nn.norm_modules import Affine, BatchNorm, GroupNorm, InstanceNorm, LayerNorm
+from fcnn.nn.fold import fold_into
+from fcnn.nn.initializers import INITIALIZERS, initializer, initializer_for
+from fcnn.nn.norm import BatchNorm, local_response_norm
 from fcnn.nn.onednn import cpu_convolutions
 from fcnn.nn.pool import adaptive_avg_pool, avg_pool, global_avg_pool, max_pool
 
 __all__ = [
     "ACTIVATIONS",
     "INITIALIZERS",
-    "RIDGE",
-    "SHARPEN",
-    "Affine",
     "BatchNorm",
     "Conv",
     "Dropout",
-    "FusedBatchNorm",
-    "GroupNorm",
-    "InstanceNorm",
-    "LayerNorm",
-    "ReceptiveField",
     "activation",
     "adaptive_avg_pool",
     "avg_pool",
-    "batch_norm",
-    "box_blur",
-    "box_kernel",
-    "constant",
-    "conv",
-    "conv_1x1",
-    "conv_backward",
     "conv_general_dilated",
-    "conv_im2col",
-    "conv_sliding",
     "cpu_convolutions",
-    "dense_backward",
     "dropout",
-    "elu",
-    "filter_image",
-    "fold_batch_norm",
     "fold_into",
-    "gaussian_blur",
-    "gaussian_kernel",
-    "gelu",
-    "gelu_tanh",
     "global_avg_pool",
-    "group_norm",
-    "hard_swish",
-    "he_normal",
-    "he_uniform",
-    "im2col",
     "initializer",
     "initializer_for",
-    "instance_norm",
-    "layer_norm",
-    "leaky_relu",
-    "lecun_normal",
-    "lecun_uniform",
     "local_response_norm",
     "max_pool",
-    "max_pool_backward",
-    "mish",
-    "normal",
-    "orthogonal",
-    "output_size",
-    "receptive_field",
-    "relu",
-    "relu_backward",
-    "ridge",
-    "selu",
-    "sharpen",
-    "sigmoid",
-    "silu",
-    "softmax_cross_entropy_backward",
-    "softplus",
-    "tanh",
-    "xavier_normal",
-    "xavier_uniform",
-    "zeros",
 ]

@@ -26,7 +26,7 @@ def max_pool(
       x: (B, W, C), (B, H, W, C) or (B, D, H, W, C) of any real type.
       window: K, an int or one a spatial axis.
       stride: S; the window if None, so that windows don't overlap.
-      padding: as in `fcnn.nn.conv`, but at most half the window, so that no window sees padding only.
+      padding: see `fcnn.nn.geometry.Padding`; at most half the window, so that no window sees padding only.
       ceil_mode: adds the window that no longer fits wholly, if it starts inside the input or the padding before it.
         The number of windows is then ceil((W + 2P - K) / S) + 1 (less that rule) instead of floor(...) + 1.
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from harness import ROOT
 
-from fcnn import cli, names, nn
+from fcnn import cli, names
 from fcnn.claims import (
     STUDIES,
     batch_norm,
@@ -122,7 +122,8 @@ def test_kernels_are_composed_as_convolutions_are():
         x = jax.random.normal(keys[2], (2, 9, 9, 2))
         one = linear_stack.composed(kernels)
         assert one.shape == (5, 5, 2, 4)
-        assert linear_stack.relative(nn.conv(x, one), nn.conv(nn.conv(x, kernels[0]), kernels[1])) < 1e-14
+        conv = linear_stack.conv
+        assert linear_stack.relative(conv(x, one), conv(conv(x, kernels[0]), kernels[1])) < 1e-14
 
 
 def test_a_stack_is_one_convolution_to_the_last_digits(measured):

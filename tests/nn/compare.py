@@ -12,6 +12,8 @@ import reference
 from hypothesis import settings
 from hypothesis import strategies as st
 
+from fcnn.nn import Conv
+
 LIMITS = {np.float64: 1e-10, np.float32: 1e-5}
 
 # So many times as many examples: CI runs them once more with 5.
@@ -64,6 +66,13 @@ def apply(layer, variables, x, **options) -> Any:
     return jax.jit(lambda v, x: layer.apply(v, x, **options), compiler_options=quick())(variables, x)
 
 
+def fast_conv(x, w, bias, *, stride, padding, dilation, groups, padding_mode="zeros"):
+    """`Conv` with the arguments of `conv_sliding`."""
+    assert padding_mode == "zeros"
+    layer = Conv(w.shape[-1], w.shape[:-2], stride, padding, kernel_dilation=dilation, feature_group_count=groups)
+    return layer.apply({"params": {"kernel": w, "bias": bias}}, x)
+
+
 def normal(rng, *shape):
     """Standard normal float32 numbers, held in float64."""
     return rng.standard_normal(shape).astype(np.float32).astype(np.float64)
@@ -71,7 +80,7 @@ def normal(rng, *shape):
 
 @st.composite
 def conv_cases(draw, modes=("zeros",)):
-    """(rng, x's shape, w's shape, arguments of conv, padding as pairs)."""
+    """(rng, x's shape, w's shape, arguments of conv_sliding, the same as the reference's)."""
     n = draw(st.integers(1, 3))
     groups, mode = draw(st.integers(1, 3)), draw(st.sampled_from(modes))
     kernel, stride, dilation, pairs, size = [], [], [], [], []

@@ -9,7 +9,7 @@ from compare import check, few
 from hypothesis import given
 from hypothesis import strategies as st
 
-import fcnn.nn
+from fcnn.errors import UserError
 from fcnn.nn import ACTIVATIONS, activation
 
 NAMES = list(reference.ACTIVATIONS)
@@ -64,14 +64,11 @@ def test_selu_keeps_mean_0_and_variance_1():
     assert abs((y * y * density).sum() - 1) < 1e-6
 
 
-def test_names_are_those_of_the_functions():
+def test_every_name_has_a_reference():
     assert set(ACTIVATIONS) == set(NAMES)
-    for name in NAMES:
-        assert getattr(fcnn.nn, name) is activation(name)
 
 
-@pytest.mark.parametrize(("name", "near"), [("hardswish", "hard_swish"), ("leakyrelu", "leaky_relu"), ("", "")])
+@pytest.mark.parametrize(("name", "near"), [("hardswish", "hard_swish"), ("leakyrelu", "leaky_relu")])
 def test_an_unknown_name_is_answered_with_the_nearest(name, near):
-    with pytest.raises(ValueError, match=f'no "{name}"; did you mean "{near}') as caught:
+    with pytest.raises(UserError, match=f"unknown activation '{name}'; did you mean {near}"):
         activation(name)
-    assert "\n" not in str(caught.value)

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-import fcnn.nn
-from fcnn.nn import ACTIVATIONS, INITIALIZERS, he_normal, he_uniform, initializer, initializer_for
+from fcnn.errors import UserError
+from fcnn.nn import ACTIVATIONS, INITIALIZERS, initializer, initializer_for
 
 pytestmark = pytest.mark.usefixtures("unoptimized")
 
@@ -52,38 +52,28 @@ def test_uniform_has_the_variance_of_the_normal(family, shape):
     assert -0.99 * bound > w.min() >= -bound * (1 + 1e-6)
 
 
-@pytest.mark.parametrize("create", [he_normal, he_uniform])
-def test_he_takes_the_fan_and_the_slope(create):
-    shape = SHAPES[0]
-    w = draw(create("fan_out", negative_slope=0.5), shape)
-    assert abs(w.var() * fans(shape)[1] * 1.25 / 2 - 1) < 0.05
-
-
 def test_orthogonal():
     for shape in [(3, 3, 2, 4), (4, 30), (30, 4), (9, 9)]:
-        w = draw(initializer("orthogonal", scale=2.0), shape).reshape(-1, shape[-1])
+        w = draw(initializer("orthogonal"), shape).reshape(-1, shape[-1])
         product = w.T @ w if w.shape[0] >= w.shape[1] else w @ w.T
-        assert np.allclose(product, 4 * np.eye(len(product)), atol=1e-5)
+        assert np.allclose(product, np.eye(len(product)), atol=1e-5)
     signs = [draw(initializer("orthogonal"), (2, 2), seed)[0, 0] > 0 for seed in range(40)]
     assert 8 < sum(signs) < 32  # random in its signs too, which a bare QR isn't
 
 
-def test_constant_zeros_and_normal():
-    assert (draw(initializer("constant", value=0.25), (3, 4)) == 0.25).all()
-    assert (draw(initializer("zeros"), (3, 4)) == 0).all()
-    for stddev in (0.01, 2.0):
-        w = draw(initializer("normal", stddev=stddev), (200, 100))
-        assert abs(w.std() / stddev - 1) < 0.02
-        assert abs(w.mean()) < 4 * stddev / math.sqrt(w.size)
+def test_normal():
+    w = draw(initializer("normal"), (200, 100))
+    assert abs(w.std() / 0.01 - 1) < 0.02
+    assert abs(w.mean()) < 4 * 0.01 / math.sqrt(w.size)
 
 
 @pytest.mark.parametrize("name", INITIALIZERS)
 def test_type_and_dependence_on_the_key(name):
-    create = initializer(name, value=1.0) if name == "constant" else initializer(name)
+    create = initializer(name)
     one, other = (create(jax.random.key(seed), (8, 8), jnp.bfloat16) for seed in (0, 1))
     assert one.dtype == jnp.bfloat16
     assert jnp.array_equal(one, create(jax.random.key(0), (8, 8), jnp.bfloat16))
-    assert jnp.array_equal(one, other) == (name in ("constant", "zeros"))
+    assert not jnp.array_equal(one, other)
 
 
 def second_moment(name, weights, layers=6, width=400):
@@ -122,16 +112,13 @@ def test_default_for_an_activation(activation, variance):
     assert abs(w.var() / variance - 1) < 4 * math.sqrt(2 / w.size)
 
 
-def test_every_activation_has_a_default_and_every_function_a_name():
+def test_every_activation_has_a_default():
     for name in ACTIVATIONS:
         assert initializer_for(name)(jax.random.key(0), (8, 8), jnp.float32).shape == (8, 8)
-    for name, create in INITIALIZERS.items():
-        plain = name.replace("glorot", "xavier").replace("kaiming", "he")
-        assert getattr(fcnn.nn, plain) is create
 
 
 def test_unknown_names_are_answered_with_the_nearest():
-    with pytest.raises(ValueError, match=r'^initializer: there is no "he_norm"; did you mean "he_normal"'):
+    with pytest.raises(UserError, match="unknown initializer 'he_norm'; did you mean he_normal"):
         initializer("he_norm")
-    with pytest.raises(ValueError, match=r'^initializer_for: there is no activation "gelo"; did you mean "gelu"'):
+    with pytest.raises(UserError, match="unknown activation 'gelo'; did you mean gelu"):
         initializer_for("gelo")

@@ -1,4 +1,4 @@
-"""Convolution as one explains it on a blackboard, twice: they are slow, and what the fast one is compared with."""
+"""Convolution as one explains it on a blackboard, twice: slow, for one to three spatial axes."""
 
 import itertools
 import math
@@ -6,8 +6,9 @@ import math
 import jax
 import jax.numpy as jnp
 
-from fcnn.nn.edges import PaddingMode, add_bias, pad
-from fcnn.nn.geometry import Ints, Padding, conv_windows
+from fcnn.nn.geometry import Ints, Padding
+from fcnn.nn.teaching.edges import PaddingMode, add_bias, pad
+from fcnn.nn.teaching.geometry import conv_windows
 
 
 def conv_sliding(
@@ -21,12 +22,32 @@ def conv_sliding(
     groups: int = 1,
     padding_mode: PaddingMode = "zeros",
 ) -> jax.Array:
-    """`fcnn.nn.conv` word for word: puts the window at one position after the other, multiplies and adds up.
+    """Slides the kernel over the image: at one position after the other, multiplies and adds up.
 
         y[b, i, o] = bias[o] + sum_{k, c} xpad[b, S i + D k, c] w[k, c, o]
 
-    Arguments, shapes and errors are those of `fcnn.nn.conv`. Source: Dumoulin & Visin 2016, "A guide to convolution
-    arithmetic for deep learning", section 2.
+    with one index i and k a spatial axis, and c over the channels of output o's group. As everywhere in deep learning
+    the kernel isn't flipped: a mathematician calls this cross-correlation.
+
+    Args:
+      x: (B, W, C), (B, H, W, C) or (B, D, H, W, C), channels last.
+      w: (..., C / groups, O), spatial axes first, of x's type.
+      bias: (O,) or None.
+      stride, dilation: S and D, an int or one a spatial axis.
+      padding: `fcnn.nn.geometry.Padding`.
+      groups: the channels are cut into so many blocks, each convolved by itself; C of them are a depthwise convolution.
+      padding_mode: what the padding holds: "zeros"; "reflect", the image mirrored about its first and last entry;
+        "edge", those entries repeated; or "circular", the other end of the image.
+
+    Returns:
+      (B, ..., O) of x's type; each axis has `output_size(W, K, S, P, D)` entries.
+
+    Raises:
+      ValueError: if ranks or channels don't match, the window is larger than the padded input, or the padding is larger
+        than what there is to reflect (W - 1) or to wrap around (W).
+
+    Source: Dumoulin & Visin 2016, "A guide to convolution arithmetic for deep learning", section 2; PyTorch's `Conv2d`
+    for the arguments.
 
     >>> x, w = jnp.arange(16.0).reshape(1, 4, 4, 1), jnp.ones((3, 3, 1, 1))
     >>> conv_sliding(x, w).reshape(2, 2).tolist()
@@ -61,7 +82,7 @@ def im2col(x: jax.Array, kernel: Ints, *, stride: Ints = 1, padding: Padding = 0
     Args:
       x: (B, ..., C) with one to three spatial axes.
       kernel: the window's size, an int or one a spatial axis.
-      stride, padding, dilation: as in `fcnn.nn.conv`; the padding is zeros.
+      stride, padding, dilation: as in `conv_sliding`; the padding is zeros.
 
     Returns:
       (B, *output, taps, C), the taps in row-major order.
@@ -94,11 +115,11 @@ def conv_im2col(
     groups: int = 1,
     padding_mode: PaddingMode = "zeros",
 ) -> jax.Array:
-    """`fcnn.nn.conv` as one matrix product a group (GEMM): the rows of `im2col` times the kernel laid out as a matrix.
+    """The same as one matrix product a group (GEMM): the rows of `im2col` times the kernel laid out as a matrix.
 
         y = columns @ matrix,   columns: (B * positions, taps * C / groups),   matrix: (taps * C / groups, O / groups)
 
-    Arguments, shapes and errors are those of `fcnn.nn.conv`. Source: Chellapilla, Puri & Simard 2006, "High performance
+    Arguments, shapes and errors are those of `conv_sliding`. Source: Chellapilla, Puri & Simard 2006, "High performance
     convolutional neural networks for document processing", section 3.
 
     >>> x, w = jnp.arange(16.0).reshape(1, 4, 4, 1), jnp.ones((3, 3, 1, 1))

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from jax import lax
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from fcnn.nn import FusedBatchNorm, cpu_convolutions
+from fcnn.nn import BatchNorm, cpu_convolutions
 from fcnn.nn.onednn.norm import norm_by_lax, norm_p, normalize
 
 needs_onednn = pytest.mark.skipif(not cpu_convolutions().startswith("oneDNN"), reason=cpu_convolutions())
@@ -192,7 +192,7 @@ def test_the_layer_is_flax_s(options, relu):
     """The same names, statistics, numbers; whatever isn't plain training is left to Flax altogether."""
     options = {"use_running_average": False, "momentum": 0.9, "use_fast_variance": False} | options
     x = jax.random.normal(jax.random.key(0), SHAPE)
-    theirs, ours = nn.BatchNorm(**options), FusedBatchNorm(relu=relu, **options)
+    theirs, ours = nn.BatchNorm(**options), BatchNorm(relu=relu, **options)
     variables = theirs.init(jax.random.key(1), x)
     assert jax.tree.structure(ours.init(jax.random.key(1), x)) == jax.tree.structure(variables)
 

@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fcnn.nn.conv import conv
-from fcnn.nn.edges import PaddingMode
+from fcnn.nn.fast_conv import conv_general_dilated
+from fcnn.nn.teaching.edges import PaddingMode, pad
 
 RIDGE = np.array([[-1, -1, -1], [-1, 8, -1], [-1, -1, -1]], dtype=np.float64)
 """Eight times the centre less its neighbours: 0 where the image is constant or changes evenly, large on edges."""
@@ -51,7 +51,7 @@ def filter_image(x: jax.Array, kernel: np.ndarray | jax.Array, *, padding_mode: 
     Args:
       x: (B, H, W, C) of a floating type.
       kernel: (K_h, K_w), both odd.
-      padding_mode: what lies beyond the border, as in `fcnn.nn.conv`.
+      padding_mode: what lies beyond the border, as in `conv_sliding`.
 
     Returns:
       Of x's shape and type; the values may leave the range of an image.
@@ -74,8 +74,9 @@ def filter_image(x: jax.Array, kernel: np.ndarray | jax.Array, *, padding_mode: 
         _odd("filter_image", side)
     channels = x.shape[-1]
     w = jnp.tile(jnp.asarray(kernel, x.dtype)[:, :, None, None], (1, 1, 1, channels))
-    pairs = [(side // 2, side // 2) for side in kernel.shape]
-    return conv(x, w, padding=pairs, groups=channels, padding_mode=padding_mode)
+    x = pad("filter_image", x, tuple((side // 2, side // 2) for side in kernel.shape), padding_mode)
+    numbers = ("NHWC", "HWIO", "NHWC")
+    return conv_general_dilated(x, w, (1, 1), ((0, 0), (0, 0)), dimension_numbers=numbers, feature_group_count=channels)
 
 
 def ridge(x: jax.Array) -> jax.Array:

@@ -10,9 +10,10 @@ import itertools
 import jax
 import jax.numpy as jnp
 
-from fcnn.nn.edges import pad
-from fcnn.nn.geometry import Ints, Padding, Windows, conv_windows
+from fcnn.nn.geometry import Ints, Padding, Windows
 from fcnn.nn.pool import pad_for_max, pool_windows
+from fcnn.nn.teaching.edges import pad
+from fcnn.nn.teaching.geometry import conv_windows
 
 
 def dense_backward(x: jax.Array, w: jax.Array, dy: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -112,7 +113,7 @@ def conv_backward(
     dilation: Ints = 1,
     groups: int = 1,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """The gradients of `fcnn.nn.conv(x, w, bias, ...)` with padding of zeros.
+    """The gradients of `conv_sliding(x, w, bias, ...)` with padding of zeros.
 
     Since y[i] = bias + sum_k xpad[S i + D k] w[k] (b, c and o left out), xpad[S i + D k] meets w[k] in y[i], and so
 
@@ -124,14 +125,14 @@ def conv_backward(
     with dy.
 
     Args:
-      x, w and the rest: as in `fcnn.nn.conv`.
+      x, w and the rest: as in `conv_sliding`.
       dy: of the output's shape.
 
     Returns:
       (dx, dw, dbias) of the shapes of x, of w and (O,).
 
     Raises:
-      ValueError: as `fcnn.nn.conv`, and if dy doesn't have the output's shape.
+      ValueError: as `conv_sliding`, and if dy doesn't have the output's shape.
 
     >>> x, w = jnp.arange(4.0).reshape(1, 4, 1), jnp.array([1.0, 10.0]).reshape(2, 1, 1)
     >>> dx, dw, dbias = conv_backward(x, w, jnp.ones((1, 3, 1)))

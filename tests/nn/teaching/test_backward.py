@@ -3,17 +3,15 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from compare import LIMITS, conv_cases, error, few, normal, pool_cases, properties, quick
+from compare import LIMITS, conv_cases, error, fast_conv, few, normal, pool_cases, properties, quick
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fcnn.nn import (
-    conv,
+from fcnn.nn import max_pool
+from fcnn.nn.teaching import (
     conv_backward,
     dense_backward,
-    max_pool,
     max_pool_backward,
-    relu,
     relu_backward,
     softmax_cross_entropy_backward,
 )
@@ -45,7 +43,7 @@ def test_convolution(case):
     del arguments["padding_mode"]
     x, w, bias = normal(rng, *x), normal(rng, *w), normal(rng, w[-1])
     compare_with_grad(
-        lambda x, w, bias: conv(x, w, bias, **arguments),
+        lambda x, w, bias: fast_conv(x, w, bias, **arguments),
         lambda x, w, bias, dy: conv_backward(x, w, dy, **arguments),
         rng,
         *(x, w, bias),
@@ -79,7 +77,7 @@ def test_dense_and_relu(batch, inputs, outputs, seed):
         *(x, w, bias),
     )
     x[0, 0] = 0
-    compare_with_grad(relu, relu_backward, rng, x)
+    compare_with_grad(jax.nn.relu, relu_backward, rng, x)
 
 
 @few

@@ -6,7 +6,7 @@ from compare import check, normal, properties
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fcnn.nn import (
+from fcnn.nn.teaching import (
     RIDGE,
     SHARPEN,
     box_blur,

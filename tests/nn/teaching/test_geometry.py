@@ -4,8 +4,8 @@ from compare import properties
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fcnn.nn import output_size, receptive_field
 from fcnn.nn.geometry import padding_pairs
+from fcnn.nn.teaching import output_size, receptive_field
 
 small = st.integers(1, 5)
 
