@@ -6,7 +6,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import numpy as np
@@ -16,8 +16,11 @@ from orbax.checkpoint import checkpoint_managers
 from fcnn.errors import UserError
 from fcnn.state import TrainState
 
+Weights = Literal["raw", "ema"]
+"""The weights that the optimizer moves, or their moving averages."""
 
-def _accuracy(metrics: dict[str, float]) -> float:
+
+def _accuracy(metrics: dict[str, Any]) -> float:
     return metrics["top1"]
 
 
@@ -60,12 +63,13 @@ class Checkpoints:
     def __exit__(self, *_: object) -> None:
         self._manager.close()
 
-    def save(self, state: TrainState, meta: dict[str, Any], validation: dict[str, float] | None) -> None:
+    def save(self, state: TrainState, meta: dict[str, Any], validation: dict[str, Any] | None) -> None:
         """Starts to save the state under its step; does nothing if that was done before.
 
         Args:
           meta: plain values to keep beside it.
-          validation: the metrics to rank it by ("top1"), or None if it wasn't evaluated.
+          validation: the metrics to rank it by ("top1"), plain values, or None if it wasn't evaluated; "weights" says
+            which weights they are of, "raw" or "ema".
         """
         step = int(state.step)
         if step == self._newest:
@@ -110,9 +114,16 @@ class Checkpoints:
         best = self.best_step()
         return best if best is not None else next(reversed(self.steps()), None)
 
-    def read_variables(self, step: int) -> dict[str, Any]:
-        """A step's {"params": ..., "batch_stats": ...} as NumPy arrays, the moving averages if it has them: for those
-        who needn't know how it was trained.
+    def better_weights(self, step: int) -> Weights:
+        """Returns which weights of a step that has both were better on validation; the averaged ones if it wasn't
+        evaluated."""
+        metrics = self._manager.metrics(step) or {}
+        return "raw" if metrics.get("weights") == "raw" else "ema"
+
+    def read_variables(self, step: int) -> tuple[dict[str, Any], Weights | None]:
+        """Returns a step's {"params": ..., "batch_stats": ...} as NumPy arrays: for those who needn't know how it was
+        trained. Of raw and averaged weights it is the better (`better_weights`), with its name; None if there is no
+        average.
 
         Raises:
           UserError: the checkpoint can't be read.
@@ -121,15 +132,15 @@ class Checkpoints:
             with _reads_that_end(), ocp.PyTreeCheckpointer() as reader:
                 path = self._folder.absolute() / str(step) / "state"
                 stored = dict(reader.metadata(path).item_metadata)
-                part = (
-                    {"ema": stored["ema"]} if stored.get("ema") else {k: stored[k] for k in ("params", "batch_stats")}
-                )
+                weights = self.better_weights(step) if stored.get("ema") else None
+                names = ("ema",) if weights == "ema" else ("params", "batch_stats")
+                part = {name: stored[name] for name in names}
                 like = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), part)
                 how = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), like)
                 found = reader.restore(path, args=ocp.args.PyTreeRestore(like, restore_args=how, partial_restore=True))
         except Exception as error:  # whatever a damaged file makes Orbax raise
             raise self._unreadable(step, error) from None
-        return found.get("ema", found)
+        return found.get("ema", found), weights
 
     def restore_newest(self, like: TrainState, say: Callable[[str], None]) -> tuple[TrainState, dict[str, Any]] | None:
         """The newest checkpoint that can be read, or None if there is none at all.

@@ -266,7 +266,10 @@ class TrainConfig:
     log_steps: int = 50
     """Steps between lines of metrics.jsonl within an epoch; also how late a non-finite loss is noticed."""
     ema_decay: float | None = None
-    """Also keep an exponential moving average of params and batch statistics with this decay, evaluated beside them."""
+    """Also keep an exponential moving average of params and batch statistics with this decay, or (1 + t) / (10 + t) in
+    step t where that is less, as in TensorFlow's ExponentialMovingAverage. Evaluated beside the raw weights; the better
+    of the two on validation is what is tested, exported and used, the average where they are equal or there is no
+    validation split."""
     checkpoint_steps: int | None = None
     """Steps between checkpoints within an epoch, for long ones; evaluations have their own."""
     keep_latest: int = 2

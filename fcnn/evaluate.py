@@ -62,10 +62,10 @@ def evaluate(network: str, data: DataConfig, split: str | None, console: Console
       split: one of the set's own splits, or "all"; None for test, else validation, else all.
 
     Returns:
-      {"kind": "evaluation", "network", "data", "split", "count", "loss", "top1", "top5", "interval", "recall",
-      "images" (as `experiment.detail` has them), "num_classes" (that are compared), "network_classes",
-      "top1_all_classes" (among all classes of the network), "trained_on" (how many of the images the run was trained
-      on, by content; None if that is not known)}.
+      {"kind": "evaluation", "network", "weights" (`About.weights`), "data", "split", "count", "loss", "top1", "top5",
+      "interval", "recall", "images" (as `experiment.detail` has them), "num_classes" (that are compared),
+      "network_classes", "top1_all_classes" (among all classes of the network), "trained_on" (how many of the images the
+      run was trained on, by content; None if that is not known)}.
 
     Raises:
       UserError: there is no such network, no such images, or the network doesn't know their classes.
@@ -95,6 +95,7 @@ def evaluate(network: str, data: DataConfig, split: str | None, console: Console
     return {
         "kind": "evaluation",
         "network": network,
+        "weights": about.weights,
         "data": data.name,
         "split": images.split,
         "count": len(images.labels),

@@ -21,6 +21,7 @@ from fcnn.metrics import ClassMetrics, Metrics, wilson
 from fcnn.models.from_config import from_config
 from fcnn.optim import freeze, make_optimizer, make_schedule, scale_rates
 from fcnn.pretrained import load_network
+from fcnn.report.records import WEIGHTS
 from fcnn.state import TrainState, create_state, state_init
 from fcnn.step import StepReport, make_eval_step, make_train_step
 from fcnn.transfer import Plan, make_plan, start_from
@@ -71,7 +72,8 @@ class Experiment:
             network, classes, state.variables, transfer.strategy, seed=seed, same_head=same_head
         )
         learnt = sum(array.size for layer, array in _arrays(state.params) if layer not in self.plan.frozen)
-        say(f"From {transfer.weights}. {message} {learnt if self.total_steps else 0:,} parameters learn.")
+        which = f", {WEIGHTS[network.about.weights]}" if network.about.weights else ""
+        say(f"From {transfer.weights}{which}. {message} {learnt if self.total_steps else 0:,} parameters learn.")
         ema = None if state.ema is None else jax.tree.map(jnp.copy, variables)  # a step may reuse either's memory
         return parallel.replicate(state.replace(**variables, ema=ema), self.mesh)
 

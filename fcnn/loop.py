@@ -19,8 +19,7 @@ from fcnn.meter import NonFinite
 from fcnn.pretrained import load_network
 from fcnn.report import Console, read_records
 from fcnn.report.records import Record
-from fcnn.run import FEEDS, Run, chosen_state, evaluate_chosen
-from fcnn.state import TrainState
+from fcnn.run import FEEDS, BestWeights, Run, best_weights, evaluate_best
 
 
 def train(
@@ -88,7 +87,7 @@ def train(
 
 
 def evaluate(workdir: Path, split: str, console: Console, *, data: DataConfig | None = None) -> Record:
-    """Evaluates a run's checkpoint on a split: the best on validation, or the newest where there was no validation.
+    """Evaluates a run's best weights on a split (`run.best_weights`).
 
     Args:
       split: "train", "validation" or "test".
@@ -98,15 +97,14 @@ def evaluate(workdir: Path, split: str, console: Console, *, data: DataConfig | 
       {"kind": "evaluation", "split", "weights", "step", "epoch", "count", "loss", "top1", "top5", "interval",
       "recall", "images" (as `experiment.detail` has them)}.
     """
-    exp, state = restore(workdir, console, split, data=data)
-    return evaluate_chosen(exp, state, split) | {"kind": "evaluation"}
+    exp, best = restore(workdir, console, split, data=data)
+    return evaluate_best(exp, best, split) | {"kind": "evaluation"}
 
 
 def restore(
     workdir: Path, console: Console, split: str, *, data: DataConfig | None = None
-) -> tuple[Experiment, TrainState]:
-    """What the run in a folder is about, and the state that stands for it: the best on validation, or the newest where
-    there was no validation.
+) -> tuple[Experiment, BestWeights]:
+    """Returns what the run in a folder is about, and its best weights.
 
     Args:
       split: which images are wanted.
@@ -131,7 +129,7 @@ def restore(
     decided = _decide(config, dataset, workdir, console)[0]
     exp = prepare(decided, dataset, parallel.make_mesh(), num_train=counts["train"])
     with _checkpoints(config, workdir, read_only=True) as checkpoints:
-        return exp, chosen_state(checkpoints, exp.fresh_state(), console)
+        return exp, best_weights(checkpoints, exp.fresh_state(), console)
 
 
 def _load(config: Config, workdir: Path, console: Console, *, exact: bool) -> Dataset:

@@ -15,7 +15,7 @@ def load_network(where: str, model: ModelConfig | None = None) -> Network:
 
     Args:
       where: the name of one in the zoo (`./NAME` for a folder of that name), downloaded if need be; the folder of a
-        run, whose best state on validation it is; or a file (`fcnn.weights.read_network`).
+        run, whose best weights on validation it is; or a file (`fcnn.weights.read_network`).
       model: what the weights must be of; what they are of, where a file doesn't say it. None takes what there is.
 
     Raises:
@@ -39,7 +39,7 @@ def load_network(where: str, model: ModelConfig | None = None) -> Network:
         step = checkpoints.chosen_step()
         if step is None:
             raise UserError(f"there is no checkpoint in {path} yet")
-        variables = checkpoints.read_variables(step)
+        variables, weights = checkpoints.read_variables(step)
     about = About(
         model=config.model,
         classes=tuple(facts["classes"]),
@@ -47,5 +47,6 @@ def load_network(where: str, model: ModelConfig | None = None) -> Network:
         mean=tuple(facts["mean"]),
         std=tuple(facts["std"]),
         value_range=tuple(facts["value_range"]) if facts.get("value_range") else None,
+        weights=weights,
     )
     return Network(about=about, variables=variables)

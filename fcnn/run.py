@@ -1,5 +1,6 @@
 """A run in progress: the order of events from one step to the next, and what has to be remembered between them."""
 
+import dataclasses
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy as np
 from fcnn import parallel, processes
 from fcnn import workdir as folder
 from fcnn.answers import describe
-from fcnn.checkpoint import Checkpoints
+from fcnn.checkpoint import Checkpoints, Weights
 from fcnn.errors import UserError
 from fcnn.experiment import Experiment, compile_evaluation, compile_train_step, train_feed, train_items
 from fcnn.features import on_features
@@ -20,8 +21,8 @@ from fcnn.interrupt import Interrupt, Interrupted
 from fcnn.meter import Meter, NonFinite
 from fcnn.metrics import wilson
 from fcnn.report import Console, Records, draw_curves, read_records, write_page
-from fcnn.report.fit import curve
-from fcnn.report.records import Record
+from fcnn.report.fit import curve, lag
+from fcnn.report.records import Record, better
 from fcnn.state import TrainState
 
 FEEDS = {"device": "images on the device", "stream": "images streamed"}
@@ -157,26 +158,34 @@ class Run:
         self._drain(self.step)
         waiting = self.meter.waiting_share()
         records = [self.meter.end_epoch(self.step)] if self._epoch_ends() else []
-        if self._evaluation_due() and self.validate is not None:
-            weights = {"raw": self.state.variables} | ({"ema": self.state.ema} if self.state.ema else {})
-            where = {"kind": "epoch", "split": "validation", "step": self.step}
-            where["epoch"] = self.step / self.exp.steps_per_epoch
-            records += [where | {"weights": name} | self.validate(given) for name, given in weights.items()]
-        for record in records:
+        evaluations = self._evaluate() if self._evaluation_due() else []
+        for record in records + evaluations:
             self.records.write(record)
-        self.console.epoch(records)
+        self.console.epoch(records + evaluations)
+        decay = self.exp.config.train.ema_decay
+        if decay is not None and self.step == self.exp.total_steps and (note := lag(evaluations, decay)):
+            self.console.say(f"Note: {note}")
         if waiting > WAITING:
             self.console.say(f"The feed, not the step, is the bottleneck: {waiting:.0%} of the time it is waited for.")
         self.boundary_done = True
         if self._evaluation_due():
-            validation = records[-1] if self.validate is not None else None
-            self.save(validation)
-            if self.judge and validation and self.step < self.exp.total_steps:
-                self.judge(validation)
+            self.save(evaluations)
+            if self.judge and evaluations and self.step < self.exp.total_steps:
+                self.judge(better(evaluations))
         self.meter.start_clock()
 
-    def save(self, validation: Record | None = None) -> None:
-        """Starts a checkpoint of this step, after making sure that it's a good one.
+    def _evaluate(self) -> list[Record]:
+        """Evaluates the raw and the averaged weights on validation; [] without a validation split."""
+        if self.validate is None:
+            return []
+        weights = {"raw": self.state.variables} | ({"ema": self.state.ema} if self.state.ema else {})
+        where = {"kind": "epoch", "split": "validation", "step": self.step}
+        where["epoch"] = self.step / self.exp.steps_per_epoch
+        return [where | {"weights": name} | self.validate(variables) for name, variables in weights.items()]
+
+    def save(self, evaluations: Sequence[Record] = ()) -> None:
+        """Starts a checkpoint of this step, after making sure that it's a good one; it is ranked by the better of
+        `evaluations`.
 
         Raises:
           NonFinite: it isn't; nothing is saved.
@@ -184,8 +193,12 @@ class Run:
         self._drain(self.step)
         if not parallel.all_finite(self.state):
             raise NonFinite(f"the state is not finite after step {self.step}; try a lower --optim.learning-rate")
-        scores = {name: validation[name] for name in ("top1", "loss")} if validation else None
-        self.checkpoints.save(self.state, {"meter": self.meter.state(), "boundary_done": self.boundary_done}, scores)
+        metrics: dict[str, Any] | None = None
+        if evaluations:
+            each = {record["weights"]: {name: record[name] for name in ("top1", "loss")} for record in evaluations}
+            name = better(evaluations)["weights"]
+            metrics = each[name] | {"weights": name} | each
+        self.checkpoints.save(self.state, {"meter": self.meter.state(), "boundary_done": self.boundary_done}, metrics)
 
     def finish(self) -> Record:
         """Draws the curves, reads the test split, once in a run's life, and writes the page that tells it all;
@@ -193,39 +206,54 @@ class Run:
         self.checkpoints.wait()
         title = f"{self.exp.config.model.name} on {self.exp.dataset.name}"
         smoothed = self.exp.config.optim.label_smoothing > 0
-        best = self.checkpoints.best_step()
+        best_step = self.checkpoints.best_step()
         if processes.is_first():
-            draw_curves(self.workdir, title, best, smoothed=smoothed)
+            draw_curves(self.workdir, title, best_step, smoothed=smoothed)
         if not self.test:
             return best_of(read_records(self.workdir))
-        state = chosen_state(self.checkpoints, self.state, self.console)
-        found = evaluate_chosen(self.exp, state, "test")
+        best = best_weights(self.checkpoints, self.state, self.console)
+        found = evaluate_best(self.exp, best, "test")
         record = found | {"kind": "test", "step": self.step, "checkpoint": found["step"]}
         record["convolutions"] = parallel.convolutions(self.exp.mesh, self.exp.config.parallel)
         record["skipped"] = len(self.exp.dataset.skipped)
         self.records.write(record)
-        told = describe(self.exp, state.ema or state.variables, best)
+        told = describe(self.exp, best.variables, best_step)
         if processes.is_first():
             write_page(self.workdir, told)
         return record
 
 
-def chosen_state(checkpoints: Checkpoints, like: TrainState, console: Console) -> TrainState:
-    """The state that stands for a run: the best on validation, else the newest that can be read."""
+@dataclasses.dataclass(frozen=True)
+class BestWeights:
+    """The weights that a run's results are of."""
+
+    step: int
+    weights: Weights
+    variables: Any
+    """{"params", "batch_stats"}, on the devices."""
+
+
+def best_weights(checkpoints: Checkpoints, like: TrainState, console: Console) -> BestWeights:
+    """Restores the best checkpoint on validation, or the newest that can be read if none was evaluated; of raw and
+    averaged weights, those that were better on validation, or the averaged ones.
+
+    Raises:
+      UserError: there is no checkpoint, or it can't be read.
+    """
     best = checkpoints.best_step()
     restored = checkpoints.restore(like, best) if best is not None else checkpoints.restore_newest(like, console.say)
     if restored is None:
         raise UserError("there is no checkpoint yet")
-    return restored[0]
+    state, step = restored[0], int(restored[0].step)
+    weights = checkpoints.better_weights(step) if state.ema is not None else "raw"
+    return BestWeights(step, weights, state.ema if weights == "ema" else state.variables)
 
 
-def evaluate_chosen(exp: Experiment, state: TrainState, split: str) -> Record:
-    """Evaluates a state, by its averaged weights if there are some."""
+def evaluate_best(exp: Experiment, best: BestWeights, split: str) -> Record:
+    """Evaluates them on a split, in detail."""
     images = getattr(exp.dataset, split)
-    weights, variables = ("ema", state.ema) if state.ema is not None else ("raw", state.variables)
-    step = int(state.step)
-    where = {"split": split, "weights": weights, "step": step, "epoch": step / exp.steps_per_epoch}
-    found = compile_evaluation(exp, variables, images, details=True)(variables)
+    where = {"split": split, "weights": best.weights, "step": best.step, "epoch": best.step / exp.steps_per_epoch}
+    found = compile_evaluation(exp, best.variables, images, details=True)(best.variables)
     return where | {"count": len(images)} | found
 
 

@@ -124,6 +124,9 @@ def make_train_step(
     devices' means. That could wait until somebody reads them, as training doesn't and averages are linear, but then
     the state would not be one.
 
+    With `ema_decay`, the moving averages keep the share min(ema_decay, (1 + t) / (10 + t)) in step t, from 0: the first
+    weights, which are random, are soon forgotten (TensorFlow's `tf.train.ExponentialMovingAverage` with `num_updates`).
+
     The layers named in `frozen`, in the top level of the variables, stay as they are to the last bit and run as in
     evaluation (`evaluated`): they have no gradient, and neither weight decay, penalties nor averages touch them. With
     `optim.freeze` the optimizer keeps no moments of them either.
@@ -161,7 +164,9 @@ def make_train_step(
         params = kept(optax.apply_updates(state.params, updates), state.params)
         ema = state.ema
         if ema_decay is not None:
-            average: Any = optax.incremental_update({"params": params, "batch_stats": batch_stats}, ema, 1 - ema_decay)
+            # 1 - (1 + t) / (10 + t), without a difference of two numbers near 1 in float32.
+            new_share = jnp.maximum(1 - ema_decay, 9 / (10 + state.step.astype(jnp.float32)))
+            average: Any = optax.incremental_update({"params": params, "batch_stats": batch_stats}, ema, new_share)
             ema = {name: kept(average[name], ema[name]) for name in average}
         new_state = state.replace(
             step=state.step + 1, params=params, batch_stats=batch_stats, opt_state=opt_state, ema=ema

@@ -48,6 +48,19 @@ def test_of_equals_the_latest_is_best_and_without_metrics_there_is_none(tmp_path
         assert checkpoints.best_step() is None
 
 
+def test_the_better_weights_of_a_step_are_read(tmp_path, state):
+    for step, weights in ((10, "raw"), (20, "ema"), (30, None)):
+        with Checkpoints(tmp_path, keep_latest=3, keep_best=1) as checkpoints:
+            metrics = None if weights is None else {"top1": 0.5, "weights": weights}
+            moved = state.replace(step=state.step + step, params=jax.tree.map(lambda x: x + 1, state.params))
+            checkpoints.save(moved, {}, metrics)
+    with Checkpoints(tmp_path, keep_latest=3, keep_best=1, read_only=True) as checkpoints:
+        for step, weights in ((10, "raw"), (20, "ema"), (30, "ema")):
+            variables, found = checkpoints.read_variables(step)
+            assert found == weights
+            chex.assert_trees_all_equal(variables["params"], (moved if weights == "raw" else state).params)
+
+
 def test_a_state_comes_back_bit_for_bit(tmp_path, state):
     fill(tmp_path, state, [(7, 0.5)])
     with Checkpoints(tmp_path, keep_latest=1, keep_best=1) as checkpoints:

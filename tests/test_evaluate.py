@@ -38,6 +38,7 @@ def test_they_are_the_runs_own_numbers(run, tmp_path, capsys):  # noqa: F811
     for name in ("run/model.safetensors", "run/model.stablehlo", "run/pixels.stablehlo"):
         found = evaluated(capsys, root / name, "--data.name", f"folder:{root / 'images'}")
         assert (found["split"], found["network"], found["trained_on"]) == ("test", str(root / name), None)
+        assert found["weights"] == own["weights"] == "ema"
         check_same(found, own)
     shutil.copytree(root / "images/test", tmp_path / "alone")
     found = evaluated(capsys, root / "run", "--data.name", f"folder:{tmp_path / 'alone'}")
@@ -52,7 +53,9 @@ def test_images_that_the_run_was_trained_on_are_counted(run, tmp_path, capsys): 
     shutil.copytree(root / "images/test", tmp_path / "mixed")
     shutil.copy(root / "images/train/red/3.png", tmp_path / "mixed/red/other name.png")
     assert cli.main(["evaluate", str(root / "run"), "--data.name", f"folder:{tmp_path / 'mixed'}"]) == 0
-    assert "Note: the run was trained on 1 of these 121 images." in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "mixed, all 121 images, averaged weights: top-1" in out
+    assert "Note: the run was trained on 1 of these 121 images." in out
     for split, count in (("train", 60), ("test", 120)):
         found = evaluated(capsys, root / "run", "--data.name", f"folder:{root / 'images'}", "--split", split)
         assert found["count"] == count

@@ -16,7 +16,8 @@ from fcnn.data import load
 from fcnn.errors import UserError
 from fcnn.experiment import compile_evaluation, prepare
 from fcnn.meter import NonFinite
-from fcnn.report import Console, read_records
+from fcnn.pretrained import load_network
+from fcnn.report import Console, fit, read_records
 
 CONFIG = Config(
     model=ModelConfig(name="mlp"),
@@ -163,21 +164,41 @@ def test_another_config_is_another_run(tmp_path, console):
 
 
 def test_without_validation_there_is_no_best(tmp_path, console):
-    config = change(data={"validation": 0.0}, train={"epochs": 2})
+    config = change(data={"validation": 0.0}, train={"epochs": 2, "ema_decay": 0.9})
     found = loop.train(config, tmp_path / "run", console)
     assert found["step"] == found["checkpoint"] == 44
+    assert found["weights"] == "ema"
     records = read_records(tmp_path / "run")
     assert {r["split"] for r in records} == {"train", "test"}
     with pytest.raises(UserError, match="held out no validation split"):
         loop.evaluate(tmp_path / "run", "validation", console)
 
 
-def test_averaged_weights_are_evaluated_beside_the_raw_ones(tmp_path, console):
-    loop.train(change(train={"ema_decay": 0.9}), tmp_path / "run", console)
-    validation = [r for r in read_records(tmp_path / "run") if r["split"] == "validation"]
-    assert [r["weights"] for r in validation] == ["raw", "ema"] * 3
-    assert validation[-1]["loss"] != validation[-2]["loss"]
-    assert read_records(tmp_path / "run")[-1]["weights"] == "ema"
+def test_the_better_of_raw_and_averaged_weights_is_the_result(tmp_path, console, monkeypatch, capsys):
+    """In the first steps of a run the raw weights are ahead, later, at a constant rate, the average; a run that goes on
+    chooses as one that never stopped."""
+    monkeypatch.setattr(fit, "LAG", 0.01)
+    config = change(optim={"schedule": "constant"}, train={"ema_decay": 0.9, "steps": 3, "eval_steps": 3})
+    workdir, chosen = tmp_path / "run", []
+    for steps in (3, 21):
+        found = loop.train(change(config, train={"steps": steps}), workdir, console)
+        validation = [r for r in read_records(workdir) if r["split"] == "validation"]
+        assert [r["weights"] for r in validation] == ["raw", "ema"] * (steps // 3)
+        best = max(validation, key=lambda r: (r["top1"], r["step"], r["weights"] == "ema"))
+        assert (found["weights"], found["checkpoint"]) == (best["weights"], best["step"])
+        assert loop.evaluate(workdir, "validation", console)["loss"] == best["loss"]
+        assert loop.evaluate(workdir, "test", console)["loss"] == found["loss"]
+        chosen.append(found["weights"])
+        assert load_network(str(workdir)).about.weights == found["weights"]
+        # The same weights, and nothing learns.
+        transfer = {"weights": str(workdir), "strategy": "pretrained"}
+        again = loop.train(change(transfer=transfer), tmp_path / f"from-{steps}", console)
+        assert (again["top1"], again["loss"]) == (found["top1"], pytest.approx(found["loss"], rel=1e-5))
+        out = capsys.readouterr().out
+        assert f"From {workdir}, {'averaged' if found['weights'] == 'ema' else 'raw'} weights." in out
+        assert ("The averaged weights lag behind" in out) == (steps == 3)
+    assert chosen == ["raw", "ema"]
+    assert found == loop.train(change(config, train={"steps": 21}), tmp_path / "whole", console)
 
 
 def test_a_loss_that_is_no_number_stops_the_run_within_an_interval(tmp_path, console):

@@ -15,14 +15,18 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from harness import relative_error
 
-from fcnn import parallel
+from fcnn import models, parallel
+from fcnn.batch import make_batch
 from fcnn.config import AugmentConfig, Config, DataConfig, ModelConfig, OptimConfig, TrainConfig
 from fcnn.data.dataset import Dataset, Split
 from fcnn.errors import UserError
 from fcnn.experiment import compile_train_step, make_model, prepare
+from fcnn.state import create_state
+from fcnn.step import make_train_step
 
 N, CLASSES, STEPS, RATE = 12, 4, 3, 0.05
 RNG = np.random.default_rng(0)
@@ -257,26 +261,42 @@ def test_three_steps_are_numpys(name):
         assert relative_error(moved, {k: default[k] - first[k] for k in BOTH}) > 1e-3
 
 
-def test_averaged_weights_follow_their_formula():
-    start, state, _ = ours(make_config(train={"ema_decay": 0.7}))
+@pytest.mark.parametrize("decay", [0.15, 0.7])
+def test_averaged_weights_follow_their_formula(decay):
+    """In step t the average keeps min(decay, (1 + t) / (10 + t)) of itself: 0.15 is reached in step 1, 0.7 never."""
+    start, state, _ = ours(make_config(train={"ema_decay": decay}))
     average = {k: np.asarray(v, np.float64) for k, v in start.params["head"].items()}
-    for params in reference(start, sgd):
-        average = {k: 0.7 * average[k] + 0.3 * params[k] for k in average}
-    FOUND["ema_decay"] = relative_error(state.ema["params"]["head"], average)
-    assert FOUND["ema_decay"] < 1e-6
+    for t, params in enumerate(reference(start, sgd)):
+        share = min(decay, (1 + t) / (10 + t))
+        average = {k: share * average[k] + (1 - share) * params[k] for k in average}
+    FOUND[f"ema_decay {decay}"] = relative_error(state.ema["params"]["head"], average)
+    assert FOUND[f"ema_decay {decay}"] < 1e-6
     assert relative_error(state.ema["params"], state.params) > 1e-3
+
+
+@pytest.mark.parametrize("taken", [10, 80_000, 10**8])
+def test_late_steps_average_with_their_own_decay(taken):
+    """A pure function of the step, to float32's last digits also where the decay is near 1."""
+    model, optimizer = models.create("linear", num_classes=CLASSES), optax.sgd(0.0)
+    state = create_state(model, optimizer, (3, 3, 2), jax.random.key(0), ema=True)
+    state = state.replace(step=jnp.asarray(taken, jnp.int32), ema=jax.tree.map(jnp.zeros_like, state.ema))
+    step = jax.jit(make_train_step(model, optimizer, ema_decay=0.99999))
+    after, _ = step(state, make_batch(jnp.zeros((4, 3, 3, 2)), jnp.zeros(4, jnp.int32)))
+    share = 1 - min(0.99999, (1 + taken) / (10 + taken))
+    kernel = np.asarray(state.params["head"]["kernel"], np.float64)
+    np.testing.assert_allclose(after.ema["params"]["head"]["kernel"], share * kernel, rtol=1e-6)
 
 
 @pytest.mark.slow
 def test_averaged_batch_statistics_follow_theirs():
-    config = make_config({"name": "resnet20"}, train={"ema_decay": 0.5})
+    config = make_config({"name": "resnet20"}, train={"ema_decay": 0.15})
     start, state, _ = ours(config)
     _, raw, _ = ours(make_config({"name": "resnet20"}))
     jax.tree.map(np.testing.assert_array_equal, state.batch_stats, raw.batch_stats)  # averaging changes nothing else
     # The stem sees the same images with weights that hardly move: its mean goes 0 -> 0.1 m -> 0.19 m -> 0.271 m.
     stem = state.ema["batch_stats"]["stem_norm"]["mean"] / state.batch_stats["stem_norm"]["mean"]
-    expected = (0.125 * 0.1 + 0.25 * 0.19 + 0.5 * 0.271) / 0.271
-    assert abs(float(np.median(stem)) / expected - 1) < 0.1
+    expected = (0.15**2 * 0.9 * 0.1 + 0.15 * 0.85 * 0.19 + 0.85 * 0.271) / 0.271
+    assert abs(float(np.median(stem)) / expected - 1) < 0.05
     assert relative_error(start.batch_stats, state.ema["batch_stats"]) > 0.01
 
 

@@ -40,7 +40,7 @@ def run(tmp_path_factory):
         data=DataConfig(name=f"folder:{root / 'images'}", image_size=8, validation=0.0),
         model=ModelConfig(name="linear"),
         optim=OptimConfig(name="adam", learning_rate=0.01),
-        train=TrainConfig(epochs=2, batch_size=20, eval_batch_size=40),
+        train=TrainConfig(epochs=2, batch_size=20, eval_batch_size=40, ema_decay=0.99),
     )
     found = loop.train(config, root / "run", Console(stderr=True))
     for arguments in ([], ["--format", "stablehlo"], ["--format", "stablehlo", "--pixels", "--out"]):
@@ -55,7 +55,9 @@ def test_they_are_the_evaluations(run, capsys):
     told = {}
     for name in ("run", "run/model.safetensors", "run/model.stablehlo", "run/pixels.stablehlo"):
         assert cli.main(["predict", str(root / name), *map(str, paths), "--top", "2", "--json"]) == 0
-        told[name] = json.loads(capsys.readouterr().out)["predictions"]
+        answer = json.loads(capsys.readouterr().out)
+        assert answer["weights"] == "ema"
+        told[name] = answer["predictions"]
         assert [one["image"] for one in told[name]] == list(map(str, paths))
         assert {len(one["top"]) for one in told[name]} == {2}
         hits = dict.fromkeys(("red", "green", "blue"), 0)
@@ -85,7 +87,9 @@ def test_a_bad_image_is_told_and_does_not_stop_the_others(run, tmp_path, capsys,
     said = capsys.readouterr()
     assert [line.split(":")[0] for line in said.out.splitlines()] == ["good.png", "grey.png"]
     assert said.out.startswith("good.png: red ")
-    assert [line.split(":")[1].strip() for line in said.err.splitlines()] == [
+    first, *errors = said.err.splitlines()
+    assert first == f"By the averaged weights of {root / 'run'}"
+    assert [line.split(":")[1].strip() for line in errors] == [
         "bad.png", "nowhere.png", "folder", "empty.png",
     ]  # fmt: skip
     assert cli.main(["predict", str(root / "run"), *names, "--json"]) == 1

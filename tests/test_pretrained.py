@@ -49,10 +49,10 @@ def test_a_run_is_a_network_and_a_network_is_a_file(run, tmp_path):
     again = load_network(str(tmp_path / "run.safetensors"))
     assert again.about == network.about
     chex.assert_trees_all_equal(again.variables, network.variables)
-    # The moving averages, which are what the run's accuracy is of.
     facts = json.loads((run[0] / "data.json").read_text())
     assert network.about.mean == tuple(facts["mean"])
-    assert run[1]["weights"] == "ema"
+    # What the run's accuracy is of.
+    assert network.about.weights == run[1]["weights"]
 
 
 def test_weights_are_of_the_network_that_is_asked_for(run, tmp_path):

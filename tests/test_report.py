@@ -17,7 +17,7 @@ from fcnn import cli
 from fcnn.answers import Answers
 from fcnn.data import Split
 from fcnn.report.files import png, readable
-from fcnn.report.fit import fit
+from fcnn.report.fit import curve, fit, lag
 from fcnn.report.html import page, paragraph, picture, shaded, table
 from fcnn.report.page import Insight, Mistake, write_page
 from fcnn.report.pictures import thumbnail, tiles
@@ -166,6 +166,17 @@ def records(train, validation):
 )
 def test_the_sentence_on_the_fit(train, validation, beginning):
     assert fit(records(train, validation)).startswith(beginning)
+
+
+def test_of_raw_and_averaged_weights_the_better_is_what_a_run_is_judged_by():
+    """At each evaluation; the average where they are equal. What lags far behind gets a sentence."""
+    raw = records([], [(1, 0.5), (1, 0.9), (1, 0.9)])
+    averaged = [row | {"weights": "ema", "top1": top1} for row, top1 in zip(raw, (0.7, 0.8, 0.9), strict=True)]
+    pairs = list(zip(raw, averaged, strict=True))
+    assert curve([row for pair in pairs for row in pair], "validation") == [averaged[0], raw[1], averaged[2]]
+    assert [lag(pair, 0.9999) is not None for pair in pairs] == [False, True, False]
+    assert "80.00 against 90.00 %: lower --train.ema-decay (it is 0.9999)" in str(lag(pairs[1], 0.9999))
+    assert lag(raw[:1], 0.9999) is None
 
 
 def test_confusion_and_mistakes_are_counted_by_hand():

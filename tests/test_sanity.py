@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from fcnn import cli, feed, parallel, sanity
-from fcnn.config import Config, ModelConfig, OptimConfig
+from fcnn.config import Config, ModelConfig, OptimConfig, TrainConfig
 from fcnn.data import Dataset, Split, load
 from fcnn.experiment import Experiment, prepare
 from fcnn.models import classifier, mlp
@@ -23,6 +23,7 @@ from fcnn.sanity import rates
 SOUND = Config(
     model=ModelConfig(name="mlp", width=0.5, norm="batch", dropout=0.1),
     optim=OptimConfig(name="momentum", learning_rate=0.1, schedule="constant"),
+    train=TrainConfig(ema_decay=0.9),
 )
 
 
@@ -146,6 +147,7 @@ FAULTS = {
     "too small to learn anything": (with_model(mlp.MLP, hidden=(1,)), "a few images", ("overfit",)),
     "averages too slow": (slow_averages, "a few images", ("batch norm",)),
     "rate 1000 times too high": (with_config(optim=dict(learning_rate=100.0)), "rate", ("learning rate",)),
+    "average longer than the run": (with_config(train=dict(ema_decay=0.9999)), "rate", ("weight average",)),
     "rate 100000 times too low": (with_config(optim=dict(learning_rate=1e-6)), "rate", ("learning rate",)),
 }
 

@@ -31,7 +31,7 @@ def runs(tmp_path_factory):
     """A folder with a run of a small CNN, one of a linear classifier, and one like that without validation."""
     folder = tmp_path_factory.mktemp("runs")
     for name, options in (
-        ("cnn", ["--model.name", "shallow_cnn", "--model.width", "0.25"]),
+        ("cnn", ["--model.name", "shallow_cnn", "--model.width", "0.25", "--train.ema-decay", "0.9"]),
         ("linear", ["--model.name", "linear"]),
     ):
         command = ["train", "--config", "resnet", "--train.epochs", "1", *options, "--workdir", str(folder / name)]
@@ -64,7 +64,9 @@ def test_it_draws_everything_and_leaves_the_test_split_unread(runs, monkeypatch,
     assert {(row["y"], row["x"]) for row in numbers["grad_cam"]} == {(y, x) for y in "01" for x in "01"}
     seen = check_stands_alone((folder / "show.html").read_bytes())
     assert sum(tag == "img" for tag, _ in seen.tags) == len(NAMES)
-    assert "validation image 0, of class" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "validation image 0, of class" in out
+    assert "weights of step 20" in out
     with pytest.raises(AssertionError, match="test split was read"):
         cli.main(["show", str(runs / "cnn"), "--split", "test"])
 

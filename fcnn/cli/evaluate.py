@@ -34,7 +34,8 @@ class DataArgs:
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EvaluateArgs:
     """Evaluate a trained network on its run's test images or, with --data.name, on any images with labels. A run is
-    evaluated by its best checkpoint on validation, or its newest if it held out no validation split."""
+    evaluated by its best checkpoint on validation, or its newest if it held out no validation split; of raw and
+    averaged weights by the better on validation."""
 
     network: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="WORKDIR|FILE|NAME")]
     """A run's folder; with --data.name also a file of weights, a .stablehlo program of fcnn's, or a name that `fcnn
@@ -64,25 +65,28 @@ def evaluate_command(args: list[str]) -> int:
 
     from fcnn import evaluate, loop
     from fcnn.report import Console
+    from fcnn.report.records import WEIGHTS
 
     console = Console(stderr=parsed.json)
     own = run is not None and (data is None or evaluate.is_of_run(run, data, console))
     if own and run is not None and parsed.split != "all":
-        config = workdir.read_config(run).data
+        config = workdir.read_config(run)
         moved = (
             None
             if data is None
-            else dataclasses.replace(config, name=data.name, manual_dir=data.manual_dir or config.manual_dir)
+            else dataclasses.replace(config.data, name=data.name, manual_dir=data.manual_dir or config.data.manual_dir)
         )
         found = loop.evaluate(run, parsed.split or "test", console, data=moved)
         found = {"workdir": str(run)} | found
+        averages = config.train.ema_decay is not None
     else:
         data = data or workdir.read_config(Path(parsed.network)).data
         found = evaluate.evaluate(parsed.network, data, parsed.split, console)
+        averages = found["weights"] is not None
     if parsed.json:
         print(json.dumps(found))
         return 0
-    for line in _lines(found):
+    for line in _lines(found, f", {WEIGHTS[found['weights']]}" if averages else ""):
         console.say(line)
     console.say("\n".join(recall_table(found)))
     return 0
@@ -109,19 +113,20 @@ def _data(args: DataArgs) -> DataConfig | None:
     return workdir.resolved(Config(data=data)).data
 
 
-def _lines(found: dict[str, Any]) -> list[str]:
-    """What was found, in words."""
+def _lines(found: dict[str, Any], weights: str) -> list[str]:
+    """Returns the result in words; `weights` names the network's where it had a choice."""
     low, high = found["interval"]
     numbers = (
         f"{100 * found['top1']:.2f} % (95 % interval {100 * low:.2f} to {100 * high:.2f} %), "
         f"top-5 {100 * found['top5']:.2f} %, loss {found['loss']:.4f}"
     )
     if "workdir" in found:
-        return [f"{found['split']} split, {found['count']} images, state of epoch {found['epoch']:g}: top-1 {numbers}"]
+        where = f"{found['split']} split, {found['count']} images, state of epoch {found['epoch']:g}{weights}"
+        return [f"{where}: top-1 {numbers}"]
     images = "all" if found["split"] == "all" else f"{found['split']} split,"
     few, many = found["num_classes"], found["network_classes"]
     among = "" if few == many else f" among the {few:,} classes of this data"
-    lines = [f"{found['data']}, {images} {found['count']:,} images: top-1{among} {numbers}"]
+    lines = [f"{found['data']}, {images} {found['count']:,} images{weights}: top-1{among} {numbers}"]
     if few < many:
         lines.append(f"Among all {many:,} classes of the network: top-1 {100 * found['top1_all_classes']:.2f} %")
     if found["trained_on"]:

@@ -39,15 +39,18 @@ def predict_command(args: list[str]) -> int:
     get_ready()
 
     from fcnn.predict import load_classifier, predict
+    from fcnn.report.records import WEIGHTS
 
     about, logits = load_classifier(parsed.network)
+    if about.weights is not None and not parsed.json:
+        print(f"By the {WEIGHTS[about.weights]} of {parsed.network}", file=sys.stderr)
     answers = []
     for answer in predict(about, logits, parsed.images, top=parsed.top):
         answers.append(answer)
         if not parsed.json:
             _tell(answer)
     if parsed.json:
-        print(json.dumps({"network": parsed.network, "predictions": answers}))
+        print(json.dumps({"network": parsed.network, "weights": about.weights, "predictions": answers}))
     return 1 if any("error" in answer for answer in answers) else 0
 
 

@@ -9,9 +9,12 @@ from fcnn.config import Config
 
 def tell_result(found: dict[str, Any], config: Config, folder: Path, console: Any) -> None:
     """Where everything is, and the accuracy on the test split."""
-    best = "the best on validation"
+    from fcnn.report.records import WEIGHTS
+
+    weights = f", {WEIGHTS[found['weights']]}" if config.train.ema_decay is not None else ""
+    best = f"the best on validation{weights}"
     if not config.data.validation:
-        best = "the last, as no validation split was held out"
+        best = f"the last{weights}, as no validation split was held out"
     if found["step"] == 0:
         best = "the weights as they came"
     low, high = found["interval"]

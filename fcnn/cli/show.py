@@ -47,11 +47,14 @@ def show_command(args: list[str]) -> int:
 
     from fcnn import loop, show
     from fcnn.report import Console
+    from fcnn.report.records import WEIGHTS
 
     console = Console()
-    exp, state = loop.restore(parsed.workdir, console, parsed.split, data=data)
+    exp, best = loop.restore(parsed.workdir, console, parsed.split, data=data)
+    if exp.config.train.ema_decay is not None:
+        console.say(f"{parsed.workdir}: {WEIGHTS[best.weights]} of step {best.step:,}")
     folder, found = parsed.workdir / "show", []
-    for look in show.looks(exp, state.ema or state.variables, parsed.split, parsed.image, console.track):
+    for look in show.looks(exp, best.variables, parsed.split, parsed.image, console.track):
         folder.mkdir(exist_ok=True)
         look.write(folder)
         console.say(f"{f'{look.name}.png' if look.picture else look.name:20} {look.words}")

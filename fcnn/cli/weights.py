@@ -40,7 +40,7 @@ class ImportArgs:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ExportArgs:
-    """Write the best state of a run on validation as one file, with its classes and preprocessing: fcnn export WORKDIR.
+    """Write a run's best weights on validation as one file, with its classes and preprocessing: fcnn export WORKDIR.
 
     safetensors: the weights under torchvision's names, the rest in the header. stablehlo: a program that any JAX runs
     on a CPU, a GPU or a TPU without fcnn, for any number of images, the rest in a .json beside it.
@@ -111,12 +111,15 @@ def import_command(args: list[str]) -> int:
 
 
 def _described(about: Any) -> str:
+    from fcnn.report.records import WEIGHTS
+
     height, width, channels = about.image_shape
     mean, std = (" ".join(f"{value:.3g}" for value in values) for values in (about.mean, about.std))
     names = "" if about.named else " without names (fcnn import --labels gives them)"
+    weights = "" if about.weights is None else f", {WEIGHTS[about.weights]}"
     return (
         f"{about.model.name}, {len(about.classes):,} classes{names}, images of {height} x {width} x {channels}, "
-        f"mean {mean}, standard deviation {std}"
+        f"mean {mean}, standard deviation {std}{weights}"
     )
 
 

@@ -1,22 +1,40 @@
-"""Whether a run overfits or underfits, in a sentence, from its two curves."""
+"""Whether a run overfits or underfits, and whether its averaged weights lag, in a sentence, from its curves."""
 
+import itertools
 from collections.abc import Sequence
 
-from fcnn.report.records import Record
+from fcnn.report.records import Record, better
 
 GAP = 0.05
 """Difference of the accuracies, training less validation, that calls for a word."""
 RISE = 1.15
 """Times its least that the validation loss must reach by the end to be called rising."""
+LAG = 0.05
+"""Difference of the accuracies, raw less averaged weights, that calls for a word."""
 HIGH = 0.97
 """Accuracy, on either split, above which there is little left to learn."""
 
 
 def curve(records: Sequence[Record], split: str) -> list[Record]:
-    """The epochs of a split, in order; of averaged weights where a run keeps some, as they are what it is judged by."""
+    """Returns the epochs of a split, in order; where a run averages its weights, the better of the two at each."""
     rows = [r for r in records if r["kind"] == "epoch" and r["split"] == split]
-    averaged = [r for r in rows if r.get("weights") == "ema"]
-    return averaged or rows
+    return [better(list(pair)) for _, pair in itertools.groupby(rows, key=lambda r: r["step"])]
+
+
+def lag(records: Sequence[Record], decay: float) -> str | None:
+    """Returns what to do if the averaged weights are far behind the raw ones, else None.
+
+    Args:
+      records: of one evaluation.
+      decay: `train.ema_decay`.
+    """
+    top1 = {record["weights"]: record["top1"] for record in records}
+    if "ema" not in top1 or top1["raw"] - top1["ema"] <= LAG:
+        return None
+    return (
+        f"The averaged weights lag behind the raw ones on validation, {100 * top1['ema']:.2f} against "
+        f"{100 * top1['raw']:.2f} %: lower --train.ema-decay (it is {decay:g}) or train longer."
+    )
 
 
 def fit(records: Sequence[Record]) -> str:

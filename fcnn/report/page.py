@@ -16,7 +16,7 @@ from fcnn.report.console import percent
 from fcnn.report.fit import curve, fit
 from fcnn.report.html import code, page, paragraph, picture, shaded, table
 from fcnn.report.pictures import MOST, thumbnail, tiles
-from fcnn.report.records import Record, read_records
+from fcnn.report.records import WEIGHTS, Record, read_records
 
 FILE = "report.html"
 CLASSES = 20
@@ -80,6 +80,9 @@ def _result(records: Sequence[Record], insight: Insight) -> str:
         low, high = test["interval"]
         rows.append(("test accuracy", f"{percent(test['top1'])} (95 % interval {percent(low)} to {percent(high)})"))
         rows.append(("test loss", f"{test['loss']:.4f}, of {test['count']:,} images, read once at the end"))
+    if test and any(r.get("weights") == "ema" for r in records):
+        why = "no validation split was held out" if insight.best_step is None else "the better on validation"
+        rows.append(("weights", f"{WEIGHTS[test['weights']]}: {why}"))
     if best := _best(records, insight):
         rows.append(
             ("best on validation", f"{percent(best['top1'])}, loss {best['loss']:.4f}, epoch {best['epoch']:g}")

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,15 @@ FILE = "metrics.jsonl"
 # A record: {"kind": "steps" | "epoch" | "test", "split": ..., "weights": "raw" | "ema", "step": ..., "epoch": ...,
 # "loss": ..., "top1": ..., "top5": ...} and, by kind, learning_rate, grad_norm, seconds, images_per_second.
 Record = dict[str, Any]
+
+WEIGHTS = {"raw": "raw weights", "ema": "averaged weights"}
+"""What a record's "weights" are called in a sentence."""
+
+
+def better(records: Sequence[Record]) -> Record:
+    """Returns, of evaluations of raw and averaged weights after the same step, the one with the higher top-1 accuracy,
+    the averaged weights' where they are equal."""
+    return max(records, key=lambda record: (record["top1"], record["weights"] == "ema"))
 
 
 def read_records(workdir: Path) -> list[Record]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from fcnn import augment
 from fcnn.experiment import Experiment
-from fcnn.sanity import depth, images, learning, modes, rates
+from fcnn.sanity import average, depth, images, learning, modes, rates
 from fcnn.sanity.figures import draw_depth, draw_rates, draw_sheet
 from fcnn.sanity.line import Line
 from fcnn.sanity.trial import STEPS, order, run_trial, stored
@@ -50,10 +50,12 @@ def check_overfit(exp: Experiment, folder: Path) -> Iterator[Line]:
 
 
 def check_rate(exp: Experiment, folder: Path) -> Iterator[Line]:
-    """The learning rate."""
+    """The learning rate, and the average over the steps."""
     found = rates.range_test(exp)
     draw_rates(found, exp.config.optim.learning_rate, folder)
     yield rates.check_rate(exp, found)
+    if (line := average.check_average(exp)) is not None:
+        yield line
 
 
 PARTS = {"images": check_data, "first steps": check_start, "a few images": check_overfit, "rate": check_rate}

@@ -4,7 +4,7 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -42,6 +42,10 @@ class About:
     outputs, "0" to "N-1", and match no other classes. Classes that a run calls "0", "1", ... are names."""
     value_range: tuple[float, float] | None = None
     """The grey values of more than 8 bits that are read as 0 and 255; None if its images had 8."""
+
+    weights: Literal["raw", "ema"] | None = None
+    """Which weights of a run that averaged them: the raw ones, or their moving averages; None where there is no such
+    choice."""
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -60,7 +60,7 @@ def test_another_cut_at_equal_counts_is_noticed():
 
 
 def test_the_last_lines_of_a_run_count_what_was_left_out(capsys):
-    found = {"top1": 0.5, "count": 10, "interval": (0.2, 0.8), "loss": 1.0, "epoch": 1, "step": 9}
+    found = {"top1": 0.5, "count": 10, "interval": (0.2, 0.8), "loss": 1.0, "epoch": 1, "step": 9, "weights": "ema"}
     for skipped in (0, 3):
         tell_result(found | {"skipped": skipped}, Config(), Path("runs/x"), Console())
     said = capsys.readouterr().out
@@ -68,6 +68,15 @@ def test_the_last_lines_of_a_run_count_what_was_left_out(capsys):
     assert said.count("epoch 1, the best on validation") == 2
     tell_result(found | {"step": 0, "epoch": 0}, Config(), Path("runs/x"), Console())
     assert "epoch 0, the weights as they came" in capsys.readouterr().out
+    averaged = Config(train=TrainConfig(ema_decay=0.9))
+    for name, validation, words in (
+        ("raw", 0.1, "epoch 1, the best on validation, raw weights\n"),
+        ("ema", 0.1, "epoch 1, the best on validation, averaged weights\n"),
+        ("ema", 0.0, "epoch 1, the last, averaged weights, as no validation split was held out\n"),
+    ):
+        config = dataclasses.replace(averaged, data=DataConfig(validation=validation))
+        tell_result(found | {"weights": name}, config, Path("runs/x"), Console())
+        assert capsys.readouterr().out.endswith(words)
 
 
 def test_given_statistics_are_used_and_measured_ones_are_kept_to_the_bit(tmp_path):
