@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-VERSION = 2  # raise it when the same source would decode to other pixels
+VERSION = 3  # raise it when the same source would decode to other pixels
 _BLOCK = 1 << 20  # bytes that are written at once
 
 

@@ -16,7 +16,7 @@ from fcnn.data.audit import audit
 from fcnn.data.dataset import AnySplit, Split
 from fcnn.data.decode import ValueRange, quiet
 from fcnn.data.files import Files
-from fcnn.data.fingerprint import groups, near_pairs
+from fcnn.data.fingerprint import duplicates
 from fcnn.data.layout import Entry, Layout, read_layout
 from fcnn.data.manifest import SPLITS, Manifest, Row, compare, left
 from fcnn.data.names import listed, shown
@@ -40,7 +40,7 @@ class Folder:
     seen: tuple[Seen, ...]
     """What each turned out to be."""
     groups: np.ndarray
-    """(N,) int: files with one number show the same, or nearly."""
+    """(N,) int: files with one number show nearly the same as one of them."""
     skipped: tuple[str, ...]
     notes: tuple[str, ...]
 
@@ -112,10 +112,9 @@ def examine(root: Path, on_bad_image: str, track: Track) -> Folder:
     files = readable(root, on_bad_image, track)
     layout, entries, seen = files.layout, files.entries, files.seen
     _check_classes(layout, entries)
-    pairs = near_pairs(np.asarray([one.hash for one in seen], np.uint64))
+    pairs, groups = duplicates([(one.hash, one.look) for one in seen])
     notes = [*layout.notes, *audit(entries, seen, pairs, layout.classes)]
-    together = groups(len(entries), pairs)
-    return Folder(root, layout.classes, entries, seen, together, files.skipped, tuple(notes))
+    return Folder(root, layout.classes, entries, seen, groups, files.skipped, tuple(notes))
 
 
 def _check_classes(layout: Layout, entries: tuple[Entry, ...]) -> None:

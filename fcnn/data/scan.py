@@ -12,7 +12,7 @@ from pathlib import Path
 
 from fcnn.data.arrays import VERSION, beside, cache_dir, digest
 from fcnn.data.decode import EXTENSIONS, FORMATS, BadImage, header, lowest_highest, open_stored, plain, quiet
-from fcnn.data.fingerprint import perceptual_hash
+from fcnn.data.fingerprint import fingerprint
 from fcnn.data.parallel import Track, each
 
 # Formats that share an extension: cameras put several images into one JPEG file and still call it .jpg.
@@ -34,7 +34,9 @@ class Seen:
     sha: str = ""
     """Of the file's bytes."""
     hash: int = 0
-    """Of what it looks like (`fingerprint.py`)."""
+    """Of what it looks like (`fingerprint.py`), 64 bits."""
+    look: int = 0
+    """The same, 256 bits."""
     low: float | None = None
     """The lowest of its grey values, if they have more than 8 bits (`decode.lowest_highest`)."""
     high: float | None = None
@@ -81,7 +83,7 @@ def _look(path: Path, at: os.stat_result) -> Seen:
         image = open_stored(io.BytesIO(data), at_least=32)
         ends = lowest_highest(image)
         own = (0, 0xFFFF) if ends is None or ends[0] == ends[1] else ends
-        hashed = perceptual_hash(plain(image, own))
+        hash, look = fingerprint(plain(image, own), str(ends))
     except OSError as error:
         return Seen(at.st_size, at.st_mtime_ns, f"can't be opened: {error.strerror or error}")
     except BadImage as error:
@@ -95,7 +97,8 @@ def _look(path: Path, at: os.stat_result) -> Seen:
         height=said.height,
         grey=said.grey,
         sha=sha,
-        hash=hashed,
+        hash=hash,
+        look=look,
         low=None if ends is None else ends[0],
         high=None if ends is None else ends[1],
         cut=said.cut,

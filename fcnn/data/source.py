@@ -11,7 +11,8 @@ import numpy as np
 
 from fcnn.config import DataConfig
 from fcnn.data.arrays import data_dir
-from fcnn.data.dataset import AnySplit, Dataset, Split, balanced_weights, stratified_holdout
+from fcnn.data.cut import cut_splits, shortages, why_empty
+from fcnn.data.dataset import AnySplit, Dataset, Split, balanced_weights
 from fcnn.data.manifest import UNUSED, Manifest, Row
 from fcnn.data.parallel import Track, no_track
 from fcnn.data.streamed import Streamed, streams
@@ -161,11 +162,12 @@ def _cut(
     """Three splits out of those that the set comes with; `rows` are their files, where it has some."""
     if "train" not in splits:
         raise UserError(f"{config.name} has no train split with labels; it has {', '.join(splits) or 'none'}")
-    places = _places(config, {name: split.labels for name, split in splits.items()}, groups)
+    labels = {name: split.labels for name, split in splits.items()}
+    places = cut_splits(config, labels, groups)
     cut = {name: splits[own].take(indices) for name, (own, indices) in places.items()}
     for name in ("train", "test"):
         if not len(cut[name]):
-            raise UserError(f"{config.name} leaves no image in its {name} split")
+            raise UserError(f"{config.name} leaves no image in its {name} split{why_empty(groups)}")
     top = max(int(part.labels.max(initial=0)) for part in cut.values())
     if classes and top >= len(classes):
         raise UserError(f"{config.name} has a label {top} and names only {len(classes)} classes")
@@ -173,35 +175,10 @@ def _cut(
         held_out = f"; {100 * config.validation:g} % of the training images are held out for validation"
         said = "there is no test split: the validation images are used as one, read once at the end"
         notes = (said + (held_out if config.validation else ""), *notes)
+    if groups is not None:
+        notes = (*notes, *shortages(config, labels["train"], groups, places, classes))
     manifest = None if rows is None else _manifest(rows, places)
     return _dataset(config, classes=classes, splits=cut, manifest=manifest, notes=notes, **extras)
-
-
-def _places(
-    config: DataConfig, labels: Mapping[str, np.ndarray], groups: np.ndarray | None
-) -> dict[str, tuple[str, np.ndarray]]:
-    """For train, validation and test: which of the set's own splits the images are in, and their indices there.
-
-    With all three of its own, it keeps them. With two, the one that isn't train is the test split. What is missing is
-    held out of train, in proportion to the classes; `groups`, (N,) int, numbers the images of train that must stay
-    together because they show the same.
-    """
-    train, places = np.arange(len(labels["train"])), {}
-    test = "test" if "test" in labels else "validation" if "validation" in labels else None
-    if test is None:
-        train, held_out = _grouped_holdout(labels["train"], groups, config.test, config.split_seed)
-        places["test"] = ("train", held_out)
-    else:
-        places["test"] = (test, np.arange(len(labels[test])))
-    if "validation" in labels and test == "test" and config.validation > 0:
-        places["validation"] = ("validation", np.arange(len(labels["validation"])))
-    else:
-        kept, held_out = stratified_holdout(labels["train"][train], config.validation, config.split_seed)
-        places["validation"] = ("train", train[held_out])
-        train = train[kept]
-    if config.train_images is not None:
-        train = train[_some(labels["train"][train], config)]
-    return {"train": ("train", train)} | places
 
 
 def _manifest(rows: Mapping[str, tuple[Row, ...]], places: Mapping[str, tuple[str, np.ndarray]]) -> Manifest:
@@ -229,26 +206,6 @@ def _dataset(config: DataConfig, *, classes: tuple[str, ...], splits: Mapping[st
         ),
         **extras,
     )
-
-
-def _some(labels: np.ndarray, config: DataConfig) -> np.ndarray:
-    """The places of `config.train_images` of the training images, every class in proportion."""
-    count = config.train_images or 0
-    if count > len(labels):
-        raise UserError(f"data.train-images {count}: {config.name} has {len(labels):,} training images")
-    return stratified_holdout(labels, count / len(labels), config.split_seed)[1]
-
-
-def _grouped_holdout(
-    labels: np.ndarray, groups: np.ndarray | None, share: float, seed: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """`stratified_holdout` of one image for each group; the others go where that one goes."""
-    if groups is None:
-        return stratified_holdout(labels, share, seed)
-    firsts = np.unique(groups, return_index=True)[1]
-    _, chosen = stratified_holdout(labels[firsts], share, seed)
-    held_out = np.isin(groups, groups[firsts[chosen]])
-    return np.flatnonzero(~held_out), np.flatnonzero(held_out)
 
 
 def _given_normalization(config: DataConfig, channels: int) -> tuple[np.ndarray, np.ndarray] | None:
