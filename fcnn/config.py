@@ -5,6 +5,7 @@ Standard library only, so that a mistake on the command line is answered before 
 """
 
 import dataclasses
+import os
 import re
 from typing import Literal
 
@@ -89,6 +90,7 @@ def _check_dataset_name(name: str) -> None:
         check(ok, f"data.name {name!r} must look like tfds:NAME, tfds:NAME/CONFIG or tfds:NAME:1.0.0")
     else:
         known = (*names.DATASETS, "folder:PATH", "tfds:NAME")
+        check(name in names.DATASETS or not os.path.exists(name), f"data.name {name!r} is a path: write folder:{name}")
         check(name in names.DATASETS, unknown("data.name", name, known))
 
 

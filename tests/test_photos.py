@@ -144,7 +144,7 @@ def test_the_best_network_that_is_here_and_can_be_read(tmp_path, monkeypatch):
     [
         (["nowhere"], "there is no folder nowhere, and a preset follows --config: "),
         (["my photos", "--train.epoch", "3"], "unknown option '--train.epoch'; did you mean"),
-        (["my photos/dark"], "my photos/dark holds no folder of images; it needs one for each class"),
+        (["my photos/dark"], "my photos/dark has images and no folder of a class: put the images of each class"),
         (["my photos", "--workdir", "other"], "other holds a run on digits; take another --workdir"),
     ],
 )

@@ -19,7 +19,8 @@ UNIX = {"fcntl", "grp", "posix", "pty", "pwd", "resource", "syslog", "termios", 
 
 # What Windows doesn't have, or macOS doesn't. `select` and the rest are imported by the libraries, not by us.
 WITHOUT = f"""
-import os, sys
+import os, signal, sys
+del signal.SIGHUP
 for name in {sorted(UNIX - {"posix"})}:
     sys.modules[name] = None
 for name in ("fork", "getuid", "posix_fallocate", "sched_getaffinity", "sched_setaffinity", "setsid", "sysconf"):

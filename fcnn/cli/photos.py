@@ -13,10 +13,18 @@ BEFORE = Config(transfer=TransferConfig(weights="cifar10_resnet20", strategy="au
 
 
 def folder_of(args: list[str]) -> Path | None:
-    """The folder that the arguments of `fcnn train` begin with; None if they begin with something else."""
+    """The folder that the arguments of `fcnn train` begin with; None if they begin with something else.
+
+    Raises:
+      UserError: it's a file, and no preset either.
+    """
     if not args or args[0].startswith("-"):
         return None
     path = Path(args[0]).expanduser()
+    if path.is_file() and path.suffix != ".py":
+        from fcnn.data.layout_help import no_folder
+
+        raise UserError(no_folder(path))
     return path if path.is_dir() else None
 
 

@@ -28,8 +28,8 @@ def no_images(root: Path) -> str:
         meant = " or ".join(f"folder:{shown(path)}" for path in inner)
         return f"{name} has no images in the folders right below it; did you mean {meant}?"
     files = [path for path in _paths(root) if path.is_file()]
-    if images := sum(path.suffix.lower() in EXTENSIONS for path in files):
-        return f"{name} has {images:,} images and no class: {_WANTED.format(root=name)}"
+    if any(path.suffix.lower() in EXTENSIONS for path in files):
+        return f"{name} has images and no folder of a class: {_WANTED.format(root=name)}"
     if archives := [shown(path.name) for path in files if path.suffix.lower() in _ARCHIVES]:
         return f"{name} has archives ({listed(archives)}) and no folder of images: unpack them"
     return f"{name} has no folder of images: {_WANTED.format(root=name)}"

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from fcnn import workdir
+from fcnn.cli.photos import folder_of
 from fcnn.config import Config, DataConfig
 from fcnn.data import decode, load
 from fcnn.errors import UserError
@@ -96,7 +97,10 @@ DEEPER = "has no images in the folders right below it; did you mean folder:{}/"
         (("data/x/cat/1.jpg", "data/x/dog/1.jpg", "data/readme.md"), DEEPER + "data/x?"),
         (("data/train/a/1.jpg", "data/train/b/1.jpg", "data/val/a/1.jpg", "data/val/b/1.jpg"), DEEPER + "data?"),
         (("p/a/1.jpg", "p/b/1.jpg", "q/a/1.jpg", "q/b/1.jpg"), DEEPER + "p or folder:{}/q?"),
-        (("1.jpg", "2.PNG", "notes.txt"), "has 2 images and no class: put the images of each class into a folder"),
+        (
+            ("1.jpg", "2.PNG", "notes.txt"),
+            "has images and no folder of a class: put the images of each class into a folder",
+        ),
         (("photos.zip",), "has archives (photos.zip) and no folder of images: unpack them"),
         (("train/1.jpg", "test/2.jpg"), "has test/, train/ alone; it needs train/ with a folder for each class"),
         (("test/a/1.jpg", "test/b/2.jpg"), "has test/ alone; it needs train/"),
@@ -120,6 +124,10 @@ def test_a_file_in_the_place_of_a_folder(tmp_path, draw):
     (tmp_path / "photos.zip").write_bytes(b"PK")
     assert "photos.zip is an archive: unpack it" in refusal(tmp_path / "photos.zip")
     assert "a.png is a file, not a folder" in refusal(tmp_path / "a.png")
+    with pytest.raises(UserError, match="is an archive: unpack it"):
+        folder_of([str(tmp_path / "photos.zip")])
+    with pytest.raises(ValueError, match=f"is a path: write folder:{tmp_path}"):
+        DataConfig(name=str(tmp_path))
 
 
 @pytest.mark.skipif("HEIF" in Image.OPEN, reason="pillow-heif is installed here")
