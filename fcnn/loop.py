@@ -18,8 +18,9 @@ from fcnn.interrupt import Interrupt, Interrupted
 from fcnn.meter import NonFinite
 from fcnn.pretrained import load_network
 from fcnn.report import Console, read_records
+from fcnn.report.page import FILE as PAGE
 from fcnn.report.records import Record
-from fcnn.run import FEEDS, BestWeights, Run, best_weights, evaluate_best
+from fcnn.run import FEEDS, BestWeights, Run, best_weights, evaluate_best, tested
 
 
 def train(
@@ -46,25 +47,27 @@ def train(
     Raises:
       UserError: the folder belongs to another config, or the config doesn't fit the data or the devices.
       NonFinite: the loss or a gradient stopped being a number.
-      Interrupted: SIGINT or SIGTERM came; the state is saved.
+      Interrupted: a signal (see `fcnn.interrupt`) came in training; the state is saved.
+      Stopped: it came before or after that; there was nothing to save.
     """
-    config = folder.resolved(config)
-    with processes.together():
-        folder.check(workdir, config)
-    dataset = processes.in_turn(lambda: _load(config, workdir, console, exact=True))
-    feed = list(FEEDS)[processes.of_first(list(FEEDS).index(dataset.feed))]
-    with processes.together():
-        if feed != dataset.feed:  # "auto" looks at the memory, and the processes' hosts need not have the same
-            again = dataclasses.replace(config, data=dataclasses.replace(config.data, feed=feed))
-            dataset = _load(again, workdir, console, exact=True)
-    decided, choice = _decide(config, dataset, workdir, console)
-    exp = prepare(decided, dataset, parallel.make_mesh())
-    if (done := max((r["step"] for r in read_records(workdir)), default=0)) > exp.total_steps:
-        raise UserError(f"the run in {workdir} has {done} steps already, more than the {exp.total_steps} asked for")
-    if (result := _finished(exp, workdir)) is not None:
-        console.say(f"The run in {workdir} is finished.")
-        return result
     with contextlib.ExitStack() as stack:
+        interrupt = stack.enter_context(Interrupt())
+        config = folder.resolved(config)
+        with processes.together():
+            folder.check(workdir, config)
+        dataset = processes.in_turn(lambda: _load(config, workdir, console, exact=True))
+        feed = list(FEEDS)[processes.of_first(list(FEEDS).index(dataset.feed))]
+        with processes.together():
+            if feed != dataset.feed:  # "auto" looks at the memory, and the processes' hosts need not have the same
+                again = dataclasses.replace(config, data=dataclasses.replace(config.data, feed=feed))
+                dataset = _load(again, workdir, console, exact=True)
+        decided, choice = _decide(config, dataset, workdir, console)
+        exp = prepare(decided, dataset, parallel.make_mesh())
+        if (done := max((r["step"] for r in read_records(workdir)), default=0)) > exp.total_steps:
+            raise UserError(f"the run in {workdir} has {done} steps already, more than the {exp.total_steps} asked for")
+        if (result := _finished(exp, workdir)) is not None:
+            console.say(f"The run in {workdir} is finished.")
+            return result
         with processes.together():
             if processes.is_first():
                 stack.enter_context(folder.claim(workdir, config))
@@ -72,7 +75,6 @@ def train(
                 folder.write_data(workdir, exp.dataset.facts(), None if manifest is None else manifest.to_csv())
                 if choice is not None:
                     folder.write_choice(workdir, choice)
-        interrupt = stack.enter_context(Interrupt())
         checkpoints = stack.enter_context(_checkpoints(config, workdir))
         stack.enter_context(processes.bound(NonFinite, Interrupted))
         run = Run(exp, workdir, checkpoints, console, test=test, judge=judge)
@@ -174,6 +176,5 @@ def _checkpoints(config: Config, workdir: Path, *, read_only: bool = False) -> C
 
 
 def _finished(exp: Experiment, workdir: Path) -> Record | None:
-    """The test record of a run that has its length already."""
-    records = read_records(workdir)
-    return next((r for r in records if r["kind"] == "test" and r["step"] == exp.total_steps), None)
+    """The test record of a run that has its length and its page already."""
+    return tested(read_records(workdir), exp.total_steps) if (workdir / PAGE).exists() else None

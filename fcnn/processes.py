@@ -19,6 +19,7 @@ from jax.sharding import Mesh
 
 from fcnn import parallel
 from fcnn.errors import UserError
+from fcnn.interrupt import Stopped
 
 WAIT = 300
 """Seconds to wait for the others at the start."""
@@ -129,7 +130,7 @@ class Signals:
 
 
 @contextlib.contextmanager
-def bound(*expected: type[Exception]) -> Iterator[None]:
+def bound(*expected: type[BaseException]) -> Iterator[None]:
     """Ends this process at once if another one is lost, or to be lost to the others if it fails itself.
 
     Whatever would be tidied up behind this context, a checkpoint that is being written first of all, needs all
@@ -142,6 +143,10 @@ def bound(*expected: type[Exception]) -> Iterator[None]:
         yield
     except (*expected, UserError):
         raise
+    except Stopped as stop:  # this process alone
+        if jax.process_count() == 1:
+            raise
+        os._exit(stop.exit_code)
     except Exception as error:
         if jax.process_count() == 1:
             raise

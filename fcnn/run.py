@@ -22,6 +22,7 @@ from fcnn.meter import Meter, NonFinite
 from fcnn.metrics import wilson
 from fcnn.report import Console, Records, draw_curves, read_records, write_page
 from fcnn.report.fit import curve, lag
+from fcnn.report.page import FILE as PAGE
 from fcnn.report.records import Record, better
 from fcnn.state import TrainState
 
@@ -45,7 +46,7 @@ class Run:
         test: bool,
         judge: Callable[[Record], None] | None,
     ) -> None:
-        """Restores or draws the state, compiles the steps, opens the records."""
+        """Restores or draws the state, opens the records."""
         self.exp, self.workdir, self.checkpoints, self.console = exp, workdir, checkpoints, console
         self.test, self.judge = test, judge
         self.boundary_done = False  # whether the lines and the evaluation due at this step are behind us
@@ -66,9 +67,6 @@ class Run:
         self.records = Records(workdir, self.step, silent=not processes.is_first())
         self.signals = processes.Signals(exp.mesh)
         self._introduce(going_on=restored is not None)
-
-        if exp.total_steps:
-            self._compile()
 
     def _compile(self) -> None:
         """The step and the evaluation on validation."""
@@ -107,21 +105,26 @@ class Run:
             self.console.say(f"Going on from step {self.step:,} of {exp.total_steps:,}.")
 
     def train(self, interrupt: Interrupt) -> Record:
-        """The order of events, to the end of the run."""
-        interrupt.doing = "finishing the step"
-        self.meter.start_clock()
-        if self.exp.total_steps == 0:  # nothing to learn: what is evaluated is saved as it came
-            self.save()
-        while True:
-            if self.at_boundary() and not self.boundary_done:
-                self.end_stretch()
-            if self.step >= self.exp.total_steps:
-                return self.finish()
-            if (received := self.signals.any(interrupt.received)) is not None:
+        """The order of events, to the end of the run. A signal ends it at once, in the loop once the state is saved."""
+        total = self.exp.total_steps
+        if self.step < total or (total and not self.boundary_done):
+            self._compile()
+        with interrupt.deferred("finishing the step, then saving"):
+            self.meter.start_clock()
+            if total == 0:  # nothing to learn: what is evaluated is saved as it came
                 self.save()
-                self.checkpoints.wait()
-                raise Interrupted(received)
-            self.one_step()
+            while True:
+                if self.at_boundary() and not self.boundary_done:
+                    self.end_stretch()
+                if (received := self.signals.any(interrupt.received)) is not None:
+                    self.save()
+                    self.checkpoints.wait()
+                    raise Interrupted(received)
+                if self.step >= total:
+                    break
+                self.one_step()
+            self.checkpoints.wait()
+        return self.finish()
 
     def one_step(self) -> None:
         """One update; numbers are fetched when the next step is already on its way."""
@@ -161,17 +164,17 @@ class Run:
         evaluations = self._evaluate() if self._evaluation_due() else []
         for record in records + evaluations:
             self.records.write(record)
-        self.console.epoch(records + evaluations)
+        self.boundary_done = True
+        if self._evaluation_due():
+            self.save(evaluations)
+        self.console.epoch(records + evaluations)  # once it is saved: nobody may be there to read it any more
         decay = self.exp.config.train.ema_decay
         if decay is not None and self.step == self.exp.total_steps and (note := lag(evaluations, decay)):
             self.console.say(f"Note: {note}")
         if waiting > WAITING:
-            self.console.say(f"The feed, not the step, is the bottleneck: {waiting:.0%} of the time it is waited for.")
-        self.boundary_done = True
-        if self._evaluation_due():
-            self.save(evaluations)
-            if self.judge and evaluations and self.step < self.exp.total_steps:
-                self.judge(better(evaluations))
+            self.console.say(f"Input-bound: {waiting:.0%} of the time is spent waiting for images.")
+        if self.judge and evaluations and self.step < self.exp.total_steps:
+            self.judge(better(evaluations))
         self.meter.start_clock()
 
     def _evaluate(self) -> list[Record]:
@@ -201,26 +204,51 @@ class Run:
         self.checkpoints.save(self.state, {"meter": self.meter.state(), "boundary_done": self.boundary_done}, metrics)
 
     def finish(self) -> Record:
-        """Draws the curves, reads the test split, once in a run's life, and writes the page that tells it all;
-        without a test, the curves alone."""
-        self.checkpoints.wait()
-        title = f"{self.exp.config.model.name} on {self.exp.dataset.name}"
-        smoothed = self.exp.config.optim.label_smoothing > 0
+        """Reads the test split, once in a run's life, then draws the curves and writes the page that tells it all;
+        without a test, the curves alone.
+
+        Everything of the run is on disk: whoever is stopped in here finishes by the same command again.
+        """
         best_step = self.checkpoints.best_step()
-        if processes.is_first():
-            draw_curves(self.workdir, title, best_step, smoothed=smoothed)
         if not self.test:
+            self._report("curves.png", lambda: self._draw(best_step))
             return best_of(read_records(self.workdir))
         best = best_weights(self.checkpoints, self.state, self.console)
-        found = evaluate_best(self.exp, best, "test")
-        record = found | {"kind": "test", "step": self.step, "checkpoint": found["step"]}
-        record["convolutions"] = parallel.convolutions(self.exp.mesh, self.exp.config.parallel)
-        record["skipped"] = len(self.exp.dataset.skipped)
-        self.records.write(record)
-        told = describe(self.exp, best.variables, best_step)
-        if processes.is_first():
-            write_page(self.workdir, told)
+        record = tested(read_records(self.workdir), self.step)
+        if record is None:
+            found = evaluate_best(self.exp, best, "test")
+            record = found | {"kind": "test", "step": self.step, "checkpoint": found["step"]}
+            record["convolutions"] = parallel.convolutions(self.exp.mesh, self.exp.config.parallel)
+            record["skipped"] = len(self.exp.dataset.skipped)
+            if processes.is_first():
+                (self.workdir / PAGE).unlink(missing_ok=True)  # of the shorter run that this one was
+            self.records.write(record)
+        self._report("curves.png", lambda: self._draw(best_step))
+        self._report(PAGE, lambda: self._write_page(best, best_step))
         return record
+
+    def _report(self, name: str, write: Callable[[], None]) -> None:
+        """Writes a file that can be written again: where that fails, the run has its result all the same."""
+        try:
+            write()
+        except Exception as error:
+            reason = str(error).partition("\n")[0] if isinstance(error, UserError) else repr(error)
+            self.console.say(f"{name} could not be written: {reason}")
+
+    def _draw(self, best_step: int | None) -> None:
+        if processes.is_first():
+            title = f"{self.exp.config.model.name} on {self.exp.dataset.name}"
+            draw_curves(self.workdir, title, best_step, smoothed=self.exp.config.optim.label_smoothing > 0)
+
+    def _write_page(self, best: "BestWeights", best_step: int | None) -> None:
+        insight = describe(self.exp, best.variables, best_step)
+        if processes.is_first():
+            write_page(self.workdir, insight)
+
+
+def tested(records: Sequence[Record], step: int) -> Record | None:
+    """The test record of a run that ended at a step."""
+    return next((r for r in records if r["kind"] == "test" and r["step"] == step), None)
 
 
 @dataclasses.dataclass(frozen=True)

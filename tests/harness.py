@@ -36,12 +36,13 @@ COMPILED = {
 }
 
 
-def start(*args: str, cwd: Path, env: dict[str, str] | None = None) -> subprocess.Popen[str]:
-    """Starts Python in a process of its own, on one device and optimized, as a user would have it."""
+def start(*args: str, cwd: Path, env: dict[str, str] | None = None, **options: Any) -> subprocess.Popen[str]:
+    """Starts Python in a process of its own, on one device and optimized, as a user would have it; its output is piped
+    unless the options of Popen say otherwise."""
     environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"} | {"PYTHONPATH": str(ROOT)} | COMPILED
     environment |= env or {}
-    pipe = subprocess.PIPE
-    return subprocess.Popen([sys.executable, *args], cwd=cwd, env=environment, stdout=pipe, stderr=pipe, text=True)
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
+    return subprocess.Popen([sys.executable, *args], cwd=cwd, env=environment, text=True, **options)
 
 
 def relative_error(ours, reference) -> float:

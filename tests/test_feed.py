@@ -213,4 +213,4 @@ def test_a_feed_that_holds_up_the_steps_is_told(tmp_path, monkeypatch, capsys):
         train=TrainConfig(epochs=1, batch_size=32),
     )
     loop.train(config, tmp_path / "run", Console())
-    assert "The feed, not the step, is the bottleneck: " in capsys.readouterr().out
+    assert "Input-bound: " in capsys.readouterr().out

@@ -10,15 +10,15 @@ PACKAGE = Path(__file__).parent.parent / "fcnn"
 
 # What stands between two arrows does not import one another.
 ORDER = [
-    ["errors", "names", "checks", "memory"],
-    ["config", "batch", "files"],
+    ["errors", "names", "checks", "memory", "streams"],
+    ["config", "batch", "files", "interrupt"],
     ["config_json", "presets", "zoo", "nn", "data", "augment", "optim", "metrics"],
     ["models", "threads"],
     ["weights"],
     ["transfer", "state"],
     ["step"],
     ["parallel"],
-    ["checkpoint", "feed", "report", "interrupt", "workdir", "processes"],
+    ["checkpoint", "feed", "report", "workdir", "processes"],
     ["pretrained"],
     ["meter", "experiment"],
     ["features", "answers"],

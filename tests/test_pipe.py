@@ -7,8 +7,8 @@ import pytest
 from harness import start
 
 from fcnn import cli
-from fcnn.cli.pipe import EXIT_CODE
 from fcnn.report import Console
+from fcnn.streams import EXIT_CODE
 
 
 @pytest.mark.parametrize(

@@ -74,7 +74,7 @@ class Worker:
         )
         try:
             self.known: dict[str, Any] = self.hear()
-        except UserError:
+        except BaseException:  # Ctrl-C
             self.close()
             raise
 

@@ -3,6 +3,7 @@
 What the user got wrong is answered here before jax is imported, in a line or two, with exit code 2.
 """
 
+import errno
 import io
 import sys
 from collections.abc import Callable, Sequence
@@ -13,7 +14,6 @@ from fcnn.cli.check import check_command
 from fcnn.cli.data import data_command
 from fcnn.cli.evaluate import evaluate_command
 from fcnn.cli.models import models_command, summary_command
-from fcnn.cli.pipe import EXIT_CODE, silence_unread
 from fcnn.cli.plan import plan_command
 from fcnn.cli.predict import predict_command
 from fcnn.cli.report import report_command
@@ -24,6 +24,8 @@ from fcnn.cli.train import train_command
 from fcnn.cli.weights import export_command, import_command
 from fcnn.cli.zoo import zoo_command
 from fcnn.errors import UserError, unknown
+from fcnn.interrupt import Interrupt, Stopped
+from fcnn.streams import EXIT_CODE, silence_lost
 
 COMMANDS: dict[str, tuple[Callable[[list[str]], int], str]] = {
     "train": (train_command, "train a network from a preset: fcnn train --config resnet"),
@@ -55,15 +57,18 @@ def main(argv: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")
     args = list(sys.argv[1:] if argv is None else argv)
     try:
-        try:
-            return _run(args)
-        finally:
-            if sys.stdout is not None:
-                sys.stdout.flush()
-    except BrokenPipeError:
-        if not silence_unread():
+        with Interrupt():
+            try:
+                return _run(args)
+            finally:
+                if sys.stdout is not None:
+                    sys.stdout.flush()
+    except Stopped as stop:
+        return stop.exit_code
+    except OSError as error:
+        if error.errno not in (errno.EPIPE, errno.EIO) or not silence_lost():
             raise
-        return EXIT_CODE
+        return getattr(error.__context__, "exit_code", EXIT_CODE)
 
 
 def _run(args: list[str]) -> int:

@@ -96,7 +96,7 @@ def _job(args: SearchArgs, name: str) -> Any:
 
 
 def _search(job: Any, args: SearchArgs, preset: Config, again: str) -> int:
-    from fcnn.interrupt import Interrupted
+    from fcnn.interrupt import Stopped
     from fcnn.report.console import Console
     from fcnn.search.results import tell
     from fcnn.search.study import open_study, results
@@ -114,10 +114,10 @@ def _search(job: Any, args: SearchArgs, preset: Config, again: str) -> int:
             count += 1
             left = (time.monotonic() - began) / (count - before) * (job.trials - count)
             console.say(f"[{count}/{job.trials}, {_minutes(left)} left] {tell(trial, job.space)}")
-    except Interrupted as interrupted:
+        return _conclude(job, args, preset, study, console, failed=workers.failed)
+    except Stopped as stopped:  # the workers have saved
         console.say(f"Saved. To go on: {again}")
-        return interrupted.exit_code
-    return _conclude(job, args, preset, study, console, failed=workers.failed)
+        return stopped.exit_code
 
 
 def run_worker(job: Any) -> None:

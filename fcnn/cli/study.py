@@ -11,6 +11,7 @@ from fcnn.cli.parse import parse
 from fcnn.cli.ready import get_ready
 from fcnn.config import DataConfig
 from fcnn.errors import UserError, unknown
+from fcnn.interrupt import Stopped
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -47,9 +48,9 @@ def study_command(args: list[str]) -> int:
         return _list()
     try:
         return _study(parsed, folder)
-    except KeyboardInterrupt:
+    except Stopped as stopped:
         print("\nStopped; nothing was written.")
-        return 130
+        return stopped.exit_code
 
 
 def _list() -> int:

@@ -90,7 +90,7 @@ def _train(args: TrainArgs, folder: Path, seeds: list[int] | None, again: str, *
     get_ready()
 
     from fcnn import processes
-    from fcnn.interrupt import Interrupted
+    from fcnn.interrupt import Interrupted, Stopped
     from fcnn.meter import NonFinite
     from fcnn.report import Console
 
@@ -112,6 +112,9 @@ def _train(args: TrainArgs, folder: Path, seeds: list[int] | None, again: str, *
     except Interrupted as interrupted:
         console.say(f"Saved. To go on: {again}")
         return interrupted.exit_code
+    except Stopped as stopped:
+        console.say(f"Stopped. To go on: {again}")
+        return stopped.exit_code
     except NonFinite as error:
         console.say(f"fcnn: {error}")
         return 1

@@ -9,7 +9,7 @@ import optuna
 
 from fcnn import loop
 from fcnn.errors import UserError
-from fcnn.interrupt import Interrupt, Interrupted
+from fcnn.interrupt import Interrupt, Interrupted, Stopped
 from fcnn.meter import NonFinite
 from fcnn.report import Console, curves, read_records
 from fcnn.report.fit import curve
@@ -27,10 +27,11 @@ def work(job: Job) -> None:
 
     Raises:
       UserError: the very first trial can't be trained.
-      Interrupted: SIGINT or SIGTERM came, or whoever started this process is gone; the trial is saved and queued.
+      Interrupted: a signal came, or whoever started this process is gone; the trial is saved and queued.
     """
     study, parent = open_study(job), os.getppid()
-    with Interrupt() as interrupt:
+    # Within a run, `loop.train` obeys at once, or saves first; what is written in the database comes to its end.
+    with Interrupt() as interrupt, interrupt.deferred("writing in the study"):
 
         def must_stop() -> int | None:
             return interrupt.received or (None if os.getppid() == parent else 15)
@@ -61,7 +62,7 @@ def _one_trial(study: optuna.Study, job: Job, must_stop: Any) -> None:
 
     try:
         study.optimize(objective, n_trials=1, catch=(_Surplus,))
-    except Interrupted:
+    except Stopped:
         take_up_again(study, drawn[0])
         raise
     except UserError:

@@ -12,7 +12,7 @@ import optuna
 from optuna.trial import FrozenTrial
 
 from fcnn.errors import UserError
-from fcnn.interrupt import Interrupt, Interrupted
+from fcnn.interrupt import Interrupt, Interrupted, Stopped
 from fcnn.search.study import Job, results
 
 PAUSE = 0.5
@@ -45,11 +45,10 @@ class Workers:
 
         Raises:
           UserError: what a worker couldn't do.
-          Interrupted: SIGINT or SIGTERM came; the workers have saved and are gone.
+          Interrupted: a signal came; the workers have saved and are gone.
         """
         seen = {trial.number for trial in results(study)}
-        with Interrupt() as interrupt:
-            interrupt.doing = "each worker finishing its step"
+        with Interrupt() as interrupt, interrupt.deferred("each worker finishing its step, then saving"):
             self._begin(interrupt)
             told = False
             while True:
@@ -100,5 +99,5 @@ def _start(target: Callable[[Job], None], job: Job, share: list[int], errors: An
     except UserError as error:
         errors.put(str(error))
         sys.exit(2)
-    except Interrupted:
+    except Stopped:
         sys.exit(128 + signal.SIGTERM)
