@@ -152,7 +152,8 @@ def _folder(about: About, data: DataConfig, split: str | None, console: Console)
     split = _choose(split, own, data.name)
     kept = [i for i, entry in enumerate(found.entries) if split in (ALL, entry.split)]
     entries = [found.entries[i] for i in kept]
-    classes = tuple(name for name in found.layout.classes if any(entry.name == name for entry in entries))
+    there = {entry.name for entry in entries}
+    classes = tuple(name for name in found.layout.classes if name in there)
     index = {name: i for i, name in enumerate(classes)}
 
     def read(i: int) -> np.ndarray:

@@ -232,6 +232,13 @@ def test_what_can_not_be_searched_is_a_line(args, words, tmp_path, monkeypatch, 
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
+def test_a_study_goes_on_from_another_folder(tmp_path, monkeypatch):
+    (tmp_path / "below").mkdir()
+    for here, name in ((".", "folder:photos"), ("below", "folder:../photos"), (".", f"folder:{tmp_path}/photos")):
+        monkeypatch.chdir(tmp_path / here)
+        open_study(make_job(tmp_path / "study", config=replaced(BASE, {"data.name": name})))
+
+
 def test_a_study_is_about_one_thing(tmp_path):
     open_study(make_job(tmp_path / "study"))
     open_study(make_job(tmp_path / "study", trials=50))

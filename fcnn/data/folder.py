@@ -192,7 +192,10 @@ def load_listed(
     used = tuple(row for row in manifest.rows if hashes.get(row.path) == row.hash)
     where = shown(str(root))
     if changes and exact:
-        raise UserError(f"the files in {where} are no longer those that the run began with: {changes}")
+        raise UserError(
+            f"the files in {where} are no longer those that the run began with: {changes}; "
+            "bring them back or take another --workdir"
+        )
     if not used:
         raise UserError(f"none of the run's {len(manifest.rows):,} files is in {where}")
     if changes:
@@ -204,10 +207,8 @@ def load_listed(
     files = Folder(
         root, manifest.classes, tuple(e for e, _ in kept), tuple(s for _, s in kept), np.arange(len(kept)), (), ()
     )
-    whole, place = (
-        _pixels(files, config, channels, config.value_range, track),
-        {entry.path: i for i, (entry, _) in enumerate(kept)},
-    )
+    whole = _pixels(files, config, channels, config.value_range, track)
+    place = {entry.path: i for i, (entry, _) in enumerate(kept)}
     return {
         "classes": manifest.classes,
         "splits": {

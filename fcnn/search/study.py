@@ -22,6 +22,7 @@ from fcnn.config import Config
 from fcnn.config_json import flatten, from_json, to_json
 from fcnn.errors import UserError
 from fcnn.search.space import Dimension
+from fcnn.workdir import resolved
 
 HEARTBEAT, GRACE, RETRIES = 10, 90, 5
 """Seconds between a worker's signs of life, seconds without one after which its trial is another's, and how often a
@@ -144,13 +145,14 @@ def sampler(job: Job, place: int) -> optuna.samplers.BaseSampler:
 
 def _check_same(study: optuna.Study, job: Job) -> None:
     """Keeps what the study is about, or compares."""
-    about = {"space": {d.option: d.text for d in job.space}, "sampler": job.sampler, "config": to_json(job.config)}
+    config = resolved(job.config)
+    about = {"space": {d.option: d.text for d in job.space}, "sampler": job.sampler, "config": to_json(config)}
     if "config" not in study.user_attrs:
         for name, value in about.items():
             study.set_user_attr(name, value)
         return
     known = study.user_attrs
-    old, new = flatten(from_json(known["config"], "the study")), flatten(job.config)
+    old, new = flatten(from_json(known["config"], "the study")), flatten(config)
     changed = [
         f"{n.replace('_', '-')}: {old[n]} -> {new[n]}" for n in old if old[n] != new[n] and n != "data.manual_dir"
     ]
