@@ -65,7 +65,7 @@ class Experiment:
         state, transfer = self.fresh_state(), self.config.transfer
         if transfer.weights is None or transfer.strategy == "scratch":
             return state
-        network = load_network(transfer.weights, published(self.config.model))
+        network = load_network(transfer.weights, published(self.config.model), head=False)
         same_head = linear_head(network.about.model) == linear_head(self.config.model)
         classes, seed = self.dataset.classes, self.config.seed
         variables, message = start_from(
@@ -73,6 +73,7 @@ class Experiment:
         )
         learnt = sum(array.size for layer, array in _arrays(state.params) if layer not in self.plan.frozen)
         which = f", {WEIGHTS[network.about.weights]}" if network.about.weights else ""
+        message = " ".join([*network.notes, message])
         say(f"From {transfer.weights}{which}. {message} {learnt if self.total_steps else 0:,} parameters learn.")
         ema = None if state.ema is None else jax.tree.map(jnp.copy, variables)  # a step may reuse either's memory
         return parallel.replicate(state.replace(**variables, ema=ema), self.mesh)

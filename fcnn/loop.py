@@ -150,7 +150,7 @@ def _load(config: Config, workdir: Path, console: Console, *, exact: bool) -> Da
             )
     about, value_range = None, None if facts is None else facts.get("value_range")
     if facts is None and config.transfer.weights and config.transfer.strategy != "scratch":
-        about = load_network(config.transfer.weights, config.model).about
+        about = load_network(config.transfer.weights, config.model, head=False).about
         value_range = settings.value_range or about.value_range
     if value_range and settings.name.startswith("folder:"):
         settings = dataclasses.replace(settings, value_range=tuple(value_range))

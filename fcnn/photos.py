@@ -65,7 +65,8 @@ def configure(
     model = published(given.model) if "model.name" in named else None  # a file of PyTorch's doesn't say it
     weights = given.transfer.weights if "transfer.weights" in named else None
     name = weights or _here(model)
-    about = load_network(name, model).about
+    network = load_network(name, model, head=False)
+    about = network.about
     config = _first(root, given, name, about)
     dataset = load(config.data, say=say, track=track).normalized_by(about.mean, about.std)
     choice = auto.choose(config, dataset)
@@ -78,7 +79,7 @@ def configure(
     return Suggestion(
         config,
         (
-            f"Weights {name}: {chosen}.",
+            " ".join([f"Weights {name}: {chosen}.", *network.notes]),
             f"Images of {size} x {size} pixels: the network learnt on {learnt_on} x {learnt_on}.",
             f"Strategy {choice.strategy}: {choice.reason}.",
         ),

@@ -22,8 +22,12 @@ BATCH = 32
 Logits = Callable[[np.ndarray], Any]
 
 
-def load_classifier(where: str) -> tuple[About, Logits]:
-    """A network to ask: a run's folder, a file of weights that says what it is, or an exported .stablehlo program.
+def load_classifier(where: str, log: Callable[[str], None] = lambda _: None) -> tuple[About, Logits]:
+    """A network to ask: a run's folder, a file of weights, or an exported .stablehlo program.
+
+    Args:
+      where: as for `fcnn.pretrained.load_network`, or a path that ends in .stablehlo.
+      log: gets the network's notes.
 
     Raises:
       UserError: there is none.
@@ -33,6 +37,8 @@ def load_classifier(where: str) -> tuple[About, Logits]:
         call = jax.jit(exported.call)
         return about, (call if pixels else lambda images: call(normalized(about, images)))
     network = load_network(where)
+    for note in network.notes:
+        log(note)
     about, model = network.about, network.about.create()
     apply = jax.jit(lambda variables, images: model.apply(variables, normalized(about, images), train=False))
     variables = jax.device_put(dict(network.variables))

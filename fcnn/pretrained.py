@@ -10,13 +10,14 @@ from fcnn.errors import UserError, unknown
 from fcnn.weights import About, Network, check_same, read_network
 
 
-def load_network(where: str, model: ModelConfig | None = None) -> Network:
+def load_network(where: str, model: ModelConfig | None = None, *, head: bool = True, ema: bool = True) -> Network:
     """A trained network.
 
     Args:
       where: the name of one in the zoo (`./NAME` for a folder of that name), downloaded if need be; the folder of a
         run, whose best weights on validation it is; or a file (`fcnn.weights.read_network`).
       model: what the weights must be of; what they are of, where a file doesn't say it. None takes what there is.
+      head, ema: as for `read_network`.
 
     Raises:
       UserError: there is no such network.
@@ -29,7 +30,7 @@ def load_network(where: str, model: ModelConfig | None = None) -> Network:
     if path.name == where and not path.suffix and not path.exists():
         raise UserError(unknown("network", where, zoo.TABLE) + " (or give a file of weights or the folder of a run)")
     if not path.is_dir():
-        return read_network(path, model)
+        return read_network(path, model, head=head, ema=ema)
     config, facts = folder.read_config(path), folder.read_data(path)
     if model is not None:
         check_same(config.model, model, where)

@@ -14,7 +14,7 @@ from fcnn import models
 from fcnn.config import TransferConfig
 from fcnn.data.names import listed, shown
 from fcnn.errors import UserError
-from fcnn.weights import About, Network, match_classes
+from fcnn.weights import About, Network, adapt_input, match_classes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,19 +91,39 @@ def start_from(
       UserError: arrays have another shape; or the strategy is pretrained and the network doesn't know every class.
     """
     source, target = _flat(network.variables), _flat(fresh)
+    source, adapted = _adapt_input(source, target)
     heads = {path for path in target if path[-2] in _CLASSIFIERS}
     rows = _match(network.about, classes, strategy, same_head)
     new_head = strategy == "mean_var" or set(rows) == {None}
     _check_shapes(source, target, heads, new_head)
     if strategy == "mean_var":
         variables = _mean_var(source, target, heads, seed)
-        return variables, "Drawn anew with the mean and variance of the weights, array by array."
+        return variables, adapted + "Drawn anew with the mean and variance of the weights, array by array."
     variables = {
         path: jnp.asarray(source[path]) if path not in heads else leaf if new_head else _rows(source[path], leaf, rows)
         for path, leaf in target.items()
     }
-    message = _head_message(network.about, classes, rows) if same_head else "The head is new: it is of another kind."
-    return {"params": {}, "batch_stats": {}} | unflatten_dict(variables), message
+    message = "The head is new: it is of another kind."
+    if same_head or not network.about.classes:
+        message = _head_message(network.about, classes, rows)
+    return {"params": {}, "batch_stats": {}} | unflatten_dict(variables), adapted + message
+
+
+def _adapt_input(
+    source: dict[tuple[str, ...], Any], target: Mapping[tuple[str, ...], Any]
+) -> tuple[dict[tuple[str, ...], Any], str]:
+    """Returns the weights with the first convolution's kernel for the run's images, and a sentence if it changed."""
+    wrong = [path for path, leaf in target.items() if path in source and source[path].shape != leaf.shape]
+    convs = [path for path in wrong if path[-1] == "kernel" and target[path].ndim == source[path].ndim == 4]
+    if len(convs) != 1 or not 1 <= target[convs[0]].shape[2] != source[convs[0]].shape[2]:
+        return source, ""
+    before, after = source[convs[0]].shape[2], target[convs[0]].shape[2]
+    kernel = adapt_input(source[convs[0]], after)
+    if kernel is None:
+        return source, ""
+    how = "summed" if after == 1 else f"repeated and multiplied by {before}/{after}"
+    message = f"The first convolution has {after} input channels instead of {before}: its kernel is {how}. "
+    return source | {convs[0]: kernel}, message
 
 
 def _flat(variables: Mapping[str, Any]) -> dict[tuple[str, ...], Any]:
@@ -121,6 +141,8 @@ def _match(about: About, classes: tuple[str, ...], strategy: str, same_head: boo
         raise UserError(
             "transfer.strategy pretrained: the weights' head is of another kind (model.options linear_head)"
         )
+    if not about.classes:
+        raise UserError("transfer.strategy pretrained: the weights have no head")
     if not about.named and len(about.classes) == len(classes):
         return tuple(range(len(classes)))
     if not about.named:
@@ -165,6 +187,8 @@ def _rows(source: Any, fresh: Any, rows: tuple[int | None, ...]) -> jax.Array:
 
 def _head_message(about: About, classes: tuple[str, ...], rows: tuple[int | None, ...]) -> str:
     new, known = [name for name, row in zip(classes, rows, strict=True) if row is None], len(about.classes)
+    if not known:
+        return "The head is new: the weights have none."
     if not about.named:
         if not new:
             return (

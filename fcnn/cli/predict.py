@@ -41,7 +41,7 @@ def predict_command(args: list[str]) -> int:
     from fcnn.predict import load_classifier, predict
     from fcnn.report.records import WEIGHTS
 
-    about, logits = load_classifier(parsed.network)
+    about, logits = load_classifier(parsed.network, log=lambda note: print(f"fcnn: {note}", file=sys.stderr))
     if about.weights is not None and not parsed.json:
         print(f"By the {WEIGHTS[about.weights]} of {parsed.network}", file=sys.stderr)
     answers = []

@@ -19,10 +19,11 @@ class ImportArgs:
     classes and preprocessing in its header: fcnn import FILE --model NAME."""
 
     file: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="FILE|NAME")]
-    """.safetensors, or PyTorch's .pth, .pt or .th, for which PyTorch isn't needed; or a name that `fcnn zoo` lists,
-    which is downloaded and says itself what it is."""
+    """.safetensors or PyTorch's (.pth, .pt, .th, .pth.tar, .ckpt, .bin), for which PyTorch isn't needed; or a name that
+    `fcnn zoo` lists, which is downloaded and says itself what it is."""
     model: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
-    """The architecture; `fcnn models` lists them."""
+    """The architecture; `fcnn models` lists them. Not needed where the names and shapes in the file are those of one
+    alone."""
     options: dict[str, str] = dataclasses.field(default_factory=dict)
     """The architecture's own options, as in --model.options of fcnn train."""
     labels: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
@@ -34,6 +35,8 @@ class ImportArgs:
     torchvision has them, if not given."""
     std: tuple[float, ...] | None = None
     """Standard deviation by channel, likewise."""
+    ema: bool = True
+    """Read averaged weights (EMA) where the file has both; --no-ema reads the raw ones."""
     out: Annotated[Path | None, tyro.conf.arg(metavar="FILE.safetensors")] = None
     """Where to write; NAME.safetensors in the current folder if not given."""
 
@@ -75,6 +78,8 @@ def export_command(args: list[str]) -> int:
     from fcnn.weights import write_network
 
     network = load_network(parsed.network)
+    for note in network.notes:
+        print(note)
     if parsed.format == "safetensors":
         write_network(out, network)
         print(f"{out}: {_described(network.about)}")
@@ -98,7 +103,7 @@ def import_command(args: list[str]) -> int:
     from fcnn.pretrained import load_network
     from fcnn.weights import Network, write_network
 
-    network = load_network(parsed.file, model)
+    network = load_network(parsed.file, model, ema=parsed.ema)
     out = parsed.out or Path(f"{network.about.model.name}.safetensors")
     if out.suffix != ".safetensors":
         raise UserError(f"--out {out} must end in .safetensors")
@@ -106,7 +111,7 @@ def import_command(args: list[str]) -> int:
         raise UserError(f"{out} exists; take another --out")
     about = _changed(network.about, parsed, labels)
     write_network(out, Network(about=about, variables=network.variables))
-    print(f"{out}: {_described(about)}")
+    print("\n".join([*network.notes, f"{out}: {_described(about)}"]))
     return 0
 
 

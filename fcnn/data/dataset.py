@@ -78,9 +78,19 @@ class Dataset:
         return self.normalization or self._measured
 
     def normalized_by(self, mean: Sequence[float], std: Sequence[float]) -> "Dataset":
-        """The same set with this mean and standard deviation by channel, of pixels from 0 to 1: another network's."""
-        given = np.asarray(mean, np.float32), np.asarray(std, np.float32)
-        return dataclasses.replace(self, normalization=given)
+        """The same set with this mean and standard deviation by channel, of pixels from 0 to 1: another network's.
+
+        A grey network's holds for each channel of colour images.
+
+        Raises:
+          UserError: they are for another number of channels than the images have.
+        """
+        channels = self.train.shape[2]
+        if channels != 1 and len(mean) not in (1, channels):
+            raise UserError(f"the weights are for images of {len(mean)} channels, the images have {channels}")
+        times = channels if len(mean) == 1 else 1
+        normalization = np.asarray([*mean] * times, np.float32), np.asarray([*std] * times, np.float32)
+        return dataclasses.replace(self, normalization=normalization)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

@@ -6,34 +6,33 @@ as data, which knows tensors and plain values and refuses whatever else the file
 
 import struct
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from fcnn.errors import UserError
 from fcnn.files import write_bytes
+from fcnn.weights.file_kinds import kind_of
 from fcnn.weights.restricted_pickle import Refused
-from fcnn.weights.torch_file import Tensor, Unusual, open_torch
+from fcnn.weights.state_dicts import find_state_dict
+from fcnn.weights.torch_file import open_torch
 
-TORCH = (".pth", ".pt", ".th")
-KINDS = (".safetensors", *TORCH)
-# Where training scripts keep the state_dict among the optimizer's state and whatever else they save.
-WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "state_dict_ema")
-# What data-parallel training and torch.compile put before every name.
-PREFIXES = ("module.", "_orig_mod.")
 # What reading a file that isn't what it seems to be may raise.
 DAMAGED = (zipfile.BadZipFile, struct.error, OSError, EOFError, ValueError, TypeError, LookupError, AttributeError,
            NotImplementedError, RuntimeError, MemoryError, OverflowError)  # fmt: skip
 OURS = "fcnn"  # the header's entry that tells which network the numbers are
 
 
-def read_arrays(path: Path) -> tuple[dict[str, np.ndarray], str | None]:
+def read_arrays(
+    path: Path, *, ema: bool = True, log: Callable[[str], None] = lambda _: None
+) -> tuple[dict[str, np.ndarray], str | None]:
     """The arrays in a file of weights, and what fcnn wrote beside them.
 
     Args:
-      path: .safetensors, or PyTorch's .pth, .pt or .th.
+      path: .safetensors, or PyTorch's, whatever its name.
+      ema: whether to take averaged weights (EMA) where a training script saved both.
+      log: gets a line about what was chosen among what is in the file.
 
     Returns:
       (arrays by name, floats of any kind as float32; fcnn's entry in the header, or None if fcnn didn't write it).
@@ -43,9 +42,13 @@ def read_arrays(path: Path) -> tuple[dict[str, np.ndarray], str | None]:
     """
     if not path.is_file():
         raise UserError(f"there is no file {path}")
-    if path.suffix not in KINDS:
-        raise UserError(f"{path}: weights are read from {', '.join(KINDS)}")
-    arrays, ours = _read_safetensors(path) if path.suffix == ".safetensors" else (_read_torch(path), None)
+    try:
+        kind = kind_of(path)
+    except OSError as error:
+        raise UserError(f"{path} can't be read: {error.strerror}") from None
+    arrays, ours = _read_safetensors(path) if kind == "safetensors" else (_read_torch(path, ema, log), None)
+    if odd := [name for name in arrays if not name.isprintable()]:
+        raise UserError(f"{path} is damaged: an array is called {ascii(odd[0])[:100]}")
     arrays = {name: _plain(array) for name, array in arrays.items()}
     if broken := [name for name, array in arrays.items() if not np.isfinite(array).all()]:
         raise UserError(f"{path} holds numbers that are not finite: {', '.join(broken[:3])}")
@@ -80,10 +83,11 @@ def _read_safetensors(path: Path) -> tuple[dict[str, np.ndarray], str | None]:
         raise UserError(f"{path} is damaged or no safetensors file: {reason[0][:200]}") from None
 
 
-def _read_torch(path: Path) -> dict[str, np.ndarray]:
+def _read_torch(path: Path, ema: bool, log: Callable[[str], None]) -> dict[str, np.ndarray]:
     try:
         with open_torch(path) as file:
-            return {name: file.array(tensor) for name, tensor in _state_dict(file.tree, path).items()}
+            tensors = find_state_dict(file.tree, path, ema=ema, log=log)
+            return {name: file.array(tensor) for name, tensor in tensors.items()}
     except Refused as error:
         raise UserError(
             f"{path} is refused: it holds more than weights ({error}), and loading it could run anything. PyTorch "
@@ -92,22 +96,3 @@ def _read_torch(path: Path) -> dict[str, np.ndarray]:
     except DAMAGED as error:
         reason = ascii(str(error) or type(error).__name__)[1:-1][:100]
         raise UserError(f"{path} is damaged or no file of PyTorch's: {reason}") from None
-
-
-def _state_dict(loaded: Any, path: Path) -> dict[str, Tensor]:
-    """The state_dict in what a file holds, under the names that the bare network has."""
-
-    def tensors(value: Any) -> bool:
-        return isinstance(value, dict) and any(isinstance(item, Tensor | Unusual) for item in value.values())
-
-    if isinstance(loaded, dict):
-        loaded = next((loaded[name] for name in WRAPPERS if tensors(loaded.get(name))), loaded)
-    if not tensors(loaded):
-        raise UserError(f"{path} holds no state_dict: neither by itself nor as {', '.join(WRAPPERS)}")
-    if unusual := [(name, value.kind) for name, value in loaded.items() if isinstance(value, Unusual)]:
-        raise UserError(f"{path}: {unusual[0][0]} is {unusual[0][1]}; weights are plain arrays of real numbers")
-    if other := [str(name) for name, value in loaded.items() if not isinstance(value, Tensor)]:
-        raise UserError(f"{path} holds a state_dict with more in it than arrays: {', '.join(other[:3])}")
-    while (prefix := next((p for p in PREFIXES if all(name.startswith(p) for name in loaded)), None)) is not None:
-        loaded = {name.removeprefix(prefix): tensor for name, tensor in loaded.items()}
-    return loaded

@@ -14,8 +14,8 @@ from fcnn.config_json import build
 from fcnn.errors import UserError
 from fcnn.models.from_config import from_config
 from fcnn.weights.files import read_arrays, write_arrays
-from fcnn.weights.timm_names import as_torchvision
-from fcnn.weights.torch_names import fit, unfit
+from fcnn.weights.foreign import fitting, input_channels, is_auxiliary, plain_names
+from fcnn.weights.torch_names import COUNTER, fit, torch_shapes, unfit
 
 # What torchvision's and timm's weights were trained on: ImageNet's statistics, ...
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -29,7 +29,7 @@ class About:
 
     model: ModelConfig
     classes: tuple[str, ...]
-    """The names of the classes, in the order of the logits."""
+    """The names of the classes, in the order of the logits; empty for a network without a head."""
     image_shape: tuple[int, ...]
     """(H, W, C) of the images that it was trained on; C may be 1 where mean and std have three numbers: grey images,
     which they turn into colours."""
@@ -83,6 +83,8 @@ class Network:
     about: About
     variables: Mapping[str, Any]
     """{"params": ..., "batch_stats": ...} of float32 NumPy arrays."""
+    notes: tuple[str, ...] = ()
+    """Sentences about what was done to somebody else's file to read it."""
 
 
 def write_network(path: Path, network: Network) -> None:
@@ -91,27 +93,27 @@ def write_network(path: Path, network: Network) -> None:
     write_arrays(path, unfit(about.create, network.variables, about.model.name), json.dumps(about.to_dict()))
 
 
-def read_network(path: Path, model: ModelConfig | None) -> Network:
+def read_network(path: Path, model: ModelConfig | None, *, head: bool = True, ema: bool = True) -> Network:
     """The network in a file that `write_network` wrote, or in anyone's.
 
     Args:
       path: as for `read_arrays`.
-      model: what the weights are of. Of our own files it may be None: they say it themselves.
+      model: what the weights are of. It may be None for our own files, which say it themselves, and for those of
+        others whose names and shapes are those of one architecture alone.
+      head: whether it must have a head; a backbone without one has no classes and may start a training run.
+      ema: whether to take averaged weights (EMA) where the file has both.
 
     Raises:
-      UserError: as for `read_arrays`, or the file doesn't say what network it is of, or it is of another than `model`.
+      UserError: as for `read_arrays`, or it isn't clear what network the weights are of, or it isn't `model`.
     """
-    arrays, ours = read_arrays(path)
-    if ours is not None:
-        about = About.from_json(ours, f"the header of {path}")
-        if model is not None:
-            check_same(about.model, model, str(path))
-        return Network(about=about, variables=fit(about.create, arrays, about.model.name, _shape(about)))
-    if model is None:
-        raise UserError(
-            f"{path} doesn't say which network it is of: --model NAME does (in fcnn train --model.name NAME)"
-        )
-    return _foreign(arrays, model)
+    notes: list[str] = []
+    arrays, ours = read_arrays(path, ema=ema, log=notes.append)
+    if ours is None:
+        return _foreign(arrays, model, path, head, notes)
+    about = About.from_json(ours, f"the header of {path}")
+    if model is not None:
+        check_same(about.model, model, str(path))
+    return Network(about=about, variables=fit(about.create, arrays, about.model.name, _shape(about)))
 
 
 def _shape(about: About) -> tuple[int, int, int]:
@@ -119,26 +121,73 @@ def _shape(about: About) -> tuple[int, int, int]:
     return height, width, len(about.mean)
 
 
-def _foreign(arrays: dict[str, np.ndarray], model: ModelConfig) -> Network:
+def _foreign(
+    arrays: dict[str, np.ndarray], model: ModelConfig | None, path: Path, need_head: bool, notes: list[str]
+) -> Network:
     """A network of somebody else's: numbered classes, and the preprocessing that such weights usually want."""
-    family = models.family(model.name)
-    arrays = as_torchvision(arrays)
-    auxiliary = "auxiliary" in models.options(model.name) and "auxiliary" not in model.options
-    if auxiliary and not any(name.lower().startswith("aux") for name in arrays):  # as timm has them
-        model = dataclasses.replace(model, options={**model.options, "auxiliary": "false"})
-    variables = fit(lambda classes: from_config(model, num_classes=classes), arrays, model.name)
-    channels = family.image_shape[2]
+    if model is None:
+        model = ModelConfig(name=_recognized(arrays, path))
+        notes.append(f"By its names and shapes it is {model.name}.")
+    created = from_config(model, num_classes=1)
+    renamed, left_out = plain_names(arrays, torch_shapes(created))
+    if left_out:
+        notes.append(f"The names of its arrays are read without {left_out}.")
+    if not any(map(is_auxiliary, renamed)) and "auxiliary" in models.options(model.name):  # as timm has them
+        model = dataclasses.replace(model, options={"auxiliary": "false"} | model.options)
+    height, width, usual = created.image_shape
+    if (channels := input_channels(created, renamed)) != usual:
+        notes.append(f"It is for images of {channels} channel{'s' if channels > 1 else ''}, not {usual}.")
+    if whole := [name for name, x in renamed.items() if x.dtype.kind in "iub" and not name.endswith(COUNTER)]:
+        raise UserError(f"{path}: {whole[0]} has whole numbers, as quantized networks have; weights are floats")
+    head = created.torch_name("head") + ".weight" in renamed
+    try:
+        variables = fit(
+            lambda classes: from_config(model, num_classes=classes),
+            renamed,
+            model.name,
+            (height, width, channels),
+            head=head or not _is_backbone(created, renamed),
+        )
+    except UserError as error:
+        others = [name for name in fitting(arrays) if name != model.name]
+        if not others or model.name in fitting(arrays):
+            raise UserError(f"{path}: {error}") from None
+        raise UserError(f"{path}: these weights fit {' or '.join(others)}, not {model.name}") from None
+    if need_head and not head:
+        raise UserError(
+            f"{path} holds {model.name} without its head, which names no class: it can start a training run "
+            "(fcnn train --transfer.weights), and nothing else"
+        )
+    return Network(about=_about(model, variables, (height, width, channels)), variables=variables, notes=tuple(notes))
+
+
+def _recognized(arrays: dict[str, np.ndarray], path: Path) -> str:
+    """The one architecture that arrays are of; UserError if there is none or more than one."""
+    found = fitting(arrays)
+    if len(found) == 1:
+        return found[0]
+    why = f"fits {' and '.join(found)}" if found else "doesn't say which network it is of"
+    raise UserError(f"{path} {why}: --model NAME does (in fcnn train --model.name NAME)")
+
+
+def _is_backbone(created: models.Classifier, arrays: dict[str, np.ndarray]) -> bool:
+    """Whether arrays have all that a network has but its head."""
+    head = created.torch_name("head") + "."
+    return all(name in arrays for name in torch_shapes(created) if not name.startswith(head) and not is_auxiliary(name))
+
+
+def _about(model: ModelConfig, variables: Mapping[str, Any], image_shape: tuple[int, int, int]) -> About:
+    channels = image_shape[2]
     mean, std = IMAGENET if channels == 3 and model.name not in PLAIN else ((0.5,) * channels, (0.5,) * channels)
-    count = len(variables["params"]["head"]["bias"])
-    about = About(
+    count = len(variables["params"]["head"]["bias"]) if "head" in variables["params"] else 0
+    return About(
         model=model,
         classes=tuple(map(str, range(count))),
-        image_shape=family.image_shape,
+        image_shape=image_shape,
         mean=mean,
         std=std,
         named=False,
     )
-    return Network(about=about, variables=variables)
 
 
 # What changes training alone, not which function the weights compute.

@@ -226,7 +226,9 @@ def open_torch(path: Path) -> Iterator[TorchFile]:
       Refused: its pickle names something that isn't data.
       zipfile.BadZipFile, struct.error, and what `restricted_pickle.load` raises: it is damaged or something else.
     """
-    if zipfile.is_zipfile(path):
+    with path.open("rb") as file:
+        is_zip = file.read(2) == b"PK"
+    if is_zip:
         with zipfile.ZipFile(path) as archive:
             yield _from_zip(archive, path.stat().st_size)
     else:

@@ -1,5 +1,6 @@
 """PyTorch's state_dict and our variables: the same numbers under other names and in another order of axes."""
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -51,14 +52,19 @@ def fit(
     state_dict: Mapping[str, np.ndarray],
     name: str,
     image_shape: tuple[int, int, int] | None = None,
+    *,
+    head: bool = True,
 ) -> dict[str, Any]:
-    """`from_torch` for any model: `create(num_classes)` makes it, `name` is what messages call it."""
-    head = create(1).torch_name("head") + ".weight"
-    if head not in state_dict:
-        raise UserError(f"these are no weights of {name}: they have no {head!r}, only {_some(state_dict)}")
-    model = create(len(state_dict[head]))
-    names = _names(model, image_shape)
+    """`from_torch` for any model: `create(num_classes)` makes it, `name` is what messages call it, and without `head`
+    the variables have none, and what the state_dict has in its place is left out."""
+    layer = create(1).torch_name("head")
+    if head and f"{layer}.weight" not in state_dict:
+        raise UserError(f"these are no weights of {name}: they have no '{layer}.weight', only {_some(state_dict)}")
+    names = _names(create(len(state_dict[f"{layer}.weight"]) if head else 1), image_shape)
     given = {key: np.asarray(value) for key, value in state_dict.items() if not key.endswith(COUNTER)}
+    if not head:
+        names = {path: named for path, named in names.items() if path[1] != "head"}
+        given = {key: value for key, value in given.items() if not key.startswith(f"{layer}.")}
     if missing := [theirs for theirs, _ in names.values() if theirs not in given]:
         raise UserError(f"weights of {name} are missing: {_some(missing)}")
     if extra := given.keys() - {theirs for theirs, _ in names.values()}:
@@ -101,7 +107,12 @@ def unfit(create: Callable[[int], models.Classifier], variables: Mapping[str, An
     return state
 
 
-def _names(
+def torch_shapes(model: models.Classifier) -> dict[str, tuple[int, ...]]:
+    """Returns the shapes of a model's arrays in PyTorch's layout, by PyTorch's names."""
+    return {name: _torch_shape(shape) for name, shape in _names(model).values()}
+
+
+def _trace(
     model: models.Classifier, image_shape: tuple[int, int, int] | None = None
 ) -> dict[tuple[str, ...], tuple[str, tuple[int, ...]]]:
     """Every array of a model by its path, with PyTorch's name and our shape."""
@@ -112,6 +123,10 @@ def _names(
         path: (f"{model.torch_name('/'.join(path[1:-1]))}.{ARRAYS[path[-1]]}", leaf.shape)
         for path, leaf in flat.items()
     }
+
+
+# Tracing a deep network takes seconds.
+_names: Callable[..., dict[tuple[str, ...], tuple[str, tuple[int, ...]]]] = functools.lru_cache(maxsize=64)(_trace)
 
 
 def _transpose(array: np.ndarray, *, to_torch: bool) -> np.ndarray:
