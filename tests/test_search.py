@@ -45,9 +45,8 @@ def quick(monkeypatch):
         rows = []
         for epoch in range(1, 5):
             top1 = min(config.optim.learning_rate, 1) * epoch / 4
-            rows.append(
-                {"kind": "epoch", "split": "validation", "step": epoch, "epoch": epoch, "top1": top1, "loss": 1.0}
-            )
+            where = {"kind": "epoch", "split": "validation", "weights": "raw", "step": epoch, "epoch": epoch}
+            rows.append(where | {"top1": top1, "loss": 1.0})
             monkeypatch.setitem(kept, folder, list(rows))
             if epoch < 4:
                 judge(rows[-1])
