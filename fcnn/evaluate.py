@@ -17,6 +17,7 @@ from PIL import Image
 
 from fcnn import workdir as folder
 from fcnn.config import DataConfig
+from fcnn.data import value_range
 from fcnn.data.decode import BadImage, fitted, quiet
 from fcnn.data.folder import readable
 from fcnn.data.layout import listed, shown
@@ -58,7 +59,7 @@ def evaluate(network: str, data: DataConfig, split: str | None, console: Console
 
     Args:
       network: as for `load_classifier`.
-      data: which images; of its fields `name`, `manual_dir` and `on_bad_image` count.
+      data: which images; of its fields `name`, `manual_dir`, `on_bad_image` and `value_range` count.
       split: one of the set's own splits, or "all"; None for test, else validation, else all.
 
     Returns:
@@ -155,6 +156,12 @@ def _folder(about: About, data: DataConfig, split: str | None, console: Console)
     there = {entry.name for entry in entries}
     classes = tuple(name for name in found.layout.classes if name in there)
     index = {name: i for i, name in enumerate(classes)}
+    given = data.value_range or about.value_range
+    used = given or value_range.measure(found.entries, found.seen)
+    if data.value_range or any(one.wide or one.cut for one in found.seen):
+        for note in value_range.describe(found.entries, found.seen, used, measured=given is None):
+            console.say(f"Note: {note}")
+    about = dataclasses.replace(about, value_range=used)
 
     def read(i: int) -> np.ndarray:
         try:

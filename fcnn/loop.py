@@ -148,10 +148,10 @@ def _load(config: Config, workdir: Path, console: Console, *, exact: bool) -> Da
                 f"the images of the run in {workdir} are not in {settings.name.removeprefix('folder:')} any more; "
                 "--data.name folder:PATH names where they are now"
             )
-    about, value_range = None, None if facts is None else facts.get("value_range")
+    about, value_range = None, settings.value_range or (None if facts is None else facts.get("value_range"))
     if facts is None and config.transfer.weights and config.transfer.strategy != "scratch":
         about = load_network(config.transfer.weights, config.model, head=False).about
-        value_range = settings.value_range or about.value_range
+        value_range = value_range or about.value_range
     if value_range and settings.name.startswith("folder:"):
         settings = dataclasses.replace(settings, value_range=tuple(value_range))
     dataset = load(settings, run=run, say=console.say, track=console.track)

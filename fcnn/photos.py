@@ -105,7 +105,12 @@ def _first(root: Path, given: Config, name: str, about: About) -> Config:
         model = dataclasses.replace(model, options={**model.options, "linear_head": "true"})
     size = given.data.image_size or min(SIDE, 2 * about.image_shape[0])
     return Config(
-        data=dataclasses.replace(given.data, name=f"folder:{root}", image_size=size),
+        data=dataclasses.replace(
+            given.data,
+            name=f"folder:{root}",
+            image_size=size,
+            value_range=given.data.value_range or about.value_range,
+        ),
         model=model,
         optim=OptimConfig(name="adam", learning_rate=1e-3, schedule="cosine"),
         transfer=TransferConfig(weights=name, strategy="auto"),

@@ -29,6 +29,9 @@ class DataArgs:
     """Folder with the official files of mnist, fashion_mnist, cifar10 or cifar100; downloaded if not given."""
     on_bad_image: Literal["error", "skip"] = "error"
     """What to do about files that can't be read: stop and name them, or leave them out."""
+    value_range: tuple[float, float] | None = None
+    """folder: the values of grey images of more than 8 bits that become black and white; the network's own if not
+    given, or the lowest and the highest in the files if it has none."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -103,11 +106,11 @@ def _data(args: DataArgs) -> DataConfig | None:
     from fcnn import workdir
 
     if args.name is None:
-        if args.manual_dir is not None or args.on_bad_image != "error":
-            raise UserError("--data.manual-dir and --data.on-bad-image go with --data.name")
+        if args != DataArgs():
+            raise UserError("--data.manual-dir, --data.on-bad-image and --data.value-range go with --data.name")
         return None
     try:
-        data = DataConfig(name=args.name, manual_dir=args.manual_dir, on_bad_image=args.on_bad_image)
+        data = DataConfig(**dataclasses.asdict(args))
     except ValueError as error:
         raise UserError(str(error)) from None
     return workdir.resolved(Config(data=data)).data

@@ -231,3 +231,23 @@ def test_a_network_of_8_bit_images_refuses_files_whose_range_it_cannot_know(tmp_
     about, logits = load_classifier("cifar10_resnet20")
     (answer,) = predict(about, logits, [tmp_path / "x.png"], top=1)
     assert "no range of them is known" in answer["error"]
+
+
+def test_a_network_of_8_bit_images_is_evaluated_on_16_bits_by_the_range_of_the_set(tmp_path, capsys):
+    for kind, change in {"narrow": lambda image: image, "wide": lambda image: image.astype(np.uint16) * 16}.items():
+        for i in range(4):
+            write(tmp_path / kind / f"{'cat' if i % 2 else 'dog'}/{i}.png", change(stretched(i)))
+
+    def losses(*options: str) -> tuple[float, str]:
+        assert main(["evaluate", "cifar10_resnet20", "--json", *options]) == 0
+        found = capsys.readouterr()
+        return json.loads(found.out)["loss"], found.err
+
+    narrow, said = losses("--data.name", f"folder:{tmp_path / 'narrow'}")
+    assert "Note" not in said
+    wide, said = losses("--data.name", f"folder:{tmp_path / 'wide'}")
+    assert wide == narrow
+    assert "0 to 4,080 become 0 to 255, measured" in said
+    given, said = losses("--data.name", f"folder:{tmp_path / 'wide'}", "--data.value-range", "0", "65535")
+    assert given != narrow
+    assert "fewer than 32 of the 256 grey levels" in said
