@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from images import pixels
 from PIL import Image
 
-from fcnn import cli, loop, show
-from fcnn.config import Config, DataConfig, ModelConfig, TrainConfig
+from fcnn import cli, loop, show, workdir
+from fcnn.config import Config, DataConfig, ModelConfig, TrainConfig, TransferConfig
 from fcnn.data.manifest import SPLITS, UNUSED, Manifest, Row, compare
 from fcnn.errors import UserError
 from fcnn.report import Console
@@ -61,7 +61,8 @@ def trained(tmp_path_factory):
             path = root / "photos" / "ab"[i % 2] / f"{i:02d}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(pixels(i, 8, 8)).save(path)
-        data = DataConfig(name=f"folder:{root / 'photos'}", image_size=8)
+        patch.chdir(root)
+        data = DataConfig(name="folder:photos", image_size=8)
         train = TrainConfig(steps=4, batch_size=8, eval_batch_size=8)
         config = Config(data=data, model=ModelConfig(name="linear"), train=train)
         tested = loop.train(config, root / "run", Console())
@@ -165,6 +166,19 @@ def test_it_is_the_same_run_from_anywhere(run, monkeypatch, capsys):
         assert loop.train(here, root / "run", Console()) == tested
     assert f'"name": "folder:{root / "photos"}"' in (root / "run/config.json").read_text()
     assert loop.evaluate(root / "run", "test", Console())["loss"] == tested["loss"]
+
+
+def test_every_path_of_a_config_is_kept_absolute(tmp_path, monkeypatch):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    monkeypatch.chdir(tmp_path)
+    config = Config(data=DataConfig(name="mnist", manual_dir="link/x"), transfer=TransferConfig(weights="runs/a"))
+    found = workdir.resolved(config)
+    assert found.data.manual_dir == str(tmp_path / "real/x")
+    assert found.transfer.weights == str(tmp_path / "runs/a")
+    zoo = dataclasses.replace(config, transfer=TransferConfig(weights="cifar10_resnet20"))
+    assert workdir.resolved(zoo).transfer.weights == "cifar10_resnet20"
+    assert workdir.resolved(found) == found
 
 
 def test_moved_images_can_be_named(run, monkeypatch, capsys):
