@@ -80,7 +80,7 @@ class Experiment:
 
     def normalize(self) -> Callable[[Batch], Batch]:
         """From pixels to what the model takes."""
-        return augment.normalize(*self.dataset.mean_std()) if self.model.given is None else lambda batch: batch
+        return augment.normalize(*self.dataset.mean_std()) if self.model.start is None else lambda batch: batch
 
 
 def _arrays(params: Any) -> list[tuple[str, jax.Array]]:
@@ -121,7 +121,7 @@ def prepare(config: Config, dataset: Dataset, mesh: Mesh, *, num_train: int | No
         config=config,
         dataset=dataset,
         mesh=mesh,
-        model=model.clone(frozen=plan.endpoint),
+        model=model.clone(frozen=plan.frozen),
         plan=plan,
         optimizer=optimizer,
         schedule=schedule,

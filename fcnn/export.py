@@ -80,10 +80,12 @@ def folded(model: nn.Module, variables: Mapping[str, Any], shape: tuple[int, ...
         module: Any = context.module
         if module.path not in follows:
             return call(*args, **kwargs)
+        if context.method_name != "__call__":
+            return None  # nothing is left to fold
         (x,) = args
         if (shift := shifts.get(module.path)) is not None:
             x = x + shift.reshape((1,) * (x.ndim - 1) + shift.shape)
-        return jax.nn.relu(x) if module.relu else x
+        return jax.nn.relu(x) if kwargs.get("relu") else x
 
     def apply(images: jax.Array) -> jax.Array:
         with nn.intercept_methods(without_norms):

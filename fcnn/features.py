@@ -26,7 +26,7 @@ def on_features(exp: Experiment, variables: Any) -> Experiment:
     return dataclasses.replace(
         exp,
         dataset=dataclasses.replace(exp.dataset, train=train, validation=validation),
-        model=exp.model.clone(given=exp.dataset.image_shape),
+        model=exp.model.clone(start=(str(exp.plan.endpoint), exp.dataset.image_shape)),
     )
 
 

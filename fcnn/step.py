@@ -17,7 +17,7 @@ import optax
 from fcnn.batch import Batch
 from fcnn.errors import UserError
 from fcnn.metrics import ClassMetrics, Metrics, cross_entropy, label_rows, measure, measure_by_class, no_metrics
-from fcnn.nn import BatchNorm, Dropout
+from fcnn.nn import Dropout
 from fcnn.optim import check_layers, penalty
 from fcnn.state import TrainState
 
@@ -51,7 +51,6 @@ SWITCHES: tuple[tuple[type[nn.Module], str, bool], ...] = (
     (nn.BatchNorm, "use_running_average", True),
     (nn.Dropout, "deterministic", True),
     (nn.SpectralNorm, "update_stats", False),
-    (BatchNorm, "train", False),
     (Dropout, "train", False),
 )
 
@@ -75,7 +74,8 @@ def evaluated(frozen: Collection[str]) -> Any:
                 # The field holds, and the argument, by position the second one, is left to it.
                 args = (*args[:1], *(None for _ in args[1:2]), *args[2:])
                 kwargs = {key: item for key, item in kwargs.items() if key != name}
-                return module.clone(parent=module.scope, **{name: value})(*args, **kwargs)
+                object.__setattr__(module, name, value)  # for `conv_norm_act` to see; the module lives for one call
+                return call(*args, **kwargs)
             if isinstance(module, kind):
                 return call(*args, **{**kwargs, name: value})
         before = _statistics(module)

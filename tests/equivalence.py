@@ -23,7 +23,7 @@ from fcnn import parallel
 from fcnn.config import AugmentConfig, Config, DataConfig, ModelConfig, OptimConfig, ParallelConfig, TrainConfig
 from fcnn.data import load
 from fcnn.experiment import Experiment, compile_train_step, prepare
-from fcnn.models.classifier import Classifier, Layers
+from fcnn.models.classifier import Classifier, EndpointFn
 
 BATCH, MICRO = 32, 2
 CONFIG = Config(
@@ -37,10 +37,10 @@ CONFIG = Config(
 class Small(Classifier):
     """Two convolutions with batch norm, dropout, a dense layer: few operations, so that it compiles soon."""
 
-    def forward(self, x: jax.Array, layers: Layers) -> jax.Array:
-        x = layers.unit(16, 3, 2, 1, name="conv1")(x)
-        x = layers.unit(16, 3, padding=1, name="conv2")(x)
-        return layers.head(layers.dropout(nn.avg_pool(x, (4, 4)).reshape(len(x), -1), 0.0))
+    def forward(self, x: jax.Array, train: bool, endpoint: EndpointFn) -> jax.Array:
+        x = self.conv_norm_act(train)(16, 3, 2, 1, name="conv1")(x)
+        x = self.conv_norm_act(train)(16, 3, padding=1, name="conv2")(x)
+        return self.head(name="head")(self.drop(nn.avg_pool(x, (4, 4)).reshape(len(x), -1), 0.0, train))
 
 
 def experiment(config: Config, devices: int | None = None) -> Experiment:

@@ -41,7 +41,7 @@ class Stem(nn.Module):
         elif self.kind == "spectral":
             x = nn.SpectralNorm(nn.Dense(8), name="norm")(x, update_stats=train)
         else:
-            x = ours.BatchNorm(name="norm")(x, train=train)
+            x = ours.BatchNorm(not train, name="norm")(x, relu=True)
             x = ours.Dropout(0.5)(x, train=train)
         return x
 

@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import functools
 from collections.abc import Callable
 
 import flax.linen as nn
@@ -28,38 +29,37 @@ SOUND = Config(
 
 
 class StuckInEvaluation(mlp.MLP):
-    def forward(self, x, layers):
-        layers.train = False
-        return super().forward(x, layers)
+    def forward(self, x, train, endpoint):
+        return super().forward(x, False, endpoint)
 
 
 class StuckInTraining(mlp.MLP):
-    def forward(self, x, layers):
-        layers.train = True
-        return super().forward(x, layers)
+    def forward(self, x, train, endpoint):
+        return super().forward(x, True, endpoint)
 
 
 class ZeroKernels(mlp.MLP):
-    def forward(self, x, layers):
-        layers._init = nn.initializers.zeros
-        return super().forward(x, layers)
+    @property
+    def dense(self):
+        return functools.partial(super().dense, kernel_init=nn.initializers.zeros)
 
 
 class Frozen(mlp.MLP):
-    def forward(self, x, layers):
-        x = layers.dense(64, name="first")(x.reshape(len(x), -1))
-        return super().forward(jax.lax.stop_gradient(x), layers)
+    def forward(self, x, train, endpoint):
+        x = self.dense(64, name="first")(x.reshape(len(x), -1))
+        return super().forward(jax.lax.stop_gradient(x), train, endpoint)
 
 
 class Dead(mlp.MLP):
-    def forward(self, x, layers):
-        layers.act = lambda x: nn.relu(x - 100)
-        return super().forward(x, layers)
+    @nn.nowrap
+    def layers(self, train):
+        conv, norm, _ = super().layers(train)
+        return conv, norm, lambda x: nn.relu(x - 100)
 
 
 class Loud(mlp.MLP):
-    def forward(self, x, layers):
-        return 30 * super().forward(x, layers)
+    def forward(self, x, train, endpoint):
+        return 30 * super().forward(x, train, endpoint)
 
 
 def changed(config: Config, **parts) -> Config:

@@ -134,12 +134,12 @@ def test_a_network_goes_on_from_its_activations(name):
     size, more = FAMILIES[name], {"auxiliary": False} if name == "inception_v3" else {}  # which need 299 pixels
     options = {option: str(value).lower() for option, value in more.items()}
     variables = dict(random_network(name, size=size, width=0.1, options=options).variables)
-    model = models.create(name, num_classes=4, width=0.1, **more)
+    model = models.create(name, num_classes=4, width_multiplier=0.1, **more)
     images = np.random.default_rng(0).normal(size=(1, size, size, 3)).astype(np.float32)
     layer = [place.name for place in models.endpoints(model, images.shape[1:]) if len(place.shape) == 3][-1]
     apply = jax.jit(lambda v, x: model.apply(v, x, train=False, features=(layer,)))
     logits, found = apply(variables, images)
-    rest = model.clone(frozen=layer, given=images.shape[1:])
+    rest = model.clone(start=(layer, images.shape[1:]))
     again = jax.jit(lambda v, x: rest.apply(v, x, train=False))(variables, found[layer])
     assert relative_error(again, logits) < 1e-5
 

@@ -128,6 +128,33 @@ def test_no_gradient_is_computed_of_what_is_frozen(weights_file):
         assert program.count("stablehlo.convolution") == expected, strategy
 
 
+def test_frozen_layers_are_fused_as_in_evaluation(weights_file):
+    exp = experiment(weights_file, "last_block")
+    batch = {
+        "image": jnp.zeros((N, SIZE, SIZE, 3)), "label": jnp.zeros(N, jnp.int32), "mask": jnp.ones(N, bool),
+        "index": jnp.arange(N),
+    }  # fmt: skip
+    program = str(jax.make_jaxpr(train_step(exp))(exp.fresh_state(), batch))
+    assert program.count("fused_convolution[") == 1  # c1, and not c3
+
+
+def test_there_is_no_dropout_among_frozen_layers():
+    images = jax.random.normal(jax.random.key(0), (2, 32, 32, 3))
+    model = models.create("vgg11", num_classes=3, hidden=(16, 16), width_multiplier=0.25)
+    variables = jax.jit(lambda x: model.init(jax.random.key(1), x, train=False))(images)
+
+    def fc7(frozen, train):
+        kept, rngs = model.clone(frozen=frozenset(frozen)), {"dropout": jax.random.key(2)}
+        features: Any = jax.jit(lambda v: kept.apply(v, images, train=train, features=("fc7",), rngs=rngs)[1])(
+            variables
+        )
+        return np.asarray(features["fc7"])
+
+    expected = fc7((), False)
+    np.testing.assert_allclose(fc7(("fc6", "fc7"), True), expected, rtol=1e-5, atol=1e-6)
+    assert np.abs(fc7((), True) - expected).max() > 0.1 * np.abs(expected).max()
+
+
 def test_features_computed_once_train_the_same_head(weights_file):
     exp = experiment(weights_file, "head")
     _, slow, losses = trained(exp)

@@ -12,7 +12,7 @@ from fcnn.claims.training import Trainer, normalized
 from fcnn.config import OptimConfig
 from fcnn.data import AnySplit, Dataset, Split
 from fcnn.data.parallel import Track
-from fcnn.models.classifier import Classifier, Layers, flatten
+from fcnn.models.classifier import Classifier, EndpointFn, flatten
 from fcnn.nn import avg_pool, max_pool
 
 Pool = Literal["max", "average", "every second"]
@@ -25,15 +25,15 @@ class PooledCNN(Classifier, kw_only=True):
     pool: Pool
     """How it is halved: the largest of 2 x 2, their mean, or the first of them."""
 
-    def forward(self, x: jax.Array, layers: Layers) -> jax.Array:
+    def forward(self, x: jax.Array, train: bool, endpoint: EndpointFn) -> jax.Array:
         for i, channels in enumerate((16, 32), start=1):
-            x = layers.unit(channels, 3, padding=1, name=f"conv{i}")(x)
+            x = self.conv_norm_act(train)(channels, 3, padding=1, name=f"conv{i}")(x)
             if self.pool == "every second":
                 x = x[:, ::2, ::2]
             else:
                 x = max_pool(x, 2) if self.pool == "max" else avg_pool(x, 2)
-            x = layers.endpoint(f"stage{i}", x)
-        return layers.head(flatten(x))
+            x = endpoint(f"stage{i}", x)
+        return self.head(name="head")(flatten(x))
 
 
 class Row(NamedTuple):

@@ -2,7 +2,7 @@
 
 import jax
 
-from fcnn.models.classifier import Classifier, Layers
+from fcnn.models.classifier import Classifier, EndpointFn
 from fcnn.nn import global_avg_pool
 
 
@@ -15,9 +15,9 @@ class ConvStack(Classifier, kw_only=True):
     kernel: int = 3
     """Height and width of all kernels but the first, which is 3 x 3."""
 
-    def forward(self, x: jax.Array, layers: Layers) -> jax.Array:
+    def forward(self, x: jax.Array, train: bool, endpoint: EndpointFn) -> jax.Array:
         for i in range(1, self.depth + 1):
             kernel = 3 if i == 1 else self.kernel
-            x = layers.unit(self.channels, kernel, padding=kernel // 2, name=f"conv{i}")(x)
-            x = layers.endpoint(f"conv{i}", x)
-        return layers.head(layers.dropout(global_avg_pool(x), 0.0))
+            x = self.conv_norm_act(train)(self.channels, kernel, padding=kernel // 2, name=f"conv{i}")(x)
+            x = endpoint(f"conv{i}", x)
+        return self.head(name="head")(self.drop(global_avg_pool(x), 0.0, train))

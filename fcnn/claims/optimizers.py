@@ -54,7 +54,7 @@ class Optimizers(Study):
 
     def measure(self, data: Dataset, seed: int, track: Track) -> list[Row]:
         data = fewer(data, self.images)
-        model = models.create("shallow_cnn", num_classes=len(data.classes), width=0.5)
+        model = models.create("shallow_cnn", num_classes=len(data.classes), width_multiplier=0.5)
         rows = []
         for name in track(RATES, "optimizers", len(RATES)):
             optim = OptimConfig(name=name)

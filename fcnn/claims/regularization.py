@@ -71,7 +71,9 @@ class Regularization(Study):
         data = fewer(data, self.images)
         rows = []
         for name, remedy in track(REMEDIES.items(), "networks", len(REMEDIES)):
-            model = models.create("shallow_cnn", num_classes=len(data.classes), width=0.5, dropout=remedy.dropout)
+            model = models.create(
+                "shallow_cnn", num_classes=len(data.classes), width_multiplier=0.5, dropout=remedy.dropout
+            )
             optim = OptimConfig(learning_rate=self.rate, l1=remedy.l1, l2=remedy.l2)
             trainer = Trainer(
                 data, model, optim, steps=self.steps, batch_size=self.batch_size,

@@ -48,7 +48,7 @@ class Residual(Study):
         cases = [(name, blocks) for blocks in self.blocks for name in SHORTCUTS]
         rows = []
         for name, blocks in track(cases, "networks", len(cases)):
-            model = CifarResNet(num_classes=len(data.classes), blocks=blocks, shortcut=SHORTCUTS[name])
+            model = CifarResNet(num_classes=len(data.classes), stage_sizes=(blocks,) * 3, shortcut=SHORTCUTS[name])
             optim = OptimConfig(learning_rate=self.rate)
             trainer = Trainer(data, model, optim, steps=self.steps, batch_size=self.batch_size)
             for run in self.runs(seed):

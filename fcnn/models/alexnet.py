@@ -9,10 +9,12 @@ A. Krizhevsky, I. Sutskever, G. Hinton: ImageNet Classification with Deep Convol
 A. Krizhevsky: One Weird Trick for Parallelizing Convolutional Neural Networks, arXiv:1404.5997.
 """
 
+import functools
+
 import jax
 
-from fcnn.models.classifier import Classifier, Layers, Norm, flatten
-from fcnn.nn import adaptive_avg_pool, local_response_norm, max_pool
+from fcnn.models.classifier import Classifier, EndpointFn, Norm, flatten
+from fcnn.nn import ConvNormAct, adaptive_avg_pool, local_response_norm, max_pool
 
 
 class AlexNet(Classifier, kw_only=True):
@@ -28,23 +30,25 @@ class AlexNet(Classifier, kw_only=True):
 
     paper = "Krizhevsky et al. 2012; torchvision's: arXiv:1404.5997"
 
-    def forward(self, x: jax.Array, layers: Layers) -> jax.Array:
-        widths = (96, 256, 384, 384, 256) if self.as_published else (64, 192, 384, 256, 256)
+    def forward(self, x: jax.Array, train: bool, endpoint: EndpointFn) -> jax.Array:
+        conv, norm, act = self.layers(train)
+        features = (96, 256, 384, 384, 256) if self.as_published else (64, 192, 384, 256, 256)
         groups = (1, 2, 1, 2, 2) if self.as_published else (1, 1, 1, 1, 1)
         shapes = ((11, 4, 2), (5, 1, 2), (3, 1, 1), (3, 1, 1), (3, 1, 1))  # kernel, stride, padding
         stages = {1: "stage1", 2: "stage2", 5: "stage3"}
-        for i, (width, group, shape) in enumerate(zip(widths, groups, shapes, strict=True), start=1):
-            x = layers.unit(width, *shape, groups=group, name=f"conv{i}")(x)
+        for i, (channels, group, shape) in enumerate(zip(features, groups, shapes, strict=True), start=1):
+            grouped = functools.partial(conv, feature_group_count=group)
+            x = ConvNormAct(grouped, norm, act, channels, *shape, name=f"conv{i}")(x)
             if self.as_published and i in (1, 2):
                 # Section 3.3: k = 2, n = 5, alpha = 1e-4, where the sum isn't divided by n as it is in our function.
                 x = local_response_norm(x, 5, alpha=5e-4, beta=0.75, k=2.0)
             if i in stages:
-                x = layers.endpoint(stages[i], max_pool(x, 3, stride=2))
+                x = endpoint(stages[i], max_pool(x, 3, stride=2))
         x = flatten(adaptive_avg_pool(x, 6))
         for name in ("fc6", "fc7"):
-            x = layers.dense(4096, name=name)(layers.dropout(x, 0.5))
-            x = layers.endpoint(name, layers.act(x))
-        return layers.head(x)
+            x = self.dense(4096, name=name)(self.drop(x, 0.5, train, before=name))
+            x = endpoint(name, act(x))
+        return self.head(name="head")(x)
 
     def smallest(self, *, train: bool) -> int:
         return 63

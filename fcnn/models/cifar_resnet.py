@@ -10,69 +10,22 @@ plain20 to plain110 have as many: option-A shortcuts have no parameters.
 K. He, X. Zhang, S. Ren, J. Sun: Deep Residual Learning for Image Recognition, arXiv:1512.03385, section 4.2.
 """
 
-from typing import Literal
-
-import flax.linen as nn
 import jax
-import jax.numpy as jnp
 
-from fcnn.models.classifier import Classifier, Layers
-from fcnn.models.resnet import torch_name
-from fcnn.nn import global_avg_pool
-
-Shortcut = Literal["A", "projection", "none"]
-
-
-class Block(nn.Module):
-    """Two 3x3 convolutions, each with normalization, around which the input is added (figure 2).
-
-    Shapes: (B, H, W, C) -> (B, ceil(H / stride), ceil(W / stride), width).
-    """
-
-    layers: Layers
-    width: int
-    stride: int
-    shortcut: Shortcut
-    zero_init: bool
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        conv, norm, add = self.layers.conv, self.layers.norm, self.layers.add
-        y = conv(self.width, 3, self.stride, padding=1, name="conv1")(x)
-        y = norm(name="norm1")(y)
-        y = conv(self.width, 3, padding=1, name="conv2")(y)
-        # A last scale of zero makes each block the identity at first (Goyal et al. 2017, section 5.1). Where channels
-        # are padded they would be zero in every image, and since a ReLU has no gradient there, zero for good; without
-        # a shortcut nothing would get through.
-        whole = self.shortcut == "projection" or (self.shortcut == "A" and x.shape == y.shape)
-        zero = self.zero_init and whole
-        y = norm(act=False, scale_init=nn.initializers.zeros if zero else nn.initializers.ones, name="norm2")(y)
-        if self.shortcut == "none":
-            return self.layers.act(y)
-        if x.shape != y.shape and self.shortcut == "A":
-            return add(y, pad_channels(x[:, :: self.stride, :: self.stride], y.shape[-1]))
-        if x.shape != y.shape:
-            x = conv(self.width, 1, self.stride, name="shortcut_conv")(x)
-            x = norm(act=False, name="shortcut_norm")(x)
-        return add(y, x)
-
-
-def pad_channels(x: jax.Array, channels: int) -> jax.Array:
-    """Option A of section 3.3: new channels of zeros, no parameters. Half of them stand on either side, as in the
-    implementation whose weights are in use everywhere (github.com/akamaster/pytorch_resnet_cifar10)."""
-    new = channels - x.shape[-1]
-    return jnp.pad(x, ((0, 0), (0, 0), (0, 0), (new // 2, new - new // 2)))
+from fcnn.models.classifier import Classifier, EndpointFn
+from fcnn.models.resnet import BasicBlock, Shortcut, torch_name
+from fcnn.nn import conv_norm_act, global_avg_pool
 
 
 class CifarResNet(Classifier, kw_only=True):
-    """A 3x3 convolution, three stages of `blocks` residual blocks with 16, 32 and 64 channels at full, half and quarter
-    size, average pooling, a dense layer: 6 x blocks + 2 layers.
+    """A 3x3 convolution, three stages of residual blocks with 16, 32 and 64 channels at full, half and quarter size,
+    average pooling, a dense layer: with n blocks a stage, 6 n + 2 layers.
 
     Images of any size, 32x32 in the paper. Endpoints: stem, stage1 to stage3, pool.
     """
 
-    blocks: int
-    """Residual blocks a stage."""
+    stage_sizes: tuple[int, ...]
+    """Blocks a stage."""
     shortcut: Shortcut = "A"
     """Where a block changes the shape: zero padding (the paper's choice for these networks) or a 1x1 convolution. With
     "none", no block has a shortcut: the paper's plain networks."""
@@ -83,23 +36,23 @@ class CifarResNet(Classifier, kw_only=True):
     classes = 10
     image_shape = (32, 32, 3)
 
-    def forward(self, x: jax.Array, layers: Layers) -> jax.Array:
-        x = layers.conv(16, 3, padding=1, name="stem_conv")(x)
-        x = layers.endpoint("stem", layers.norm(name="stem_norm")(x))
-        for number in (1, 2, 3):
-            x = layers.stage(f"stage{number}", CifarResNet._stage, x, number)
-        x = layers.endpoint("pool", global_avg_pool(x))
-        return layers.head(layers.dropout(x, 0.0))
+    def forward(self, x: jax.Array, train: bool, endpoint: EndpointFn) -> jax.Array:
+        conv, norm, act = self.layers(train)
+        x = endpoint("stem", conv_norm_act(x, conv(16, 3, 1, 1, name="stem_conv"), norm(name="stem_norm"), act))
+        for number in range(1, len(self.stage_sizes) + 1):
+            x = endpoint(f"stage{number}", self.checkpointed(CifarResNet.stage, x, train, number))
+        x = endpoint("pool", global_avg_pool(x))
+        return self.head(name="head")(self.drop(x, 0.0, train))
 
-    def _stage(self, x: jax.Array, layers: Layers, number: int) -> jax.Array:
-        for i in range(1, self.blocks + 1):
-            x = Block(
-                layers,
-                width=16 * 2 ** (number - 1),
-                stride=2 if number > 1 and i == 1 else 1,
+    def stage(self, x: jax.Array, train: bool, number: int) -> jax.Array:
+        for i in range(self.stage_sizes[number - 1]):
+            x = BasicBlock(
+                *self.layers(train),
+                filters=16 * 2 ** (number - 1),
+                strides=2 if number > 1 and i == 0 else 1,
                 shortcut=self.shortcut,
                 zero_init=self.zero_init,
-                name=f"stage{number}_block{i}",
+                name=f"stage{number}_block{i + 1}",
             )(x)
         return x
 

@@ -8,12 +8,23 @@
 C. Szegedy et al.: Going Deeper with Convolutions, arXiv:1409.4842, table 1 and section 5.
 """
 
+from collections.abc import Callable
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from fcnn.models.classifier import Classifier, Layers, flatten
-from fcnn.nn import adaptive_avg_pool, avg_pool, global_avg_pool, local_response_norm, max_pool
+from fcnn.models.classifier import Classifier, EndpointFn, flatten
+from fcnn.nn import (
+    Dropout,
+    Layer,
+    activation,
+    adaptive_avg_pool,
+    avg_pool,
+    global_avg_pool,
+    local_response_norm,
+    max_pool,
+)
 
 # Table 1: 1x1; 3x3 reduce, 3x3; 5x5 reduce, 5x5; pool proj.
 MODULES = {
@@ -35,7 +46,7 @@ class Inception(nn.Module):
     Shapes: (B, H, W, C) -> (B, H, W, sum of the branches).
     """
 
-    layers: Layers
+    conv_norm_act: Layer
     channels: tuple[int, int, int, int, int, int]
     large: int
     """The size of the third branch's kernel: 5, or 3 in torchvision."""
@@ -43,7 +54,7 @@ class Inception(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         one, reduce3, three, reduce5, five, pool = self.channels
-        unit = self.layers.unit
+        unit = self.conv_norm_act
         branches = [
             unit(one, 1, name="1x1")(x),
             unit(three, 3, padding=1, name="3x3")(unit(reduce3, 1, name="3x3_reduce")(x)),
@@ -56,16 +67,20 @@ class Inception(nn.Module):
 class AuxHead(nn.Module):
     """A classifier half-way up, in training alone: pool to 4x4, 1x1 convolution, two dense layers (section 5)."""
 
-    layers: Layers
+    conv_norm_act: Layer
+    act: Callable[[jax.Array], jax.Array]
+    dense: Layer
+    head: Layer
+    dropout: float
     as_published: bool
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         # On 14x14 both give 4x4; torchvision's takes any size.
         x = avg_pool(x, 5, stride=3) if self.as_published else adaptive_avg_pool(x, 4)
-        x = self.layers.unit(128, 1, name="conv")(x)
-        x = self.layers.act(self.layers.dense(1024, name="fc1")(flatten(x)))
-        return self.layers.head(self.layers.dropout(x, 0.7), name="fc2")
+        x = self.conv_norm_act(128, 1, name="conv")(x)
+        x = self.act(self.dense(1024, name="fc1")(flatten(x)))
+        return self.head(name="fc2")(Dropout(self.dropout)(x, train=train))
 
 
 class GoogLeNet(Classifier, kw_only=True):
@@ -83,30 +98,34 @@ class GoogLeNet(Classifier, kw_only=True):
     paper = "Szegedy et al. 2014, arXiv:1409.4842"
     epsilon = 1e-3
 
-    def forward(self, x: jax.Array, layers: Layers) -> jax.Array:
-        x = layers.endpoint("stem", self._stem(x, layers))
+    def forward(self, x: jax.Array, train: bool, endpoint: EndpointFn) -> jax.Array:
+        x = endpoint("stem", self.stem(x, train))
         for name, channels in MODULES.items():
             if name in ("inception4a", "inception5a"):
                 window = 3 if self.as_published or name == "inception4a" else 2
                 x = max_pool(x, window, stride=2, ceil_mode=True)
-            x = layers.stage(name, GoogLeNet._module, x, name, channels)
+            x = endpoint(name, self.checkpointed(GoogLeNet.stage, x, train, name, channels))
             head = {"inception4a": "aux1", "inception4d": "aux2"}.get(name)
-            if head and self.auxiliary and (layers.train or layers.initializing):
-                self.aux(head, AuxHead(layers, self.as_published, name=head)(x), weight=0.3)
-        x = layers.endpoint("pool", global_avg_pool(x))
-        return layers.head(layers.dropout(x, 0.4 if self.as_published else 0.2))
+            if head and self.auxiliary and self.has_aux(head, train):
+                layers = (self.conv_norm_act(train), activation(self.activation), self.dense, self.head)
+                dropout = 0.7 if self.dropout is None else self.dropout
+                self.aux(head, AuxHead(*layers, dropout, self.as_published, name=head)(x, train), weight=0.3)
+        x = endpoint("pool", global_avg_pool(x))
+        return self.head(name="head")(self.drop(x, 0.4 if self.as_published else 0.2, train))
 
-    def _module(self, x: jax.Array, layers: Layers, name: str, channels: tuple) -> jax.Array:
-        return Inception(layers, channels, 5 if self.as_published else 3, name=name)(x)
+    def stage(self, x: jax.Array, train: bool, name: str, channels: tuple) -> jax.Array:
+        return Inception(self.conv_norm_act(train), channels, 5 if self.as_published else 3, name=name)(x)
 
-    def _stem(self, x: jax.Array, layers: Layers) -> jax.Array:
+    def stem(self, x: jax.Array, train: bool) -> jax.Array:
+        conv_norm_act = self.conv_norm_act(train)
+
         def lrn(x: jax.Array) -> jax.Array:
             return local_response_norm(x, 5, alpha=1e-4, beta=0.75, k=1.0) if self.as_published else x
 
-        x = layers.unit(64, 7, 2, 3, name="conv1")(x)
+        x = conv_norm_act(64, 7, 2, 3, name="conv1")(x)
         x = lrn(max_pool(x, 3, stride=2, ceil_mode=True))
-        x = layers.unit(64, 1, name="conv2")(x)
-        x = lrn(layers.unit(192, 3, padding=1, name="conv3")(x))
+        x = conv_norm_act(64, 1, name="conv2")(x)
+        x = lrn(conv_norm_act(192, 3, padding=1, name="conv3")(x))
         return max_pool(x, 3, stride=2, ceil_mode=True)
 
     def smallest(self, *, train: bool) -> int:

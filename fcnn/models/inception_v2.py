@@ -14,8 +14,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from fcnn.models.classifier import Classifier, Layers
-from fcnn.nn import avg_pool, global_avg_pool, max_pool
+from fcnn.models.classifier import Classifier, EndpointFn
+from fcnn.nn import Layer, avg_pool, global_avg_pool, max_pool
 
 # 1x1; 3x3 reduce, 3x3; double 3x3 reduce, double 3x3; pool proj. Without 1x1, the module halves the size.
 MODULES = {
@@ -38,7 +38,7 @@ class Inception(nn.Module):
     Shapes: (B, H, W, C) -> (B, H, W, sum of the branches), with half of H and W (rounded up) if there is no 1x1.
     """
 
-    layers: Layers
+    conv_norm_act: Layer
     channels: tuple[int, int, int, int, int, int]
     max_pool: bool
     """Where the size stays: the pool takes the maximum, not the mean."""
@@ -49,7 +49,7 @@ class Inception(nn.Module):
         stride = 1 if one else 2
 
         def unit(x: jax.Array, name: str, *shape: int) -> jax.Array:
-            return self.layers.unit(*shape, bias=True, name=name)(x)
+            return self.conv_norm_act(*shape, name=name)(x)
 
         branches = [unit(x, "1x1", one, 1)] if one else []
         y = unit(x, "3x3_reduce", reduce3, 1)
@@ -74,21 +74,23 @@ class InceptionV2(Classifier, kw_only=True):
     Endpoints: stem, inception3a to inception5b, pool.
     """
 
+    conv_bias = True
     paper = "Ioffe & Szegedy 2015, arXiv:1502.03167"
 
-    def forward(self, x: jax.Array, layers: Layers) -> jax.Array:
-        x = layers.unit(64, 7, 2, 3, bias=True, name="conv1")(x)
+    def forward(self, x: jax.Array, train: bool, endpoint: EndpointFn) -> jax.Array:
+        conv_norm_act = self.conv_norm_act(train)
+        x = conv_norm_act(64, 7, 2, 3, name="conv1")(x)
         x = max_pool(x, 3, stride=2, ceil_mode=True)
-        x = layers.unit(64, 1, bias=True, name="conv2_reduce")(x)
-        x = layers.unit(192, 3, padding=1, bias=True, name="conv2")(x)
-        x = layers.endpoint("stem", max_pool(x, 3, stride=2, ceil_mode=True))
+        x = conv_norm_act(64, 1, name="conv2_reduce")(x)
+        x = conv_norm_act(192, 3, padding=1, name="conv2")(x)
+        x = endpoint("stem", max_pool(x, 3, stride=2, ceil_mode=True))
         for name, channels in MODULES.items():
-            x = layers.stage(name, InceptionV2._module, x, name, channels)
-        x = layers.endpoint("pool", global_avg_pool(x))
-        return layers.head(layers.dropout(x, 0.0))
+            x = endpoint(name, self.checkpointed(InceptionV2.stage, x, train, name, channels))
+        x = endpoint("pool", global_avg_pool(x))
+        return self.head(name="head")(self.drop(x, 0.0, train))
 
-    def _module(self, x: jax.Array, layers: Layers, name: str, channels: tuple) -> jax.Array:
-        return Inception(layers, channels, max_pool=name == "inception5b", name=name)(x)
+    def stage(self, x: jax.Array, train: bool, name: str, channels: tuple) -> jax.Array:
+        return Inception(self.conv_norm_act(train), channels, max_pool=name == "inception5b", name=name)(x)
 
     def smallest(self, *, train: bool) -> int:
         return 7

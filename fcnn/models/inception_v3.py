@@ -14,8 +14,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from fcnn.models.classifier import Classifier, Layers
-from fcnn.nn import avg_pool, global_avg_pool, max_pool
+from fcnn.models.classifier import Classifier, EndpointFn
+from fcnn.nn import Layer, avg_pool, global_avg_pool, max_pool
 
 # A chain of units: (name, channels, kernel, stride, padding) each.
 Chain = tuple[tuple[Any, ...], ...]
@@ -24,7 +24,7 @@ Chain = tuple[tuple[Any, ...], ...]
 class Module(nn.Module):
     """Chains of convolutions and a pool of the same input, side by side."""
 
-    layers: Layers
+    conv_norm_act: Layer
     chains: tuple[Chain, ...]
     pool: int
     """Channels of the 1x1 convolution behind an average pool; 0 for a max pool of stride 2 without one."""
@@ -36,15 +36,15 @@ class Module(nn.Module):
             y = x
             for name, *shape in chain:
                 if name.endswith("ab"):  # 1x3 and 3x1 side by side (figure 7)
-                    row = self.layers.unit(shape[0], (1, 3), 1, (0, 1), name=name[:-1])(y)
-                    column = self.layers.unit(shape[0], (3, 1), 1, (1, 0), name=name[:-2] + "b")(y)
+                    row = self.conv_norm_act(shape[0], (1, 3), 1, (0, 1), name=name[:-1])(y)
+                    column = self.conv_norm_act(shape[0], (3, 1), 1, (1, 0), name=name[:-2] + "b")(y)
                     y = jnp.concatenate([row, column], axis=-1)
                 else:
-                    y = self.layers.unit(*shape, name=name)(y)
+                    y = self.conv_norm_act(*shape, name=name)(y)
             branches.append(y)
         if self.pool:
             pooled = avg_pool(x, 3, stride=1, padding=1)
-            branches.append(self.layers.unit(self.pool, 1, name="branch_pool")(pooled))
+            branches.append(self.conv_norm_act(self.pool, 1, name="branch_pool")(pooled))
         else:
             branches.append(max_pool(x, 3, stride=2))
         return jnp.concatenate(branches, axis=-1)
@@ -130,13 +130,14 @@ STEM: Chain = (
 class AuxHead(nn.Module):
     """A classifier on the last 17x17 module, in training alone (figure 8)."""
 
-    layers: Layers
+    conv_norm_act: Layer
+    head: Layer
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        x = self.layers.unit(128, 1, name="conv0")(avg_pool(x, 5, stride=3))
-        x = self.layers.unit(768, 5, name="conv1")(x)
-        return self.layers.head(global_avg_pool(x), name="fc")
+        x = self.conv_norm_act(128, 1, name="conv0")(avg_pool(x, 5, stride=3))
+        x = self.conv_norm_act(768, 5, name="conv1")(x)
+        return self.head(name="fc")(global_avg_pool(x))
 
 
 class InceptionV3(Classifier, kw_only=True):
@@ -152,21 +153,22 @@ class InceptionV3(Classifier, kw_only=True):
     image_shape = (299, 299, 3)
     epsilon = 1e-3
 
-    def forward(self, x: jax.Array, layers: Layers) -> jax.Array:
+    def forward(self, x: jax.Array, train: bool, endpoint: EndpointFn) -> jax.Array:
+        conv_norm_act = self.conv_norm_act(train)
         for name, *shape in STEM:
-            x = layers.unit(*shape, name=name)(x)
+            x = conv_norm_act(*shape, name=name)(x)
             if name in ("conv2b", "conv4a"):
                 x = max_pool(x, 3, stride=2)
-        x = layers.endpoint("stem", x)
+        x = endpoint("stem", x)
         for name, (chains, pool) in MODULES.items():
-            x = layers.stage(name, InceptionV3._module, x, name, chains, pool)
-            if name == "mixed_6e" and self.auxiliary and (layers.train or layers.initializing):
-                self.aux("aux", AuxHead(layers, name="aux")(x), weight=0.4)
-        x = layers.endpoint("pool", global_avg_pool(x))
-        return layers.head(layers.dropout(x, 0.5))
+            x = endpoint(name, self.checkpointed(InceptionV3.stage, x, train, name, chains, pool))
+            if name == "mixed_6e" and self.auxiliary and self.has_aux("aux", train):
+                self.aux("aux", AuxHead(conv_norm_act, self.head, name="aux")(x), weight=0.4)
+        x = endpoint("pool", global_avg_pool(x))
+        return self.head(name="head")(self.drop(x, 0.5, train))
 
-    def _module(self, x: jax.Array, layers: Layers, name: str, chains: tuple[Chain, ...], pool: int) -> jax.Array:
-        return Module(layers, chains, pool, name=name)(x)
+    def stage(self, x: jax.Array, train: bool, name: str, chains: tuple[Chain, ...], pool: int) -> jax.Array:
+        return Module(self.conv_norm_act(train), chains, pool, name=name)(x)
 
     def smallest(self, *, train: bool) -> int:
         # The auxiliary head's 5x5 convolution behind a pool of stride 3 needs 17x17.

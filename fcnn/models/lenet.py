@@ -3,8 +3,8 @@
 import jax
 import jax.numpy as jnp
 
-from fcnn.models.classifier import Classifier, Layers, Norm, flatten
-from fcnn.nn import avg_pool
+from fcnn.models.classifier import Classifier, EndpointFn, Norm, flatten
+from fcnn.nn import activation, avg_pool
 
 
 class LeNet5(Classifier, kw_only=True):
@@ -27,13 +27,14 @@ class LeNet5(Classifier, kw_only=True):
     classes = 10
     image_shape = (32, 32, 1)
 
-    def forward(self, x: jax.Array, layers: Layers) -> jax.Array:
+    def forward(self, x: jax.Array, train: bool, endpoint: EndpointFn) -> jax.Array:
         missing = [max(0, 32 - size) for size in x.shape[1:3]]
         x = jnp.pad(x, ((0, 0), *((m // 2, m - m // 2) for m in missing), (0, 0)))
-        x = layers.unit(6, 5, name="c1")(x)
-        x = layers.endpoint("s2", avg_pool(x, 2))
-        x = layers.unit(16, 5, name="c3")(x)
-        x = layers.endpoint("s4", avg_pool(x, 2))
-        x = layers.endpoint("c5", layers.act(layers.dense(120, name="c5")(flatten(x))))
-        x = layers.endpoint("f6", layers.act(layers.dense(84, name="f6")(x)))
-        return layers.head(layers.dropout(x, 0.0))
+        conv_norm_act, act = self.conv_norm_act(train), activation(self.activation)
+        x = conv_norm_act(6, 5, name="c1")(x)
+        x = endpoint("s2", avg_pool(x, 2))
+        x = conv_norm_act(16, 5, name="c3")(x)
+        x = endpoint("s4", avg_pool(x, 2))
+        x = endpoint("c5", act(self.dense(120, name="c5")(flatten(x))))
+        x = endpoint("f6", act(self.dense(84, name="f6")(x)))
+        return self.head(name="head")(self.drop(x, 0.0, train))

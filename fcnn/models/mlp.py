@@ -2,7 +2,8 @@
 
 import jax
 
-from fcnn.models.classifier import Classifier, Layers, Norm
+from fcnn.models.classifier import Classifier, EndpointFn, Norm
+from fcnn.nn import norm_act
 
 
 class MLP(Classifier, kw_only=True):
@@ -20,9 +21,10 @@ class MLP(Classifier, kw_only=True):
     classes = 10
     image_shape = (28, 28, 1)
 
-    def forward(self, x: jax.Array, layers: Layers) -> jax.Array:
+    def forward(self, x: jax.Array, train: bool, endpoint: EndpointFn) -> jax.Array:
+        _, norm, act = self.layers(train)
         x = x.reshape(x.shape[0], -1)
         for i, features in enumerate(self.hidden, start=1):
-            x = layers.dense(features, name=f"hidden{i}")(x)
-            x = layers.endpoint(f"hidden{i}", layers.norm(name=f"norm{i}")(x))
-        return layers.head(layers.dropout(x, 0.0))
+            x = self.dense(features, name=f"hidden{i}")(x)
+            x = endpoint(f"hidden{i}", norm_act(x, norm(name=f"norm{i}"), act))
+        return self.head(name="head")(self.drop(x, 0.0, train))

@@ -9,47 +9,66 @@
 K. He, X. Zhang, S. Ren, J. Sun: Identity Mappings in Deep Residual Networks, arXiv:1603.05027, figure 4e and appendix.
 """
 
+from collections.abc import Callable
+
 import flax.linen as nn
 import jax
 
-from fcnn.models.cifar_resnet import pad_channels
-from fcnn.models.classifier import Classifier, Layers
-from fcnn.models.resnet import torch_name
-from fcnn.nn import global_avg_pool
+from fcnn.models.classifier import Classifier, EndpointFn
+from fcnn.models.resnet import pad_channels, torch_name
+from fcnn.nn import Layer, conv_norm_act, global_avg_pool, norm_act
 
 
-class Block(nn.Module):
-    """(Normalization, activation, convolution) two or three times, added to the input.
+class PreActBasicBlock(nn.Module):
+    """Twice normalization, activation and a 3x3 convolution, added to the input.
 
-    A block that changes the shape takes its shortcut behind the first activation (appendix): with bottlenecks a 1x1
-    convolution, else the zero padding of the 110-layer network of 2015.
+    A block that changes the shape takes its shortcut behind the first activation (appendix), and pads it with zeros as
+    the 110-layer network of 2015. Shapes: (B, H, W, C) -> (B, ceil(H / strides), ceil(W / strides), filters).
     """
 
-    layers: Layers
-    width: int
-    stride: int
-    bottleneck: bool
+    conv: Layer
+    norm: Layer
+    act: Callable[[jax.Array], jax.Array]
+    filters: int
+    strides: int = 1
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        w = self.width
-        # Channels, kernel, stride, padding.
-        convs = [(w, 3, self.stride, 1), (w, 3, 1, 1)]
-        if self.bottleneck:
-            convs = [(w, 1, 1, 0), (w, 3, self.stride, 1), (4 * w, 1, 1, 0)]
-        shortcut = x
-        out = self.layers.channels(convs[-1][0])
-        y = x
-        for i, conv in enumerate(convs, start=1):
-            y = self.layers.norm(name=f"norm{i}")(y)
-            if i == 1 and (self.stride > 1 or x.shape[-1] != out):
-                shortcut = y
-            y = self.layers.conv(*conv, name=f"conv{i}")(y)
-        if shortcut.shape == y.shape:
-            return shortcut + y
-        if self.bottleneck:
-            return self.layers.conv(convs[-1][0], 1, self.stride, name="shortcut_conv")(shortcut) + y
-        return pad_channels(shortcut[:, :: self.stride, :: self.stride], out) + y
+        conv1 = self.conv(self.filters, 3, self.strides, 1, name="conv1")
+        conv2 = self.conv(self.filters, 3, 1, 1, name="conv2")
+        y = norm_act(x, self.norm(name="norm1"), self.act)
+        shortcut = y if self.strides > 1 or x.shape[-1] != conv2.features else x
+        y = conv2(conv_norm_act(y, conv1, self.norm(name="norm2"), self.act))
+        if shortcut.shape != y.shape:
+            shortcut = pad_channels(shortcut[:, :: self.strides, :: self.strides], y.shape[-1])
+        return shortcut + y
+
+
+class PreActBottleneck(nn.Module):
+    """Normalization, activation and a convolution, of 1x1, 3x3 and 1x1, added to the input.
+
+    A block that changes the shape takes its shortcut behind the first activation (appendix), through a 1x1 convolution.
+    Shapes: (B, H, W, C) -> (B, ceil(H / strides), ceil(W / strides), 4 * filters).
+    """
+
+    conv: Layer
+    norm: Layer
+    act: Callable[[jax.Array], jax.Array]
+    filters: int
+    strides: int = 1
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        conv1 = self.conv(self.filters, 1, name="conv1")
+        conv2 = self.conv(self.filters, 3, self.strides, 1, name="conv2")
+        conv3 = self.conv(4 * self.filters, 1, name="conv3")
+        y = norm_act(x, self.norm(name="norm1"), self.act)
+        shortcut = y if self.strides > 1 or x.shape[-1] != conv3.features else x
+        y = conv_norm_act(y, conv1, self.norm(name="norm2"), self.act)
+        y = conv3(conv_norm_act(y, conv2, self.norm(name="norm3"), self.act))
+        if shortcut.shape != y.shape:
+            shortcut = self.conv(4 * self.filters, 1, self.strides, name="shortcut_conv")(shortcut)
+        return shortcut + y
 
 
 class PreActResNet(Classifier, kw_only=True):
@@ -59,30 +78,30 @@ class PreActResNet(Classifier, kw_only=True):
     Images of any size, 32x32 in the paper. Endpoints: stem, stage1 to stage3, pool.
     """
 
-    blocks: int
+    stage_sizes: tuple[int, ...]
     """Blocks a stage."""
-    bottleneck: bool
+    block: type[PreActBasicBlock | PreActBottleneck]
 
     paper = "He et al. 2016, arXiv:1603.05027"
     classes = 10
     image_shape = (32, 32, 3)
 
-    def forward(self, x: jax.Array, layers: Layers) -> jax.Array:
-        x = layers.endpoint("stem", layers.conv(16, 3, padding=1, name="stem_conv")(x))
-        for number in (1, 2, 3):
-            x = layers.stage(f"stage{number}", PreActResNet._stage, x, number)
-        x = layers.norm(name="last_norm")(x)
-        x = layers.endpoint("pool", global_avg_pool(x))
-        return layers.head(layers.dropout(x, 0.0))
+    def forward(self, x: jax.Array, train: bool, endpoint: EndpointFn) -> jax.Array:
+        conv, norm, act = self.layers(train)
+        x = endpoint("stem", conv(16, 3, 1, 1, name="stem_conv")(x))
+        for number in range(1, len(self.stage_sizes) + 1):
+            x = endpoint(f"stage{number}", self.checkpointed(PreActResNet.stage, x, train, number))
+        x = norm_act(x, norm(name="last_norm"), act)
+        x = endpoint("pool", global_avg_pool(x))
+        return self.head(name="head")(self.drop(x, 0.0, train))
 
-    def _stage(self, x: jax.Array, layers: Layers, number: int) -> jax.Array:
-        for i in range(1, self.blocks + 1):
-            x = Block(
-                layers,
-                width=16 * 2 ** (number - 1),
-                stride=2 if number > 1 and i == 1 else 1,
-                bottleneck=self.bottleneck,
-                name=f"stage{number}_block{i}",
+    def stage(self, x: jax.Array, train: bool, number: int) -> jax.Array:
+        for i in range(self.stage_sizes[number - 1]):
+            x = self.block(
+                *self.layers(train),
+                filters=16 * 2 ** (number - 1),
+                strides=2 if number > 1 and i == 0 else 1,
+                name=f"stage{number}_block{i + 1}",
             )(x)
         return x
 

@@ -1,6 +1,6 @@
 """The residual networks for ImageNet: shortcuts around every two or three convolutions made depth trainable.
 
-| name | blocks | parameters at 1,000 classes |
+| name | blocks a stage | parameters at 1,000 classes |
 |---|---|---|
 | resnet18 | 2, 2, 2, 2, of two 3x3 convolutions | 11,689,512 |
 | resnet34 | 3, 4, 6, 3 | 21,797,672 |
@@ -11,48 +11,89 @@
 K. He, X. Zhang, S. Ren, J. Sun: Deep Residual Learning for Image Recognition, arXiv:1512.03385, table 1.
 """
 
+import functools
+from collections.abc import Callable
 from typing import Literal
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 
-from fcnn.models.classifier import Classifier, Layers
-from fcnn.nn import global_avg_pool, max_pool
+from fcnn.models.classifier import Classifier, EndpointFn
+from fcnn.nn import Layer, conv_norm_act, global_avg_pool, max_pool
+
+Shortcut = Literal["A", "projection", "none"]
 
 
-class Block(nn.Module):
-    """Two 3x3 convolutions, or 1x1, 3x3 and 1x1 with four times the channels at the end, around which the input is
-    added (figure 5).
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions, around which the input is added (figure 5, left).
 
-    Shapes: (B, H, W, C) -> (B, ceil(H / stride), ceil(W / stride), width or 4 x width).
+    Shapes: (B, H, W, C) -> (B, ceil(H / strides), ceil(W / strides), filters).
     """
 
-    layers: Layers
-    width: int
-    stride: int
-    bottleneck: bool
-    stride_on: Literal["3x3", "1x1"]
-    zero_init: bool
+    conv: Layer
+    norm: Layer
+    act: Callable[[jax.Array], jax.Array]
+    filters: int
+    strides: int = 1
+    shortcut: Shortcut = "projection"
+    zero_init: bool = True
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        first, second = (self.stride, 1) if self.stride_on == "1x1" or not self.bottleneck else (1, self.stride)
-        w = self.width
-        # Channels, kernel, stride, padding.
-        convs = [(w, 1, first, 0), (w, 3, second, 1), (4 * w, 1, 1, 0)]
-        if not self.bottleneck:
-            convs = [(w, 3, first, 1), (w, 3, second, 1)]
-        y = x
-        for i, conv in enumerate(convs, start=1):
-            last = i == len(convs)
-            y = self.layers.conv(*conv, name=f"conv{i}")(y)
-            # A last scale of zero makes each block the identity at first (Goyal et al. 2017, section 5.1).
-            scale_init = nn.initializers.zeros if self.zero_init and last else nn.initializers.ones
-            y = self.layers.norm(act=not last, scale_init=scale_init, name=f"norm{i}")(y)
-        if x.shape != y.shape:
-            x = self.layers.conv(convs[-1][0], 1, self.stride, name="shortcut_conv")(x)
-            x = self.layers.norm(act=False, name="shortcut_norm")(x)
-        return self.layers.add(y, x)
+        conv1 = self.conv(self.filters, 3, self.strides, 1, name="conv1")
+        conv2 = self.conv(self.filters, 3, 1, 1, name="conv2")
+        y = conv_norm_act(x, conv1, self.norm(name="norm1"), self.act)
+        same = x.shape == y.shape
+        # A last scale of zero makes each block the identity at first (Goyal et al. 2017, section 5.1). Where channels
+        # are padded they would be zero in every image, and since a ReLU has no gradient there, zero for good; without
+        # a shortcut nothing would get through.
+        zero = self.zero_init and (self.shortcut == "projection" or (self.shortcut == "A" and same))
+        norm2 = self.norm(scale_init=nn.initializers.zeros if zero else nn.initializers.ones, name="norm2")
+        if self.shortcut == "none":
+            return conv_norm_act(y, conv2, norm2, self.act)
+        if not same and self.shortcut == "A":
+            x = pad_channels(x[:, :: self.strides, :: self.strides], y.shape[-1])
+        elif not same:
+            projection = self.conv(self.filters, 1, self.strides, name="shortcut_conv")
+            x = conv_norm_act(x, projection, self.norm(name="shortcut_norm"), None)
+        return conv_norm_act(y, conv2, norm2, self.act, x)
+
+
+class Bottleneck(nn.Module):
+    """1x1, 3x3 and 1x1 convolutions with four times the channels at the end, around which the input is added (figure 5,
+    right).
+
+    Shapes: (B, H, W, C) -> (B, ceil(H / strides), ceil(W / strides), 4 * filters).
+    """
+
+    conv: Layer
+    norm: Layer
+    act: Callable[[jax.Array], jax.Array]
+    filters: int
+    strides: int = 1
+    stride_on: Literal["3x3", "1x1"] = "3x3"
+    zero_init: bool = True
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        first, second = (self.strides, 1) if self.stride_on == "1x1" else (1, self.strides)
+        conv3 = self.conv(4 * self.filters, 1, name="conv3")
+        y = conv_norm_act(x, self.conv(self.filters, 1, first, name="conv1"), self.norm(name="norm1"), self.act)
+        y = conv_norm_act(y, self.conv(self.filters, 3, second, 1, name="conv2"), self.norm(name="norm2"), self.act)
+        # A last scale of zero makes each block the identity at first (Goyal et al. 2017, section 5.1).
+        scale_init = nn.initializers.zeros if self.zero_init else nn.initializers.ones
+        if x.shape != (*y.shape[:3], conv3.features):
+            projection = self.conv(4 * self.filters, 1, self.strides, name="shortcut_conv")
+            x = conv_norm_act(x, projection, self.norm(name="shortcut_norm"), None)
+        return conv_norm_act(y, conv3, self.norm(scale_init=scale_init, name="norm3"), self.act, x)
+
+
+def pad_channels(x: jax.Array, channels: int) -> jax.Array:
+    """Option A of section 3.3: new channels of zeros, no parameters. Half of them stand on either side, as in the
+    implementation whose weights are in use everywhere (github.com/akamaster/pytorch_resnet_cifar10)."""
+    new = channels - x.shape[-1]
+    return jnp.pad(x, ((0, 0), (0, 0), (0, 0), (new // 2, new - new // 2)))
 
 
 class ResNet(Classifier, kw_only=True):
@@ -62,9 +103,9 @@ class ResNet(Classifier, kw_only=True):
     Images of any size. Endpoints: stem, stage1 to stage4, pool.
     """
 
-    blocks: tuple[int, int, int, int]
+    stage_sizes: tuple[int, ...]
     """Blocks a stage."""
-    bottleneck: bool
+    block: type[BasicBlock | Bottleneck]
     stride_on: Literal["3x3", "1x1"] = "3x3"
     """Which convolution of a bottleneck halves the size: the 3x3 ("v1.5", torchvision's) or the first 1x1 (the
     paper's)."""
@@ -76,27 +117,24 @@ class ResNet(Classifier, kw_only=True):
 
     paper = "He et al. 2015, arXiv:1512.03385"
 
-    def forward(self, x: jax.Array, layers: Layers) -> jax.Array:
+    def forward(self, x: jax.Array, train: bool, endpoint: EndpointFn) -> jax.Array:
+        conv, norm, act = self.layers(train)
         large = self.stem == "7x7"
-        x = layers.conv(64, 7, 2, 3, name="stem_conv")(x) if large else layers.conv(64, 3, 1, 1, name="stem_conv")(x)
-        x = layers.norm(name="stem_norm")(x)
-        x = layers.endpoint("stem", max_pool(x, 3, stride=2, padding=1) if large else x)
-        for number in (1, 2, 3, 4):
-            x = layers.stage(f"stage{number}", ResNet._stage, x, number)
-        x = layers.endpoint("pool", global_avg_pool(x))
-        return layers.head(layers.dropout(x, 0.0))
+        stem_conv = conv(64, 7, 2, 3, name="stem_conv") if large else conv(64, 3, 1, 1, name="stem_conv")
+        x = conv_norm_act(x, stem_conv, norm(name="stem_norm"), act)
+        x = endpoint("stem", max_pool(x, 3, stride=2, padding=1) if large else x)
+        for number in range(1, len(self.stage_sizes) + 1):
+            x = endpoint(f"stage{number}", self.checkpointed(ResNet.stage, x, train, number))
+        x = endpoint("pool", global_avg_pool(x))
+        return self.head(name="head")(self.drop(x, 0.0, train))
 
-    def _stage(self, x: jax.Array, layers: Layers, number: int) -> jax.Array:
-        for i in range(1, self.blocks[number - 1] + 1):
-            x = Block(
-                layers,
-                width=64 * 2 ** (number - 1),
-                stride=2 if number > 1 and i == 1 else 1,
-                bottleneck=self.bottleneck,
-                stride_on=self.stride_on,
-                zero_init=self.zero_init,
-                name=f"stage{number}_block{i}",
-            )(x)
+    def stage(self, x: jax.Array, train: bool, number: int) -> jax.Array:
+        block = functools.partial(self.block, *self.layers(train), zero_init=self.zero_init)
+        if self.block is Bottleneck:
+            block = functools.partial(block, stride_on=self.stride_on)
+        for i in range(self.stage_sizes[number - 1]):
+            strides = 2 if number > 1 and i == 0 else 1
+            x = block(64 * 2 ** (number - 1), strides, name=f"stage{number}_block{i + 1}")(x)
         return x
 
     def torch_name(self, layer: str) -> str:

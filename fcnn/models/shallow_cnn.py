@@ -2,8 +2,8 @@
 
 import jax
 
-from fcnn.models.classifier import Classifier, Layers, Norm, flatten
-from fcnn.nn import max_pool
+from fcnn.models.classifier import Classifier, EndpointFn, Norm, flatten
+from fcnn.nn import activation, max_pool
 
 
 class ShallowCNN(Classifier, kw_only=True):
@@ -19,14 +19,15 @@ class ShallowCNN(Classifier, kw_only=True):
     classes = 10
     image_shape = (28, 28, 1)
 
-    def forward(self, x: jax.Array, layers: Layers) -> jax.Array:
-        x = layers.unit(32, 3, padding=1, name="conv1")(x)
-        x = layers.endpoint("stage1", max_pool(x, 2))
-        x = layers.unit(64, 3, padding=1, name="conv2")(x)
-        x = layers.endpoint("stage2", max_pool(x, 2))
-        x = layers.act(layers.dense(128, name="hidden")(flatten(x)))
-        x = layers.endpoint("hidden", x)
-        return layers.head(layers.dropout(x, 0.0))
+    def forward(self, x: jax.Array, train: bool, endpoint: EndpointFn) -> jax.Array:
+        conv_norm_act, act = self.conv_norm_act(train), activation(self.activation)
+        x = conv_norm_act(32, 3, padding=1, name="conv1")(x)
+        x = endpoint("stage1", max_pool(x, 2))
+        x = conv_norm_act(64, 3, padding=1, name="conv2")(x)
+        x = endpoint("stage2", max_pool(x, 2))
+        x = act(self.dense(128, name="hidden")(flatten(x)))
+        x = endpoint("hidden", x)
+        return self.head(name="head")(self.drop(x, 0.0, train))
 
     def smallest(self, *, train: bool) -> int:
         return 4

@@ -13,8 +13,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from fcnn.models.classifier import Classifier, Layers, Norm
-from fcnn.nn import global_avg_pool, max_pool
+from fcnn.models.classifier import Classifier, EndpointFn, Norm
+from fcnn.nn import Layer, global_avg_pool, max_pool
 
 
 class Fire(nn.Module):
@@ -23,15 +23,15 @@ class Fire(nn.Module):
     Shapes: (B, H, W, C) -> (B, H, W, 2 x expand).
     """
 
-    layers: Layers
+    conv_norm_act: Layer
     squeeze: int
     expand: int
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        x = self.layers.unit(self.squeeze, 1, name="squeeze")(x)
-        narrow = self.layers.unit(self.expand, 1, name="expand1x1")(x)
-        wide = self.layers.unit(self.expand, 3, padding=1, name="expand3x3")(x)
+        x = self.conv_norm_act(self.squeeze, 1, name="squeeze")(x)
+        narrow = self.conv_norm_act(self.expand, 1, name="expand1x1")(x)
+        wide = self.conv_norm_act(self.expand, 3, padding=1, name="expand3x3")(x)
         return jnp.concatenate([narrow, wide], axis=-1)
 
 
@@ -50,15 +50,16 @@ class SqueezeNet(Classifier, kw_only=True):
 
     paper = "Iandola et al. 2016, arXiv:1602.07360"
 
-    def forward(self, x: jax.Array, layers: Layers) -> jax.Array:
-        x = layers.unit(*((64, 3, 2) if self.revised else (96, 7, 2)), name="stem")(x)
-        x = layers.endpoint("stem", max_pool(x, 3, stride=2, ceil_mode=True))
+    def forward(self, x: jax.Array, train: bool, endpoint: EndpointFn) -> jax.Array:
+        conv_norm_act = self.conv_norm_act(train)
+        x = conv_norm_act(*((64, 3, 2) if self.revised else (96, 7, 2)), name="stem")(x)
+        x = endpoint("stem", max_pool(x, 3, stride=2, ceil_mode=True))
         for number in range(2, 10):
             squeeze = 16 * (number // 2)
-            x = Fire(layers, squeeze, 4 * squeeze, name=f"fire{number}")(x)
+            x = Fire(conv_norm_act, squeeze, 4 * squeeze, name=f"fire{number}")(x)
             if number in ((3, 5) if self.revised else (4, 8)):
                 x = max_pool(x, 3, stride=2, ceil_mode=True)
-            x = layers.endpoint(f"fire{number}", x)
+            x = endpoint(f"fire{number}", x)
         # The classifier is a convolution with a ReLU behind it, drawn from N(0, 0.01) as in the reference. Its bias
         # starts at 1, which changes no probability: from 0, a class whose logit falls below 0 everywhere never comes
         # back (8 images weren't learnt by heart in 300 steps from any of 3 seeds; with 1 it took 63 to 91).
@@ -71,9 +72,9 @@ class SqueezeNet(Classifier, kw_only=True):
             name="head",
         )
         if self.linear_head:
-            x = layers.endpoint("pool", global_avg_pool(x))
-            return classify(layers.dropout(x, 0.5)[:, None, None])[:, 0, 0]
-        return global_avg_pool(nn.relu(classify(layers.dropout(x, 0.5))))
+            x = endpoint("pool", global_avg_pool(x))
+            return classify(self.drop(x, 0.5, train)[:, None, None])[:, 0, 0]
+        return global_avg_pool(nn.relu(classify(self.drop(x, 0.5, train))))
 
     def smallest(self, *, train: bool) -> int:
         return 17 if self.revised else 21

@@ -14,14 +14,14 @@ from fcnn.models.inception_v2 import InceptionV2
 from fcnn.models.inception_v3 import InceptionV3
 from fcnn.models.lenet import LeNet5
 from fcnn.models.mlp import MLP
-from fcnn.models.preact_resnet import PreActResNet
-from fcnn.models.resnet import ResNet
+from fcnn.models.preact_resnet import PreActBasicBlock, PreActBottleneck, PreActResNet
+from fcnn.models.resnet import BasicBlock, Bottleneck, ResNet
 from fcnn.models.shallow_cnn import ShallowCNN
 from fcnn.models.squeezenet import SqueezeNet
 from fcnn.models.vgg import VGG
 
 _VGG = {"vgg11": (1, 1, 2, 2, 2), "vgg13": (2, 2, 2, 2, 2), "vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}
-_CIFAR = {20: 3, 32: 5, 44: 7, 56: 9, 110: 18}  # layers: blocks a stage
+_CIFAR = {layers: (layers // 6,) * 3 for layers in (20, 32, 44, 56, 110)}
 
 TABLE: dict[str, Callable[..., Classifier]] = {
     "linear": functools.partial(MLP, hidden=()),
@@ -30,23 +30,23 @@ TABLE: dict[str, Callable[..., Classifier]] = {
     "lenet5": LeNet5,
     "alexnet": AlexNet,
     "alexnet_2012": functools.partial(AlexNet, as_published=True),
-    **{name: functools.partial(VGG, depths=depths) for name, depths in _VGG.items()},
-    **{f"{name}_bn": functools.partial(VGG, depths=depths, norm="batch") for name, depths in _VGG.items()},
+    **{name: functools.partial(VGG, stage_sizes=sizes) for name, sizes in _VGG.items()},
+    **{f"{name}_bn": functools.partial(VGG, stage_sizes=sizes, norm="batch") for name, sizes in _VGG.items()},
     "googlenet": GoogLeNet,
     "googlenet_2014": functools.partial(GoogLeNet, as_published=True, norm="none"),
     "inception_v2": InceptionV2,
     "inception_v3": InceptionV3,
-    "resnet18": functools.partial(ResNet, blocks=(2, 2, 2, 2), bottleneck=False),
-    "resnet34": functools.partial(ResNet, blocks=(3, 4, 6, 3), bottleneck=False),
-    "resnet50": functools.partial(ResNet, blocks=(3, 4, 6, 3), bottleneck=True),
-    "resnet101": functools.partial(ResNet, blocks=(3, 4, 23, 3), bottleneck=True),
-    "resnet152": functools.partial(ResNet, blocks=(3, 8, 36, 3), bottleneck=True),
-    **{f"resnet{layers}": functools.partial(CifarResNet, blocks=blocks) for layers, blocks in _CIFAR.items()},
-    "resnet1202": functools.partial(CifarResNet, blocks=200),
-    **{f"plain{n}": functools.partial(CifarResNet, blocks=blocks, shortcut="none") for n, blocks in _CIFAR.items()},
-    "preact_resnet110": functools.partial(PreActResNet, blocks=18, bottleneck=False),
-    "preact_resnet164": functools.partial(PreActResNet, blocks=18, bottleneck=True),
-    "preact_resnet1001": functools.partial(PreActResNet, blocks=111, bottleneck=True),
+    "resnet18": functools.partial(ResNet, stage_sizes=(2, 2, 2, 2), block=BasicBlock),
+    "resnet34": functools.partial(ResNet, stage_sizes=(3, 4, 6, 3), block=BasicBlock),
+    "resnet50": functools.partial(ResNet, stage_sizes=(3, 4, 6, 3), block=Bottleneck),
+    "resnet101": functools.partial(ResNet, stage_sizes=(3, 4, 23, 3), block=Bottleneck),
+    "resnet152": functools.partial(ResNet, stage_sizes=(3, 8, 36, 3), block=Bottleneck),
+    **{f"resnet{layers}": functools.partial(CifarResNet, stage_sizes=sizes) for layers, sizes in _CIFAR.items()},
+    "resnet1202": functools.partial(CifarResNet, stage_sizes=(200, 200, 200)),
+    **{f"plain{n}": functools.partial(CifarResNet, stage_sizes=sizes, shortcut="none") for n, sizes in _CIFAR.items()},
+    "preact_resnet110": functools.partial(PreActResNet, stage_sizes=(18, 18, 18), block=PreActBasicBlock),
+    "preact_resnet164": functools.partial(PreActResNet, stage_sizes=(18, 18, 18), block=PreActBottleneck),
+    "preact_resnet1001": functools.partial(PreActResNet, stage_sizes=(111, 111, 111), block=PreActBottleneck),
     "squeezenet1_0": functools.partial(SqueezeNet, revised=False),
     "squeezenet1_1": functools.partial(SqueezeNet, revised=True),
 }
@@ -55,7 +55,7 @@ TABLE: dict[str, Callable[..., Classifier]] = {
 def create(name: str, *, num_classes: int, **options: Any) -> Classifier:
     """The architecture `name` with `num_classes` outputs; `options` are fields of `Classifier` and of its own class.
 
-        model = create("vgg11_bn", num_classes=10, hidden=(), width=0.5)
+        model = create("vgg11_bn", num_classes=10, hidden=(), width_multiplier=0.5)
         variables = model.init(key, images, train=False)      # {"params": ..., "batch_stats": ...}
         logits = model.apply(variables, images, train=False)  # images (B, H, W, C) -> (B, num_classes)
 

@@ -12,8 +12,8 @@ K. Simonyan, A. Zisserman: Very Deep Convolutional Networks for Large-Scale Imag
 
 import jax
 
-from fcnn.models.classifier import Classifier, Layers, Norm, flatten
-from fcnn.nn import adaptive_avg_pool, global_avg_pool, max_pool
+from fcnn.models.classifier import Classifier, EndpointFn, Norm, flatten
+from fcnn.nn import activation, adaptive_avg_pool, global_avg_pool, max_pool
 
 CHANNELS = (64, 128, 256, 512, 512)
 
@@ -25,27 +25,30 @@ class VGG(Classifier, kw_only=True):
     stage5, fc6, fc7.
     """
 
-    depths: tuple[int, int, int, int, int]
+    stage_sizes: tuple[int, int, int, int, int]
     """Convolutions a stage."""
     hidden: tuple[int, ...] = (4096, 4096)
     """Widths of the dense layers before the classifier. With none, `hidden=()`, the classifier sees each channel's mean
     over all positions: the usual form for 32x32 images, 512 to the classes."""
     norm: Norm = "none"
 
+    conv_bias = True
     paper = "Simonyan & Zisserman 2014, arXiv:1409.1556"
 
-    def forward(self, x: jax.Array, layers: Layers) -> jax.Array:
+    def forward(self, x: jax.Array, train: bool, endpoint: EndpointFn) -> jax.Array:
         for number in (1, 2, 3, 4, 5):
-            x = layers.stage(f"stage{number}", VGG._stage, x, number)
+            x = endpoint(f"stage{number}", self.checkpointed(VGG.stage, x, train, number))
         x = flatten(adaptive_avg_pool(x, 7)) if self.hidden else global_avg_pool(x)
+        act = activation(self.activation)
         for i, features in enumerate(self.hidden, start=6):
-            x = layers.endpoint(f"fc{i}", layers.act(layers.dense(features, name=f"fc{i}")(x)))
-            x = layers.dropout(x, 0.5)
-        return layers.head(x)
+            x = endpoint(f"fc{i}", act(self.dense(features, name=f"fc{i}")(x)))
+            x = self.drop(x, 0.5, train, before=f"fc{i + 1}" if i < 5 + len(self.hidden) else "head")
+        return self.head(name="head")(x)
 
-    def _stage(self, x: jax.Array, layers: Layers, number: int) -> jax.Array:
-        for i in range(1, self.depths[number - 1] + 1):
-            x = layers.unit(CHANNELS[number - 1], 3, padding=1, bias=True, name=f"stage{number}_conv{i}")(x)
+    def stage(self, x: jax.Array, train: bool, number: int) -> jax.Array:
+        conv_norm_act = self.conv_norm_act(train)
+        for i in range(1, self.stage_sizes[number - 1] + 1):
+            x = conv_norm_act(CHANNELS[number - 1], 3, padding=1, name=f"stage{number}_conv{i}")(x)
         return max_pool(x, 2)
 
     def smallest(self, *, train: bool) -> int:
@@ -60,5 +63,5 @@ class VGG(Classifier, kw_only=True):
         # torchvision counts every convolution, norm, activation and pool of one long sequence.
         stage, i = (int(word[len(prefix) :]) for word, prefix in zip(unit.split("_"), ("stage", "conv"), strict=True))
         step = 2 if self.norm == "none" else 3
-        before = sum(self.depths[: stage - 1]) + i - 1
+        before = sum(self.stage_sizes[: stage - 1]) + i - 1
         return f"features.{step * before + stage - 1 + (part == 'norm')}"

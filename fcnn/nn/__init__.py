@@ -6,6 +6,7 @@ teaches is in `fcnn.nn.teaching`.
 
 from fcnn.nn.activations import ACTIVATIONS, activation
 from fcnn.nn.conv import Conv
+from fcnn.nn.conv_norm_act import ConvNormAct, Layer, conv_norm_act, norm_act
 from fcnn.nn.dropout import Dropout, dropout
 from fcnn.nn.fast_conv import conv_general_dilated
 from fcnn.nn.fold import fold_into
@@ -19,11 +20,14 @@ __all__ = [
     "INITIALIZERS",
     "BatchNorm",
     "Conv",
+    "ConvNormAct",
     "Dropout",
+    "Layer",
     "activation",
     "adaptive_avg_pool",
     "avg_pool",
     "conv_general_dilated",
+    "conv_norm_act",
     "cpu_convolutions",
     "dropout",
     "fold_into",
@@ -32,4 +36,5 @@ __all__ = [
     "initializer_for",
     "local_response_norm",
     "max_pool",
+    "norm_act",
 ]

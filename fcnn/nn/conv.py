@@ -3,8 +3,11 @@
 from typing import Any
 
 import flax.linen as nn
+import jax
 
-from fcnn.nn.fast_conv import conv_general_dilated
+from fcnn.nn.fast_conv import conv_general_dilated, conv_geometry
+from fcnn.nn.geometry import padding_pairs, per_axis
+from fcnn.nn.onednn.convolution_plan import Geometry
 
 
 class Conv(nn.Conv):
@@ -13,7 +16,6 @@ class Conv(nn.Conv):
 
     An int holds for both spatial axes, as `kernel_size` too, which Flax takes for a kernel of one axis.
 
-    >>> import jax
     >>> layer = Conv(8, 3, strides=2, padding=1, use_bias=False)
     >>> y, variables = layer.init_with_output(jax.random.key(0), jax.numpy.ones((1, 32, 32, 3)))
     >>> y.shape, jax.tree.map(jax.numpy.shape, variables)
@@ -27,3 +29,20 @@ class Conv(nn.Conv):
         if isinstance(self.kernel_size, int):
             self.kernel_size = (self.kernel_size, self.kernel_size)
         super().__post_init__()
+
+    @nn.nowrap
+    def geometry(self, x: jax.Array, kernel: jax.Array) -> Geometry | None:
+        """Returns the convolution's geometry if it is of the kind that oneDNN is used for."""
+        ours = self.conv_general_dilated is conv_general_dilated
+        if not ours or x.ndim != 4 or isinstance(self.padding, str) or (self.mask, self.input_dilation) != (None, 1):
+            return None
+        strides, dilation = (per_axis("Conv", "strides", n or 1, 2) for n in (self.strides, self.kernel_dilation))
+        return conv_geometry(
+            x,
+            kernel,
+            strides,
+            padding_pairs("Conv", self.padding, x.shape[1:3], kernel.shape[:2], strides, dilation),
+            rhs_dilation=dilation,
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+            feature_group_count=self.feature_group_count,
+        )

@@ -15,33 +15,47 @@ from fcnn.nn.onednn.norm import normalize
 
 
 class BatchNorm(nn.BatchNorm):
-    """`nn.BatchNorm`, and a ReLU behind it with `relu`; the same parameters and statistics: (B, ..., C) -> the same.
+    """Normalizes each channel over the batch and all positions, as Flax's layer: (B, ..., C) -> the same.
 
-    Training on float32 images (B, H, W, C), with scale and bias, has one gradient for both, written out. On one CPU
-    oneDNN computes it, and the normalization, if the number of channels suits it, as multiples of 16 do
-    (`fcnn.nn.onednn`). Everything else is Flax's.
+    Training on float32 images (B, H, W, C), with scale and bias, has one gradient for the norm and a ReLU behind it,
+    written out. On one CPU oneDNN computes it, and the normalization, if the number of channels suits it, as multiples
+    of 16 do (`fcnn.nn.onednn`). Everything else is Flax's.
 
-    >>> layer = BatchNorm(use_running_average=False, relu=True)
+    >>> layer = BatchNorm(use_running_average=False)
     >>> variables = layer.init(jax.random.key(0), jnp.ones((8, 2, 2, 4)))
     >>> jax.tree.map(jnp.shape, variables)
     {'batch_stats': {'mean': (4,), 'var': (4,)}, 'params': {'bias': (4,), 'scale': (4,)}}
     """
 
-    relu: bool = False
-
     @nn.compact
-    def __call__(self, x: jax.Array) -> Any:
-        if self.use_running_average or self.is_initializing() or not self._is_plain(x):
-            y = super().__call__(x)
-            return jax.nn.relu(y) if self.relu else y
+    def __call__(
+        self, x: jax.Array, use_running_average: bool | None = None, *, mask: Any = None, relu: bool = False
+    ) -> Any:
+        """Normalizes x, then takes the ReLU if asked for; the rest as in Flax."""
+        running = nn.merge_param("use_running_average", self.use_running_average, use_running_average)
+        if running or self.is_initializing() or mask is not None or not self._is_plain(x):
+            y = super().__call__(x, use_running_average, mask=mask)
+            return jax.nn.relu(y) if relu else y
         shape = x.shape[-1:]
-        running = [self.variable("batch_stats", name) for name in ("mean", "var")]
+        averages = [self.variable("batch_stats", name) for name in ("mean", "var")]
         scale = self.param("scale", self.scale_init, shape, self.param_dtype)
         bias = self.param("bias", self.bias_init, shape, self.param_dtype)
-        y, *found = normalize(x, scale, bias, epsilon=self.epsilon, relu=self.relu)
-        for kept, new in zip(running, found, strict=True):
-            kept.value = self.momentum * kept.value + (1 - self.momentum) * new
+        y, *statistics = normalize(x, scale, bias, epsilon=self.epsilon, relu=relu)
+        for average, new in zip(averages, statistics, strict=True):
+            average.value = self.momentum * average.value + (1 - self.momentum) * new
         return y
+
+    def fold(self, bias: jax.Array) -> tuple[jax.Array, jax.Array] | None:
+        """Returns (a, b) with which this layer gives x * a + b for x + bias; None if it normalizes by the batch.
+
+        Args:
+          bias: (C,), of the layer before it.
+        """
+        if not (self.use_running_average and self.use_scale and self.use_bias and self.axis == -1):
+            return None
+        params, averages = self.variables["params"], self.variables["batch_stats"]
+        factor = params["scale"] * jax.lax.rsqrt(averages["var"] + self.epsilon)
+        return factor, (bias - averages["mean"]) * factor + params["bias"]
 
     def _is_plain(self, x: jax.Array) -> bool:
         """Whether nothing is asked for but batch norm over the last axis of a device's own float32 images."""

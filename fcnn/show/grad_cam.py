@@ -72,7 +72,7 @@ def grad_cam(
     Returns:
       (classes, H, W) float32.
     """
-    rest = model.clone(frozen=layer, given=image_shape)  # the logits as a function of that activation
+    rest = model.clone(start=(layer, image_shape))  # the logits as a function of that activation
 
     def maps(variables: Any, activation: jax.Array) -> jax.Array:
         def forward(activation: jax.Array) -> Any:

@@ -14,7 +14,7 @@ from fcnn import models, optim
 from fcnn.batch import make_batch
 from fcnn.config import OptimConfig
 from fcnn.errors import UserError
-from fcnn.models.classifier import Classifier, Layers
+from fcnn.models.classifier import Classifier
 from fcnn.state import create_state
 from fcnn.step import make_eval_step, make_train_step
 
@@ -26,7 +26,7 @@ BATCH, CLASSES = 6, 7
 @pytest.fixture(scope="module", params=MODELS)
 def setup(request):
     """A model with its state, a batch, and its compiled steps, each with a count of its traces."""
-    shallow = {"blocks": 1} if request.param.endswith("20") else {}
+    shallow = {"stage_sizes": (1, 1, 1)} if request.param.endswith("20") else {}
     model = models.create(request.param, num_classes=CLASSES, dropout=0.5, **shallow)
     optimizer = optim.make_optimizer(OptimConfig(), optim.make_schedule(OptimConfig(), steps=10, warmup=0))
     state = create_state(model, optimizer, (8, 8, 3), jax.random.key(0))
@@ -146,7 +146,7 @@ KINDS = [
 
 def small(name, **options):
     """A model of seven classes, of a depth that is traced in a second or two."""
-    shallow = {"blocks": 2} if name.startswith("preact") else {}
+    shallow = {"stage_sizes": (2, 2, 2)} if name.startswith("preact") else {}
     return models.create(name, num_classes=7, **shallow, **options)
 
 
@@ -205,7 +205,8 @@ def test_fields_change_the_layers(name):
 
     model, plain, variables = trace(dropout=0.0)
     norm = "group" if model.norm == "batch" else "batch"
-    _, changed, others = trace(dropout=0.123, kernel_init="orthogonal", activation="mish", norm=norm, width=0.5)
+    fields = dict(kernel_init="orthogonal", activation="mish", norm=norm, width_multiplier=0.5)
+    _, changed, others = trace(dropout=0.123, **fields)
     for sign in ("log1p", "= qr[", "0.8769"):  # of mish, of orthogonal matrices, of a rate of 0.123
         assert sign in changed
         assert sign not in plain
@@ -220,7 +221,8 @@ def test_norms_normalize():
     axes = {"batch": (0, 1, 2), "layer": (3,), "instance": (1, 2)}
     for kind, over in axes.items():
         # Not relu, which batch norm would do as well.
-        model = models.create("resnet20", num_classes=2, blocks=1, norm=kind, width=2.0, activation="tanh")
+        fields = dict(stage_sizes=(1, 1, 1), norm=kind, width_multiplier=2.0, activation="tanh")
+        model = models.create("resnet20", num_classes=2, **fields)
 
         @jax.jit
         def stem_norm(x, model=model):
@@ -236,18 +238,7 @@ def test_norms_normalize():
 
 
 def every_endpoint(model):
-    """All names, as the error about a wrong one is fed by them."""
-    found = []
-    original = Layers.endpoint
-
-    def note(self, name, x):
-        found.append(name)
-        return original(self, name, x)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Layers, "endpoint", note)
-        shapes(model, 320)
-    return tuple(dict.fromkeys(found))
+    return tuple(place.name for place in models.endpoints(model, (320, 320, 3)))
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -284,7 +275,7 @@ def test_an_endpoint_is_what_the_rest_is_computed_from():
     ("name", "heads"), [("googlenet", (0.3, 0.3)), ("googlenet_2014", (0.3, 0.3)), ("inception_v3", (0.4,))]
 )
 def test_auxiliary_heads_count_in_training_alone(name, heads):
-    model = models.create(name, num_classes=7, width=0.1)
+    model = models.create(name, num_classes=7, width_multiplier=0.1)
     size = model.smallest(train=True)
     images = jax.ShapeDtypeStruct((2, size, size, 3), jnp.float32)
     variables = jax.eval_shape(lambda x: model.init(jax.random.key(0), x, train=False), images)
@@ -310,11 +301,11 @@ def test_the_step_adds_the_auxiliary_losses():
     """A model whose only parameters stand in its heads: the gradients are the weighted cross-entropies' own."""
 
     class TwoHeads(Classifier, kw_only=True):
-        def forward(self, x, layers):
+        def forward(self, x, train, endpoint):
             x = x.mean((1, 2))
-            if layers.train or layers.initializing:
-                self.aux("side", layers.head(x, name="side"), weight=0.3)
-            return layers.head(x)
+            if train or self.is_initializing():
+                self.aux("side", self.head(name="side")(x), weight=0.3)
+            return self.head(name="head")(x)
 
     model = TwoHeads(num_classes=CLASSES)
     optimizer = optax.sgd(1.0)
@@ -370,8 +361,8 @@ def test_a_stem_for_small_images():
 def test_eight_images_are_learnt_by_heart(name):
     """From its own initialization, with dropout and auxiliary heads as they are; a quarter of the large ones' width."""
     large = models.family(name).classes == 1000
-    shallow = {"blocks": 3} if name.startswith("preact") else {}  # 18 take minutes to compile
-    model = models.create(name, num_classes=10, width=0.25 if large else 1.0, **shallow)
+    shallow = {"stage_sizes": (3, 3, 3)} if name.startswith("preact") else {}  # 18 take minutes to compile
+    model = models.create(name, num_classes=10, width_multiplier=0.25 if large else 1.0, **shallow)
     size = max(model.smallest(train=True), 32)
     optimizer = optax.adam(1e-3)
     state = create_state(model, optimizer, (size, size, 3), jax.random.key(0))
@@ -400,7 +391,7 @@ def test_a_zero_initialised_block_is_the_identity():
 def test_every_channel_of_a_zero_initialised_network_learns():
     """Channels that option-A shortcuts pad with zeros would stay zero behind a scale of zero: a ReLU has no gradient
     there."""
-    model = models.create("resnet20", num_classes=10, width=0.5)
+    model = models.create("resnet20", num_classes=10, width_multiplier=0.5)
     x, labels = jax.random.normal(jax.random.key(0), (16, 16, 16, 3)), jnp.arange(16) % 10
     variables = jax.jit(lambda key: model.init(key, x, train=False))(jax.random.key(1))
 

@@ -192,18 +192,18 @@ def test_the_layer_is_flax_s(options, relu):
     """The same names, statistics, numbers; whatever isn't plain training is left to Flax altogether."""
     options = {"use_running_average": False, "momentum": 0.9, "use_fast_variance": False} | options
     x = jax.random.normal(jax.random.key(0), SHAPE)
-    theirs, ours = nn.BatchNorm(**options), BatchNorm(relu=relu, **options)
+    theirs, ours = nn.BatchNorm(**options), BatchNorm(**options)
     variables = theirs.init(jax.random.key(1), x)
     assert jax.tree.structure(ours.init(jax.random.key(1), x)) == jax.tree.structure(variables)
 
-    def run(layer):
-        function = functools.partial(layer.apply, mutable=["batch_stats"])
+    def run(layer, **how):
+        function = functools.partial(layer.apply, mutable=["batch_stats"], **how)
         if "axis_name" in options:
             function = jax.vmap(function, (None, 0), axis_name="data")
             return function(variables, x[:, None])
         return function(variables, x)
 
-    (y, updates), (wanted, expected) = run(ours), run(theirs)
+    (y, updates), (wanted, expected) = run(ours, relu=relu), run(theirs)
     assert y.dtype == wanted.dtype
     assert error(y, nn.relu(wanted) if relu else wanted) < (1e-5 if y.dtype == jnp.float32 else 0.01)
     for a, b in zip(jax.tree.leaves(updates), jax.tree.leaves(expected), strict=True):

@@ -64,14 +64,15 @@ class Odd(Classifier, kw_only=True):
 
     norm = "none"
 
-    def forward(self, x, layers):
-        x = layers.conv(3, (3, 5), 2, (1, 0), name="first")(x)
-        x = layers.endpoint("pooled", max_pool(x, 3, stride=2, padding=1))
+    def forward(self, x, train, endpoint):
+        conv, _, _ = self.layers(train)
+        x = conv(3, (3, 5), 2, (1, 0), name="first")(x)
+        x = endpoint("pooled", max_pool(x, 3, stride=2, padding=1))
         left = avg_pool(x, 2, stride=1, padding=1)[:, :-1, :-1]
-        right = layers.conv(3, (1, 3), 1, (0, 1), name="right")(x)
-        x = layers.endpoint("joined", jnp.concatenate([left, right], axis=-1))
-        x = layers.endpoint("dilated", layers.conv(4, 2, 3, name="last")(x))
-        return layers.head(x.mean((1, 2)))
+        right = conv(3, (1, 3), 1, (0, 1), name="right")(x)
+        x = endpoint("joined", jnp.concatenate([left, right], axis=-1))
+        x = endpoint("dilated", conv(4, 2, 3, name="last")(x))
+        return self.head(name="head")(x.mean((1, 2)))
 
 
 def test_the_receptive_field_is_what_the_gradient_reaches():
@@ -106,10 +107,11 @@ class Chain(Classifier, kw_only=True):
 
     kernels: tuple
 
-    def forward(self, x, layers):
+    def forward(self, x, train, endpoint):
+        conv, _, _ = self.layers(train)
         for i, kernel in enumerate(self.kernels):
-            x = layers.conv(12, kernel, bias=False, name=f"conv{i}")(x)
-        return layers.head(layers.endpoint("last", x).mean((1, 2)))
+            x = conv(12, kernel, use_bias=False, name=f"conv{i}")(x)
+        return self.head(name="head")(endpoint("last", x).mean((1, 2)))
 
 
 def weights_and_field(*kernels):

@@ -12,7 +12,7 @@
     pages.py                   large pages for what they write
 
 Models come here by `fcnn/nn/fast_conv.py`, under the arguments of `lax.conv_general_dilated`, by the layer of
-`fcnn/nn/fused_norm.py`, and at test time by `fcnn/nn/fused_conv.py`.
+`fcnn/nn/norm.py`, and in evaluation by `fcnn/nn/conv_norm_act.py`.
 
 The choice between oneDNN and XLA is made when a program is lowered. oneDNN it is in a program for one CPU device, or
 for each of several in `shard_map` and `pmap`, if it has an implementation for the shape in float32. In a program for

@@ -1,6 +1,7 @@
 """What becomes part of a convolution at test time: the numbers of the operations one by one, and one call for them."""
 
 import functools
+import importlib
 import re
 from typing import Any
 
@@ -14,9 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fcnn import models
-from fcnn.models import classifier
 from fcnn.nn import cpu_convolutions
 
+conv_norm_act = importlib.import_module("fcnn.nn.conv_norm_act")
 HERE = cpu_convolutions()
 needs_onednn = pytest.mark.skipif(
     not HERE.startswith("oneDNN"), reason=f"it counts calls of oneDNN, and this is {HERE}"
@@ -64,7 +65,7 @@ def test_transformations(how):
 
 def network(name, options):
     """A model, variables in which no statistic, scale or bias has a special value, images."""
-    model = models.create(name, num_classes=3, width=0.25, **options)
+    model = models.create(name, num_classes=3, width_multiplier=0.25, **options)
     rng = np.random.default_rng(0)
     images = jnp.asarray(normal(rng, 2, 32, 32, 3), jnp.float32)
     kinds = jax.eval_shape(functools.partial(model.init, train=False), jax.random.key(0), images)
@@ -86,7 +87,7 @@ NETWORKS = [
     ("resnet20", {"norm": "group"}, 19, 0),
     ("vgg11_bn", {"hidden": ()}, 6, 6),
     ("squeezenet1_0", {}, 22, 22),
-    ("preact_resnet164", {"blocks": 1}, 13, 6),
+    ("preact_resnet164", {"stage_sizes": (1, 1, 1)}, 13, 6),
     ("lenet5", {}, 2, 2),
 ]
 
@@ -132,7 +133,7 @@ def test_the_gradient_of_an_evaluation(monkeypatch):
         )
 
     found = gradients()
-    monkeypatch.setattr(classifier, "convolved", lambda *_: None)
+    monkeypatch.setattr(conv_norm_act, "_fused", lambda *_: None)
     wanted = gradients()
     for actual, expected in zip(jax.tree.leaves(found), jax.tree.leaves(wanted), strict=True):
         assert error(actual, expected) < 1e-4
