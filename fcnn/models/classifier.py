@@ -14,7 +14,6 @@ from fcnn.errors import UserError, unknown
 from fcnn.nn import BatchNorm, Conv, ConvNormAct, Dropout, Layer, activation, initializer, initializer_for
 
 Norm = Literal["batch", "group", "layer", "instance", "none"]
-Layers = tuple[Layer, Layer, Callable[[jax.Array], jax.Array]]
 EndpointFn = Callable[[str, jax.Array], jax.Array]
 
 
@@ -117,7 +116,7 @@ class Classifier(nn.Module, kw_only=True):
         """Called at each endpoint: a place for `nn.intercept_methods` to see which layers came before."""
 
     @nn.nowrap
-    def layers(self, train: bool) -> Layers:
+    def layers(self, train: bool) -> tuple[Layer, Layer, Callable[[jax.Array], jax.Array]]:
         """Returns (conv, norm, act) for the blocks: two that make layers by these fields, and a function."""
         conv = functools.partial(
             scaled,

@@ -23,12 +23,12 @@ class Endpoint:
 
 
 def endpoints(model: Classifier, image_shape: tuple[int, int, int]) -> list[Endpoint]:
-    """The endpoints of a model in their order, for images (H, W, C)."""
-    found, before = [], set()
+    """Returns the endpoints of a model in their order, for images (H, W, C)."""
+    places, before = [], set()
 
     def watch(call: Callable, args: tuple, kwargs: dict, context: nn.module.InterceptorContext) -> Any:
         if context.method_name == "reached":
-            found.append(Endpoint(args[0], args[1][1:], frozenset(before)))
+            places.append(Endpoint(args[0], args[1][1:], frozenset(before)))
         before.update(context.module.path[:1])
         return call(*args, **kwargs)
 
@@ -36,4 +36,4 @@ def endpoints(model: Classifier, image_shape: tuple[int, int, int]) -> list[Endp
     with nn.intercept_methods(watch):
         variables = jax.eval_shape(lambda x: model.init(jax.random.key(0), x, train=False), images)
     names = {name for collection in variables.values() for name in collection}  # dropout has a name and no variables
-    return [dataclasses.replace(endpoint, layers=endpoint.layers & names) for endpoint in found]
+    return [dataclasses.replace(place, layers=place.layers & names) for place in places]

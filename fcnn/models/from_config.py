@@ -13,16 +13,16 @@ from fcnn.models.table import create, family, options
 
 
 def from_config(config: ModelConfig, *, num_classes: int, dtype: Any = None) -> Classifier:
-    """The architecture that a config names, with the fields that it gives.
+    """Makes the architecture that a config names, with its fields.
 
     Raises:
       UserError: the architecture has no such option, or the option no such value.
     """
     fields = {name: value for name, value in dataclasses.asdict(config).items() if value is not None}
     fields["width_multiplier"] = fields.pop("width")
-    name, given = fields.pop("name"), {key: _from_word(word) for key, word in fields.pop("options").items()}
+    name, own = fields.pop("name"), {key: _from_word(word) for key, word in fields.pop("options").items()}
     known, hints = options(name), typing.get_type_hints(family(name))
-    for option, value in given.items():
+    for option, value in own.items():
         if not known:
             raise UserError(f"{name} has no model.options, got {option!r}")
         if option not in known:
@@ -33,7 +33,7 @@ def from_config(config: ModelConfig, *, num_classes: int, dtype: Any = None) -> 
             raise UserError(f"model.options {option} must be {kind}, got {config.options[option]}")
         if isinstance(value, tuple) and min(value, default=1) < 1:
             raise UserError(f"model.options {option} must be numbers from 1, got {config.options[option]}")
-    return create(name, num_classes=num_classes, dtype=dtype, **fields, **given)
+    return create(name, num_classes=num_classes, dtype=dtype, **fields, **own)
 
 
 def _from_word(word: str) -> Any:

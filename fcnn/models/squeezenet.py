@@ -62,7 +62,7 @@ class SqueezeNet(Classifier, kw_only=True):
             x = endpoint(f"fire{number}", x)
         # The classifier is a convolution with a ReLU behind it, drawn from N(0, 0.01) as in the reference. Its bias
         # starts at 1, which changes no probability: from 0, a class whose logit falls below 0 everywhere never comes
-        # back (8 images weren't learnt by heart in 300 steps from any of 3 seeds; with 1 it took 63 to 91).
+        # back (8 images weren't overfitted in 300 steps from any of 3 seeds; with 1 it took 63 to 91).
         classify = nn.Conv(
             self.num_classes,
             (1, 1),

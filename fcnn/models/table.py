@@ -53,7 +53,7 @@ TABLE: dict[str, Callable[..., Classifier]] = {
 
 
 def create(name: str, *, num_classes: int, **options: Any) -> Classifier:
-    """The architecture `name` with `num_classes` outputs; `options` are fields of `Classifier` and of its own class.
+    """Makes an architecture with `num_classes` outputs; `options` are fields of `Classifier` and of its own class.
 
         model = create("vgg11_bn", num_classes=10, hidden=(), width_multiplier=0.5)
         variables = model.init(key, images, train=False)      # {"params": ..., "batch_stats": ...}
@@ -68,7 +68,7 @@ def create(name: str, *, num_classes: int, **options: Any) -> Classifier:
 
 
 def family(name: str) -> type[Classifier]:
-    """The class of an architecture, with its paper, image shape and number of classes; UserError if there is none."""
+    """Returns the class of an architecture, with its paper, image shape and number of classes; UserError if unknown."""
     if name not in TABLE:
         raise UserError(unknown("model", name, TABLE))
     entry: Any = TABLE[name]
@@ -76,9 +76,9 @@ def family(name: str) -> type[Classifier]:
 
 
 def options(name: str) -> list[str]:
-    """The fields that an architecture has beside those of all, its own options: ["stride_on", "stem", "zero_init"]."""
-    given = getattr(TABLE[name], "keywords", {})
+    """Lists the fields of an architecture that not all have, its own options: ["stride_on", "stem", "zero_init"]."""
+    preset = getattr(TABLE[name], "keywords", {})
     common: Any = Classifier
     own: Any = family(name)
-    known = {field.name for field in dataclasses.fields(common)} | given.keys()
+    known = {field.name for field in dataclasses.fields(common)} | preset.keys()
     return [field.name for field in dataclasses.fields(own) if field.name not in known]

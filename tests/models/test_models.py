@@ -4,6 +4,7 @@ import functools
 from typing import Any
 
 import chex
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -235,6 +236,24 @@ def test_norms_normalize():
         y = stem_norm(x)  # XLA leaves out all that comes after it
         np.testing.assert_allclose(y.mean(over), 0, atol=1e-4)
         np.testing.assert_allclose(y.var(over), 1, atol=1e-2)
+
+
+@pytest.mark.parametrize("kind", ["batch", "group", "layer", "instance"])
+def test_a_mean_of_1000_and_a_deviation_of_a_hundredth_keep_their_digits(kind):
+    """E[x²] - E[x]², Flax's default for the variance, has no right digit there."""
+
+    class Norm(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            return models.create("resnet20", num_classes=2, norm=kind, width_multiplier=2.0).layers(True)[1]()(x)
+
+    x = np.float32(1000 + 0.01 * np.random.default_rng(0).standard_normal((4, 16, 16, 32)))  # 32 groups
+    variables = Norm().init(jax.random.key(0), jnp.asarray(x))
+    y, _ = Norm().apply(variables, jnp.asarray(x), mutable=["batch_stats"])
+    axes = {"batch": (0, 1, 2), "group": (1, 2), "layer": (3,), "instance": (1, 2)}[kind]
+    exact = x - x.mean(axes, keepdims=True, dtype=np.float64)
+    exact /= np.sqrt((exact**2).mean(axes, keepdims=True) + 1e-5)
+    assert np.abs(np.asarray(y) - exact).max() < 0.02
 
 
 def every_endpoint(model):

@@ -139,6 +139,18 @@ def test_the_gradient_of_an_evaluation(monkeypatch):
         assert error(actual, expected) < 1e-4
 
 
+def test_training_convolves_nothing_but_what_it_needs():
+    """Without a norm: twice forward, twice by the kernel, once by the images. Nothing for what has no gradient."""
+    model, variables, images = network("shallow_cnn", {})
+
+    def loss(variables):
+        logits: Any = model.apply(variables, images, train=True)
+        return (logits**2).sum()
+
+    program = jax.jit(jax.grad(loss)).trace(variables).lower(lowering_platforms=("cuda",)).as_text()
+    assert program.count("stablehlo.convolution") == 5
+
+
 @pytest.mark.parametrize(
     ("options", "how"),
     [({}, {"train": True, "mutable": ["batch_stats"]}), ({"dtype": jnp.bfloat16}, {"train": False})],

@@ -1,6 +1,6 @@
 """Backward passes by hand, as a course derives them: what `jax.grad` does, with nothing hidden.
 
-Each takes what the forward pass was given and dy, the gradient of the loss in the layer's output, and gives the
+Each takes the inputs of the forward pass and dy, the gradient of the loss in the layer's output, and returns the
 gradient of the loss in each of the layer's inputs; the chain rule does the rest. Source: Goodfellow, Bengio & Courville
 2016, "Deep learning", sections 6.5 and 9.5.
 """
@@ -146,11 +146,11 @@ def conv_backward(
     w_grouped = w.reshape(*w.shape[:-1], groups, -1)
     dxpad, dw = jnp.zeros_like(xpad), jnp.zeros_like(w)
     for k in itertools.product(*map(range, windows.kernel)):
-        seen = windows.taps(xpad, k)  # xpad[S i + D k] for all i
-        dw_k = jnp.einsum("...gc,...go->cgo", seen.reshape(*seen.shape[:-1], groups, -1), dy_grouped)
+        tap = windows.taps(xpad, k)  # xpad[S i + D k] for all i
+        dw_k = jnp.einsum("...gc,...go->cgo", tap.reshape(*tap.shape[:-1], groups, -1), dy_grouped)
         dw = dw.at[k].set(dw_k.reshape(w.shape[-2:]))
         dx_k = jnp.einsum("...go,cgo->...gc", dy_grouped, w_grouped[k])
-        dxpad = dxpad.at[_at(windows, k)].add(dx_k.reshape(seen.shape))
+        dxpad = dxpad.at[_at(windows, k)].add(dx_k.reshape(tap.shape))
     return _inside(dxpad, windows, x), dw, jnp.sum(dy, axis=range(dy.ndim - 1))
 
 
@@ -188,11 +188,11 @@ def max_pool_backward(
     xpad = pad_for_max(x, windows)
     offsets = list(itertools.product(*map(range, windows.kernel)))
     largest = jnp.max(jnp.stack([windows.taps(xpad, k) for k in offsets]), axis=0)
-    dxpad, given = jnp.zeros_like(xpad), jnp.zeros(dy.shape, bool)
+    dxpad, taken = jnp.zeros_like(xpad), jnp.zeros(dy.shape, bool)
     for k in offsets:
-        won = (windows.taps(xpad, k) == largest) & ~given
+        won = (windows.taps(xpad, k) == largest) & ~taken
         dxpad = dxpad.at[_at(windows, k)].add(jnp.where(won, dy, jnp.zeros_like(dy)))
-        given |= won
+        taken |= won
     return _inside(dxpad, windows, x)
 
 
