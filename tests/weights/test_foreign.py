@@ -86,6 +86,8 @@ def tar():
         (b"\x08\x08\x12\x07pytorch\x1a\x062.13.0", "an ONNX model"),
         (json.dumps({"weight_map": {}}).encode(), r"a text file \(JSON\)"),
     ],
+    # Names of their own: archives hold the time, and two processes must collect the same tests.
+    ids=["lfs", "html", "xml", "hdf5", "gzip", "tar", "torchscript", "npz", "keras", "zip", "cut", "onnx", "json"],
 )
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors", ".ckpt"])
 def test_other_files_are_named_as_what_they_are(data, words, suffix, tmp_path):
