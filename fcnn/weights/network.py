@@ -57,8 +57,9 @@ class About:
         return from_config(self.model, num_classes=len(self.classes) if num_classes is None else num_classes)
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON can write it."""
-        return dataclasses.asdict(self)
+        """Returns it as JSON can write it, without the fields that have their default."""
+        defaults = {field.name: field.default for field in dataclasses.fields(self)}
+        return {name: value for name, value in dataclasses.asdict(self).items() if value != defaults[name]}
 
     @staticmethod
     def from_json(text: str, where: str) -> "About":
