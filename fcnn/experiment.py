@@ -56,6 +56,12 @@ class Experiment:
         init = state_init(self.model, self.optimizer, self.dataset.image_shape, ema=ema)
         return parallel.like(jax.eval_shape(init, jax.random.key(0)), parallel.replicated(self.mesh))
 
+    @property
+    def transferred(self) -> bool:
+        """Whether training starts from the arrays of a trained network."""
+        transfer = self.config.transfer
+        return transfer.weights is not None and transfer.strategy not in ("scratch", "mean_var")
+
     def first_state(self, say: Callable[[str], None]) -> TrainState:
         """The state before the first step, with the weights that training starts from.
 
@@ -112,24 +118,27 @@ def prepare(config: Config, dataset: Dataset, mesh: Mesh, *, num_train: int | No
         total = 0
     warmup = in_steps(config.optim.warmup_epochs, config.optim.warmup_steps, per_epoch)
     schedule = make_schedule(config.optim, steps=total, warmup=warmup)
-    optimizer = make_optimizer(config.optim, schedule)
-    if plan.shares:
-        optimizer = scale_rates(optimizer, plan.shares)
-    if plan.frozen:
-        optimizer = freeze(optimizer, plan.frozen)
     return Experiment(
         config=config,
         dataset=dataset,
         mesh=mesh,
         model=model.clone(frozen=plan.frozen),
         plan=plan,
-        optimizer=optimizer,
+        optimizer=plan_optimizer(config, plan, schedule),
         schedule=schedule,
         steps_per_epoch=per_epoch,
         total_steps=total,
         warmup=warmup,
         eval_every=max(in_steps(config.train.eval_epochs, config.train.eval_steps, per_epoch), 1),
     )
+
+
+def plan_optimizer(config: Config, plan: Plan, schedule: optax.Schedule) -> optax.GradientTransformation:
+    """Returns the config's optimizer with the plan's learning rates by layer, and without what is frozen."""
+    optimizer = make_optimizer(config.optim, schedule)
+    if plan.shares:
+        optimizer = scale_rates(optimizer, plan.shares)
+    return freeze(optimizer, plan.frozen) if plan.frozen else optimizer
 
 
 def _batch_name(config: Config) -> str:

@@ -16,7 +16,7 @@ from fcnn.errors import UserError
 from fcnn.experiment import Experiment, prepare
 from fcnn.interrupt import Interrupt, Interrupted
 from fcnn.meter import NonFinite
-from fcnn.pretrained import load_network
+from fcnn.pretrained import source_of
 from fcnn.report import Console, read_records
 from fcnn.report.page import FILE as PAGE
 from fcnn.report.records import Record
@@ -55,14 +55,7 @@ def train(
         config = folder.resolved(config)
         with processes.together():
             folder.check(workdir, config)
-        dataset = processes.in_turn(lambda: _load(config, workdir, console, exact=True))
-        feed = list(FEEDS)[processes.of_first(list(FEEDS).index(dataset.feed))]
-        with processes.together():
-            if feed != dataset.feed:  # "auto" looks at the memory, and the processes' hosts need not have the same
-                again = dataclasses.replace(config, data=dataclasses.replace(config.data, feed=feed))
-                dataset = _load(again, workdir, console, exact=True)
-        decided, choice = _decide(config, dataset, workdir, console)
-        exp = prepare(decided, dataset, parallel.make_mesh())
+        exp, choice = build(config, console, workdir)
         if (done := max((r["step"] for r in read_records(workdir)), default=0)) > exp.total_steps:
             raise UserError(f"the run in {workdir} has {done} steps already, more than the {exp.total_steps} asked for")
         if (result := _finished(exp, workdir)) is not None:
@@ -86,6 +79,29 @@ def train(
                 last = next(reversed(checkpoints.steps()), None)
                 kept = "There is no checkpoint yet" if last is None else f"The checkpoint of step {last} stays"
                 raise NonFinite(f"{error}\n{kept}; {workdir}") from None
+
+
+def build(config: Config, console: Console, workdir: Path | None = None) -> tuple[Experiment, dict[str, Any] | None]:
+    """Returns what a run of the config is: its data as the run normalizes them, its network and what of it is trained;
+    `Experiment.first_state` is where it starts.
+
+    Args:
+      workdir: the run's folder, whose data and strategy are those that it began with; None for a new run.
+
+    Returns:
+      (the experiment, what to keep of the choice where `transfer.strategy` is auto).
+
+    Raises:
+      UserError: the config doesn't fit the data or the devices, or the weights can't be had.
+    """
+    dataset = processes.in_turn(lambda: _load(config, workdir, console, exact=True))
+    feed = list(FEEDS)[processes.of_first(list(FEEDS).index(dataset.feed))]
+    with processes.together():
+        if feed != dataset.feed:  # "auto" looks at the memory, and the processes' hosts need not have the same
+            again = dataclasses.replace(config, data=dataclasses.replace(config.data, feed=feed))
+            dataset = _load(again, workdir, console, exact=True)
+    decided, choice = _decide(config, dataset, workdir, console)
+    return prepare(decided, dataset, parallel.make_mesh()), choice
 
 
 def evaluate(workdir: Path, split: str, console: Console, *, data: DataConfig | None = None) -> Record:
@@ -134,13 +150,13 @@ def restore(
         return exp, best_weights(checkpoints, exp.fresh_state(), console)
 
 
-def _load(config: Config, workdir: Path, console: Console, *, exact: bool) -> Dataset:
+def _load(config: Config, workdir: Path | None, console: Console, *, exact: bool) -> Dataset:
     """The run's data, normalized as the run has always normalized it; `exact` if every image must be the same."""
-    facts, settings = folder.read_data(workdir), config.data
+    facts, settings = None if workdir is None else folder.read_data(workdir), config.data
     if facts is not None and exact:  # whatever this machine's memory: the feed decides where random crops are cut
         settings = dataclasses.replace(settings, feed=facts.get("feed", settings.feed))
     run = None
-    if facts is not None and settings.name.startswith("folder:"):
+    if workdir is not None and facts is not None and settings.name.startswith("folder:"):
         manifest = Manifest.from_csv(folder.read_splits(workdir), str(workdir / folder.SPLITS))
         run = RunFiles(manifest, facts["image_shape"][2], exact)
         if not Path(settings.name.removeprefix("folder:")).expanduser().is_dir():
@@ -149,8 +165,7 @@ def _load(config: Config, workdir: Path, console: Console, *, exact: bool) -> Da
                 "--data.name folder:PATH names where they are now"
             )
     about, value_range = None, settings.value_range or (None if facts is None else facts.get("value_range"))
-    if facts is None and config.transfer.weights and config.transfer.strategy != "scratch":
-        about = load_network(config.transfer.weights, config.model, head=False).about
+    if facts is None and (about := source_of(config)) is not None:
         value_range = value_range or about.value_range
     if value_range and settings.name.startswith("folder:"):
         settings = dataclasses.replace(settings, value_range=tuple(value_range))
@@ -160,11 +175,14 @@ def _load(config: Config, workdir: Path, console: Console, *, exact: bool) -> Da
     return dataset if facts is None else dataset.as_in(facts, str(workdir))
 
 
-def _decide(config: Config, dataset: Dataset, workdir: Path, console: Console) -> tuple[Config, dict[str, Any] | None]:
+def _decide(
+    config: Config, dataset: Dataset, workdir: Path | None, console: Console
+) -> tuple[Config, dict[str, Any] | None]:
     """The config with the strategy that the run has where it says auto, and what to keep of the choice."""
     if config.transfer.strategy != "auto":
         return config, None
-    if (choice := folder.read_choice(workdir)) is None:
+    choice = None if workdir is None else folder.read_choice(workdir)
+    if choice is None:
         choice = dataclasses.asdict(auto.choose(config, dataset))
     console.say(f"Strategy {choice['strategy']}: {choice['reason']}.")
     return auto.decided(config, choice["strategy"]), choice

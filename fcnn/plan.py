@@ -21,6 +21,7 @@ from fcnn.config import Config
 from fcnn.data import outline
 from fcnn.errors import UserError, unknown
 from fcnn.experiment import Experiment, prepare, trace_train_step, train_feed
+from fcnn.pretrained import source_of
 from fcnn.study import summarize
 
 
@@ -151,7 +152,12 @@ def experiment(config: Config, target: str) -> Experiment:
     if config.parallel.mode != "jit":
         raise UserError("fcnn plan compiles --parallel.mode jit; pmap's program does the same")
     mesh = parallel.make_mesh(devices(target))
-    return prepare(config, outline(config.data, config.train.batch_size), mesh)
+    dataset = outline(config.data, config.train.batch_size)
+    if (
+        config.data.mean is None and (about := source_of(config)) is not None
+    ):  # which may give grey images three channels
+        dataset = dataset.normalized_by(about.mean, about.std)
+    return prepare(config, dataset, mesh)
 
 
 def plan(config: Config, target: str) -> Plan:
@@ -250,7 +256,7 @@ def padding_waste(exp: Experiment, tile: int) -> tuple[float, tuple[tuple[str, f
     kernels: dict[tuple[str, ...], Any] = dict(flatten_dict(exp.state_like().params))
     shapes = {"/".join(path[:-1]): leaf.shape for path, leaf in kernels.items() if path[-1] == "kernel"}
     wasted, total = {}, 0.0
-    for row in summarize(exp.model, exp.dataset.train.shape):
+    for row in summarize(exp.model, exp.dataset.image_shape):
         if row.multiply_adds and row.name in shapes:
             *window, inputs, outputs = shapes[row.name]
             inputs *= math.prod(window) if inputs <= 4 else 1

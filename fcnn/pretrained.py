@@ -5,7 +5,7 @@ from pathlib import Path
 from fcnn import workdir as folder
 from fcnn import zoo
 from fcnn.checkpoint import Checkpoints
-from fcnn.config import ModelConfig
+from fcnn.config import Config, ModelConfig
 from fcnn.errors import UserError, unknown
 from fcnn.weights import About, Network, check_same, read_network
 
@@ -51,3 +51,12 @@ def load_network(where: str, model: ModelConfig | None = None, *, head: bool = T
         weights=weights,
     )
     return Network(about=about, variables=variables)
+
+
+def source_of(config: Config) -> About | None:
+    """Returns what is known of the network whose weights, and so whose normalization, a run of this config starts
+    from; None without one."""
+    transfer = config.transfer
+    if transfer.weights is None or transfer.strategy == "scratch":
+        return None
+    return load_network(transfer.weights, config.model, head=False).about

@@ -55,6 +55,15 @@ PROGRAM = """
 """
 
 
+def test_the_step_is_that_of_the_weights_images(monkeypatch):
+    """Grey digits have three channels where the weights' mean and standard deviation have."""
+    monkeypatch.setattr(plan, "devices", lambda _: jax.devices()[:1])
+    exp = plan.experiment(presets.load_preset("transfer"), "v5e:1x1")
+    assert exp.dataset.image_shape == (16, 16, 3)
+    assert exp.state_like().params["stem_conv"]["kernel"].shape == (3, 3, 3, 16)
+    assert plan.padding_waste(exp, 128)[0] > 0.5
+
+
 def test_collectives_are_read_off_a_programs_text():
     statistics, gradients, gathered = plan.collectives(PROGRAM)
     assert statistics == plan.Collective("all-reduce", 1, 64, gradients=False)

@@ -12,13 +12,16 @@ import optax
 import pytest
 from PIL import Image
 
-from fcnn import cli, feed, parallel, sanity
-from fcnn.config import Config, ModelConfig, OptimConfig, TrainConfig
+from fcnn import cli, feed, loop, parallel, sanity
+from fcnn.config import Config, ModelConfig, OptimConfig, TrainConfig, TransferConfig
 from fcnn.data import Dataset, Split, load
 from fcnn.experiment import Experiment, prepare
 from fcnn.models import classifier, mlp
 from fcnn.nn import BatchNorm
+from fcnn.report import Console
 from fcnn.sanity import rates
+from fcnn.sanity.trial import first_state
+from fcnn.weights import About, Network, write_network
 
 # Small, and with everything that can go wrong: batch norm, dropout, a rate that suits it.
 SOUND = Config(
@@ -190,6 +193,60 @@ def test_a_planted_fault_is_found(fault, sound, tmp_path, monkeypatch):
     for line in (told[name] for name in where):
         assert line.verdict == "FAIL", line.reason
         assert line.remedy
+
+
+@pytest.fixture(scope="module")
+def weights(sound, tmp_path_factory):
+    """The sound network with another mean and standard deviation, as a file."""
+    path = tmp_path_factory.mktemp("weights") / "sound.safetensors"
+    variables = jax.device_get(sound.fresh_state().variables)
+    about = About(
+        model=SOUND.model, classes=sound.dataset.classes, image_shape=sound.dataset.image_shape, mean=(0.5,), std=(0.5,)
+    )
+    write_network(path, Network(about=about, variables=variables))
+    return path, variables
+
+
+NOT_TRAINED = (
+    *("order", "augmentation", "gradient by depth", "dead units", "gradients"),
+    *("first steps", "training mode", "overfit", "batch norm", "learning rate"),
+)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "skipped"),
+    [
+        ("head", ("gradient by depth", "batch norm")),
+        ("pretrained", NOT_TRAINED),
+        pytest.param("full", (), marks=pytest.mark.slow),
+    ],
+)
+def test_the_run_that_is_checked_starts_from_its_weights(strategy, skipped, weights, tmp_path):
+    """With their normalization, and nothing fails for what is frozen."""
+    path, variables = weights
+    transfer = TransferConfig(weights=str(path), strategy=strategy, body_rate=1.0)
+    exp, _ = loop.build(dataclasses.replace(SOUND, transfer=transfer), Console(silent=True))
+    assert [float(value[0]) for value in exp.dataset.mean_std()] == [0.5, 0.5]
+    start = first_state(exp).variables
+    jax.tree.map(np.testing.assert_array_equal, jax.device_get(start), variables)
+    lines = verdicts(exp, tmp_path, *sanity.PARTS)
+    assert {name: line.reason for name, line in lines.items() if line.failed} == {}
+    assert {name for name, line in lines.items() if line.verdict == "skip"} == set(skipped)
+    if strategy == "head":
+        assert "2 parameters, " in lines["gradients"].reason
+        assert "are frozen" in lines["gradients"].reason
+        assert "frozen batch norm's running averages stay; dropout drops" in lines["training mode"].reason
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["head", "last_block", "full"])
+def test_the_transfer_preset_has_nothing_wrong_by_any_strategy(strategy, tmp_path, capsys):
+    arguments = ["check", "--config", "transfer", "--out", str(tmp_path), "--transfer.strategy"]
+    assert cli.main([*arguments, strategy]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("From cifar10_resnet20. The head is new: the weights know 10 other classes.")
+    assert cli.main([*arguments, "pretrained"]) == 2  # a network of animals and vehicles
+    assert "the weights don't know 0, 1, 2, 3, 4 and 5 more" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("floor", [0.5, 2.0])

@@ -79,7 +79,7 @@ class Transfer(Study):
             if weights is None:
                 source, data = halves(data)
                 weights = str(self._pretrain(source, seed, Path(folder)))
-            about = load_network(weights).about
+            about = load_network(weights, head=False).about
             data = data.normalized_by(about.mean, about.std)
             data = dataclasses.replace(data, test=data.test.take(spread(len(data.test), EVALUATED)))
             rows = []

@@ -48,14 +48,13 @@ def check_command(args: list[str]) -> int:
 
 
 def _check(config: Config, folder: Path) -> int:
-    from fcnn import parallel, sanity
-    from fcnn.data import load
-    from fcnn.experiment import prepare
+    from fcnn import loop, sanity
     from fcnn.report import Console
 
     console = Console()
-    dataset = load(config.data, say=console.say, track=console.track)
-    exp = prepare(config, dataset, parallel.make_mesh())
+    exp, _ = loop.build(config, console)
+    if exp.transferred:
+        exp.first_state(console.say)  # says what is kept of the weights and what is trained
     folder.mkdir(parents=True, exist_ok=True)
     lines = []
     for part in sanity.PARTS.values():

@@ -11,7 +11,7 @@ from fcnn import augment
 from fcnn.experiment import Experiment
 from fcnn.sanity import average, depth, images, learning, modes, rates
 from fcnn.sanity.figures import draw_depth, draw_rates, draw_sheet
-from fcnn.sanity.line import Line
+from fcnn.sanity.line import Line, skip
 from fcnn.sanity.trial import STEPS, order, run_trial, stored
 
 __all__ = ["PARTS", "Line"]
@@ -29,21 +29,25 @@ def check_data(exp: Experiment, folder: Path) -> Iterator[Line]:
 
 def check_start(exp: Experiment, folder: Path) -> Iterator[Line]:
     """The first steps of the run itself: the network before, in and after them."""
-    trial = run_trial(exp, min(STEPS, exp.total_steps))
-    yield learning.check_initial_loss(exp, trial)
+    trial, training = run_trial(exp, min(STEPS, exp.total_steps)), exp.total_steps > 0
     batch = augment.normalize(*exp.dataset.mean_std())(stored(exp, order(exp).at(0)[1]))
-    layers = depth.measure(exp.model, trial, batch["image"])
+    loss = float(trial.losses[0]) if training else learning.evaluation_loss(exp, trial.start, batch)
+    yield learning.check_initial_loss(exp, loss)
+    layers = depth.measure(exp.model, trial, batch["image"], train=training)
     draw_depth(layers, folder)
-    yield depth.check_signal(layers)
-    yield depth.check_gradient_depth(layers)
-    yield depth.check_dead(layers)
-    yield learning.check_gradients(trial)
-    yield learning.check_first_steps(exp, trial)
+    yield depth.check_signal(exp, layers)
+    yield depth.check_gradient_depth(exp, layers)
+    yield depth.check_dead(exp, layers)
+    yield learning.check_gradients(exp, trial) if training else skip("gradients", "nothing is trained")
+    yield learning.check_first_steps(exp, trial) if training else skip("first steps", "nothing is trained")
     yield from modes.check_modes(exp, trial)
 
 
 def check_overfit(exp: Experiment, folder: Path) -> Iterator[Line]:
-    """A few images learnt by heart, and evaluated."""
+    """A few images overfitted, and evaluated."""
+    if not exp.total_steps:
+        yield from (skip(name, "nothing is trained") for name in ("overfit", "batch norm"))
+        return
     state, batch, losses = learning.overfit(exp)
     yield learning.check_overfit(losses)
     yield modes.check_batch_norm(exp, state, batch)
@@ -51,6 +55,9 @@ def check_overfit(exp: Experiment, folder: Path) -> Iterator[Line]:
 
 def check_rate(exp: Experiment, folder: Path) -> Iterator[Line]:
     """The learning rate, and the average over the steps."""
+    if not exp.total_steps:
+        yield skip("learning rate", "nothing is trained")
+        return
     found = rates.range_test(exp)
     draw_rates(found, exp.config.optim.learning_rate, folder)
     yield rates.check_rate(exp, found)

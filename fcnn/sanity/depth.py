@@ -10,8 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from fcnn import models
-from fcnn.sanity.line import Line, judge
-from fcnn.sanity.trial import Trial, compile_once
+from fcnn.experiment import Experiment
+from fcnn.sanity.line import Line, judge, skip
+from fcnn.sanity.trial import Trial, compile_once, trained
+from fcnn.step import evaluated
 
 SMALL, LARGE = 1e-3, 1e3
 """A signal or a gradient that changes by more than this on its way has vanished or exploded."""
@@ -37,13 +39,14 @@ class Layer:
     """The largest over the trial."""
 
 
-def measure(model: models.Classifier, trial: Trial, images: jax.Array) -> list[Layer]:
+def measure(model: models.Classifier, trial: Trial, images: jax.Array, *, train: bool = True) -> list[Layer]:
     """The layers with kernels in the order of computation.
 
     Args:
       images: (B, H, W, C), normalized.
+      train: whether they run as in training, or as in evaluation.
     """
-    look, names = _looker(model)
+    look, names = _looker(model, train)
     start = np.asarray(look(trial.start.variables, images, trial.start.key))
     end = np.asarray(look(trial.end.variables, images, trial.start.key))
     return [
@@ -59,7 +62,9 @@ def measure(model: models.Classifier, trial: Trial, images: jax.Array) -> list[L
     ]
 
 
-def _looker(model: models.Classifier) -> tuple[Callable[[Any, jax.Array, jax.Array], jax.Array], list[str]]:
+def _looker(
+    model: models.Classifier, train: bool
+) -> tuple[Callable[[Any, jax.Array, jax.Array], jax.Array], list[str]]:
     """A compiled function that gives (layers, 2): the signal and the dead share of what each layer is given; and the
     layers' names, known after its first call."""
     names: list[str] = []
@@ -79,45 +84,57 @@ def _looker(model: models.Classifier) -> tuple[Callable[[Any, jax.Array, jax.Arr
                 seen["/".join(module.path)] = jnp.stack([signal, dead])
             return call(*args, **kwargs)
 
-        with nn.intercept_methods(note):
-            model.apply(variables, images, train=True, mutable=["batch_stats", "aux"], rngs={"dropout": key})
+        with evaluated(model.frozen), nn.intercept_methods(note):
+            model.apply(variables, images, train=train, mutable=["batch_stats", "aux"], rngs={"dropout": key})
         names[:] = seen
         return jnp.stack(list(seen.values()))
 
     return look, names
 
 
-def check_signal(layers: list[Layer]) -> Line:
+def check_signal(exp: Experiment, layers: list[Layer]) -> Line:
     """What tells images apart neither dies out nor explodes on its way to the last layer."""
+    hint = "initialize by the activation (leave model.kernel-init out), or normalize: --model.norm batch"
+    if exp.transferred:
+        hint = "the weights' normalization doesn't suit these images, or the weights are damaged"
     values = [layer.signal_start for layer in layers]
     worst = max(layers, key=lambda layer: abs(np.log10(max(layer.signal_start, 1e-30))))
     return judge(
         "signal",
         all(SMALL < value < LARGE for value in values),
-        f"at initialization activations differ between images by {min(values):.2g} to {max(values):.2g} (standard "
+        f"before the first step activations differ between images by {min(values):.2g} to {max(values):.2g} (standard "
         f"deviation); furthest from 1 before {worst.name}; see depth.png",
-        "initialize by the activation (leave model.kernel-init out), or normalize: --model.norm batch",
+        hint,
     )
 
 
-def check_gradient_depth(layers: list[Layer]) -> Line:
-    """Gradients neither vanish nor explode on their way back to the first layers."""
+def check_gradient_depth(exp: Experiment, layers: list[Layer]) -> Line:
+    """Gradients neither vanish nor explode on their way back to the first layers that are trained."""
+    names = trained(exp, [layer.name for layer in layers])
+    if len(names) < 2:
+        return skip("gradient by depth", f"{names[0] if names else 'no layer'} alone is trained")
+    layers = [layer for layer in layers if layer.name in names]
     norms = [max(layer.gradient_start, layer.gradient_largest) for layer in layers]
     third = max(len(norms) // 3, 1)
     early, late = float(np.median(norms[:third])), float(np.median(norms[-third:]))
     ratio = early / late if late else 0.0
+    which = "trained " if exp.plan.frozen else ""
     return judge(
         "gradient by depth",
         SMALL < ratio < LARGE,
-        f"kernels' gradient norms: {early:.2g} in the first {third} layers, {late:.2g} in the last, a ratio of "
+        f"kernels' gradient norms: {early:.2g} in the first {third} {which}layers, {late:.2g} in the last, a ratio of "
         f"{ratio:.2g}; see depth.png",
         "take an activation that doesn't saturate (--model.activation relu), a network with shortcuts, or "
         "--model.norm batch",
     )
 
 
-def check_dead(layers: list[Layer]) -> Line:
-    """Units answer differently to different images."""
+def check_dead(exp: Experiment, layers: list[Layer]) -> Line:
+    """Units of layers that are trained answer differently to different images."""
+    names = trained(exp, [layer.name for layer in layers])
+    if not names:
+        return skip("dead units", "no layer is trained")
+    layers = [layer for layer in layers if layer.name in names]
     worst = max(layers, key=lambda layer: layer.dead)
     dead = [layer.name for layer in layers if layer.dead > DEAD]
     told = f"at most {100 * worst.dead:.0f} % of a layer's inputs never change (before {worst.name})"

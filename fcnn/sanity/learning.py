@@ -9,24 +9,40 @@ import optax
 from fcnn import augment
 from fcnn.batch import Batch
 from fcnn.experiment import Experiment
+from fcnn.optim import freeze
 from fcnn.sanity.line import Line, judge
-from fcnn.sanity.trial import Trial, by_path, compile_once, order, stored
-from fcnn.state import TrainState, create_state
-from fcnn.step import make_train_step
+from fcnn.sanity.rates import LOW
+from fcnn.sanity.trial import Trial, by_path, compile_once, first_state, order, stored, trained
+from fcnn.state import TrainState
+from fcnn.step import make_eval_step, make_train_step
 
 EXAMPLES, ENOUGH, MOST_STEPS = 8, 0.01, 500
-"""So many images must be learnt by heart, to this loss, in so many steps."""
+"""So many images must be overfitted, to this loss, in so many steps."""
 
 
-def check_initial_loss(exp: Experiment, trial: Trial) -> Line:
-    """Before it has learnt anything, a network should believe in every class alike: a loss of ln(classes)."""
-    guess, loss = math.log(exp.model.num_classes), float(trial.losses[0])
+def check_initial_loss(exp: Experiment, loss: float) -> Line:
+    """Before it has learned anything, a network should believe in every class alike: a loss of ln(classes). One that
+    was trained may know better, but not worse."""
+    guess = math.log(exp.model.num_classes)
+    least = 0.5 * guess
+    hint = "too high: initialize the classifier smaller, or normalize the inputs; too low: something tells the label"
+    if exp.transferred:
+        least, hint = (
+            0.0,
+            "the weights' classes are others than these, or their normalization doesn't suit these images",
+        )
     return judge(
         "initial loss",
-        0.5 * guess <= loss <= 1.5 * guess + 1,
+        least <= loss <= 1.5 * guess + 1,
         f"{loss:.3f}; guessing has ln({exp.model.num_classes}) = {guess:.3f}",
-        "too high: initialize the classifier smaller, or normalize the inputs; too low: something tells the label",
+        hint,
     )
+
+
+def evaluation_loss(exp: Experiment, state: TrainState, batch: Batch) -> float:
+    """Returns the mean cross-entropy of normalized images in evaluation."""
+    metrics = compile_once(make_eval_step(exp.model))(state.variables, batch)
+    return float(metrics.loss) / float(metrics.count)
 
 
 def check_first_steps(exp: Experiment, trial: Trial) -> Line:
@@ -34,7 +50,8 @@ def check_first_steps(exp: Experiment, trial: Trial) -> Line:
     losses = trial.losses
     part = max(len(losses) // 5, 1)
     before, after = float(losses[:part].mean()), float(losses[-part:].mean())
-    ok = math.isfinite(after) and after < 0.98 * min(before, float(losses[0]))
+    low = LOW * math.log(exp.model.num_classes)
+    ok = math.isfinite(after) and (after < 0.98 * min(before, float(losses[0])) or after < low)
     return judge(
         "first steps",
         ok,
@@ -44,36 +61,47 @@ def check_first_steps(exp: Experiment, trial: Trial) -> Line:
     )
 
 
-def check_gradients(trial: Trial) -> Line:
-    """Every parameter gets a gradient and moves."""
-    without = [name for name, norm in trial.largest_norms.items() if norm == 0]
-    start, end = by_path(trial.start.params), by_path(trial.end.params)
-    fixed = [name for name in start if np.array_equal(start[name], end[name]) and name not in without]
-    told = [f"{len(start)} parameters, gradients up to {max(trial.largest_norms.values()):.2g}"]
-    if without:
-        told.append(f"{len(without)} never had a gradient: {', '.join(without[:4])}")
-    if fixed:
-        told.append(f"{len(fixed)} had one and didn't move: {', '.join(fixed[:4])}")
+def check_gradients(exp: Experiment, trial: Trial) -> Line:
+    """Every parameter that is trained gets a gradient and moves; what is frozen stays."""
+    norms, start, end = trial.largest_norms, by_path(trial.start.params), by_path(trial.end.params)
+    names = trained(exp, start)
+    still = {name for name in start if np.array_equal(start[name], end[name])}
+    without = [name for name in names if norms[name] == 0]
+    fixed = [name for name in names if name in still and name not in without]
+    moved = [name for name in start if name not in names and name not in still]
+    reasons = [f"{len(names)} parameters, gradients up to {max(norms.values()):.2g}"]
+    if len(names) < len(start):
+        reasons.append(f"{len(start) - len(names)} are frozen")
+    for found, words in (
+        (without, "never had a gradient"),
+        (fixed, "had one and didn't move"),
+        (moved, "are frozen and moved"),
+    ):
+        if found:
+            reasons.append(f"{len(found)} {words}: {', '.join(found[:4])}")
     return judge(
         "gradients",
-        not without and not fixed,
-        "; ".join(told),
+        not without and not fixed and not moved,
+        "; ".join(reasons),
         "without a gradient: a kernel of zeros behind it, a dead activation, stop_gradient, or an unused layer; "
         "not moved: the optimizer's mask leaves it out",
     )
 
 
 def overfit(exp: Experiment) -> tuple[TrainState, Batch, list[float]]:
-    """Learns a few images by heart with Adam, without augmentation, dropout or penalties.
+    """Overfits a few images with Adam, from the run's first state, without augmentation, dropout or penalties.
 
     Returns:
       The state, the batch and the loss of each step.
     """
-    model, optimizer = exp.model.clone(dropout=0.0), optax.adam(1e-3)
+    frozen = exp.plan.frozen
+    # A head alone is a convex problem, which takes a larger rate.
+    model, optimizer = exp.model.clone(dropout=0.0), freeze(optax.adam(1e-2 if frozen else 1e-3), frozen)
     indices = order(exp).at(0)[1][:EXAMPLES]
     batch = jax.jit(augment.normalize(*exp.dataset.mean_std()))(stored(exp, indices))
-    state = create_state(model, optimizer, exp.dataset.train.shape, jax.random.key(exp.config.seed))
-    step = compile_once(make_train_step(model, optimizer))
+    state = first_state(exp)
+    state = state.replace(opt_state=optimizer.init(state.params), ema=None)
+    step = compile_once(make_train_step(model, optimizer, frozen=frozen))
     losses: list[float] = []
     while len(losses) < MOST_STEPS and not (losses and losses[-1] < ENOUGH):
         state, report = step(state, batch)
@@ -82,11 +110,11 @@ def overfit(exp: Experiment) -> tuple[TrainState, Batch, list[float]]:
 
 
 def check_overfit(losses: list[float]) -> Line:
-    """A network that can't learn eight images by heart will not learn eight thousand."""
+    """A network that can't overfit eight images will not learn eight thousand."""
     return judge(
         "overfit",
         losses[-1] < ENOUGH,
-        f"{EXAMPLES} images learnt to a loss of {losses[-1]:.4f} in {len(losses)} steps",
+        f"{EXAMPLES} images fitted to a loss of {losses[-1]:.4f} in {len(losses)} steps",
         "the network is too small, its signal dies on the way, or its loss, labels or gradients are wrong: look at the "
         "other lines that fail first",
     )

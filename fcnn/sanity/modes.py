@@ -13,8 +13,9 @@ from fcnn.experiment import Experiment
 from fcnn.metrics import cross_entropy
 from fcnn.nn import Dropout
 from fcnn.sanity.line import Line, judge, skip
-from fcnn.sanity.trial import Trial, compile_once, order, stored
+from fcnn.sanity.trial import Trial, compile_once, order, stored, trained
 from fcnn.state import TrainState
+from fcnn.step import evaluated
 
 PASSES = 60
 """Over the same images, in which running averages that forget a tenth a step must arrive at those images' own."""
@@ -30,7 +31,8 @@ def _apply(model: models.Classifier, *, train: bool) -> Apply:
     @compile_once
     def apply(variables: Any, images: jax.Array, key: jax.Array) -> tuple[jax.Array, Any]:
         collections = ["batch_stats", "aux"]
-        logits, new = model.apply(variables, images, train=train, mutable=collections, rngs={"dropout": key})
+        with evaluated(model.frozen):
+            logits, new = model.apply(variables, images, train=train, mutable=collections, rngs={"dropout": key})
         return logits, new.get("batch_stats", {})
 
     return apply
@@ -42,23 +44,31 @@ def check_modes(exp: Experiment, trial: Trial) -> list[Line]:
     normalize = jax.jit(augment.normalize(*exp.dataset.mean_std()))
     one, other = (normalize(stored(exp, batches.at(step)[1][:8]))["image"] for step in (0, 1))
     variables, keys = trial.end.variables, [jax.random.key(0), jax.random.key(1)]
-    drops = _drops(exp.model, variables, one)
     return [
-        _training(trial, _apply(exp.model, train=True), one, keys, drops),
+        _training(exp, trial, one, keys),
         _evaluation(_apply(exp.model, train=False), variables, one, other, keys),
     ]
 
 
-def _training(trial: Trial, apply: Apply, images: jax.Array, keys: list[jax.Array], drops: bool) -> Line:
-    moved = _differ(trial.start.batch_stats, trial.end.batch_stats)
-    has_norm = bool(jax.tree.leaves(trial.start.batch_stats))
-    if not has_norm and not drops:
+def _training(exp: Experiment, trial: Trial, images: jax.Array, keys: list[jax.Array]) -> Line:
+    if not exp.total_steps:
+        return skip("training mode", "nothing is trained")
+    start, end = trial.start.batch_stats, trial.end.batch_stats
+    norms, frozen = trained(exp, start), start.keys() & exp.plan.frozen
+    drops = _drops(exp.model, trial.end.variables, images)
+    if not norms and not drops and not frozen:
         return skip("training mode", "no layer of this network behaves differently in training")
     told, ok = [], True
-    if has_norm:
+    if norms:
+        moved = all(_differ(start[name], end[name]) for name in norms)
         told.append(f"batch norm's running averages {'move' if moved else 'never move'}")
         ok = moved
+    if frozen:
+        moved = any(_differ(start[name], end[name]) for name in frozen)
+        told.append(f"frozen batch norm's running averages {'move' if moved else 'stay'}")
+        ok = ok and not moved
     if drops:
+        apply = _apply(exp.model, train=True)
         a, b = (np.asarray(apply(trial.end.variables, images, key)[0]) for key in keys)
         random = not np.allclose(a, b)
         told.append(f"dropout {'drops' if random else 'drops nothing'}")
@@ -89,10 +99,10 @@ def check_batch_norm(exp: Experiment, state: TrainState, batch: Batch) -> Line:
     """Once the running averages have arrived, evaluation has the loss of training on the same images.
 
     Args:
-      state: a network that has learnt `batch` by heart.
+      state: a network that has overfitted `batch`.
     """
-    if not jax.tree.leaves(state.batch_stats):
-        return skip("batch norm", "there is none")
+    if not trained(exp, state.batch_stats):
+        return skip("batch norm", "all of it is frozen" if state.batch_stats else "there is none")
     model, key = exp.model.clone(dropout=0.0), jax.random.key(0)
     train, evaluate = _apply(model, train=True), _apply(model, train=False)
     variables = state.variables
@@ -113,11 +123,11 @@ def check_batch_norm(exp: Experiment, state: TrainState, batch: Batch) -> Line:
 
 
 def _drops(model: models.Classifier, variables: Any, images: jax.Array) -> bool:
-    """Whether the network has a dropout layer with a rate above 0."""
+    """Whether the network has a dropout layer with a rate above 0; where layers are frozen, one that is in training."""
     rates = [0.0]
 
     def note(call: Callable, args: tuple, kwargs: dict, context: nn.module.InterceptorContext) -> Any:
-        if isinstance(context.module, Dropout):
+        if isinstance(context.module, Dropout) and (not model.frozen or kwargs["train"]):
             rates.append(context.module.rate)
         return call(*args, **kwargs)
 

@@ -8,12 +8,13 @@ import math
 
 import numpy as np
 
-from fcnn.experiment import Experiment
-from fcnn.optim import make_optimizer
-from fcnn.sanity.line import Line, judge
-from fcnn.sanity.trial import fresh, make_step, order, stored
+from fcnn.experiment import Experiment, plan_optimizer
+from fcnn.sanity.line import Line, judge, skip
+from fcnn.sanity.trial import first_state, make_step, order, stored
 
 LOWEST, HIGHEST, STEPS = 1e-5, 10.0, 72
+LOW = 0.1
+"""A loss below this share of a guess's, ln(classes), is low: it need not fall."""
 WINDOW = 5
 """Steps over which the loss is averaged, those before and after alike, so that the curve doesn't lag."""
 
@@ -37,9 +38,9 @@ class RangeTest:
 def range_test(exp: Experiment) -> RangeTest:
     """Trains for STEPS steps at rates that grow from LOWEST to HIGHEST by the same factor each."""
     factor = (HIGHEST / LOWEST) ** (1 / (STEPS - 1))
-    optimizer = make_optimizer(exp.config.optim, lambda step: LOWEST * factor**step)
+    optimizer = plan_optimizer(exp.config, exp.plan, lambda step: LOWEST * factor**step)
     ramp = dataclasses.replace(exp, optimizer=optimizer)
-    step, batches, state = make_step(ramp), order(ramp), fresh(ramp)
+    step, batches, state = make_step(ramp), order(ramp), first_state(ramp)
     losses: list[float] = []
     for number in range(STEPS):
         state, report = step(state, stored(ramp, batches.at(number)[1]))
@@ -66,6 +67,8 @@ def read(rates: np.ndarray, losses: np.ndarray) -> RangeTest:
 def check_rate(exp: Experiment, found: RangeTest) -> Line:
     """The run's peak rate is below where training stops to hold, and not so low that nothing would happen."""
     rate = exp.config.optim.learning_rate
+    if found.losses[0] < LOW * math.log(exp.model.num_classes):
+        return skip("learning rate", f"the loss starts at {found.losses[0]:.3f} already: no rate makes it fall clearly")
     beyond = "holds up to 10" if found.diverges == math.inf else f"breaks at {found.diverges:.2g}"
     return judge(
         "learning rate",

@@ -4,17 +4,17 @@ They are the run's own: its order of images, its augmentation, its update. One d
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
 import numpy as np
 
-from fcnn import augment
+from fcnn import augment, parallel
 from fcnn.batch import Batch, make_batch
 from fcnn.experiment import Experiment, train_step
 from fcnn.feed import Order
-from fcnn.state import TrainState, create_state
+from fcnn.state import TrainState
 from fcnn.step import StepReport
 
 STEPS = 60
@@ -60,10 +60,17 @@ def change(exp: Experiment) -> augment.Augment:
     return augment.from_config(exp.config.augment, num_classes=len(exp.dataset.classes))
 
 
-def fresh(exp: Experiment) -> TrainState:
-    """The state before the first step, on one device."""
-    key, ema = jax.random.key(exp.config.seed), exp.config.train.ema_decay is not None
-    return create_state(exp.model, exp.optimizer, exp.dataset.train.shape, key, ema=ema)
+def first_state(exp: Experiment) -> TrainState:
+    """Returns the run's state before the first step, with the weights that it starts from, on one device."""
+    one = dataclasses.replace(exp, mesh=parallel.make_mesh(jax.devices()[:1]))
+    return one.first_state(lambda _: None)
+
+
+def trained(exp: Experiment, names: Iterable[str]) -> list[str]:
+    """Returns those of some parameters or layers, by path, that the run trains."""
+    if not exp.total_steps:
+        return []
+    return [name for name in names if name.partition("/")[0] not in exp.plan.frozen]
 
 
 def make_step(exp: Experiment) -> Step:
@@ -78,8 +85,8 @@ def make_step(exp: Experiment) -> Step:
 
 
 def run_trial(exp: Experiment, steps: int) -> Trial:
-    """Takes the first steps from a fresh state, up to the first loss that isn't a number."""
-    step, batches, start = make_step(exp), order(exp), fresh(exp)
+    """Takes the first steps of the run, up to the first loss that isn't a number."""
+    step, batches, start = make_step(exp), order(exp), first_state(exp)
     state, losses = start, []
     first: dict[str, float] = {}
     largest: dict[str, float] = {}
