@@ -54,11 +54,9 @@ def with_data(config: Config, name: str) -> Config:
 
 
 def check(workdir: Path, config: Config) -> None:
-    """UserError if the folder holds a run with another config, or files that aren't a run's; changes nothing."""
-    try:
-        str(workdir.absolute()).encode()
-    except UnicodeEncodeError:
-        raise UserError(f"{workdir.absolute()} is not UTF-8, which checkpoints need; take another --workdir") from None
+    """UserError if the folder holds a run with another config, or files that aren't a run's, or if no checkpoint can be
+    read from a path like this; changes nothing."""
+    check_path(workdir, "--workdir")
     if (workdir / CONFIG).exists():
         before = read_config(workdir)
         if (workdir / SPLITS).exists() and all(c.data.name.startswith("folder:") for c in (before, config)):
@@ -70,6 +68,19 @@ def check(workdir: Path, config: Config) -> None:
             )
     elif workdir.exists() and (not workdir.is_dir() or any(path.name != LOCK for path in workdir.iterdir())):
         raise UserError(f"{workdir} exists and is not the folder of a run; take another --workdir")
+
+
+def check_path(folder: Path, option: str) -> None:
+    """UserError if Orbax could write checkpoints into a folder, and not read them again."""
+    path = folder.absolute().as_posix()
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        raise UserError(f"{path} is not UTF-8, which checkpoints need; take another {option}") from None
+    if found := [sign for sign in "[*?\\" if sign in path]:  # its libraries take them for patterns
+        raise UserError(
+            f"{path} holds {' '.join(found)}, and checkpoints could not be read from there; take another {option}"
+        )
 
 
 def read_data(workdir: Path) -> dict[str, Any] | None:

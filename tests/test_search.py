@@ -21,7 +21,7 @@ from fcnn.errors import UserError
 from fcnn.interrupt import Interrupted
 from fcnn.search import worker
 from fcnn.search.space import default_space, parse_space, replaced
-from fcnn.search.study import Job, open_study, results
+from fcnn.search.study import Job, open_study, results, sqlite_url
 from fcnn.search.worker import work
 
 BASE = replaced(Config(), {"model.name": "linear", "train.epochs": 3.0})
@@ -30,7 +30,7 @@ BASE = replaced(Config(), {"model.name": "linear", "train.epochs": 3.0})
 def make_job(folder, *over, sampler="random", trials=6, config=BASE):
     folder.mkdir(exist_ok=True)
     space = tuple(parse_space(over, config) if over else default_space(config))
-    return Job(config, space, sampler, trials, folder, f"sqlite:///{folder}/study.db")
+    return Job(config, space, sampler, trials, folder, sqlite_url(folder / "study.db"))
 
 
 @pytest.fixture
@@ -268,3 +268,11 @@ def test_options_are_what_makes_one_config_of_another():
     assert words[:1] == ["--augment.flip"]
     assert " ".join(words[1:]) == "--model.dropout 0.25 --optim.schedule step --optim.milestones 0.3 0.6 --seed 3"
     assert options(changed, replaced(changed, {"augment.flip": False})) == ["--augment.no-flip"]
+
+
+@pytest.mark.parametrize("name", ["a b", "{x}{}", "100%41", "#1", "ä", "$_{"])
+def test_the_database_lies_in_the_folder_of_the_study_whatever_its_name(tmp_path, name):
+    folder = tmp_path / name
+    folder.mkdir()
+    open_study(make_job(folder, trials=1))
+    assert [path.name for path in folder.iterdir()] == ["study.db"]

@@ -92,8 +92,8 @@ def _draw(dataset: Any, config: AugmentConfig | None, out: Path) -> None:
 def _out(parsed: Any) -> Path:
     """Where the contact sheet goes; UserError if it can't go there."""
     if parsed.out is None:
-        name = parsed.data.name.rstrip("/").replace("/", ":").split(":")[-1]
-        return Path(re.sub(r"[^\w.-]+", "_", name) + ".png")
+        name = re.split(r"[/:]", parsed.data.name.rstrip("/:"))[-1]
+        return Path(re.sub(r"[^\w.-]+", "_", name)[:60] + ".png")
     if parsed.out.suffix.lower() != ".png":
         raise UserError(f"--out must name a .png file, got {parsed.out}")
     if not parsed.out.parent.is_dir():

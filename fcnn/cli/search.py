@@ -16,6 +16,7 @@ from fcnn.cli.ready import get_ready
 from fcnn.config import Config
 from fcnn.config_json import options
 from fcnn.errors import UserError
+from fcnn.workdir import check_path
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -88,10 +89,11 @@ def _job(args: SearchArgs, name: str) -> Any:
     folder = args.study or Path("runs") / f"search-{name}"
     if folder.exists() and not folder.is_dir():
         raise UserError(f"--study {folder} is a file; it must be a folder")
+    check_path(folder, "--study")
 
-    from fcnn.search.study import Job
+    from fcnn.search.study import Job, sqlite_url
 
-    storage = args.storage or f"sqlite:///{folder.absolute()}/study.db"
+    storage = args.storage or sqlite_url(folder.absolute() / "study.db")
     return Job(args.config, space, args.sampler, trials, folder.absolute(), storage)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from fcnn.files import write_bytes
 from fcnn.report.console import percent
-from fcnn.report.files import png
+from fcnn.report.files import png, short
 from fcnn.report.fit import curve, fit
 from fcnn.report.html import page, paragraph, picture, table
 from fcnn.report.records import Record
@@ -74,7 +74,8 @@ def _draw(runs: Sequence[Compared]) -> tuple[bytes, str]:
         for split, line in (("validation", "-"), ("train", ":")):
             rows = curve(run.records, split)
             epochs = [row["epoch"] for row in rows]
-            label = run.name if split == "validation" else None
+            # After a space: Matplotlib leaves out what begins with an underscore.
+            label = f" {short(run.name, 60)}" if split == "validation" else None
             axes[0].plot(epochs, [row["loss"] for row in rows], line, color=color, label=label)
             axes[1].plot(epochs, [100 * row["top1"] for row in rows], line, color=color, label=label)
         if rows := curve(run.records, "validation"):

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from fcnn.files import write_bytes
-from fcnn.report.files import png
+from fcnn.report.files import png, short
 from fcnn.report.records import Record, read_records
 
 FILE = "curves.png"
@@ -27,7 +27,7 @@ def draw_curves(workdir: Path, title: str, best_step: int | None, *, smoothed: b
     if not records:
         return None
     figure = Figure(figsize=(10, 4), layout="constrained")
-    figure.suptitle(title)
+    figure.suptitle(short(title, 110))
     axes = figure.subplots(1, 2)
     styles = {
         ("train", "raw"): ("train", "tab:gray", "-"),

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,11 @@ def write_table(path: Path, head: Sequence[str], rows: Iterable[Sequence[Any]]) 
 def readable(text: str) -> str:
     """The same text with what isn't UTF-8 in a name, which Python keeps as surrogates, written as \\xff."""
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def short(text: str, most: int = 32) -> str:
+    """A name, or the lines of a title, cut to what a figure has room for."""
+    return "\n".join(line if len(line) <= most else f"{line[: most - 3]}..." for line in text.split("\n"))
 
 
 def _take_literally(figure: Any) -> None:
@@ -47,7 +53,9 @@ def png(figure: Any, dpi: int = 110) -> bytes:
     content = io.BytesIO()
     if hasattr(figure, "savefig"):
         _take_literally(figure)
-        figure.savefig(content, dpi=dpi, format="png")
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)  # an emoji is drawn as a box
+            figure.savefig(content, dpi=dpi, format="png")
     else:
         figure.save(content, "PNG")
     return content.getvalue()

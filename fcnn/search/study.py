@@ -15,6 +15,7 @@ import optuna
 from optuna.exceptions import ExperimentalWarning
 from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.engine import URL
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
@@ -48,6 +49,12 @@ class Job:
     """For the trials' folders; its name is the study's."""
     storage: str
     """A database's URL."""
+
+
+def sqlite_url(path: Path) -> str:
+    """The URL of a SQLite file; Optuna formats it as a template, in which braces are doubled."""
+    url = URL.create("sqlite", database=str(path)).render_as_string()
+    return url.replace("{", "{{").replace("}", "}}")
 
 
 def open_study(job: Job) -> optuna.Study:

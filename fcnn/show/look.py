@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from fcnn.files import write_bytes
-from fcnn.report.files import write_table
+from fcnn.report.files import short, write_table
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,4 +57,4 @@ def draw_image(axis: Any, image: np.ndarray, title: str = "") -> None:
     small = max(image.shape) < 64
     shown = image.squeeze(-1) if image.shape[-1] == 1 else image
     axis.imshow(shown, cmap="gray", vmin=0, vmax=255, interpolation="nearest" if small else "antialiased")
-    axis.set_title(title, fontsize=8)
+    axis.set_title(short(title), fontsize=8)

@@ -4,7 +4,7 @@ import numpy as np
 
 from fcnn.answers import Answers, asked
 from fcnn.data import AnySplit
-from fcnn.report.files import png
+from fcnn.report.files import png, short
 from fcnn.show.look import Look, draw_image, sheet
 from fcnn.show.subject import Subject
 
@@ -22,7 +22,7 @@ def show_answers(subject: Subject) -> Look:
     axis.set_axis_on()
     colours = ["tab:green" if i == subject.label else "tab:blue" for i in order]
     axis.barh(range(len(order)), 100 * shares, color=colours)
-    axis.set_yticks(range(len(order)), names)
+    axis.set_yticks(range(len(order)), list(map(short, names)))
     axis.invert_yaxis()
     axis.set(xlabel="probability (%)", xlim=(0, 100))
     label = "" if subject.label is None else f", of class {subject.classes[subject.label]}"
@@ -44,8 +44,9 @@ def show_confusion(subject: Subject, answers: Answers, name: str) -> Look:
     figure.colorbar(axis.imshow(shares, cmap="Blues", vmin=0, vmax=1), label="share of the label's images", shrink=0.8)
     axis.set(xlabel="answer", ylabel="label", title=f"{name} split, {len(answers.split):,} images")
     if len(classes) <= NUMBERS:
-        axis.set_xticks(range(len(classes)), classes, rotation=60, ha="right")
-        axis.set_yticks(range(len(classes)), classes)
+        names = list(map(short, classes))
+        axis.set_xticks(range(len(classes)), names, rotation=60, ha="right")
+        axis.set_yticks(range(len(classes)), names)
         for i, j in zip(*np.nonzero(counts), strict=True):
             axis.text(
                 j, i, str(counts[i, j]), ha="center", va="center", color="white" if shares[i, j] > 0.5 else "black"
