@@ -67,13 +67,7 @@ def _lower_for_cpu(context: Any, *operands: Any, ending: Ending, geometry: Geome
 
 
 def _jvp(primals: Any, tangents: Any, **options: Any) -> Any:
-    moved = [i for i, tangent in enumerate(tangents) if not isinstance(tangent, ad.Zero)]
-
-    def function(*moving: Any) -> jax.Array:
-        operands = dict(enumerate(primals)) | dict(zip(moved, moving, strict=True))
-        return one_by_one(*operands.values(), **options)
-
-    return jax.jvp(function, tuple(primals[i] for i in moved), tuple(tangents[i] for i in moved))
+    return jax.jvp(functools.partial(one_by_one, **options), primals, tuple(map(ad.instantiate_zeros, tangents)))
 
 
 def _batch(operands: Any, axes: Any, **options: Any) -> tuple[jax.Array, int]:
