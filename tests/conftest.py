@@ -6,6 +6,7 @@ import os
 os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=4 --xla_backend_optimization_level=0"
 os.environ["JAX_PLATFORMS"] = "cpu"
 
+import signal
 import subprocess
 from pathlib import Path
 
@@ -27,6 +28,12 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 # The same examples every time, and no deadline: the first call of a shape compiles.
 hypothesis.settings.register_profile("fcnn", deadline=None, derandomize=True, max_examples=25)
 hypothesis.settings.load_profile("fcnn")
+
+
+# A shell that isn't interactive starts what it puts in the background with Ctrl-C ignored, and processes of tests would
+# inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 LONG = ("test_resume.py", "test_readme.py", "test_cli.py", "test_feed.py", "test_loop.py", "test_models.py")
