@@ -88,10 +88,8 @@ def _groups() -> list[list[str]]:
     groups: dict[Any, list[tuple[int, str]]] = {}
     for name, entry in models.TABLE.items():
         fields: dict[str, Any] = getattr(entry, "keywords", {})
-        depths = {key: value for key, value in fields.items() if key in ("blocks", "depths")}
-        rest = tuple(sorted((key, value) for key, value in fields.items() if key not in depths))
-        depth = sum(np.sum(value) for value in depths.values())
-        groups.setdefault((models.family(name), rest), []).append((int(depth), name))
+        rest = frozenset((key, value) for key, value in fields.items() if key != "stage_sizes")
+        groups.setdefault((models.family(name), rest), []).append((sum(fields.get("stage_sizes", ())), name))
     return [[name for _, name in sorted(group)] for group in groups.values()]
 
 

@@ -14,9 +14,10 @@ from safetensors.numpy import save, save_file
 
 from fcnn import models
 from fcnn.config import ModelConfig
+from fcnn.data import Dataset, Split
 from fcnn.errors import UserError
 from fcnn.transfer import start_from
-from fcnn.weights import adapt_input, from_torch, read_network
+from fcnn.weights import adapt_input, foreign, from_torch, read_network
 from fcnn.weights.files import read_arrays
 from fcnn.weights.foreign import fitting
 from fcnn.weights.state_dicts import AVERAGED, RAW
@@ -195,6 +196,13 @@ def test_an_architecture_is_known_by_its_names_and_shapes(name):
     assert set(fitting(arrays)) == twins & models.TABLE.keys()
 
 
+def test_much_deeper_networks_are_not_traced(monkeypatch):
+    traced = []
+    monkeypatch.setattr(foreign, "torch_shapes", lambda model: traced.append(model) or torch_shapes(model))
+    assert set(fitting(drawn("resnet20"))) == {"resnet20", "plain20"}
+    assert max(sum(model.stage_sizes) for model in traced) <= 54
+
+
 def test_weights_of_another_depth_are_said_to_be_of_it(tmp_path):
     save_file(drawn("resnet32"), tmp_path / "a.safetensors")
     with pytest.raises(UserError, match=r"these weights fit resnet32 or plain32, not resnet44$"):
@@ -272,3 +280,13 @@ def test_weights_for_other_channels_are_adapted_and_that_is_said(tmp_path):
     assert message.startswith(
         "The first convolution has 3 input channels instead of 1: its kernel is repeated and multiplied by 1/3. "
     )
+
+
+def test_a_grey_networks_normalization_holds_for_each_color():
+    images, labels = np.zeros((3, 4, 4, 3), np.uint8), np.zeros(3, np.int32)
+    split = Split(images, labels)
+    dataset = Dataset(name="colors", classes=("a", "b"), train=split, validation=split, test=split)
+    mean, std = dataset.normalized_by((0.5,), (0.25,)).mean_std()
+    assert (mean.tolist(), std.tolist()) == ([0.5] * 3, [0.25] * 3)
+    with pytest.raises(UserError, match="the weights are for images of 4 channels, the images have 3"):
+        dataset.normalized_by((0.5,) * 4, (0.5,) * 4)
