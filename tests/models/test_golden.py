@@ -117,7 +117,7 @@ def test_evaluation(stem):
 @files
 def test_training(stem):
     case = golden(stem)
-    losses, (logits, found) = three_steps(case, jnp.float32)
+    losses, logits, found = three_steps(case, jnp.float32)
     assert relative_error(logits, case.arrays["train_logits"]) < 1e-4
     check_statistics(case, found)
     check_gradients(case, found, GRADIENTS.get(stem, 1e-3))
@@ -129,7 +129,7 @@ def test_training(stem):
 def test_training_in_float64(stem):
     case, (gradients, losses) = golden(stem), FLOAT64[stem]
     with jax.enable_x64(True):
-        found_losses, (_, found) = three_steps(case, jnp.float64)
+        found_losses, _, found = three_steps(case, jnp.float64)
     check_gradients(case, found, gradients)
     check_losses(case, found_losses, losses)
 
@@ -149,14 +149,15 @@ def three_steps(case, dtype):
         updates, opt_state = optimizer.update(grads, opt_state, params)
         return optax.apply_updates(params, updates), batch_stats, opt_state, loss, logits, grads
 
-    losses, first = [], None
+    losses, first = [], ()
     for _ in range(3):
         params, batch_stats, opt_state, loss, logits, grads = step(params, batch_stats, opt_state)
         losses.append(float(loss))
-        if first is None:
+        if not first:
             assert logits.dtype == dtype
             first = logits, weights.to_torch(case.name, {"params": grads, "batch_stats": batch_stats})
-    return losses, first
+    logits, found = first
+    return losses, logits, found
 
 
 def check_losses(case, losses, bounds):
