@@ -149,15 +149,13 @@ def three_steps(case, dtype):
         updates, opt_state = optimizer.update(grads, opt_state, params)
         return optax.apply_updates(params, updates), batch_stats, opt_state, loss, logits, grads
 
-    losses, first = [], ()
+    steps = []
     for _ in range(3):
         params, batch_stats, opt_state, loss, logits, grads = step(params, batch_stats, opt_state)
-        losses.append(float(loss))
-        if not first:
-            assert logits.dtype == dtype
-            first = logits, weights.to_torch(case.name, {"params": grads, "batch_stats": batch_stats})
-    logits, found = first
-    return losses, logits, found
+        steps.append((float(loss), logits, {"params": grads, "batch_stats": batch_stats}))
+    _, logits, found = steps[0]
+    assert logits.dtype == dtype
+    return [loss for loss, _, _ in steps], logits, weights.to_torch(case.name, found)
 
 
 def check_losses(case, losses, bounds):
