@@ -30,10 +30,11 @@ hypothesis.settings.register_profile("fcnn", deadline=None, derandomize=True, ma
 hypothesis.settings.load_profile("fcnn")
 
 
-# A shell that isn't interactive starts what it puts in the background with Ctrl-C ignored, and processes of tests would
-# inherit that.
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+# A shell that isn't interactive starts what it puts in the background with Ctrl-C ignored, nohup ignores SIGHUP, and
+# processes of tests would inherit that.
+for number in (signal.SIGINT, signal.SIGHUP):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, signal.SIG_DFL)
 
 
 LONG = ("test_resume.py", "test_readme.py", "test_cli.py", "test_feed.py", "test_loop.py", "test_models.py")
