@@ -90,9 +90,11 @@ def describe(exp: Experiment, variables: Any, best_step: int | None) -> Insight:
     if len(data.validation):
         found = ask(exp, variables, data.validation)
         confusion, wrong = found.confusion(), found.mistakes(SHOWN)
+        files, places = data.paths("validation"), asked(data.validation)
         for i, image in zip(wrong, found.split.read(wrong), strict=True):
             label, answer = classes[found.split.labels[i]], classes[found.chosen[i]]
-            mistakes.append(Mistake(image, label, answer, float(found.probabilities[i].max())))
+            probability = float(found.probabilities[i].max())
+            mistakes.append(Mistake(image, label, answer, probability, files[places[i]]))
     layer, filters = first_filters(exp, variables["params"])
     return Insight(
         title=f"{exp.config.model.name} on {data.name}",

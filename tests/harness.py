@@ -16,6 +16,7 @@ import numpy as np
 
 from fcnn.config import ModelConfig
 from fcnn.data import Dataset, Split
+from fcnn.report import read_records
 from fcnn.weights import About, Network
 
 ROOT = Path(__file__).parent.parent
@@ -43,6 +44,11 @@ def start(*args: str, cwd: Path, env: dict[str, str] | None = None, **options: A
     environment |= env or {}
     options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
     return subprocess.Popen([sys.executable, *args], cwd=cwd, env=environment, text=True, **options)
+
+
+def comparable(workdir: Path) -> list[dict[str, Any]]:
+    """Returns a run's records without what a clock says: the same for the same run."""
+    return [{k: v for k, v in r.items() if k not in ("images_per_second", "time")} for r in read_records(workdir)]
 
 
 def relative_error(ours, reference) -> float:

@@ -9,6 +9,7 @@ import chex
 import jax
 import numpy as np
 import pytest
+from harness import comparable
 from PIL import Image
 
 from fcnn import loop, meter, parallel
@@ -17,7 +18,7 @@ from fcnn.data import Streamed, epoch_order, load
 from fcnn.errors import UserError
 from fcnn.experiment import left_for_the_device, prepare, train_feed, train_items
 from fcnn.feed import Order, StreamFeed
-from fcnn.report import Console, read_records
+from fcnn.report import Console
 
 CONFIG = Config(
     augment=AugmentConfig(crop_padding=1, flip=True, resized_crop=0.5, mixup=0.2),
@@ -41,10 +42,6 @@ def folder(tmp_path, monkeypatch):
         noise = np.random.default_rng(i).integers(0, 256, (6, 8, 3)).astype(np.uint8)
         Image.fromarray(noise).resize((80, 60 + i), Image.Resampling.BICUBIC).save(path)
     return tmp_path / "photographs"
-
-
-def comparable(workdir):
-    return [{k: v for k, v in r.items() if k != "images_per_second"} for r in read_records(workdir)]
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ import shlex
 import signal
 
 import pytest
-from harness import start
+from harness import comparable, start
 
 from fcnn import cli, loop, run
 from fcnn.interrupt import Interrupt, Stopped
@@ -28,17 +28,12 @@ def interrupted(function, number):
     return changed
 
 
-def result(folder):
-    clocks = ("images_per_second", "time")
-    return [{k: v for k, v in record.items() if k not in clocks} for record in read_records(folder)]
-
-
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """The records of a run that was left alone."""
     folder = tmp_path_factory.mktemp("whole") / "run"
     assert cli.main(["train", *SMALL, "--workdir", str(folder)]) == 0
-    return result(folder)
+    return comparable(folder)
 
 
 @pytest.mark.parametrize(
@@ -68,12 +63,12 @@ def test_a_signal_before_the_first_step_or_after_the_last(
     words = shlex.split(again)
     assert cli.main(words[words.index("train") :]) == 0
     assert capfd.readouterr().out.splitlines()[-1].startswith("Test accuracy ")
-    assert result(tmp_path / "run") == whole
+    assert comparable(tmp_path / "run") == whole
     assert (tmp_path / "run/report.html").exists()
 
 
 @pytest.mark.parametrize("function", ["draw_curves", "describe", "write_page"])
-def test_a_picture_that_cannot_be_drawn_costs_no_result(function, whole, tmp_path, monkeypatch, capfd):
+def test_a_picture_that_cannot_be_drawn_costs_no_comparable(function, whole, tmp_path, monkeypatch, capfd):
     def fails(*args, **options):
         raise ValueError("ParseException")
 
@@ -85,7 +80,7 @@ def test_a_picture_that_cannot_be_drawn_costs_no_result(function, whole, tmp_pat
     *_, told, _, accuracy = capfd.readouterr().out.splitlines()
     assert told == f"{name} could not be written: ValueError('ParseException')"
     assert accuracy.startswith("Test accuracy ")
-    assert result(tmp_path / "run") == whole
+    assert comparable(tmp_path / "run") == whole
 
 
 @pytest.mark.parametrize("number", CODES)

@@ -3,11 +3,13 @@
 import dataclasses
 import json
 import math
+import time
 
 import chex
 import jax
 import numpy as np
 import pytest
+from harness import comparable
 
 from fcnn import feed, loop, parallel, processes, run, step
 from fcnn.checkpoint import Checkpoints
@@ -45,13 +47,8 @@ def final_state(config, workdir):
         return jax.device_get(found[0].replace(key=jax.random.key_data(found[0].key)))
 
 
-def comparable(workdir):
-    """The records without what a clock says."""
-    return [{k: v for k, v in r.items() if k != "images_per_second"} for r in read_records(workdir)]
-
-
 def test_a_run_learns_and_leaves_what_it_says(tmp_path, console, capsys):
-    workdir = tmp_path / "run"
+    workdir, began = tmp_path / "run", time.time()
     found = loop.train(CONFIG, workdir, console)
     assert found["top1"] > 0.85
     assert found["count"] == 360
@@ -59,6 +56,9 @@ def test_a_run_learns_and_leaves_what_it_says(tmp_path, console, capsys):
         assert (workdir / name).exists(), name
     assert (workdir / "curves.png").read_bytes().startswith(b"\x89PNG")
     records = read_records(workdir)
+    times = [record["time"] for record in records]
+    assert times == sorted(times)
+    assert began - 0.001 <= times[0] <= times[-1] <= time.time() + 0.001
     assert [r["step"] for r in records if r["kind"] == "steps"] == [8, 16, 24, 32, 40, 48, 56]
     assert [(r["split"], r["epoch"]) for r in records if r["kind"] == "epoch"] == [
         (split, epoch) for epoch in (1, 2, 3) for split in ("train", "validation")

@@ -1,5 +1,7 @@
 """Names that somebody else's program takes for markup, a pattern or a template: as classes, files and folders."""
 
+import csv
+import html
 import json
 
 import matplotlib.axes
@@ -8,7 +10,9 @@ import pytest
 from PIL import Image
 
 from fcnn import cli
-from fcnn.data.layout import shown
+from fcnn.config import DataConfig
+from fcnn.data import load
+from fcnn.data.names import shown
 from fcnn.report.files import png, short
 
 NAMES = ["a$_{$", "[red]b[", "<i>&amp;c", "%s {0} {x}", ":cat: 日本 😀", "שלום", "x" * 200, "_new\nline"]
@@ -54,7 +58,25 @@ def test_every_command_prints_and_draws_them(place, monkeypatch, capsys):
     for page in (place / "c$_{.html", place / run / "report.html", place / run / "show/show.html"):
         text = page.read_text(encoding="utf-8")
         assert "<i>" not in text
+    mistakes = list(csv.DictReader((place / run / "show/mistakes.csv").read_text(encoding="utf-8").splitlines()))
+    assert mistakes
+    for row in mistakes:
+        assert row["file"].startswith(row["label"] + "/im$_{")
+        assert html.escape(f"{row['file']}: {row['label']}, taken for {row['answer']}") in (
+            place / run / "report.html"
+        ).read_text(encoding="utf-8")
     assert json.loads(fcnn("evaluate", run, "--json"))["recall"].keys() == set(map(shown, NAMES))
+
+
+def test_the_files_of_a_split_are_those_of_its_images(place, monkeypatch):
+    monkeypatch.chdir(place)
+    dataset = load(DataConfig(name=f"folder:{FOLDER}", image_size=16))
+    for split in ("train", "validation", "test"):
+        paths, images = dataset.paths(split), getattr(dataset, split).images
+        assert len(paths) == len(images)
+        for path, image in zip(paths, images, strict=True):
+            with Image.open(place / FOLDER / path.replace("\\n", "\n")) as file:
+                np.testing.assert_array_equal(np.asarray(file), image)
 
 
 def test_both_of_two_runs_are_in_the_legend_though_one_begins_with_an_underscore(place, monkeypatch):

@@ -12,8 +12,8 @@ import chex
 import numpy as np
 import pytest
 from equivalence import error
-from harness import ROOT, start
-from test_resume import comparable, final_state, last_step
+from harness import ROOT, comparable, start
+from test_resume import final_state, last_step
 
 STEPS = 60
 OPTIONS = (

@@ -1,7 +1,7 @@
 """A run that is killed, again and again, ends with the very bits of one that isn't. Real processes, real signals.
 
 What is compared: every array of the final checkpoint (params, batch statistics, moments, averages, key, step) byte by
-byte, and every line of metrics.jsonl but for what a clock says (images_per_second).
+byte, and every line of metrics.jsonl but for what a clock says (images_per_second, time).
 """
 
 import random
@@ -11,7 +11,7 @@ import time
 import chex
 import jax
 import pytest
-from harness import start
+from harness import comparable, start
 
 from fcnn import cli, parallel
 from fcnn.checkpoint import Checkpoints
@@ -61,10 +61,6 @@ def final_state(workdir, step=STEPS):
     with Checkpoints(workdir / "checkpoints", keep_latest=2, keep_best=1) as checkpoints:
         state, meta = checkpoints.restore(exp.fresh_state(), step)
     return jax.device_get(state.replace(key=jax.random.key_data(state.key))), meta
-
-
-def comparable(workdir):
-    return [{k: v for k, v in record.items() if k != "images_per_second"} for record in read_records(workdir)]
 
 
 @pytest.mark.parametrize(("model", "kills"), [("shallow_cnn", 2), pytest.param("resnet20", 12, marks=pytest.mark.slow)])

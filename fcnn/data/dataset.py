@@ -10,6 +10,7 @@ import numpy as np
 
 from fcnn.data.arrays import remembered
 from fcnn.data.manifest import Manifest
+from fcnn.data.names import shown
 from fcnn.data.parallel import each, no_track
 from fcnn.data.streamed import Streamed
 from fcnn.errors import UserError
@@ -71,6 +72,12 @@ class Dataset:
     """The grey values of more than 8 bits that became 0 and 255; None where there were none."""
     notes: tuple[str, ...] = ()
     """What a person should know of this set, a line each: images in two splits, unlike numbers of images, ..."""
+
+    def paths(self, split: str) -> list[str]:
+        """Returns the files of a split below the folder, as they can be printed; "" for each where there are none."""
+        if self.manifest is None:
+            return [""] * len(getattr(self, split))
+        return [shown(path) for path in self.manifest.paths(split)]
 
     def mean_std(self) -> tuple[np.ndarray, np.ndarray]:
         """Mean and standard deviation by channel, each (C,) float32, on a scale of 0 to 1: given, or measured on the

@@ -42,6 +42,10 @@ class Manifest:
         """Returns how many files a split has."""
         return sum(row.split == split for row in self.rows)
 
+    def paths(self, split: str) -> list[str]:
+        """Returns the files of a split below the folder, in its order."""
+        return [row.path for row in self.rows if row.split == split]
+
     def to_csv(self) -> bytes:
         """Returns the manifest as CSV, a line an image. Bytes of a name that aren't UTF-8 stay as they are."""
         text = io.StringIO(newline="")

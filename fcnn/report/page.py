@@ -34,6 +34,8 @@ class Mistake:
     answer: str
     probability: float
     """That the network gave to its answer."""
+    file: str = ""
+    """Of the image, where there is one."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,7 +138,8 @@ def _mistakes(insight: Insight) -> str:
         picture(
             thumbnail(mistake.image),
             f"A validation image of class {mistake.label}, taken for {mistake.answer}",
-            f"{mistake.label}, taken for {mistake.answer} ({100 * mistake.probability:.0f} %)",
+            f"{mistake.file and mistake.file + ': '}{mistake.label}, taken for {mistake.answer} "
+            f"({100 * mistake.probability:.0f} %)",
         )
         for mistake in insight.mistakes
     )

@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,8 @@ from typing import Any
 FILE = "metrics.jsonl"
 
 # A record: {"kind": "steps" | "epoch" | "test", "split": ..., "weights": "raw" | "ema", "step": ..., "epoch": ...,
-# "loss": ..., "top1": ..., "top5": ...} and, by kind, learning_rate, grad_norm, seconds, images_per_second.
+# "loss": ..., "top1": ..., "top5": ..., "time": seconds since 1970, UTC} and, by kind, learning_rate, grad_norm,
+# images_per_second.
 Record = dict[str, Any]
 
 WEIGHTS = {"raw": "raw weights", "ema": "averaged weights"}
@@ -61,16 +63,17 @@ class Records:
             self._board.close()
 
     def write(self, record: Record) -> None:
-        """Appends a record, on disk when this returns."""
+        """Appends a record with its time, on disk when this returns."""
         if self._silent:
             return
+        record = record | {"time": round(time.time(), 3)}
         self._file.write(json.dumps(record) + "\n")
         self._file.flush()
         where = record["split"] if record["kind"] != "steps" else "train_steps"
         where += "_ema" if record.get("weights") == "ema" else ""
         for name, value in record.items():
-            if isinstance(value, float) and name != "epoch":
-                self._board.add_scalar(f"{where}/{name}", value, record["step"])
+            if isinstance(value, float) and name not in ("epoch", "time"):
+                self._board.add_scalar(f"{where}/{name}", value, record["step"], walltime=record["time"])
 
 
 def _tensorboard() -> Any:

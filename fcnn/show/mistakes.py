@@ -1,5 +1,7 @@
 """What the network answers: to the chosen image, and to a split, class by class, with its surest mistakes."""
 
+import os
+
 import numpy as np
 
 from fcnn.answers import Answers, asked
@@ -72,16 +74,19 @@ def show_mistakes(subject: Subject, answers: Answers, split: AnySplit, name: str
         return Look("mistakes", heading, f"There are none: all {len(places):,} images of the {name} split are right.")
     across = min(len(wrong), 8)
     figure, axes = sheet(-(-len(wrong) // across), across, side=1.4)
-    rows = []
+    rows, files = [], subject.exp.dataset.paths(name)
     for axis, i, image in zip(axes.flat, wrong, answers.split.read(wrong), strict=False):
         label, answer = subject.classes[answers.split.labels[i]], subject.classes[answers.chosen[i]]
         sure = float(answers.probabilities[i].max())
-        draw_image(axis, image, f"{places[i]}: {label}\nfor {answer}, {100 * sure:.0f} %")
+        place = int(places[i])
+        file = files[place]
+        draw_image(axis, image, f"{os.path.basename(file) or place}: {label}\nfor {answer}, {100 * sure:.0f} %")
         axis.title.set_fontsize(7)
-        rows.append((int(places[i]), label, answer, sure))
+        rows.append((place, file, label, answer, sure))
+    place, file, label, answer, sure = rows[0]
     words = (
-        f"{len(wrong)} images of the {name} split with a wrong answer, the surest first: index, label, answer, its "
-        f"probability. The first, image {rows[0][0]}, is {rows[0][1]} and taken for {rows[0][2]} with "
-        f"{100 * rows[0][3]:.0f} %."
+        f"{len(wrong)} images of the {name} split with a wrong answer, the surest first: "
+        f"{'file' if file else 'index'}, label, answer, its probability. The first, {file or f'image {place}'}, is "
+        f"{label} and taken for {answer} with {100 * sure:.0f} %."
     )
-    return Look("mistakes", heading, words, png(figure), ("image", "label", "answer", "probability"), rows)
+    return Look("mistakes", heading, words, png(figure), ("image", "file", "label", "answer", "probability"), rows)

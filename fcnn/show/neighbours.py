@@ -84,19 +84,19 @@ def show_neighbours(subject: Subject, variables: Any, split: AnySplit, index: in
     titles = [subject.title, *(f"image {i}" for i in others)]
 
     figure, axes = sheet(len(images), found.shape[1] + 1, side=1.3)
-    rows = []
+    rows, files = [], exp.dataset.paths("train")
     for axis, image, title, label, near, far in zip(axes, images, titles, labels, found, distances, strict=True):
         draw_image(axis[0], image, title if label is None else f"{title}\n{subject.classes[label]}")
         for rank, (one, place, distance) in enumerate(zip(train.read(near), near, far, strict=True), start=1):
             answer = int(train.labels[place])
             draw_image(axis[rank], one, f"{subject.classes[answer]}\n{distance:.2f}")
             axis[rank].title.set_color("tab:red" if label not in (None, answer) else "black")
-            rows.append((title, rank, int(place), subject.classes[answer], float(distance)))
+            rows.append((title, rank, int(place), files[place], subject.classes[answer], float(distance)))
     name, _ = feature_space(exp)
     words = (
         f"At the left an image, beside it the training images that are nearest to it in {name}, with their class (red "
         "where it is another) and the Euclidean distance. Those of the chosen image: "
         f"{', '.join(subject.classes[train.labels[i]] for i in found[0])}."
     )
-    head = ("image", "rank", "training image", "class", "distance")
+    head = ("image", "rank", "training image", "file", "class", "distance")
     return Look("neighbours", "Nearest neighbours in feature space", words, png(figure), head, rows)
