@@ -68,7 +68,7 @@ def test_a_signal_before_the_first_step_or_after_the_last(
 
 
 @pytest.mark.parametrize("function", ["draw_curves", "describe", "write_page"])
-def test_a_picture_that_cannot_be_drawn_costs_no_comparable(function, whole, tmp_path, monkeypatch, capfd):
+def test_a_picture_that_cannot_be_drawn_costs_no_result(function, whole, tmp_path, monkeypatch, capfd):
     def fails(*args, **options):
         raise ValueError("ParseException")
 
@@ -116,6 +116,24 @@ def test_a_deferred_signal_waits_for_its_end():
     with pytest.raises(Stopped, match="SIGTERM"):
         work()
     assert received == [signal.SIGTERM]
+
+
+TWICE = """
+import os, sys, time
+from fcnn.interrupt import Interrupt
+with Interrupt() as interrupt, interrupt.deferred("saving"):
+    for _ in range(2):
+        os.kill(os.getpid(), int(sys.argv[1]))
+        time.sleep(0.2)
+    print("saved", flush=True)
+"""
+
+
+@pytest.mark.parametrize("number", CODES)
+def test_a_second_signal_ends_the_process_but_a_closed_terminal_sends_two(number, tmp_path):
+    with start("-c", TWICE, str(int(number)), cwd=tmp_path) as process:
+        out, _ = process.communicate(timeout=60)
+    assert out == ("saved\n" if number == signal.SIGHUP else "")
 
 
 @pytest.mark.slow

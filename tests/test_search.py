@@ -13,6 +13,7 @@ import pytest
 from harness import start, unread
 from optuna.trial import TrialState
 from PIL import Image
+from sqlalchemy.pool import NullPool
 
 from fcnn import cli, loop
 from fcnn.config import Config
@@ -194,7 +195,9 @@ def test_ctrl_c_ends_the_workers_and_the_same_command_goes_on(tmp_path, fcnn):
         out, _ = process.communicate(timeout=120)
     assert process.returncode == 128 + signal.SIGINT
     assert out.splitlines()[-1].startswith("Saved. To go on: fcnn search --config resnet")
-    study = optuna.load_study(study_name="search-resnet", storage=f"sqlite:///{tmp_path}/runs/search-resnet/study.db")
+    url = sqlite_url(tmp_path / "runs/search-resnet/study.db")
+    storage = optuna.storages.RDBStorage(url, engine_kwargs={"poolclass": NullPool})  # which leaves nothing open
+    study = optuna.load_study(study_name="search-resnet", storage=storage)
     assert [t.state for t in study.trials] == [TrialState.FAIL, TrialState.WAITING]
 
 

@@ -60,7 +60,7 @@ def summarize(model: models.Classifier, image_shape: tuple[int, int, int] | None
         if calls > before or context.method_name != "__call__" or isinstance(module, Dropout):
             return out  # not a layer, but made of layers, or the identity
         name = f"layer {'/'.join(module.path)}"
-        types[name] = type(module).__name__.removeprefix("Fused")  # how it is computed is no other kind of layer
+        types[name] = type(module).__name__
         return checkpoint_name(out, name)
 
     def apply(variables: Any, images: Any) -> Any:
