@@ -208,6 +208,9 @@ ATTACKS = {
     "a stride that overflows": state_dict(tensor(strides=LONG + b"\x85")),
     "a shape that overflows": state_dict(tensor(shape=LONG + b"\x85")),
     "a shape of more than memory": state_dict(tensor(shape=LONG + b"\x85", strides=b"K\x00\x85")),
+    "a number repeated to a larger array": state_dict(
+        tensor(shape=b"J" + struct.pack("<i", 2**22) + b"\x85", strides=b"K\x00\x85")
+    ),
     "an empty shape of more than memory": state_dict(tensor(shape=LONG * 2 + b"K\x00\x87", strides=ONE * 3 + b"\x87")),
     "a negative shape": state_dict(tensor(shape=b"J\xff\xff\xff\xff\x85")),
     "a shape of words": state_dict(tensor(shape=b"X\x01\x00\x00\x00a\x85")),
@@ -222,8 +225,9 @@ ATTACKS = {
     "an array of great length": b"\x80\x05\x96" + struct.pack("<Q", 2**40) + b".",
     "a text of great length": b"\x80\x04\x8d" + struct.pack("<Q", 2**62) + b".",
     "a text that is none": b"\x80\x02}X\x03\x00\x00\x00\xed\xa0\x80K\x01s.",
-    "a list that is copied again and again": b"\x80\x02ccollections\nOrderedDict\nq\x01](" + b"K\x00K\x00\x86" * 10_000
-    + b"eq\x02" + b"0h\x01h\x02\x85R" * 10_000 + b".",
+    "a list that is copied again and again": b"\x80\x02ccollections\nOrderedDict\nq\x01]("
+    + b"".join(b"M" + struct.pack("<H", i) + b"K\x00\x86" for i in range(1000)) + b"eq\x02" + b"h\x01h\x02\x85R" * 1000
+    + b".",
     "nothing on the stack": b"\x80\x02R.",
     "no mark": b"\x80\x02e.",
     "a name with a new line in it": b"\x80\x04\x8c\x03a\nb\x8c\x01c\x93.",
