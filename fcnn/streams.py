@@ -31,7 +31,8 @@ def _is_lost(stream: TextIO) -> bool:
         number = stream.fileno()
         kind = os.fstat(number).st_mode
         if stat.S_ISCHR(kind):
-            return not os.isatty(number)  # a terminal that was closed is none any more
+            # A terminal that was closed is none any more.
+            return not os.isatty(number) and not os.path.samestat(os.fstat(number), os.stat(os.devnull))
         if not hasattr(select, "poll"):  # Windows
             return stat.S_ISFIFO(kind)
         waiting = select.poll()

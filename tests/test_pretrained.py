@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import chex
 import jax
@@ -107,7 +108,7 @@ SLOW = ("resnet18", "vgg16_bn", "resnet50", "googlenet", "inception_v3")  # seco
     ],
 )
 def test_torchvisions_weights_go_in_and_out_unchanged(name, tmp_path):
-    options = {"width_multiplier": 0.125}
+    options: dict[str, Any] = {"width_multiplier": 0.125}
     given = weights.to_torch(name, draw(name, 3, **options), **options)
     write_network(
         tmp_path / "out.safetensors",

@@ -241,7 +241,7 @@ def _describe(seen: tuple[Seen, ...]) -> str:
 
 def _files(folder: Folder, size: int, channels: int, used: ValueRange | None) -> Files:
     """All readable files, each a square of `size` pixels a side."""
-    files = [[e.path, s.size, s.mtime_ns] for e, s in zip(folder.entries, folder.seen, strict=True)]
+    files = [[e.path, s.sha] for e, s in zip(folder.entries, folder.seen, strict=True)]
     identity = digest([str(folder.root.resolve()), files, list(folder.classes), size, channels, used])
     return Files(folder.root, tuple(entry.path for entry in folder.entries), size, channels, identity, used)
 

@@ -43,6 +43,8 @@ class Seen:
     """The highest."""
     cut: bool = False
     """Whether it has 16 bits a channel and Pillow reads the upper 8 alone."""
+    ctime_ns: int = 0
+    """When its inode changed: two files that are swapped keep size and mtime."""
 
     @property
     def wide(self) -> bool:
@@ -64,14 +66,19 @@ def scan(root: Path, paths: Sequence[str], track: Track) -> list[Seen]:
     new = [
         i
         for i, (path, at) in enumerate(zip(paths, stats, strict=True))
-        if path not in known or (known[path].size, known[path].mtime_ns) != (at.st_size, at.st_mtime_ns)
+        if path not in known or _stamp(known[path]) != (at.st_size, at.st_mtime_ns, at.st_ctime_ns)
     ]
     if new:
         with quiet():
             found = each(lambda i: _look(root / str(paths[i]), stats[i]), new, "looking at every image", track)
-        known |= {paths[i]: seen for i, seen in zip(new, found, strict=True)}
+        for i, seen in zip(new, found, strict=True):
+            known[paths[i]] = dataclasses.replace(seen, ctime_ns=stats[i].st_ctime_ns)
         _write(store, {path: known[path] for path in paths})
     return [known[path] for path in paths]
+
+
+def _stamp(seen: Seen) -> tuple[int, int, int]:
+    return seen.size, seen.mtime_ns, seen.ctime_ns
 
 
 def _look(path: Path, at: os.stat_result) -> Seen:

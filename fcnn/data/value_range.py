@@ -28,7 +28,7 @@ def measure(entries: Sequence[Entry], seen: Sequence[Seen]) -> ValueRange | None
     if not ends:
         return None
     low, high = min(low for low, _ in ends), max(high for _, high in ends)
-    return (low, high) if low < high else (low, low + 1)
+    return (low, high) if low < high else (low, max(low + 1, float(np.nextafter(low, np.inf))))
 
 
 def describe(

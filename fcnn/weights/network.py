@@ -150,8 +150,8 @@ def _foreign(
             head=head or not _is_backbone(created, renamed),
         )
     except UserError as error:
-        others = [name for name in fitting(arrays) if name != model.name]
-        if not others or model.name in fitting(arrays):
+        others = fitting(arrays)
+        if not others or model.name in others:
             raise UserError(f"{path}: {error}") from None
         raise UserError(f"{path}: these weights fit {' or '.join(others)}, not {model.name}") from None
     if need_head and not head:

@@ -42,6 +42,8 @@ def ordered_dict(pairs: Any = ()) -> dict[Any, Any]:
     return made
 
 
+MAX_ARGUMENTS = 32
+_PYTHON_2 = {"__builtin__": "builtins", "copy_reg": "copyreg"}  # which protocol 2 writes
 _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 _VALUES = {"BININT", "BININT1", "BININT2", "LONG1", "LONG4", "BINFLOAT", "SHORT_BINBYTES", "BINBYTES", "BINBYTES8"}
 _TEXTS = {"SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8"}
@@ -114,6 +116,8 @@ class _Machine:
             arguments, function = self.stack.pop(), self.stack.pop()
             if not isinstance(function, Function) or not isinstance(arguments, tuple):
                 raise ValueError("a call of what is no function")
+            if len(arguments) > MAX_ARGUMENTS:  # copied at each call
+                raise ValueError("a call with too many arguments")
             self.stack.append(function.call(*arguments))
         elif name == "BINPERSID":
             push(self.persistent(self.stack.pop()))
@@ -150,6 +154,8 @@ class _Machine:
             raise ValueError("items of what is no list")
 
     def _named(self, name: str) -> Any:
+        module, _, rest = name.partition(".")
+        name = f"{_PYTHON_2.get(module, module)}.{rest}"
         if name not in self.table:
             raise Refused(ascii(name)[1:-1][:80])
         return self.table[name]
@@ -164,4 +170,6 @@ def _key(key: Any) -> Any:
     for part in key if isinstance(key, tuple) and len(key) < 10 else (key,):
         if not isinstance(part, str | int | float | bytes | None):
             raise ValueError(f"a key of type {type(part).__name__}")
+        if isinstance(part, int) and not -(2**63) <= part < 2**63:  # many of those can have one hash
+            raise ValueError("a key of more than 64 bits")
     return key

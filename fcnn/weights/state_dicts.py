@@ -27,9 +27,9 @@ def find_state_dict(tree: Any, path: Path, *, ema: bool, log: Callable[[str], No
     if numbered := [name for name in found if not isinstance(name, str)]:
         raise UserError(f"{path}: its arrays have no names but {numbered[0]!r}, ...; save model.state_dict()")
     if unusual := [(name, value.kind) for name, value in found.items() if isinstance(value, Unusual)]:
-        raise UserError(f"{path}: {unusual[0][0]} is {unusual[0][1]}; weights are plain arrays of real numbers")
+        raise UserError(f"{path}: {_shown(unusual[0][0])} is {unusual[0][1]}; weights are plain arrays of real numbers")
     if others := [name for name, value in found.items() if not isinstance(value, Tensor)]:
-        log(f"Left out, as no arrays: {', '.join(others[:3])}{', ...' if len(others) > 3 else ''}.")
+        log(f"Left out, as no arrays: {', '.join(map(_shown, others[:3]))}{', ...' if len(others) > 3 else ''}.")
     return {name: value for name, value in found.items() if isinstance(value, Tensor)}
 
 
@@ -37,9 +37,10 @@ def _choose(tree: Any, path: Path, ema: bool, log: Callable[[str], None]) -> Map
     if not isinstance(tree, dict):
         raise UserError(f"{path} holds no state_dict but a {type(tree).__name__.lower()}; save model.state_dict()")
     averaged, raw = _below(tree, AVERAGED), _below(tree, RAW)
-    if raw is None and _is_state_dict(tree):
-        raw = "", tree
-    if averaged and raw and raw[0]:
+    nested = max((_count(value) for value in tree.values()), default=0)
+    if raw is None and _is_state_dict(tree) and _count(tree) >= nested:  # else it is a score beside the weights
+        raw = "the top level", tree
+    if averaged and raw:
         if ema:
             log(f"Averaged weights (EMA), {averaged[0]!r}; fcnn import --no-ema reads the raw ones, {raw[0]!r}.")
         else:
@@ -51,7 +52,8 @@ def _choose(tree: Any, path: Path, ema: bool, log: Callable[[str], None]) -> Map
     if len(rest) == 1:
         log(f"The weights are those in {str(rest[0][0])!r}.")
         return rest[0][1]
-    among = f"but several: {', '.join(str(name) for name, _ in rest[:4])}" if rest else f"nor one as {', '.join(RAW)}"
+    names = ", ".join(_shown(name) for name, _ in rest[:4])
+    among = f"but several: {names}" if rest else f"nor one as {', '.join(RAW)}"
     raise UserError(f"{path} holds no state_dict by itself, {among}")
 
 
@@ -68,5 +70,15 @@ def _below(tree: Mapping[Any, Any], names: tuple[str, ...], depth: int = 3) -> t
     return None
 
 
+def _count(value: Any) -> int:
+    """How many tensors a dict has itself."""
+    return sum(isinstance(item, Tensor | Unusual) for item in value.values()) if isinstance(value, dict) else 0
+
+
+def _shown(name: Any) -> str:
+    """A file's name for a thing as a terminal may have it."""
+    return str(name) if str(name).isprintable() else ascii(name)
+
+
 def _is_state_dict(value: Any) -> bool:
-    return isinstance(value, dict) and any(isinstance(item, Tensor | Unusual) for item in value.values())
+    return _count(value) > 0

@@ -65,6 +65,8 @@ class Unusual:
 
 def _tensor(storage: Any, offset: Any, shape: Any, strides: Any, *rest: Any) -> Tensor | Unusual:
     """`torch._utils._rebuild_tensor` and its second version, whose rest is requires_grad, hooks and metadata."""
+    if isinstance(storage, Unusual):
+        return storage
     dtype = storage.dtype or np.dtype(np.uint8)
     return _described(storage, offset, shape, strides, dtype, rest[2] if len(rest) > 2 else None)
 
@@ -127,7 +129,8 @@ _BESIDE = (
     "builtins.int", "builtins.float", "builtins.str", "builtins.list", "builtins.dict", "builtins.object",
     "datetime.datetime", "datetime.timedelta", "pathlib.Path", "pathlib.PosixPath", "pathlib.WindowsPath",
     "pathlib.PurePosixPath", "pathlib._local.PosixPath", "pathlib._local.WindowsPath",
-    "copyreg._reconstructor", "copy_reg._reconstructor", "__builtin__.object", "__builtin__.set",
+    "copyreg._reconstructor", "builtins.range", "builtins.xrange", "builtins.long", "builtins.bytes", "builtins.tuple",
+    "collections.deque",
     "torch.device", "torch.Tensor", "torch.nn.parameter.Parameter", "torch.nn.parameter.Buffer",
     "torch.serialization._get_layout", "torch.strided", "torch.contiguous_format", "torch.channels_last",
     "torch.torch_version.TorchVersion", "numpy.ndarray", "numpy.dtype",
@@ -242,7 +245,9 @@ def _from_zip(archive: zipfile.ZipFile, size: int) -> TorchFile:
         raise ValueError("it is compressed, as PyTorch's files never are")
     if sum(entry.file_size for entry in entries) > size:
         raise ValueError("its parts are larger than the file")
-    names = {entry.filename for entry in entries}
+    names = dict.fromkeys(entry.filename for entry in entries)
+    if len(names) < len(entries) or sum(name.endswith("/data.pkl") for name in names) > 1:
+        raise ValueError("it has two parts of one name")
     root = next((name for name in names if name.endswith("/data.pkl")), "/data.pkl").removesuffix("data.pkl")
     tree = load(io.BytesIO(archive.read(f"{root}data.pkl")), TABLE, _persistent)
     order = archive.read(f"{root}byteorder") if f"{root}byteorder" in names else b"little"
@@ -255,7 +260,9 @@ def _from_stream(data: bytes) -> TorchFile:
 
     def persistent(identity: Any) -> Storage | Unusual:
         storage = _persistent(identity)
-        dtype = identity[1].dtype if isinstance(storage, Storage) else None
+        if isinstance(storage, Unusual):
+            raise ValueError(f"a {storage.kind} storage, of unknown length")
+        dtype = identity[1].dtype
         sizes[identity[2]] = 1 if dtype is None else dtype.itemsize
         return storage
 

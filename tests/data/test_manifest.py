@@ -15,6 +15,8 @@ from PIL import Image
 from fcnn import cli, loop, show, workdir
 from fcnn.config import Config, DataConfig, ModelConfig, TrainConfig, TransferConfig
 from fcnn.data.manifest import SPLITS, UNUSED, Manifest, Row, compare
+from fcnn.data.parallel import no_track
+from fcnn.data.scan import scan
 from fcnn.errors import UserError
 from fcnn.report import Console
 
@@ -32,6 +34,18 @@ ROWS = st.lists(
 def test_any_names_come_back(rows):
     manifest = Manifest(tuple(rows))
     assert Manifest.from_csv(manifest.to_csv(), "here") == manifest
+
+
+def test_files_that_changed_places_are_seen(tmp_path):
+    """Even with equal sizes and times, as unpacking leaves them."""
+    paths = ["a.bmp", "b.bmp"]
+    for i, path in enumerate(paths):
+        Image.fromarray(pixels(i)).save(tmp_path / path)
+        os.utime(tmp_path / path, (1e9, 1e9))
+    first, second = (seen.sha for seen in scan(tmp_path, paths, no_track))
+    for old, new in (("a.bmp", "c"), ("b.bmp", "a.bmp"), ("c", "b.bmp")):
+        (tmp_path / old).rename(tmp_path / new)
+    assert [seen.sha for seen in scan(tmp_path, paths, no_track)] == [second, first]
 
 
 @pytest.mark.parametrize("text", [b"", b"<html>", b"split,class,path,hash\na,b\n", b"split,class,path,hash\nx,a,b,c\n"])

@@ -108,6 +108,20 @@ def test_weights_are_found_beside_what_a_script_saves_with_them(raw, tmp_path):
         assert read_arrays(path)[0].keys() == ARRAYS.keys()
 
 
+def test_a_score_is_not_the_weights_and_the_top_level_may_be(tmp_path):
+    path, lines = tmp_path / "a.pth", []
+    torch.save({"best_acc1": torch.tensor(76.1), "encoder": tensors(ARRAYS)}, path)
+    assert read_arrays(path, log=lines.append)[0].keys() == ARRAYS.keys()
+    assert lines == ["The weights are those in 'encoder'."]
+    lines.clear()
+    torch.save(tensors(ARRAYS) | {"ema": tensors(ARRAYS, 1), "\x1b[2J\n": 3}, path)
+    assert read_arrays(path, log=lines.append)[0]["b"] == 1
+    assert lines == ["Averaged weights (EMA), 'ema'; fcnn import --no-ema reads the raw ones, 'the top level'."]
+    lines.clear()
+    assert read_arrays(path, ema=False, log=lines.append)[0]["b"] == 0
+    assert lines[1] == r"Left out, as no arrays: ema, '\x1b[2J\n'."
+
+
 @pytest.mark.parametrize("averaged", AVERAGED)
 def test_of_averaged_and_raw_weights_it_is_said_which_are_read(averaged, tmp_path):
     path, lines = tmp_path / "a.pth", []

@@ -111,6 +111,7 @@ def test_a_big_endian_machines_file_is_turned_round(dtype, tmp_path):
 
 def test_what_training_scripts_keep_beside_the_weights_is_passed_over(tmp_path):
     import argparse
+    import collections
     import pathlib
 
     module = torch.nn.Linear(2, 3)
@@ -121,7 +122,9 @@ def test_what_training_scripts_keep_beside_the_weights_is_passed_over(tmp_path):
         "best_acc1": torch.tensor(76.1), "epoch": 3, "arch": "resnet18", "args": argparse.Namespace(lr=0.1, items=None),
         "optimizer": optimizer.state_dict(), "loss": np.float64(0.5), "log": np.arange(3), "path": pathlib.Path("a"),
         "size": torch.Size([1, 2]), "device": torch.device("cpu"), "dtype": torch.float16, "seen": {1, 2},
-        "rng": torch.get_rng_state(), "big": 2**70, "bytes": b"x", "none": None, "pair": (1.5, [True]),
+        "scores": collections.defaultdict(list, {"top1": [1.0]}), "kinds": frozenset({1}), "steps": range(3),
+        "queue": collections.deque([1]), "rng": torch.get_rng_state(), "big": 2**70, "bytes": b"x", "none": None,
+        "pair": (1.5, [True]),
     }  # fmt: skip
     for options in FORMATS.values():
         torch.save({"state_dict": module.state_dict(), **beside}, tmp_path / "a.pth", **options)
@@ -228,6 +231,10 @@ ATTACKS = {
     "a list that is copied again and again": b"\x80\x02ccollections\nOrderedDict\nq\x01]("
     + b"".join(b"M" + struct.pack("<H", i) + b"K\x00\x86" for i in range(1000)) + b"eq\x02" + b"h\x01h\x02\x85R" * 1000
     + b".",
+    "arguments that are copied again and again": b"\x80\x02(" + b"K\x00" * 10_000 + b"tq\x010"
+    + b"cargparse\nNamespace\nh\x01R0" * 10_000 + b"N.",
+    "keys of one hash": b"\x80\x02}(" + b"".join(
+        b"\x8a\x0a" + (k * (2**61 - 1)).to_bytes(10, "little") + b"N" for k in range(10_000)) + b"u.",
     "nothing on the stack": b"\x80\x02R.",
     "no mark": b"\x80\x02e.",
     "a name with a new line in it": b"\x80\x04\x8c\x03a\nb\x8c\x01c\x93.",
