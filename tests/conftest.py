@@ -32,9 +32,9 @@ hypothesis.settings.load_profile("fcnn")
 
 # A shell that isn't interactive starts what it puts in the background with Ctrl-C ignored, nohup ignores SIGHUP, and
 # processes of tests would inherit that.
-for number in (signal.SIGINT, signal.SIGHUP):
+for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
     if signal.getsignal(number) is signal.SIG_IGN:
-        signal.signal(number, signal.SIG_DFL)
+        signal.signal(number, handler)
 
 
 LONG = ("test_resume.py", "test_readme.py", "test_cli.py", "test_feed.py", "test_loop.py", "test_models.py")

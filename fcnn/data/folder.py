@@ -98,7 +98,7 @@ def readable(root: Path, on_bad_image: str, track: Track) -> Readable:
     if bad and on_bad_image == "error":
         raise UserError(
             f"{len(bad)} of the {len(layout.entries) + len(layout.bad):,} files in {shown(str(root))} can't be used: "
-            f"{listed(files.skipped, 10)}\nMend or remove them, or go on without them: --data.on-bad-image skip"
+            f"{listed(files.skipped, 10)}\nFix or delete them, or pass --data.on-bad-image skip"
         )
     return files
 

@@ -58,7 +58,7 @@ def test_flowers_with_damaged_files_among_them_are_refused_by_name_or_trained_wi
     refused = fcnn(*command, cwd=tmp_path)
     assert refused.returncode == 2
     assert len(refused.stderr.strip().splitlines()) == 2
-    assert f"20 of the {4317 + 21:,} files in flowers can't be used: daisy/a-half.jpg (damaged: " in refused.stderr
+    assert f"20 of the {4317 + 21:,} files in {root} can't be used: daisy/a-half.jpg (damaged: " in refused.stderr
     assert not list((tmp_path / "runs").iterdir())
     small = ["--model.width", "0.25", "--data.image-size", "32"]
     done = fcnn(*command, *small, "--data.on-bad-image", "skip", "--workdir", "run", cwd=tmp_path)
