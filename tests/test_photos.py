@@ -178,4 +178,4 @@ def test_a_new_head_and_then_everything_from_there(folder, tmp_path, monkeypatch
     assert cli.main(["train", "--config", "transfer_head", *options, *weights]) == 0
     assert "The head is new: " in capsys.readouterr().out
     assert cli.main(["train", "--config", "transfer_full", *options]) == 0
-    assert "From runs/transfer_head-001. The head is that of the weights." in capsys.readouterr().out
+    assert f"From {tmp_path}/runs/transfer_head-001. The head is that of the weights." in capsys.readouterr().out
