@@ -14,8 +14,8 @@ from PIL import Image
 from sklearn.datasets import load_sample_images
 
 from fcnn import augment
-from fcnn.batch import make_batch
 from fcnn.config import AugmentConfig
+from fcnn.utils.batch import make_batch
 
 PATH = Path(__file__).parent / "augment.png"
 SHOWN = {

@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-from fcnn import models, names
-from fcnn.study import summarize
+from fcnn import models
+from fcnn.config import names
+from fcnn.models.summary import summarize
 
 HEAD = """# The architectures
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from PIL import Image
 
 from fcnn import cli
-from fcnn.claims import STUDIES
+from fcnn.studies import STUDIES
 
 DOCS = Path(__file__).parent
 TITLES = {

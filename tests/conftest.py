@@ -37,7 +37,7 @@ for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIG
         signal.signal(number, handler)
 
 
-LONG = ("test_resume.py", "test_readme.py", "test_cli.py", "test_feed.py", "test_loop.py", "test_models.py")
+LONG = ("test_resume.py", "test_readme.py", "test_cli.py", "test_pipeline.py", "test_trainer.py", "test_models.py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

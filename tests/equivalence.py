@@ -19,11 +19,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh
 
-from fcnn import parallel
 from fcnn.config import AugmentConfig, Config, DataConfig, ModelConfig, OptimConfig, ParallelConfig, TrainConfig
 from fcnn.data import load
-from fcnn.experiment import Experiment, compile_train_step, prepare
+from fcnn.distributed import sharding
 from fcnn.models.classifier import Classifier, EndpointFn
+from fcnn.train.setup import Experiment, compile_train_step, prepare
 
 BATCH, MICRO = 32, 2
 CONFIG = Config(
@@ -47,7 +47,7 @@ def experiment(config: Config, devices: int | None = None) -> Experiment:
     """The experiment with the small network, on so many devices, or all."""
     some = jax.devices()[:devices]
     assert devices in (None, len(some))
-    mesh = parallel.make_mesh() if devices is None else Mesh(np.asarray(some), (parallel.DATA_AXIS,), (AxisType.Auto,))
+    mesh = sharding.make_mesh() if devices is None else Mesh(np.asarray(some), (sharding.DATA_AXIS,), (AxisType.Auto,))
     exp = prepare(config, load(DataConfig()), mesh)
     return dataclasses.replace(exp, model=Small(num_classes=10, dropout=config.model.dropout))
 
@@ -55,7 +55,7 @@ def experiment(config: Config, devices: int | None = None) -> Experiment:
 def take_steps(exp: Experiment, batches: list[np.ndarray], dtype: str) -> dict[str, np.ndarray]:
     """The states after the first step and the last, and the loss of each, by name."""
     state = jax.tree.map(lambda x: x.astype(dtype) if jnp.issubdtype(x.dtype, jnp.floating) else x, exp.fresh_state())
-    state = parallel.replicate(state, exp.mesh)
+    state = sharding.replicate(state, exp.mesh)
     step, found = compile_train_step(exp, state), {}
     for number, indices in enumerate(batches, 1):
         state, report = step(state, indices)

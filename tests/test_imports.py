@@ -1,36 +1,32 @@
-"""The import rule: a file imports only what stands to its left, so that the package can be read in one direction."""
+"""The import rule: a folder imports only from lower floors, so that the package can be read in one direction."""
 
 import ast
-import re
 from pathlib import Path
 
 import pytest
 
 PACKAGE = Path(__file__).parent.parent / "fcnn"
 
-# What stands between two arrows does not import one another.
-ORDER = [
-    ["errors", "names", "checks", "memory", "streams"],
-    ["config", "batch", "files", "interrupt"],
-    ["config_json", "presets", "zoo", "nn", "data", "augment", "optim", "metrics"],
-    ["models", "threads"],
-    ["weights"],
-    ["transfer", "state"],
-    ["step"],
-    ["parallel"],
-    ["checkpoint", "feed", "report", "workdir", "processes"],
-    ["pretrained"],
-    ["meter", "experiment"],
-    ["features", "answers"],
-    ["auto", "run"],
-    ["photos", "loop"],
-    ["export"],
-    ["predict", "study", "sanity"],
-    ["bench", "plan", "search", "show", "claims", "evaluate"],
+# The folders, floor by floor: those of one floor don't import one another.
+FLOORS = [
+    ["utils"],
+    ["config", "nn"],
+    ["runtime", "report"],
+    ["models", "distributed"],
+    ["data", "weights"],
+    ["augment"],
+    ["train"],
+    ["transfer", "inference", "bench", "search"],
+    ["analysis"],
+    ["studies"],
     ["cli"],
 ]
-STANDARD_LIBRARY_ONLY = ["errors", "names", "checks", "memory", "config", "config_json", "presets"]
-LEVEL = {name: level for level, names in enumerate(ORDER) for name in names}
+STANDARD_LIBRARY_ONLY = [
+    "utils/errors",
+    "runtime/memory",
+    *(f"config/{p.stem}" for p in (PACKAGE / "config").glob("*.py")),
+]
+LEVEL = {name: level for level, names in enumerate(FLOORS) for name in names}
 
 
 def imported(path: Path) -> set[str]:
@@ -45,7 +41,7 @@ def imported(path: Path) -> set[str]:
 
 
 def unit(path: Path) -> str:
-    """The place of a file in ORDER: "loop" for fcnn/loop.py, "data" for fcnn/data/batch.py."""
+    """The folder of a file: "data" for fcnn/data/batch.py."""
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
@@ -53,9 +49,9 @@ FILES = [path for path in sorted(PACKAGE.rglob("*.py")) if unit(path) not in ("_
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_imports_only_from_the_left(path):
+def test_imports_only_from_lower_floors(path):
     here = unit(path)
-    assert here in LEVEL, f"{here} has no place in ORDER"
+    assert here in LEVEL, f"{here} has no floor"
     for name in imported(path):
         parts = name.split(".")
         if parts[0] != "fcnn" or parts[1] in ("__version__", here):
@@ -74,8 +70,3 @@ def test_what_answers_a_typo_needs_no_library(name):
 
     roots = {part.split(".")[0] for part in imported(PACKAGE / f"{name}.py")}
     assert roots <= set(sys.stdlib_module_names) | {"fcnn"}
-
-
-def test_the_readme_shows_this_order():
-    (shown,) = re.findall(r"\n\n((?:    .*→.*\n(?:    .*\n)*))\n", (PACKAGE.parent / "README.md").read_text())
-    assert [level.split(", ") for level in " ".join(shown.split()).split(" → ")] == ORDER

@@ -12,7 +12,7 @@ from harness import start
 from fcnn.config import DataConfig
 from fcnn.data import load
 from fcnn.data.arrays import cached
-from fcnn.errors import UserError
+from fcnn.utils.errors import UserError
 
 PACKAGE = Path(__file__).parent.parent / "fcnn"
 UNIX = {"fcntl", "grp", "posix", "pty", "pwd", "resource", "syslog", "termios", "tty"}
@@ -31,9 +31,9 @@ import contextlib
 from pathlib import Path
 from fcnn.cli import main
 assert main(["--help"]) == 0
-from fcnn import workdir
+from fcnn.train import workdir
 from fcnn.config import Config
-from fcnn.errors import UserError
+from fcnn.utils.errors import UserError
 with workdir.claim(Path("run"), Config()):
     try:
         with workdir.claim(Path("run"), Config()):

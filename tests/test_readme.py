@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 from harness import ROOT
 
-from fcnn import cli, presets
+from fcnn import cli
+from fcnn.config import presets
 
 README = (ROOT / "README.md").read_text()
 COMMANDS = re.findall(r"\| `(fcnn [^`]+)` \|", README)

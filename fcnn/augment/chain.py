@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import jax
 
-from fcnn.batch import Batch
+from fcnn.utils.batch import Batch
 
 Augment = Callable[[jax.Array, Batch], Batch]
 """Pixels of a batch are on a scale of 0 to 255: uint8 as stored, float32 from the first change on that computes."""

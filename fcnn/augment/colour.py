@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from fcnn.augment.chain import Augment, by_image
-from fcnn.batch import Batch
-from fcnn.errors import UserError
+from fcnn.utils.batch import Batch
+from fcnn.utils.errors import UserError
 
 LUMA = (0.2989, 0.587, 0.114)
 """Weights of red, green and blue in grey: ITU-R BT.601, with torchvision's digits."""

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from fcnn.augment.chain import Augment, by_image, image_keys
-from fcnn.batch import Batch
+from fcnn.utils.batch import Batch
 
 
 def cutout(size: int) -> Augment:

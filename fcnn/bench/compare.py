@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from fcnn.bench.job import CONTENDERS, GEMM, Job
-from fcnn.errors import UserError
+from fcnn.utils.errors import UserError
 
 _SECONDS = 1.0
 

@@ -11,15 +11,15 @@ import jax
 import numpy as np
 from PIL import Image
 
-from fcnn import parallel
 from fcnn.bench.jax_side import prepare
 from fcnn.bench.job import Job
 from fcnn.data import Streamed
 from fcnn.data.files import Files, random_box
 from fcnn.data.parallel import cores, no_track
+from fcnn.data.pipeline import Order, StreamFeed
 from fcnn.data.scan import scan
-from fcnn.errors import UserError
-from fcnn.feed import Order, StreamFeed
+from fcnn.distributed import sharding
+from fcnn.utils.errors import UserError
 
 LEAST = 0.08
 """Least share of the area that a random crop keeps."""
@@ -83,7 +83,7 @@ def _our_batches(root: Path, paths: tuple[str, ...], job: Job, workers: int, epo
     count = len(paths)
     files = Files(root, paths, job.image_size, job.channels, identity="")
     split = Streamed(files, np.zeros(count, np.int32), np.arange(count))
-    feed = StreamFeed(split, parallel.make_mesh(), least=LEAST, threads=workers)
+    feed = StreamFeed(split, sharding.make_mesh(), least=LEAST, threads=workers)
     steps = count // job.batch
     for item in feed.train(Order(count, job.batch, seed=0), range(epoch * steps, (epoch + 1) * steps)):
         yield jax.block_until_ready(item)

@@ -11,12 +11,13 @@ import jax.numpy as jnp
 import optax
 from jax.ad_checkpoint import checkpoint_name
 
-from fcnn import models, parallel
-from fcnn.batch import make_batch
+from fcnn import models
 from fcnn.bench.job import Job
-from fcnn.state import create_state
-from fcnn.step import make_train_step
-from fcnn.study.trace import walk, without_hook
+from fcnn.distributed import sharding
+from fcnn.models.trace import walk, without_hook
+from fcnn.train.state import create_state
+from fcnn.train.step import make_train_step
+from fcnn.utils.batch import make_batch
 
 
 def prepare(job: Job, contender: str) -> tuple[Callable[[int], None], dict[str, Any]]:
@@ -37,10 +38,10 @@ def prepare(job: Job, contender: str) -> tuple[Callable[[int], None], dict[str, 
         known: dict[str, Any] = {"multiply_adds": _multiply_adds(model, state.variables, images)}
         began = time.perf_counter()
         if job.kind == "step":
-            mesh = parallel.make_mesh(jax.devices()[:1])
-            state = parallel.replicate(state, mesh)
-            batch = parallel.shard(make_batch(images, jnp.arange(job.batch) % job.classes), mesh)
-            step = parallel.compile_step(make_train_step(model, optimizer), state, batch, donate=True)
+            mesh = sharding.make_mesh(jax.devices()[:1])
+            state = sharding.replicate(state, mesh)
+            batch = sharding.shard(make_batch(images, jnp.arange(job.batch) % job.classes), mesh)
+            step = sharding.compile_step(make_train_step(model, optimizer), state, batch, donate=True)
         else:
             forward = jax.jit(lambda variables, x: model.apply(variables, x, train=False))
             step = forward.lower(state.variables, images).compile()

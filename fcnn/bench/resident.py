@@ -8,10 +8,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from fcnn import augment, parallel
+from fcnn import augment
 from fcnn.config import Config
 from fcnn.data import Dataset, Split
-from fcnn.experiment import Experiment, compile_train_step, prepare, train_feed, train_items, train_step
+from fcnn.distributed import sharding
+from fcnn.train.setup import Experiment, compile_train_step, prepare, train_feed, train_items, train_step
 
 Run = Callable[[int], None]
 """Takes so many steps and waits for them."""
@@ -34,7 +35,7 @@ def measure_resident(
       rounds), "first_batch_seconds" (from images on the host to a batch of them)}.
     """
     say("preparing steps, bare and fed")
-    exp = prepare(config, _made_up(shape), parallel.make_mesh())
+    exp = prepare(config, _made_up(shape), sharding.make_mesh())
     first_batch = _first_batch_seconds(exp)
     runs = {"bare": _bare(exp), "fed": _fed(exp)}
     for run in runs.values():
@@ -78,15 +79,15 @@ def _a_batch(exp: Experiment) -> Any:
     """The first batch, on the devices, as the step is given it: pixels as they are stored."""
     feed = train_feed(exp)
     item = next(train_items(exp, feed, 0))
-    mask = parallel.shard(np.ones(exp.config.train.batch_size, bool), exp.mesh)
+    mask = sharding.shard(np.ones(exp.config.train.batch_size, bool), exp.mesh)
     return jax.block_until_ready(jax.jit(feed.batch)(*feed.place(item), mask))
 
 
 def _bare(exp: Experiment) -> Run:
     """Steps on one batch that is normalized already."""
-    batch = parallel.shard(augment.normalize(*exp.dataset.mean_std())(_a_batch(exp)), exp.mesh)
+    batch = sharding.shard(augment.normalize(*exp.dataset.mean_std())(_a_batch(exp)), exp.mesh)
     state = exp.fresh_state()
-    step = parallel.compile_step(train_step(exp), state, batch, donate=True, how=exp.config.parallel)
+    step = sharding.compile_step(train_step(exp), state, batch, donate=True, how=exp.config.parallel)
 
     def run(steps: int) -> None:
         nonlocal state

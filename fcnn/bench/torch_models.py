@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fcnn.bench.job import Job
-from fcnn.errors import UserError, unknown
+from fcnn.utils.errors import UserError, unknown
 
 
 def _conv(inputs: int, outputs: int, kernel: int, stride: int = 1) -> list[nn.Module]:

@@ -9,7 +9,7 @@ import sys
 import time
 
 from fcnn.bench.job import Job
-from fcnn.memory import keep_memory
+from fcnn.runtime.memory import keep_memory
 
 
 def main() -> None:
@@ -18,7 +18,7 @@ def main() -> None:
     began = time.perf_counter()
     if contender in ("fcnn", "lax"):  # as a run does; the others are as they come
         keep_memory()
-        from fcnn.threads import one_pool_thread
+        from fcnn.runtime.threads import one_pool_thread
 
         one_pool_thread()
     if contender == "gemm":

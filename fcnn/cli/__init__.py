@@ -23,9 +23,9 @@ from fcnn.cli.study import study_command
 from fcnn.cli.train import train_command
 from fcnn.cli.weights import export_command, import_command
 from fcnn.cli.zoo import zoo_command
-from fcnn.errors import UserError, unknown
-from fcnn.interrupt import Interrupt, Stopped
-from fcnn.streams import EXIT_CODE, silence_lost
+from fcnn.runtime.signals import Interrupt, Stopped
+from fcnn.runtime.streams import EXIT_CODE, silence_lost
+from fcnn.utils.errors import UserError, unknown
 
 COMMANDS: dict[str, tuple[Callable[[list[str]], int], str]] = {
     "train": (train_command, "train a network from a preset: fcnn train --config resnet"),

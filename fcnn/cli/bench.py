@@ -7,12 +7,12 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from fcnn import names
 from fcnn.bench.compare import measure
 from fcnn.bench.job import CONTENDERS, STANDARD, Job
 from fcnn.cli.bench_data import bench_data_command
 from fcnn.cli.parse import named_options, parse
-from fcnn.errors import UserError, unknown
+from fcnn.config import names
+from fcnn.utils.errors import UserError, unknown
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

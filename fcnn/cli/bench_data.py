@@ -9,11 +9,11 @@ from typing import Annotated, Any
 
 import tyro
 
-from fcnn import presets
 from fcnn.bench.job import Job
 from fcnn.cli.parse import parse
 from fcnn.cli.ready import get_ready
-from fcnn.errors import UserError
+from fcnn.config import presets
+from fcnn.utils.errors import UserError
 
 CIFAR = (50_000, 32, 32, 3)
 FILES = 1000

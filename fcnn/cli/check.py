@@ -8,11 +8,10 @@ from typing import Annotated, Any
 
 import tyro
 
-from fcnn import presets
 from fcnn.cli.parse import parse, take_option
 from fcnn.cli.ready import get_ready
-from fcnn.config import Config
-from fcnn.errors import UserError
+from fcnn.config import Config, presets
+from fcnn.utils.errors import UserError
 
 WIDTH = 118
 
@@ -48,8 +47,9 @@ def check_command(args: list[str]) -> int:
 
 
 def _check(config: Config, folder: Path) -> int:
-    from fcnn import loop, sanity
+    from fcnn.analysis import sanity
     from fcnn.report import Console
+    from fcnn.train import loop
 
     console = Console()
     exp, _ = loop.build(config, console)

@@ -9,7 +9,7 @@ import tyro
 
 from fcnn.cli.parse import named_options, parse
 from fcnn.config import AugmentConfig, DataConfig
-from fcnn.errors import UserError, unknown
+from fcnn.utils.errors import UserError, unknown
 
 ACTIONS = ("show", "prepare")
 

@@ -10,8 +10,8 @@ import tyro
 from fcnn.cli.parse import parse
 from fcnn.cli.ready import get_ready
 from fcnn.config import Config, DataConfig
-from fcnn.errors import UserError
-from fcnn.zoo import TABLE
+from fcnn.utils.errors import UserError
+from fcnn.weights.zoo import TABLE
 
 MOST_CLASSES = 20
 """With more classes than this, text names only the worst."""
@@ -55,7 +55,7 @@ def evaluate_command(args: list[str]) -> int:
     """`fcnn evaluate WORKDIR|FILE|NAME [--split test] [--data.name folder:PATH|NAME] [--json]`."""
     parsed = parse(EvaluateArgs, args, "fcnn evaluate")
 
-    from fcnn import workdir
+    from fcnn.train import workdir
 
     # What is wrong with the arguments is answered before jax is imported.
     run = _run(parsed.network)
@@ -66,9 +66,10 @@ def evaluate_command(args: list[str]) -> int:
         workdir.read_config(run or Path(parsed.network))
     get_ready()
 
-    from fcnn import evaluate, loop
+    from fcnn.inference import evaluate
     from fcnn.report import Console
     from fcnn.report.records import WEIGHTS
+    from fcnn.train import loop
 
     console = Console(stderr=parsed.json)
     own = run is not None and (data is None or evaluate.is_of_run(run, data, console))
@@ -103,7 +104,7 @@ def _run(network: str) -> Path | None:
 
 def _data(args: DataArgs) -> DataConfig | None:
     """The images that are named, a folder by its absolute path."""
-    from fcnn import workdir
+    from fcnn.train import workdir
 
     if args.name is None:
         if args != DataArgs():

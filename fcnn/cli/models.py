@@ -6,9 +6,9 @@ from typing import Annotated, Any
 
 import tyro
 
-from fcnn import names
 from fcnn.cli.parse import parse
-from fcnn.errors import UserError, unknown
+from fcnn.config import names
+from fcnn.utils.errors import UserError, unknown
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -62,7 +62,7 @@ def summary_command(args: list[str]) -> int:
         raise UserError(f"--image-size must be at least 1, got {parsed.image_size}")
 
     from fcnn import models
-    from fcnn.study import summarize
+    from fcnn.models.summary import summarize
 
     model = models.create(parsed.model, num_classes=models.family(parsed.model).classes)
     height, width, channels = model.image_shape

@@ -10,8 +10,8 @@ from typing import Any
 import tyro
 
 from fcnn.config import Config
-from fcnn.config_json import flatten
-from fcnn.errors import UserError, unknown
+from fcnn.config.serialize import flatten
+from fcnn.utils.errors import UserError, unknown
 
 
 def take_option(args: list[str], option: str) -> tuple[str | None, list[str]]:

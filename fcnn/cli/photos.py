@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from fcnn.config import Config, TransferConfig
-from fcnn.config_json import options
-from fcnn.errors import UserError
+from fcnn.config.serialize import options
+from fcnn.utils.errors import UserError
 
 BEFORE = Config(transfer=TransferConfig(weights="cifar10_resnet20", strategy="auto"))
 """What options are checked against before anything is chosen."""
@@ -41,10 +41,10 @@ def config_for(photos: Path, given: Config, workdir: Path | None, named: frozens
     Raises:
       UserError: it isn't a folder of images by class, or the options name other data.
     """
-    from fcnn import photos as chosen
-    from fcnn import workdir as folder
     from fcnn.cli.ready import get_ready
     from fcnn.report import Console
+    from fcnn.train import workdir as folder
+    from fcnn.transfer import photos as chosen
 
     if "data.name" in named:
         raise UserError(f"the folder {photos} is the data; leave --data.name {given.data.name} out")
@@ -70,7 +70,7 @@ def config_for(photos: Path, given: Config, workdir: Path | None, named: frozens
 
 def leave_model(workdir: Path, console: Any) -> None:
     """Writes the network beside the report, and says how to ask it."""
-    from fcnn.pretrained import load_network
+    from fcnn.train.pretrained import load_network
     from fcnn.weights import write_network
 
     out = workdir / "model.safetensors"

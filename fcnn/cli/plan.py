@@ -8,10 +8,9 @@ from typing import Annotated, Any
 
 import tyro
 
-from fcnn import presets
 from fcnn.cli.parse import named_options, parse, take_option
-from fcnn.config import Config
-from fcnn.errors import UserError
+from fcnn.config import Config, presets
+from fcnn.utils.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -45,7 +44,7 @@ def plan_command(args: list[str]) -> int:
 
     jax.config.update("jax_platforms", "cpu")  # on a TPU VM, leave the TPU to who trains on it
 
-    from fcnn import plan
+    from fcnn.bench import plan
 
     plan.parse_target(parsed.target)
     began = time.perf_counter()

@@ -10,7 +10,7 @@ import tyro
 
 from fcnn.cli.parse import parse
 from fcnn.cli.ready import get_ready
-from fcnn.errors import UserError
+from fcnn.utils.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -38,7 +38,7 @@ def predict_command(args: list[str]) -> int:
         raise UserError("fcnn predict needs an image: fcnn predict WORKDIR|EXPORT IMAGE...")
     get_ready()
 
-    from fcnn.predict import load_classifier, predict
+    from fcnn.inference.predict import load_classifier, predict
     from fcnn.report.records import WEIGHTS
 
     about, logits = load_classifier(parsed.network, log=lambda note: print(f"fcnn: {note}", file=sys.stderr))

@@ -9,11 +9,11 @@ import os
 import platform
 from pathlib import Path
 
-from fcnn.memory import keep_memory
+from fcnn.runtime.memory import keep_memory
 
 
 def get_ready() -> None:
-    """Makes the most of a CPU (`fcnn.memory`, `fcnn.threads`), and turns JAX's persistent compilation cache on, below
+    """Makes the most of a CPU (`fcnn.runtime`), and turns JAX's persistent compilation cache on, below
     `$XDG_CACHE_HOME/fcnn` or `~/.cache/fcnn`.
 
     JAX_COMPILATION_CACHE_DIR takes precedence, and JAX_ENABLE_COMPILATION_CACHE=false turns it off. The folder may be
@@ -23,7 +23,7 @@ def get_ready() -> None:
 
     import jax
 
-    from fcnn.threads import one_pool_thread
+    from fcnn.runtime.threads import one_pool_thread
 
     one_pool_thread()
     if not jax.config.jax_compilation_cache_dir:  # pyright: ignore[reportAttributeAccessIssue]  # jax makes its options' attributes at run time

@@ -7,7 +7,7 @@ from typing import Annotated
 import tyro
 
 from fcnn.cli.parse import parse
-from fcnn.errors import UserError
+from fcnn.utils.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -31,8 +31,8 @@ def report_command(args: list[str]) -> int:
     if not parsed.out.parent.is_dir():
         raise UserError(f"--out: there is no folder {parsed.out.parent}")
 
-    from fcnn import workdir
-    from fcnn.config_json import flatten
+    from fcnn.config.serialize import flatten
+    from fcnn.train import workdir
 
     configs = [flatten(workdir.read_config(run)) for run in parsed.runs]  # wrong folders are answered first
 

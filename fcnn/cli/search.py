@@ -10,13 +10,12 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from fcnn import presets
 from fcnn.cli.parse import parse, take_option
 from fcnn.cli.ready import get_ready
-from fcnn.config import Config
-from fcnn.config_json import options
-from fcnn.errors import UserError
-from fcnn.workdir import check_path
+from fcnn.config import Config, presets
+from fcnn.config.serialize import options
+from fcnn.train.workdir import check_path
+from fcnn.utils.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -98,8 +97,8 @@ def _job(args: SearchArgs, name: str) -> Any:
 
 
 def _search(job: Any, args: SearchArgs, preset: Config, again: str) -> int:
-    from fcnn.interrupt import Stopped
     from fcnn.report.console import Console
+    from fcnn.runtime.signals import Stopped
     from fcnn.search.results import tell
     from fcnn.search.study import open_study, results
     from fcnn.search.workers import Workers

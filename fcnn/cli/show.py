@@ -37,7 +37,7 @@ def show_command(args: list[str]) -> int:
     """`fcnn show WORKDIR [--image INDEX|FILE] [--split validation]`."""
     parsed = parse(ShowArgs, args, "fcnn show")
 
-    from fcnn import workdir
+    from fcnn.train import workdir
 
     config = workdir.read_config(parsed.workdir)  # a wrong folder is answered before jax is imported
     data = None
@@ -45,9 +45,10 @@ def show_command(args: list[str]) -> int:
         data = workdir.resolved(workdir.with_data(config, parsed.data.name)).data
     get_ready()
 
-    from fcnn import loop, show
+    from fcnn.analysis import show
     from fcnn.report import Console
     from fcnn.report.records import WEIGHTS
+    from fcnn.train import loop
 
     console = Console()
     exp, best = loop.restore(parsed.workdir, console, parsed.split, data=data)

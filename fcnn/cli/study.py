@@ -6,12 +6,11 @@ from typing import Annotated, Any
 
 import tyro
 
-from fcnn import names
 from fcnn.cli.parse import parse
 from fcnn.cli.ready import get_ready
-from fcnn.config import DataConfig
-from fcnn.errors import UserError, unknown
-from fcnn.interrupt import Stopped
+from fcnn.config import DataConfig, names
+from fcnn.runtime.signals import Stopped
+from fcnn.utils.errors import UserError, unknown
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -54,7 +53,7 @@ def study_command(args: list[str]) -> int:
 
 
 def _list() -> int:
-    from fcnn.claims import STUDIES
+    from fcnn.studies import STUDIES
 
     for name, study in STUDIES.items():
         print(f"{name:20} {study.claim}")
@@ -63,9 +62,9 @@ def _list() -> int:
 
 
 def _study(args: StudyArgs, folder: Path) -> int:
-    from fcnn.claims import STUDIES, output
     from fcnn.data import load
     from fcnn.report import Console
+    from fcnn.studies import STUDIES, output
 
     options: dict[str, Any] = {} if args.weights is None else {"weights": args.weights}
     console, study = Console(), STUDIES[args.name](**options)

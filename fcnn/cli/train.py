@@ -12,13 +12,12 @@ from typing import Annotated, Any
 
 import tyro
 
-from fcnn import presets
 from fcnn.cli.parse import named_options, parse, take_option
 from fcnn.cli.photos import BEFORE, config_for, folder_of, leave_model
 from fcnn.cli.ready import get_ready
 from fcnn.cli.results import tell_comparison, tell_result, tell_seeds
-from fcnn.config import Config
-from fcnn.errors import UserError
+from fcnn.config import Config, presets
+from fcnn.utils.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -71,7 +70,7 @@ def train_command(args: list[str]) -> int:
         default = dataclasses.replace(default, config=config)
         parsed = parse(TrainArgs, rest, "fcnn train", default=default)
 
-    from fcnn import workdir
+    from fcnn.train import workdir
 
     made = parsed.workdir is None
     folder = parsed.workdir or workdir.fresh(Path("runs"), Path(default.preset).stem)
@@ -89,10 +88,10 @@ def _train(args: TrainArgs, folder: Path, seeds: list[int] | None, again: str, *
     """Runs the loop, once or once for each seed, and says how it ended; `leave` the model of a single run beside it."""
     get_ready()
 
-    from fcnn import processes
-    from fcnn.interrupt import Interrupted, Stopped
-    from fcnn.meter import NonFinite
+    from fcnn.distributed import processes
     from fcnn.report import Console
+    from fcnn.runtime.signals import Interrupted, Stopped
+    from fcnn.train.metric_log import NonFinite
 
     if args.distributed:
         processes.join(args.coordinator, args.num_processes, args.process_id)
@@ -125,7 +124,7 @@ def _train(args: TrainArgs, folder: Path, seeds: list[int] | None, again: str, *
 
 def _run(config: Config, folder: Path, console: Any) -> dict[str, Any]:
     """A run, and the one that `transfer.compare` asks for; its test record, with the other's as "compared"."""
-    from fcnn import loop
+    from fcnn.train import loop
 
     found = loop.train(config, folder, console)
     tell_result(found, config, folder, console)

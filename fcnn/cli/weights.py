@@ -7,10 +7,10 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from fcnn import zoo
 from fcnn.cli.parse import parse
 from fcnn.config import ModelConfig
-from fcnn.errors import UserError
+from fcnn.utils.errors import UserError
+from fcnn.weights import zoo
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -73,8 +73,8 @@ def export_command(args: list[str]) -> int:
     if parsed.pixels and parsed.format != "stablehlo":
         raise UserError("--pixels has no effect with safetensors; it belongs to --format stablehlo")
 
-    from fcnn.export import write_stablehlo
-    from fcnn.pretrained import load_network
+    from fcnn.inference.export import write_stablehlo
+    from fcnn.train.pretrained import load_network
     from fcnn.weights import write_network
 
     network = load_network(parsed.network)
@@ -100,7 +100,7 @@ def import_command(args: list[str]) -> int:
         raise UserError(str(error)) from None
     labels = None if parsed.labels is None else _labels(parsed.labels)
 
-    from fcnn.pretrained import load_network
+    from fcnn.train.pretrained import load_network
     from fcnn.weights import Network, write_network
 
     network = load_network(parsed.file, model, ema=parsed.ema)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fcnn.batch import Batch
+from fcnn.utils.batch import Batch
 
 
 def epoch_order(seed: int, epoch: int, size: int) -> np.ndarray:

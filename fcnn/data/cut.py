@@ -7,7 +7,7 @@ import numpy as np
 from fcnn.config import DataConfig
 from fcnn.data.dataset import stratified_holdout
 from fcnn.data.names import listed, shown
-from fcnn.errors import UserError
+from fcnn.utils.errors import UserError
 
 
 def cut_splits(

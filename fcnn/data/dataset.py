@@ -13,7 +13,7 @@ from fcnn.data.manifest import Manifest
 from fcnn.data.names import shown
 from fcnn.data.parallel import each, no_track
 from fcnn.data.streamed import Streamed
-from fcnn.errors import UserError
+from fcnn.utils.errors import UserError
 
 MEASURED = 60_000
 """Mean and standard deviation are those of at most so many training images, evenly spread."""

@@ -8,7 +8,7 @@ import numpy as np
 
 from fcnn.data.decode import BadImage, ValueRange, cut_square, open_image, square
 from fcnn.data.names import shown
-from fcnn.errors import UserError
+from fcnn.utils.errors import UserError
 
 _RATIO = math.log(3 / 4), math.log(4 / 3)
 

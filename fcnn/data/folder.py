@@ -23,7 +23,7 @@ from fcnn.data.names import listed, shown
 from fcnn.data.parallel import Track, each
 from fcnn.data.scan import Seen, scan
 from fcnn.data.streamed import Streamed, streams
-from fcnn.errors import UserError
+from fcnn.utils.errors import UserError
 
 IMAGE_SIZE = 128
 """Pixels of a side unless the config says otherwise."""

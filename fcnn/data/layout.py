@@ -9,7 +9,7 @@ from pathlib import Path
 from fcnn.data.decode import EXTENSIONS
 from fcnn.data.layout_help import no_folder, no_images
 from fcnn.data.names import SPLITS, listed, shown
-from fcnn.errors import UserError
+from fcnn.utils.errors import UserError
 
 _JUNK = {"thumbs.db", "desktop.ini", "__macosx"}
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from fcnn.data.names import listed, shown
-from fcnn.errors import UserError
+from fcnn.utils.errors import UserError
 
 SPLITS = ("train", "validation", "test")
 UNUSED = "unused"

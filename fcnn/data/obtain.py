@@ -12,7 +12,7 @@ from pathlib import Path
 from fcnn.data.arrays import beside, data_dir
 from fcnn.data.formats import Arrays
 from fcnn.data.official import SETS, File, OfficialSet
-from fcnn.errors import UserError
+from fcnn.utils.errors import UserError
 
 TIMEOUT = 30  # seconds without a byte
 

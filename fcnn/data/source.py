@@ -16,7 +16,7 @@ from fcnn.data.dataset import AnySplit, Dataset, Split, balanced_weights
 from fcnn.data.manifest import UNUSED, Manifest, Row
 from fcnn.data.parallel import Track, no_track
 from fcnn.data.streamed import Streamed, streams
-from fcnn.errors import UserError
+from fcnn.utils.errors import UserError
 
 Say = Callable[[str], None]
 

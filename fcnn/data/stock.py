@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from fcnn import names
+from fcnn.config import names
 from fcnn.data.arrays import cached, data_dir
 from fcnn.data.decode import BadImage, open_image, quiet, square
 from fcnn.data.manifest import SPLITS
 from fcnn.data.parallel import Track, each
-from fcnn.errors import UserError, unknown
+from fcnn.utils.errors import UserError, unknown
 
 BLOCK = 256  # records that are read at once
 

@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 
-from fcnn.errors import UserError, unknown
 from fcnn.nn import BatchNorm, Conv, ConvNormAct, Dropout, Layer, activation, initializer, initializer_for
+from fcnn.utils.errors import UserError, unknown
 
 Norm = Literal["batch", "group", "layer", "instance", "none"]
 EndpointFn = Callable[[str, jax.Array], jax.Array]

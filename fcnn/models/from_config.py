@@ -6,10 +6,10 @@ import typing
 from typing import Any
 
 from fcnn.config import ModelConfig
-from fcnn.config_json import fits
-from fcnn.errors import UserError, unknown
+from fcnn.config.serialize import fits
 from fcnn.models.classifier import Classifier
 from fcnn.models.table import create, family, options
+from fcnn.utils.errors import UserError, unknown
 
 
 def from_config(config: ModelConfig, *, num_classes: int, dtype: Any = None) -> Classifier:

@@ -5,7 +5,6 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-from fcnn.errors import UserError, unknown
 from fcnn.models.alexnet import AlexNet
 from fcnn.models.cifar_resnet import CifarResNet
 from fcnn.models.classifier import Classifier
@@ -19,6 +18,7 @@ from fcnn.models.resnet import BasicBlock, Bottleneck, ResNet
 from fcnn.models.shallow_cnn import ShallowCNN
 from fcnn.models.squeezenet import SqueezeNet
 from fcnn.models.vgg import VGG
+from fcnn.utils.errors import UserError, unknown
 
 _VGG = {"vgg11": (1, 1, 2, 2, 2), "vgg13": (2, 2, 2, 2, 2), "vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}
 _CIFAR = {layers: (layers // 6,) * 3 for layers in (20, 32, 44, 56, 110)}

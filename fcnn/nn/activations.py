@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import jax
 
-from fcnn.errors import UserError, unknown
+from fcnn.utils.errors import UserError, unknown
 
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "relu": jax.nn.relu,

@@ -26,8 +26,8 @@ import jax
 import jax.numpy as jnp
 from jax.nn.initializers import Initializer, variance_scaling
 
-from fcnn.errors import UserError, unknown
 from fcnn.nn.activations import activation
+from fcnn.utils.errors import UserError, unknown
 
 
 def orthogonal(key: jax.Array, shape: Any, dtype: Any = jnp.float32, out_sharding: Any = None) -> jax.Array:

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from fcnn.files import write_bytes
 from fcnn.report.console import percent
 from fcnn.report.files import png, short
 from fcnn.report.fit import curve, fit
 from fcnn.report.html import page, paragraph, picture, table
 from fcnn.report.records import Record
+from fcnn.utils.files import write_bytes
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from fcnn.files import write_bytes
 from fcnn.report.files import png, short
 from fcnn.report.records import Record, read_records
+from fcnn.utils.files import write_bytes
 
 FILE = "curves.png"
 

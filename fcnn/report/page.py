@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from fcnn.files import write_bytes
 from fcnn.report import curves
 from fcnn.report.console import percent
 from fcnn.report.fit import curve, fit
 from fcnn.report.html import code, page, paragraph, picture, shaded, table
 from fcnn.report.pictures import MOST, thumbnail, tiles
 from fcnn.report.records import WEIGHTS, Record, read_records
+from fcnn.utils.files import write_bytes
 
 FILE = "report.html"
 CLASSES = 20

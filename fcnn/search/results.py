@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from optuna.trial import FrozenTrial, TrialState
 
-from fcnn.files import write_bytes
 from fcnn.report.console import percent
 from fcnn.report.files import png, write_table
 from fcnn.search.space import Dimension
+from fcnn.utils.files import write_bytes
 
 SHOWN = 10
 """Trials in the table."""

@@ -17,8 +17,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from fcnn.config import Config
-from fcnn.config_json import fits
-from fcnn.errors import UserError, unknown
+from fcnn.config.serialize import fits
+from fcnn.utils.errors import UserError, unknown
 
 JUDGED_BY = ("data.name", "data.manual_dir", "data.validation", "data.split_seed", "data.test")
 """Fields that decide which images trials are judged by: all must be judged by the same."""

@@ -20,10 +20,10 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from fcnn.config import Config
-from fcnn.config_json import flatten, from_json, to_json
-from fcnn.errors import UserError
+from fcnn.config.serialize import flatten, from_json, to_json
 from fcnn.search.space import Dimension
-from fcnn.workdir import resolved
+from fcnn.train.workdir import resolved
+from fcnn.utils.errors import UserError
 
 HEARTBEAT, GRACE, RETRIES = 10, 90, 5
 """Seconds between a worker's signs of life, seconds without one after which its trial is another's, and how often a

@@ -7,16 +7,16 @@ from typing import Any
 
 import optuna
 
-from fcnn import loop
-from fcnn.errors import UserError
-from fcnn.interrupt import Interrupt, Interrupted, Stopped
-from fcnn.meter import NonFinite
 from fcnn.report import Console, curves, read_records
 from fcnn.report.fit import curve
 from fcnn.report.records import Record
-from fcnn.run import best_of
+from fcnn.runtime.signals import Interrupt, Interrupted, Stopped
 from fcnn.search.space import replaced
 from fcnn.search.study import Job, fail_the_silent, is_wanted, open_study, place, sampler, take_up_again
+from fcnn.train import loop
+from fcnn.train.metric_log import NonFinite
+from fcnn.train.trainer import best_of
+from fcnn.utils.errors import UserError
 
 PAUSE = 2.0
 """Seconds between looks at trials that others are running: one may be left behind."""

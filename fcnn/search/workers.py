@@ -11,9 +11,9 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial
 
-from fcnn.errors import UserError
-from fcnn.interrupt import Interrupt, Interrupted, Stopped
+from fcnn.runtime.signals import Interrupt, Interrupted, Stopped
 from fcnn.search.study import Job, results
+from fcnn.utils.errors import UserError
 
 PAUSE = 0.5
 """Seconds between looks at the study."""

@@ -4,7 +4,7 @@ import zipfile
 from pathlib import Path
 from typing import Literal
 
-from fcnn.errors import UserError
+from fcnn.utils.errors import UserError
 
 TORCH = (".pth", ".pt", ".th", ".bin", ".ckpt", ".tar", ".pkl")
 _UNPACK = "is compressed; unpack it first"

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from fcnn.errors import UserError
-from fcnn.files import write_bytes
+from fcnn.utils.errors import UserError
+from fcnn.utils.files import write_bytes
 from fcnn.weights.file_kinds import kind_of
 from fcnn.weights.restricted_pickle import Refused
 from fcnn.weights.state_dicts import find_state_dict

@@ -10,9 +10,9 @@ import numpy as np
 
 from fcnn import models
 from fcnn.config import ModelConfig
-from fcnn.config_json import build
-from fcnn.errors import UserError
+from fcnn.config.serialize import build
 from fcnn.models.from_config import from_config
+from fcnn.utils.errors import UserError
 from fcnn.weights.files import read_arrays, write_arrays
 from fcnn.weights.foreign import fitting, input_channels, is_auxiliary, plain_names
 from fcnn.weights.torch_names import COUNTER, fit, torch_shapes, unfit

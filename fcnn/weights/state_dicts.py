@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from fcnn.errors import UserError
+from fcnn.utils.errors import UserError
 from fcnn.weights.torch_file import Tensor, Unusual
 
 RAW = ("state_dict", "model_state_dict", "model_state", "model", "net", "network", "params", "weights", "module")

@@ -10,7 +10,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from fcnn import models
-from fcnn.errors import UserError
+from fcnn.utils.errors import UserError
 
 # Our names of a layer's arrays: PyTorch's.
 ARRAYS = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}

@@ -11,7 +11,7 @@ from fcnn.bench import compare
 from fcnn.bench import job as jobs
 from fcnn.bench.compare import measure
 from fcnn.bench.job import STANDARD, Job
-from fcnn.errors import UserError
+from fcnn.utils.errors import UserError
 
 
 @pytest.fixture(autouse=True)

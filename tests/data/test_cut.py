@@ -11,7 +11,7 @@ from fcnn.config import DataConfig
 from fcnn.data import load
 from fcnn.data.cut import cut_splits, grouped_holdout, shortages
 from fcnn.data.dataset import stratified_holdout
-from fcnn.errors import UserError
+from fcnn.utils.errors import UserError
 
 
 @given(st.integers(0, 10**6), st.integers(1, 80), st.integers(1, 5), st.floats(0, 0.9), st.integers(1, 80))

@@ -12,7 +12,7 @@ from fcnn.config import DataConfig
 from fcnn.data import Streamed, load
 from fcnn.data.decode import cut_square
 from fcnn.data.files import random_box
-from fcnn.errors import UserError
+from fcnn.utils.errors import UserError
 
 pytestmark = pytest.mark.usefixtures("data_folder")
 

@@ -13,7 +13,7 @@ from PIL import Image
 from fcnn.config import DataConfig
 from fcnn.data import decode, files, load, scan
 from fcnn.data.names import shown
-from fcnn.errors import UserError
+from fcnn.utils.errors import UserError
 
 pytestmark = pytest.mark.usefixtures("data_folder")
 

@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from fcnn import workdir
 from fcnn.cli.photos import folder_of
 from fcnn.config import Config, DataConfig
 from fcnn.data import decode, load
-from fcnn.errors import UserError
-from fcnn.run import few_images
+from fcnn.train import workdir
+from fcnn.train.trainer import few_images
+from fcnn.utils.errors import UserError
 
 pytestmark = pytest.mark.usefixtures("data_folder")
 

@@ -12,13 +12,15 @@ from hypothesis import strategies as st
 from images import pixels
 from PIL import Image
 
-from fcnn import cli, loop, show, workdir
+from fcnn import cli
+from fcnn.analysis import show
 from fcnn.config import Config, DataConfig, ModelConfig, TrainConfig, TransferConfig
 from fcnn.data.manifest import SPLITS, UNUSED, Manifest, Row, compare
 from fcnn.data.parallel import no_track
 from fcnn.data.scan import scan
-from fcnn.errors import UserError
 from fcnn.report import Console
+from fcnn.train import loop, workdir
+from fcnn.utils.errors import UserError
 
 NAMES = st.one_of(
     st.text(st.characters(codec="utf-8", exclude_characters="\x00/"), min_size=1, max_size=8),

@@ -15,7 +15,7 @@ import pytest
 
 from fcnn.config import DataConfig
 from fcnn.data import builders, formats, load, obtain, official
-from fcnn.errors import UserError
+from fcnn.utils.errors import UserError
 
 RNG = np.random.default_rng(0)
 SIZES = {"train": 20, "test": 10}

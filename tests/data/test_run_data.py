@@ -11,16 +11,17 @@ import optax
 import pytest
 import torch
 
-from fcnn import loop, models
-from fcnn.batch import make_batch
+from fcnn import models
 from fcnn.cli.results import tell_result
 from fcnn.config import Config, DataConfig, ModelConfig, TrainConfig
 from fcnn.data import load
 from fcnn.data.dataset import balanced_weights
-from fcnn.errors import UserError
 from fcnn.report import Console
-from fcnn.state import create_state
-from fcnn.step import make_train_step
+from fcnn.train import loop
+from fcnn.train.state import create_state
+from fcnn.train.step import make_train_step
+from fcnn.utils.batch import make_batch
+from fcnn.utils.errors import UserError
 
 
 def config(data: DataConfig, steps: int = 4) -> Config:
@@ -139,7 +140,7 @@ def test_the_weighted_loss_is_numpys(accumulate, mixed, smoothing):
 
 
 def test_manual_dir_may_change_and_the_data_may_not():
-    from fcnn.config_json import differences
+    from fcnn.config.serialize import differences
 
     here = Config(data=DataConfig(name="mnist", manual_dir="a"))
     assert differences(here, Config(data=DataConfig(name="mnist"))) == []

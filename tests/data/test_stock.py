@@ -11,7 +11,7 @@ import tensorflow_datasets as tfds
 
 from fcnn.config import DataConfig
 from fcnn.data import load
-from fcnn.errors import UserError
+from fcnn.utils.errors import UserError
 
 pytestmark = pytest.mark.usefixtures("data_folder")
 

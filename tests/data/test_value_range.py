@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 from images import pixels
 from PIL import Image
 
-from fcnn import loop
 from fcnn.cli import main
 from fcnn.config import Config, DataConfig, ModelConfig, TrainConfig
 from fcnn.data import Dataset, Streamed, load
 from fcnn.data.decode import BadImage, lowest_highest, open_image, plain
-from fcnn.predict import load_classifier, predict
+from fcnn.inference.predict import load_classifier, predict
 from fcnn.report import Console
+from fcnn.train import loop
 
 pytestmark = pytest.mark.usefixtures("data_folder")
 GREY = pixels(0, 32, 32)[..., 0]

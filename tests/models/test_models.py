@@ -11,13 +11,14 @@ import numpy as np
 import optax
 import pytest
 
-from fcnn import models, optim
-from fcnn.batch import make_batch
+from fcnn import models
 from fcnn.config import OptimConfig
-from fcnn.errors import UserError
 from fcnn.models.classifier import Classifier
-from fcnn.state import create_state
-from fcnn.step import make_eval_step, make_train_step
+from fcnn.train import optim
+from fcnn.train.state import create_state
+from fcnn.train.step import make_eval_step, make_train_step
+from fcnn.utils.batch import make_batch
+from fcnn.utils.errors import UserError
 
 # Small ones; below are the properties of all, in shapes and not in numbers.
 MODELS = ["linear", "mlp", "shallow_cnn", "lenet5", "resnet20", "plain20"]

@@ -9,8 +9,8 @@ from compare import check, few
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fcnn.errors import UserError
 from fcnn.nn import ACTIVATIONS, activation
+from fcnn.utils.errors import UserError
 
 NAMES = list(reference.ACTIVATIONS)
 

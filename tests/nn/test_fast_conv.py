@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from jax import lax
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from fcnn import parallel
+from fcnn.distributed import sharding
 from fcnn.nn import conv_general_dilated, cpu_convolutions
 
 ONEDNN = cpu_convolutions().startswith("oneDNN")
@@ -265,9 +265,9 @@ def test_a_mesh_of_one_device_is_one_device():
 
 def test_a_model_on_several_devices_is_still_cut():
     """The whole chain of `parallel.compile_step` on a mesh, where one custom call would be an error."""
-    mesh = parallel.make_mesh()
+    mesh = sharding.make_mesh()
     x, w, y = single(arrays_for(*SHAPES))
-    args = parallel.shard(x, mesh), parallel.replicate(w, mesh), parallel.shard(y, mesh)
-    ours = parallel.compile_step(lambda x, w, y: both_gradients(x, w, y), *args, donate=False)(*args)
+    args = sharding.shard(x, mesh), sharding.replicate(w, mesh), sharding.shard(y, mesh)
+    ours = sharding.compile_step(lambda x, w, y: both_gradients(x, w, y), *args, donate=False)(*args)
     for actual, wanted in zip(ours, both_gradients(x, w, y), strict=True):
         assert error(actual, wanted) < 1e-5

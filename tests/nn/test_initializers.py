@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fcnn.errors import UserError
 from fcnn.nn import ACTIVATIONS, INITIALIZERS, initializer, initializer_for
+from fcnn.utils.errors import UserError
 
 pytestmark = pytest.mark.usefixtures("unoptimized")
 

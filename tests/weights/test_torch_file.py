@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fcnn.errors import UserError
+from fcnn.utils.errors import UserError
 from fcnn.weights.files import read_arrays
 from fcnn.weights.restricted_pickle import Refused
 from fcnn.weights.torch_file import open_torch

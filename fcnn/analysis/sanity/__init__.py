@@ -1,0 +1,70 @@
+"""A look at a run before it is trained: what goes wrong silently, found in a minute or two.
+
+Karpathy 2019, "A recipe for training neural networks", is where most of these checks come from. The test split stays
+unread.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from fcnn import augment
+from fcnn.analysis.sanity import average, depth, images, learning, modes, rates
+from fcnn.analysis.sanity.figures import draw_depth, draw_rates, draw_sheet
+from fcnn.analysis.sanity.line import Line, skip
+from fcnn.analysis.sanity.trial import STEPS, order, run_trial, stored
+from fcnn.train.setup import Experiment
+
+__all__ = ["PARTS", "Line"]
+
+
+def check_data(exp: Experiment, folder: Path) -> Iterator[Line]:
+    """The images and labels, before any network sees them."""
+    draw_sheet(exp, folder)
+    for look in (
+        images.check_inputs, images.check_classes, images.check_order, images.check_leak, images.check_labels,
+        images.check_augmentation,
+    ):  # fmt: skip
+        yield look(exp)
+
+
+def check_start(exp: Experiment, folder: Path) -> Iterator[Line]:
+    """The first steps of the run itself: the network before, in and after them."""
+    trial, training = run_trial(exp, min(STEPS, exp.total_steps)), exp.total_steps > 0
+    batch = augment.normalize(*exp.dataset.mean_std())(stored(exp, order(exp).at(0)[1]))
+    loss = float(trial.losses[0]) if training else learning.evaluation_loss(exp, trial.start, batch)
+    yield learning.check_initial_loss(exp, loss)
+    layers = depth.measure(exp.model, trial, batch["image"], train=training)
+    draw_depth(layers, folder)
+    yield depth.check_signal(exp, layers)
+    yield depth.check_gradient_depth(exp, layers)
+    yield depth.check_dead(exp, layers)
+    yield learning.check_gradients(exp, trial) if training else skip("gradients", "nothing is trained")
+    yield learning.check_first_steps(exp, trial) if training else skip("first steps", "nothing is trained")
+    yield from modes.check_modes(exp, trial)
+
+
+def check_overfit(exp: Experiment, folder: Path) -> Iterator[Line]:
+    """A few images overfitted, and evaluated."""
+    if not exp.total_steps:
+        yield from (skip(name, "nothing is trained") for name in ("overfit", "batch norm"))
+        return
+    state, batch, losses = learning.overfit(exp)
+    yield learning.check_overfit(losses)
+    yield modes.check_batch_norm(exp, state, batch)
+
+
+def check_rate(exp: Experiment, folder: Path) -> Iterator[Line]:
+    """The learning rate, and the average over the steps."""
+    if not exp.total_steps:
+        yield skip("learning rate", "nothing is trained")
+        return
+    found = rates.range_test(exp)
+    draw_rates(found, exp.config.optim.learning_rate, folder)
+    yield rates.check_rate(exp, found)
+    if (line := average.check_average(exp)) is not None:
+        yield line
+
+
+PARTS = {"images": check_data, "first steps": check_start, "a few images": check_overfit, "rate": check_rate}
+"""What is looked at, in order: `(exp, folder) -> lines`, each as soon as it's known. The folder, for the pictures and
+their numbers, is there."""

@@ -1,0 +1,166 @@
+"""What can be wrong with the images and labels before any network sees them."""
+
+import jax
+import numpy as np
+
+from fcnn import augment
+from fcnn.analysis.sanity.line import Line, judge, skip
+from fcnn.analysis.sanity.trial import change, compile_once, order, stored
+from fcnn.data import spread
+from fcnn.data.names import listed, shown
+from fcnn.train.setup import Experiment
+from fcnn.utils.batch import Batch
+
+LOOKED_AT = 1000
+"""Training images that are looked at, evenly spread."""
+COMPARED = 20_000
+"""Images of a split that are compared with those of another."""
+SURE = 4.0
+"""Standard errors beyond chance that leave no doubt."""
+_SIDE = 16  # pixels to which images are averaged before they are compared
+
+
+def check_inputs(exp: Experiment) -> Line:
+    """What the network sees has mean 0 and standard deviation 1, roughly, with and without augmentation."""
+    batch = stored(exp, spread(len(exp.dataset.train), LOOKED_AT))
+    normalize = augment.normalize(*exp.dataset.mean_std())
+
+    @compile_once
+    def seen(batch: Batch) -> tuple[jax.Array, jax.Array]:
+        return normalize(batch)["image"], normalize(change(exp)(jax.random.key(0), batch))["image"]
+
+    plain, changed = (np.asarray(images, np.float64) for images in seen(batch))
+    mean, std = plain.mean(axis=(0, 1, 2)), plain.std(axis=(0, 1, 2))
+    finite = bool(np.isfinite(changed).all())
+    # Other images than those that the weights were trained on have another mean; it must only not be far out.
+    given = exp.config.transfer.weights is not None and exp.config.transfer.strategy != "scratch"
+    given = given and exp.config.data.mean is None
+    center, low, high = (3.0, 0.2, 3.0) if given else (0.25, 0.7, 1.4)
+    ok = bool((np.abs(mean) < center).all() and (std > low).all() and (std < high).all())
+    ok = ok and finite and 0.2 < changed.std() < 5
+    whose = "the weights' normalization" if given else "normalization"
+    told = f"mean {_numbers(mean)}, standard deviation {_numbers(std)} by channel after {whose}"
+    told += f"; augmented {changed.mean():.2f} and {changed.std():.2f}" if finite else "; augmented not finite"
+    return judge(
+        "inputs",
+        ok,
+        told,
+        "leave data.mean and data.std out to have them measured, or give those of these images on a scale of 0 to 1; "
+        "look at the contact sheet for images that are black or washed out",
+    )
+
+
+def check_classes(exp: Experiment) -> Line:
+    """The network has an output for each class, and each class has images."""
+    labels, names = exp.dataset.train.labels, exp.dataset.classes
+    outputs = exp.model.num_classes
+    counts = np.bincount(labels, minlength=outputs)
+    empty = [shown(names[i]) if i < len(names) else str(i) for i in np.flatnonzero(counts == 0)]
+    told = f"{outputs} outputs, {len(names)} classes, labels {labels.min()} to {labels.max()}"
+    told += f"; without a training image: {listed(empty)}" if empty else f"; {counts.min():,} images or more of each"
+    return judge(
+        "classes",
+        outputs == len(names) == len(counts) and not empty,
+        told,
+        "make the number of outputs that of the classes, and number labels from 0 without a gap",
+    )
+
+
+def check_order(exp: Experiment) -> Line:
+    """Batches are drawn from all over the split, in another order each epoch."""
+    if not exp.total_steps:
+        return skip("order", "nothing is trained")
+    labels, batches = exp.dataset.train.labels, order(exp)
+    steps = range(exp.steps_per_epoch)
+    first, second = (np.concatenate([batches.at(e * len(steps) + s)[1] for s in steps]) for e in (0, 1))
+    shares = np.bincount(labels) / len(labels)
+    chance, pairs = float((shares**2).sum()), len(first) - 1
+    alike = float((labels[first][1:] == labels[first][:-1]).mean())
+    same, again = bool((first == second).all()), len(first) - len(np.unique(first))
+    limit = chance + 2 * SURE * np.sqrt(chance * (1 - chance) / pairs)
+    told = (
+        f"{100 * alike:.0f} % of neighbours in an epoch share a class, by chance {100 * chance:.0f} %; the next "
+        f"epoch's order is {'the same' if same else 'another'}; {again} images twice in an epoch"
+    )
+    return judge(
+        "order", not same and not again and alike <= limit, told, "shuffle the training images anew for each epoch"
+    )
+
+
+def check_leak(exp: Experiment) -> Line:
+    """No image to choose the best epoch by is one that is trained on. The test split stays unread."""
+    if not len(exp.dataset.validation):
+        return skip("leak", "there is no validation split")
+    train, validation = (
+        {image.tobytes() for image in split.read(spread(len(split), COMPARED))}
+        for split in (exp.dataset.train, exp.dataset.validation)
+    )
+    both = len(train & validation)
+    return judge(
+        "leak",
+        both <= 0.005 * len(validation),
+        f"{both} of {len(validation):,} validation images are training images too, pixel for pixel",
+        "cut the splits so that an image and its copies stay on one side; `fcnn data show folder:PATH` names them",
+    )
+
+
+def check_labels(exp: Experiment) -> Line:
+    """Images that look alike share a label more often than chance would have it."""
+    same, chance, z = _agreement(exp, augmented=False)
+    return judge(
+        "labels",
+        z >= SURE,
+        f"the nearest other image has the same label in {100 * same:.0f} % of cases, by chance {100 * chance:.0f} %",
+        "labels and images are probably in different orders: look at the contact sheet, and at how labels are read. "
+        "(Where a class can't be told by pixels at all, only training can tell)",
+    )
+
+
+def check_augmentation(exp: Experiment) -> Line:
+    """An augmented image still looks more like those of its class than chance would have it."""
+    if not exp.total_steps:
+        return skip("augmentation", "nothing is trained")
+    same, chance, z = _agreement(exp, augmented=True)
+    plain = _agreement(exp, augmented=False)[0]
+    return judge(
+        "augmentation",
+        z >= SURE and same - chance >= 0.2 * (plain - chance),
+        f"the nearest other image of an augmented one has its label in {100 * same:.0f} % of cases, without "
+        f"augmentation in {100 * plain:.0f} %, by chance {100 * chance:.0f} %; see contact_sheet.png",
+        "augment less, until you recognise the classes on the contact sheet yourself",
+    )
+
+
+def _agreement(exp: Experiment, *, augmented: bool) -> tuple[float, float, float]:
+    """How often an image's nearest neighbour among other training images has its label, the same by chance, and the
+    difference in standard errors."""
+    batch = stored(exp, spread(len(exp.dataset.train), LOOKED_AT))
+    images, labels = np.asarray(batch["image"]), np.asarray(batch["label"])
+    asked = images
+    if augmented:
+        found = compile_once(change(exp))(jax.random.key(0), batch)
+        asked = np.asarray(found["image"])
+        labels_asked = np.asarray(found["label"])
+        labels_asked = labels_asked if labels_asked.ndim == 1 else labels_asked.argmax(axis=1)
+    else:
+        labels_asked = labels
+    a, b = _small(asked), _small(images)
+    distance = (a**2).sum(1)[:, None] + (b**2).sum(1)[None] - 2 * a @ b.T
+    np.fill_diagonal(distance, np.inf)  # an image isn't its own neighbour
+    same = float((labels[distance.argmin(axis=1)] == labels_asked).mean())
+    shares = np.bincount(labels) / len(labels)
+    chance = float((shares**2).sum())
+    return same, chance, (same - chance) / max(np.sqrt(chance * (1 - chance) / len(labels)), 1e-9)
+
+
+def _small(images: np.ndarray) -> np.ndarray:
+    """Images averaged over blocks to about _SIDE pixels, (B, features) float32."""
+    images = images.astype(np.float32) / 255
+    count, height, width, channels = images.shape
+    k = max(min(height, width) // _SIDE, 1)
+    images = images[:, : height // k * k, : width // k * k]
+    return images.reshape(count, height // k, k, width // k, k, channels).mean(axis=(2, 4)).reshape(count, -1)
+
+
+def _numbers(values: np.ndarray) -> str:
+    return " ".join(f"{value:.2f}" for value in values)

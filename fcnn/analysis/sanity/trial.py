@@ -1,0 +1,109 @@
+"""The first steps of a run, taken for a look at them: what goes in, the state before and after, and every loss.
+
+They are the run's own: its order of images, its augmentation, its update. One device takes them, whatever there is.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import jax
+import numpy as np
+
+from fcnn import augment
+from fcnn.data.pipeline import Order
+from fcnn.distributed import sharding
+from fcnn.train.setup import Experiment, train_step
+from fcnn.train.state import TrainState
+from fcnn.train.step import StepReport
+from fcnn.utils.batch import Batch, make_batch
+
+STEPS = 60
+"""Of a trial, unless the run itself is shorter."""
+
+Step = Callable[[TrainState, Batch], tuple[TrainState, StepReport]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Trial:
+    """What some steps of training have told."""
+
+    start: TrainState
+    end: TrainState
+    losses: np.ndarray
+    """(steps,) mean cross-entropy of each step's batch before its update; the rest after a loss that isn't finite is
+    missing."""
+    first_norms: dict[str, float]
+    """L2 norm of each parameter's gradient in the first step, by its path: "stem_conv/kernel"."""
+    largest_norms: dict[str, float]
+    """The largest of each over all steps."""
+
+
+def compile_once(function: Callable) -> Any:
+    """`jax.jit` for a program that runs a few times on a few images: on a CPU, unoptimized, which compiles sooner."""
+    options = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
+    return jax.jit(function, compiler_options=options)
+
+
+def order(exp: Experiment) -> Order:
+    """Which images each step sees."""
+    return Order(len(exp.dataset.train), exp.config.train.batch_size, exp.config.seed)
+
+
+def stored(exp: Experiment, indices: np.ndarray) -> Batch:
+    """Training images as they are stored, uint8, with their labels."""
+    train = exp.dataset.train
+    return make_batch(train.read(indices), train.labels[indices])
+
+
+def change(exp: Experiment) -> augment.Augment:
+    """The run's augmentation, with the crops that the files' reader would take."""
+    return augment.from_config(exp.config.augment, num_classes=len(exp.dataset.classes))
+
+
+def first_state(exp: Experiment) -> TrainState:
+    """Returns the run's state before the first step, with the weights that it starts from, on one device."""
+    one = dataclasses.replace(exp, mesh=sharding.make_mesh(jax.devices()[:1]))
+    return one.first_state(lambda _: None)
+
+
+def trained(exp: Experiment, names: Iterable[str]) -> list[str]:
+    """Returns those of some parameters or layers, by path, that the run trains."""
+    if not exp.total_steps:
+        return []
+    return [name for name in names if name.partition("/")[0] not in exp.plan.frozen]
+
+
+def make_step(exp: Experiment) -> Step:
+    """The compiled step from stored images to the next state: augmentation, normalization and the update."""
+    augmented, normalize, update = change(exp), augment.normalize(*exp.dataset.mean_std()), train_step(exp)
+
+    def step(state: TrainState, batch: Batch) -> tuple[TrainState, StepReport]:
+        key = jax.random.fold_in(jax.random.fold_in(state.key, state.step), 1)
+        return update(state, normalize(augmented(key, batch)))
+
+    return jax.jit(step)
+
+
+def run_trial(exp: Experiment, steps: int) -> Trial:
+    """Takes the first steps of the run, up to the first loss that isn't a number."""
+    step, batches, start = make_step(exp), order(exp), first_state(exp)
+    state, losses = start, []
+    first: dict[str, float] = {}
+    largest: dict[str, float] = {}
+    for number in range(steps):
+        state, report = step(state, stored(exp, batches.at(number)[1]))
+        losses.append(float(report.metrics.loss) / float(report.metrics.count))
+        norms = by_path(jax.device_get(report.grad_norms))
+        first = first or norms
+        largest = {name: max(norm, largest.get(name, 0.0)) for name, norm in norms.items()}
+        if not np.isfinite(losses[-1]):
+            break
+    return Trial(start, state, np.asarray(losses), first, largest)
+
+
+def by_path(tree: Any) -> dict[str, Any]:
+    """The leaves of a tree under their paths, "stem_conv/kernel"; scalars as floats."""
+    flat, _ = jax.tree_util.tree_flatten_with_path(tree)
+    named = {jax.tree_util.keystr(path, simple=True, separator="/"): np.asarray(leaf) for path, leaf in flat}
+    return {name: float(leaf) if leaf.ndim == 0 else leaf for name, leaf in named.items()}

@@ -1,0 +1,102 @@
+"""What is looked at: a trained network, and the image whose way through it is followed."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from fcnn import models
+from fcnn.data import AnySplit
+from fcnn.data.decode import BadImage, ValueRange, fitted, open_image, quiet
+from fcnn.data.names import shown
+from fcnn.distributed import sharding
+from fcnn.train.setup import Experiment
+from fcnn.utils.batch import make_batch
+from fcnn.utils.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Subject:
+    """A network and an image."""
+
+    exp: Experiment
+    variables: Any
+    """On the host: a single image needs no more than one device."""
+    image: np.ndarray
+    """(H, W, C) uint8."""
+    title: str
+    """Where the image is from."""
+    label: int | None
+    """None where nobody knows."""
+    probabilities: np.ndarray
+    """(classes,)"""
+    activations: dict[str, np.ndarray]
+    """At each endpoint: (H, W, C) or (features,)."""
+
+    @property
+    def classes(self) -> list[str]:
+        """Names that can be printed."""
+        return [shown(name) for name in self.exp.dataset.classes]
+
+    @property
+    def given(self) -> jax.Array:
+        """The image as the network takes it, (1, H, W, C) float32."""
+        return normalized(self.exp, self.image[None])
+
+    @property
+    def spatial(self) -> list[str]:
+        """The endpoints that have positions."""
+        return [name for name, found in self.activations.items() if found.ndim == 3]
+
+
+def make_subject(exp: Experiment, variables: Any, image: np.ndarray, title: str, label: int | None) -> Subject:
+    """Shows the network the image, (H, W, C) uint8."""
+    variables = sharding.to_host(variables)
+    names = tuple(place.name for place in models.endpoints(exp.model, exp.dataset.image_shape))
+
+    def forward(variables: Any, images: jax.Array) -> Any:
+        found: Any = exp.model.apply(variables, images, train=False, features=names)
+        return found if names else (found, {})
+
+    logits, activations = jax.jit(forward)(variables, normalized(exp, image[None]))
+    return Subject(
+        exp=exp,
+        variables=variables,
+        image=image,
+        title=title,
+        label=label,
+        probabilities=np.asarray(jax.nn.softmax(logits))[0],
+        activations={name: np.asarray(activations[name], np.float32)[0] for name in names},
+    )
+
+
+def normalized(exp: Experiment, images: np.ndarray) -> jax.Array:
+    """uint8 images (B, H, W, C) as the network takes them, float32."""
+    return exp.normalize()(make_batch(images, np.zeros(len(images), np.int32)))["image"]
+
+
+def find_image(
+    which: str, name: str, split: AnySplit, value_range: ValueRange | None
+) -> tuple[np.ndarray, str, int | None]:
+    """An image by its index in a split or by its file: its pixels as those of the split's images, where it is from, and
+    its label if that is known.
+
+    Raises:
+      UserError: there is no such image.
+    """
+    if which.isdecimal():
+        index = int(which)
+        if index >= len(split):
+            raise UserError(f"--image {which}: the {name} split has images 0 to {len(split) - 1}")
+        return split.read(np.asarray([index]))[0], f"{name} image {index}", int(split.labels[index])
+    path = Path(which)
+    if not path.is_file():
+        raise UserError(f"--image {which}: there is no such file (or give an index in the {name} split)")
+    try:
+        with quiet():
+            opened = open_image(path, at_least=min(split.shape[:2]), value_range=value_range)
+            return fitted(opened, split.shape), path.name, None
+    except BadImage as error:
+        raise UserError(f"--image {which}: {error}") from None

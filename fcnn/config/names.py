@@ -1,0 +1,72 @@
+"""What there is, by name: so that a misspelt name is answered at once, before jax is imported.
+
+The tables of the implementations (`fcnn.models`, `fcnn.train.optim`, `fcnn.data`) hold the same names; a test compares
+them.
+"""
+
+MODELS = (
+    *("linear", "mlp", "shallow_cnn"),
+    "lenet5",
+    *("alexnet", "alexnet_2012"),
+    *("vgg11", "vgg13", "vgg16", "vgg19"),
+    *("vgg11_bn", "vgg13_bn", "vgg16_bn", "vgg19_bn"),
+    *("googlenet", "googlenet_2014", "inception_v2", "inception_v3"),
+    *("resnet18", "resnet34", "resnet50", "resnet101", "resnet152"),
+    *("resnet20", "resnet32", "resnet44", "resnet56", "resnet110", "resnet1202"),
+    *("plain20", "plain32", "plain44", "plain56", "plain110"),
+    *("preact_resnet110", "preact_resnet164", "preact_resnet1001"),
+    *("squeezenet1_0", "squeezenet1_1"),
+)
+
+# Of `fcnn.nn`.
+ACTIVATIONS = (
+    *("relu", "leaky_relu", "elu", "selu", "gelu", "gelu_tanh", "silu", "mish", "hard_swish"),
+    *("sigmoid", "tanh", "softplus"),
+)
+NORMS = ("batch", "group", "layer", "instance", "none")
+INITIALIZERS = (
+    *("lecun_normal", "lecun_uniform", "xavier_normal", "xavier_uniform", "glorot_normal", "glorot_uniform"),
+    *("he_normal", "he_uniform", "kaiming_normal", "kaiming_uniform", "orthogonal", "normal"),
+)
+
+# The named data sets; beside them there are folder:PATH and tfds:NAME[/CONFIG][:VERSION].
+DATASETS = ("digits", "mnist", "fashion_mnist", "cifar10", "cifar100")
+
+# What follows "tfds:". A dotted name, my_module.my_set, is a builder that Python finds in a module of one's own.
+TFDS_NAME = r"(?P<name>\w+(\.\w+)*)(/(?P<config>[\w.+-]+))?(:(?P<version>\d+\.\d+\.\d+))?"
+
+# The optimizers, each with the options that it takes and their defaults.
+OPTIMIZERS: dict[str, dict[str, float]] = {
+    "sgd": {"weight_decay": 0.0},
+    "momentum": {"momentum": 0.9, "weight_decay": 0.0},
+    "nesterov": {"momentum": 0.9, "weight_decay": 0.0},
+    "adagrad": {"epsilon": 1e-10, "weight_decay": 0.0},
+    "rmsprop": {"beta2": 0.9, "momentum": 0.0, "epsilon": 1e-8, "weight_decay": 0.0},
+    "adam": {"beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8, "weight_decay": 0.0},
+    "adamw": {"beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8, "weight_decay": 0.01},
+    "lars": {"momentum": 0.9, "trust_coefficient": 0.001, "weight_decay": 1e-4},
+}
+
+# The learning-rate schedules, likewise.
+SCHEDULES: dict[str, dict[str, float | tuple[float, ...]]] = {
+    "constant": {},
+    "step": {"milestones": (0.5, 0.75), "decay_factor": 0.1},
+    "cosine": {"final_scale": 0.0},
+    "linear": {"final_scale": 0.0},
+    "exponential": {"final_scale": 0.01},
+    "one_cycle": {"rise": 0.3, "final_scale": 4e-6},
+}
+
+# What to do with a trained network's weights.
+STRATEGIES = ("auto", "pretrained", "head", "last_block", "full", "scratch", "mean_var")
+
+PRECISIONS = ("float32", "bfloat16")
+
+# The claims of `fcnn study`.
+STUDIES = (
+    *("initialization", "vanishing_gradient", "residual"),
+    *("batch_norm_rates", "batch_norm_init", "batch_size"),
+    *("optimizers", "regularization"),
+    *("small_kernels", "linear_stack", "max_pooling"),
+    *("random_search", "transfer"),
+)

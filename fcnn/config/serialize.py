@@ -1,0 +1,113 @@
+"""A configuration as text and back, as options of the command line, and what differs between two."""
+
+import dataclasses
+import itertools
+import json
+import types
+import typing
+from typing import Any, Literal
+
+from fcnn.config.schema import Config
+from fcnn.utils.errors import UserError, unknown
+
+# A run that goes on may change these; any other difference is another run. A new length stretches the schedule, so the
+# steps already taken keep the rates that they had, and those to come get the new schedule's.
+MAY_CHANGE = frozenset(
+    {
+        "data.manual_dir",  # where the files lie, not what is in them
+        "parallel.mode",  # the numbers are the same
+        "train.epochs",
+        "train.steps",
+        "train.eval_batch_size",
+        "train.log_steps",
+        "train.checkpoint_steps",
+        "train.keep_latest",
+        "train.keep_best",
+        "transfer.compare",  # another run
+    }
+)
+
+
+def to_json(config: Config) -> str:
+    """The config as indented JSON, as it stands in a run's `config.json`."""
+    return json.dumps(dataclasses.asdict(config), indent=2) + "\n"
+
+
+def from_json(text: str, where: str) -> Config:
+    """The config that `to_json` wrote; UserError naming `where` if the text isn't one."""
+    try:
+        return build(Config, json.loads(text), "")
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{where}: {error}") from None
+
+
+def build(cls: Any, values: Any, prefix: str) -> Any:
+    """A dataclass from nested dicts, with every name and type checked; ValueError or TypeError says what is wrong."""
+    if not isinstance(values, dict):
+        raise ValueError(f"{prefix or 'a config'} must be an object of fields, got {values!r}")
+    hints = typing.get_type_hints(cls)
+    for name in values.keys() - hints.keys():
+        raise ValueError(unknown("field", prefix + name, (prefix + known for known in hints)))
+    made = {}
+    for name, value in values.items():
+        hint = hints[name]
+        if dataclasses.is_dataclass(hint):
+            made[name] = build(hint, value, f"{prefix}{name}.")
+        else:
+            made[name] = tuple(value) if isinstance(value, list) else value
+            if not fits(made[name], hint):
+                raise ValueError(f"{prefix}{name} has the wrong type: {value!r}")
+    return cls(**made)
+
+
+def fits(value: Any, hint: Any) -> bool:
+    """Whether a plain value has a field's type."""
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (types.UnionType, typing.Union):
+        return any(fits(value, arg) for arg in args)
+    if origin is Literal:
+        return value in args
+    if origin is tuple:
+        return isinstance(value, tuple) and all(fits(item, args[0]) for item in value)
+    if origin is dict:
+        return isinstance(value, dict) and all(fits(k, args[0]) and fits(v, args[1]) for k, v in value.items())
+    if hint is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    return type(value) is hint
+
+
+def flatten(config: Config) -> dict[str, Any]:
+    """`{"optim.learning_rate": 0.1, ...}`: every field by its dotted name."""
+    flat = {}
+    for name, value in dataclasses.asdict(config).items():
+        flat |= {f"{name}.{key}": item for key, item in value.items()} if isinstance(value, dict) else {name: value}
+    return flat
+
+
+def differences(before: Config, after: Config) -> list[str]:
+    """One "name: before -> after" for each field that differs and isn't in MAY_CHANGE."""
+    old, new = flatten(before), flatten(after)
+    changed = [n for n in old if old[n] != new[n] and n not in MAY_CHANGE]
+    return [f"{n.replace('_', '-')}: {old[n]} -> {new[n]}" for n in changed]
+
+
+def options(before: Config, after: Config) -> list[str]:
+    """The words that make one config of another on the command line."""
+    old, words = flatten(before), []
+    for name, value in flatten(after).items():
+        option = f"--{name.replace('_', '-')}"
+        if value == old[name]:
+            continue
+        if isinstance(value, bool):
+            part, _, field = option.rpartition(".")
+            words.append(option if value else f"{part}.no-{field}")
+        elif isinstance(value, dict):
+            words += [option, *itertools.chain.from_iterable(value.items())]
+        else:
+            words += [option, *map(_word, value if isinstance(value, tuple) else (value,))]
+    return words
+
+
+def _word(value: Any) -> str:
+    short = f"{value:g}" if isinstance(value, float) else str(value)
+    return short if not isinstance(value, float) or float(short) == value else repr(value)

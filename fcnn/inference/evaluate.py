@@ -1,0 +1,231 @@
+"""The accuracy of any trained network on any labelled images: a run's, a file's, the zoo's or an exported program's.
+
+Images are read as `fcnn.inference.predict` reads them, and classes are matched by name. Of a network that knows more
+classes than the images have, the logits of those that they have are compared, as timm does for the subsets of ImageNet.
+"""
+
+import dataclasses
+import difflib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from PIL import Image
+
+from fcnn.config import DataConfig
+from fcnn.data import value_range
+from fcnn.data.decode import BadImage, fitted, quiet
+from fcnn.data.folder import readable
+from fcnn.data.layout import listed, shown
+from fcnn.data.manifest import SPLITS, Manifest, overlap, shared
+from fcnn.data.parallel import each, no_track
+from fcnn.data.source import open_prepared
+from fcnn.data.stock import read_tfds, varied_sizes
+from fcnn.inference.predict import load_classifier, read_image
+from fcnn.report import Console
+from fcnn.report.records import Record
+from fcnn.train import workdir as folder
+from fcnn.train.metrics import ClassMetrics, measure, measure_by_class
+from fcnn.train.setup import detail, means
+from fcnn.utils.errors import UserError
+from fcnn.weights import About, match_classes
+from fcnn.weights.zoo import TABLE
+
+BATCH = 64
+"""Images at once."""
+ALL = "all"
+
+
+@dataclasses.dataclass(frozen=True)
+class Labelled:
+    """Images with a class each, read when they are needed."""
+
+    split: str
+    """Of the set's own splits, or ALL."""
+    classes: tuple[str, ...]
+    labels: np.ndarray
+    """(N,) int32, indices of `classes`."""
+    read: Callable[[int], np.ndarray]
+    """The i-th image as the network takes it, (H, W, C) uint8."""
+    hashes: tuple[str, ...] = ()
+    """Of the files, where there are any."""
+
+
+def evaluate(network: str, data: DataConfig, split: str | None, console: Console) -> Record:
+    """Evaluates a network on labelled images that need not be those of its run.
+
+    Args:
+      network: as for `load_classifier`.
+      data: which images; of its fields `name`, `manual_dir`, `on_bad_image` and `value_range` count.
+      split: one of the set's own splits, or "all"; None for test, else validation, else all.
+
+    Returns:
+      {"kind": "evaluation", "network", "weights" (`About.weights`), "data", "split", "count", "loss", "top1", "top5",
+      "interval", "recall", "images" (as `experiment.detail` has them), "num_classes" (that are compared),
+      "network_classes", "top1_all_classes" (among all classes of the network), "trained_on" (how many of the images the
+      run was trained on, by content; None if that is not known)}.
+
+    Raises:
+      UserError: there is no such network, no such images, or the network doesn't know their classes.
+    """
+    about, logits = load_classifier(network)
+    load = _folder if data.name.startswith("folder:") else _tfds
+    images = load(about, data, split, console)
+    columns = _columns(about, images.classes, network, data.name)
+    if not about.named:
+        console.say(f"{network} knows its classes by number: folder 0 is its first output, 1 its second, ...")
+    sums, hits = [], 0.0
+    # Among a single class every answer would be right: then all of the network's are compared.
+    among, names = (columns, images.classes) if len(columns) > 1 else (np.arange(len(about.classes)), about.classes)
+    classes = np.arange(len(columns)) if len(columns) > 1 else columns
+    measured = _measure(among)
+    starts = range(0, len(images.labels), BATCH)
+    for start in console.track(starts, "evaluating", len(starts)):
+        places = np.arange(start, min(start + BATCH, len(images.labels)))
+        batch = np.zeros((min(BATCH, len(images.labels)), *about.image_shape), np.uint8)
+        with quiet():
+            batch[: len(places)] = each(images.read, places.tolist(), "reading", no_track)
+        labels = np.resize(classes[images.labels[places]], len(batch))
+        one, among_all = measured(logits(batch), labels, np.arange(len(batch)) < len(places))
+        sums.append(jax.device_get(one))
+        hits += float(among_all)
+    details = detail(sums, names)
+    return {
+        "kind": "evaluation",
+        "network": network,
+        "weights": about.weights,
+        "data": data.name,
+        "split": images.split,
+        "count": len(images.labels),
+        **means(sums, expected=len(images.labels)),
+        "interval": details["interval"],
+        **{key: {name: details[key][name] for name in images.classes} for key in ("recall", "images")},
+        "num_classes": len(among),
+        "network_classes": len(about.classes),
+        "top1_all_classes": hits / len(images.labels),
+        "trained_on": None if network in TABLE else _trained_on(Path(network).expanduser(), data, images),
+    }
+
+
+def _measure(among: np.ndarray) -> Callable[..., tuple[ClassMetrics, Any]]:
+    """The metrics of a batch among some of the network's classes, which the labels number, and the top-1 hits among all
+    of them."""
+
+    @jax.jit
+    def measured(logits: jax.Array, labels: jax.Array, mask: jax.Array) -> tuple[ClassMetrics, jax.Array]:
+        among_all = measure(logits, jnp.asarray(among)[labels], mask).top1
+        return measure_by_class(logits[:, among], labels, mask), among_all
+
+    return measured
+
+
+def _columns(about: About, classes: tuple[str, ...], network: str, data: str) -> np.ndarray:
+    """Which output of the network belongs to each class, (classes,) int."""
+    found = match_classes(about.names or about.classes, classes)  # a folder may be named by an output's number
+    unmatched = [name for name, place in zip(classes, found, strict=True) if place is None]
+    if not unmatched:
+        return np.asarray(found, int)
+    what = f"{len(unmatched):,} of the {len(classes):,} classes of {data} ({listed(map(shown, unmatched))})"
+    if not about.named:
+        raise UserError(
+            f"{network} knows its {len(about.classes):,} classes by number alone, and {what} are no such numbers: "
+            "fcnn import FILE --model NAME --labels LABELS writes it with the names of its classes"
+        )
+    lower = {name.lower(): name for name in about.classes}
+    near = {name: difflib.get_close_matches(name.lower(), lower, n=1) for name in unmatched[:3]}
+    hints = [f"{shown(name)} may be {shown(lower[one[0]])}" for name, one in near.items() if one]
+    raise UserError(
+        f"{network} doesn't know {what}; its {len(about.classes):,} classes are {listed(map(shown, about.classes), 10)}"
+        f"\nClasses are matched by name: rename or remove the others{'; ' if hints else ''}{', '.join(hints)}"
+    )
+
+
+def _folder(about: About, data: DataConfig, split: str | None, console: Console) -> Labelled:
+    """The images of a folder."""
+    root = Path(data.name.removeprefix("folder:")).expanduser()
+    found = readable(root, data.on_bad_image, console.track)
+    if found.bad:
+        console.say(f"Left out {len(found.bad)} files that can't be read: {listed(found.skipped, 3)}")
+    own = [name for name in SPLITS if any(entry.split == name for entry in found.entries)]
+    split = _choose(split, own, data.name)
+    kept = [i for i, entry in enumerate(found.entries) if split in (ALL, entry.split)]
+    entries = [found.entries[i] for i in kept]
+    there = {entry.name for entry in entries}
+    classes = tuple(name for name in found.layout.classes if name in there)
+    index = {name: i for i, name in enumerate(classes)}
+    given = data.value_range or about.value_range
+    used = given or value_range.measure(found.entries, found.seen)
+    if data.value_range or any(one.wide or one.cut for one in found.seen):
+        for note in value_range.describe(found.entries, found.seen, used, measured=given is None):
+            console.say(f"Note: {note}")
+    about = dataclasses.replace(about, value_range=used)
+
+    def read(i: int) -> np.ndarray:
+        try:
+            return read_image(root / entries[i].path, about)
+        except (BadImage, OSError) as error:
+            raise UserError(f"{shown(entries[i].path)} can't be read: {error}") from None
+
+    labels = np.asarray([index[entry.name] for entry in entries], np.int32)
+    return Labelled(split, classes, labels, read, tuple(found.seen[i].sha for i in kept))
+
+
+def _tfds(about: About, data: DataConfig, split: str | None, console: Console) -> Labelled:
+    """The images of a published set."""
+    builder = open_prepared(data, console.say)
+    height, width, channels = about.image_shape
+    size = min(height, width) if varied_sizes(builder, data.name) else None
+    own = [name for name in SPLITS if name in builder.info.splits]
+    while True:
+        chosen = _choose(split, own, data.name)
+        wanted = own if chosen == ALL else [chosen]
+        classes, parts = read_tfds(builder, data.name, image_size=size, track=console.track, splits=wanted)
+        if parts:
+            break
+        own = [name for name in own if name not in wanted]  # its labels aren't published
+    images = [part["image"] for part in parts.values()]
+    ends = np.cumsum([len(part) for part in images])
+
+    def read(i: int) -> np.ndarray:
+        part = int(np.searchsorted(ends, i, side="right"))
+        pixels = images[part][i - ends[part]]  # from the part's end
+        image = Image.fromarray(pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels)
+        return fitted(image, (height, width, channels))
+
+    return Labelled(chosen, classes, np.concatenate([part["label"] for part in parts.values()]), read)
+
+
+def _choose(split: str | None, own: list[str], data: str) -> str:
+    """The split that is meant; a set that comes with one or none has all its images there."""
+    if not own:
+        raise UserError(f"{data} has no images with labels")
+    if split is None:
+        return next((name for name in ("test", "validation") if name in own), ALL)
+    if split != ALL and split not in own:
+        raise UserError(f"{data} has no {split} split of its own; --split {' or '.join([*own, ALL])}")
+    return split
+
+
+def is_of_run(run: Path, data: DataConfig, console: Console) -> bool:
+    """Returns whether these are the images of a run, where they were or elsewhere: most of its files, by path and
+    content."""
+    before = folder.read_config(run).data.name
+    if data.name == before:
+        return True
+    if not (data.name.startswith("folder:") and before.startswith("folder:") and (run / folder.SPLITS).exists()):
+        return False
+    manifest = Manifest.from_csv(folder.read_splits(run), str(run / folder.SPLITS))
+    found = readable(Path(data.name.removeprefix("folder:")), "skip", console.track)
+    return 2 * shared(manifest, found.hashes()) > len(manifest.rows)
+
+
+def _trained_on(run: Path, data: DataConfig, images: Labelled) -> int | None:
+    """How many of the images a run was trained on, by content; None where that isn't known."""
+    if (run / folder.SPLITS).is_file() and images.hashes:
+        return overlap(Manifest.from_csv(folder.read_splits(run), str(run / folder.SPLITS)), images.hashes)
+    if (facts := folder.read_data(run)) and facts["name"] == data.name and images.split == ALL:
+        return sum(facts["images"]["train"])
+    return None

@@ -1,0 +1,152 @@
+"""A network as one StableHLO program with its weights in it, which any JAX runs without fcnn.
+
+    program = jax.export.deserialize(bytearray(Path("model.stablehlo").read_bytes()))
+    logits = program.call(images)
+
+The program takes any number of images and runs on CPUs, NVIDIA GPUs and TPUs.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
+from jax import export as jax_export
+
+from fcnn.nn import BatchNorm, fold_into
+from fcnn.utils.errors import UserError
+from fcnn.utils.files import write_bytes
+from fcnn.weights import About, Network
+
+PLATFORMS = ("cpu", "cuda", "tpu")
+
+
+def to_stablehlo(network: Network, *, pixels: bool = False) -> bytes:
+    """The network in evaluation, serialized by `jax.export`: images (B, H, W, C) -> logits (B, classes) float32.
+
+    B is any number, H and W are those of the images that it was trained on. The batch norms that follow a convolution
+    are folded into it (`fcnn.nn.fold_into`).
+
+    Args:
+      pixels: take uint8 pixels, 0 to 255, and normalize them inside; else float32 images that are normalized already.
+    """
+    about = network.about
+    height, width, stored = about.image_shape
+    # Grey images that are normalized by statistics of three channels have three.
+    channels = stored if pixels else len(about.mean)
+    mean, std = np.asarray(about.mean, np.float32), np.asarray(about.std, np.float32)
+    apply = folded(about.create(), network.variables, (1, height, width, len(mean)))
+
+    def program(images: jax.Array) -> jax.Array:
+        images = jnp.asarray(images, jnp.float32)
+        if pixels:
+            scale, shift = 1 / (255 * std), -mean / std
+            images = images * scale.reshape(1, 1, 1, -1) + shift.reshape(1, 1, 1, -1)
+        return apply(images)
+
+    (batch,) = jax_export.symbolic_shape("batch")
+    images = jax.ShapeDtypeStruct((batch, height, width, channels), jnp.uint8 if pixels else jnp.float32)
+    return bytes(jax_export.export(jax.jit(program), platforms=PLATFORMS)(images).serialize())
+
+
+def folded(model: nn.Module, variables: Mapping[str, Any], shape: tuple[int, ...]) -> Callable[[jax.Array], jax.Array]:
+    """`model.apply` in evaluation as a function of the images alone, its batch norms folded into the convolutions and
+    dense layers whose outputs they read; a batch norm behind anything else stays.
+
+    Args:
+      shape: of a batch of images.
+    """
+    follows = _follows(model, variables, shape)
+    params: dict[tuple[str, ...], Any] = dict(flatten_dict(dict(variables["params"])))
+    statistics: dict[tuple[str, ...], Any] = dict(flatten_dict(dict(variables.get("batch_stats", {}))))
+    shifts = {}
+    for norm, (layer, epsilon) in follows.items():
+        scale, bias = params.get((*norm, "scale")), params.get((*norm, "bias"))
+        mean, var = statistics[*norm, "mean"], statistics[*norm, "var"]
+        kernel, own = params[*layer, "kernel"], params.get((*layer, "bias"))
+        params[*layer, "kernel"], shift = fold_into(kernel, own, scale, bias, mean, var, epsilon)
+        if own is None:  # the layer has none: it stays where the norm was
+            shifts[norm] = shift
+        else:
+            params[*layer, "bias"] = shift
+    left = {"params": unflatten_dict(params), "batch_stats": variables.get("batch_stats", {})}
+
+    def without_norms(call: Callable, args: tuple, kwargs: dict, context: nn.module.InterceptorContext) -> Any:
+        module: Any = context.module
+        if module.path not in follows:
+            return call(*args, **kwargs)
+        if context.method_name != "__call__":
+            return None  # nothing is left to fold
+        (x,) = args
+        if (shift := shifts.get(module.path)) is not None:
+            x = x + shift.reshape((1,) * (x.ndim - 1) + shift.shape)
+        return jax.nn.relu(x) if kwargs.get("relu") else x
+
+    def apply(images: jax.Array) -> jax.Array:
+        with nn.intercept_methods(without_norms):
+            return model.apply(left, images, train=False)  # pyright: ignore[reportReturnType]  # logits alone
+
+    return apply
+
+
+def _follows(
+    model: nn.Module, variables: Mapping[str, Any], shape: tuple[int, ...]
+) -> dict[tuple[str, ...], tuple[tuple[str, ...], float]]:
+    """For each batch norm that reads a convolution's or dense layer's output as it is: that layer, and its epsilon."""
+    made: list[tuple[Any, tuple[str, ...]]] = []
+    found = {}
+
+    def watch(call: Callable, args: tuple, kwargs: dict, context: nn.module.InterceptorContext) -> Any:
+        module: Any = context.module
+        if isinstance(module, BatchNorm):
+            layer = next((path for value, path in made if value is args[0]), None)
+            if layer is not None:
+                found[module.path] = (layer, module.epsilon)
+        value = call(*args, **kwargs)
+        if isinstance(module, nn.Conv | nn.Dense):
+            made.append((value, module.path))
+        return value
+
+    with nn.intercept_methods(watch):
+        jax.eval_shape(lambda x: model.apply(variables, x, train=False), jax.ShapeDtypeStruct(shape, jnp.float32))
+    return found
+
+
+def write_stablehlo(path: Path, network: Network, *, pixels: bool = False) -> Path:
+    """Writes the program, and beside it what one must know to use it; returns where that is."""
+    data, beside = to_stablehlo(network, pixels=pixels), beside_of(path)
+    # The program last: who finds it finds what belongs to it.
+    write_bytes(beside, (json.dumps({"pixels": pixels, "about": network.about.to_dict()}, indent=1) + "\n").encode())
+    write_bytes(path, data)
+    return beside
+
+
+def read_stablehlo(path: Path) -> tuple[jax_export.Exported, About, bool]:
+    """What `write_stablehlo` wrote: the program, what it is, and whether it takes pixels.
+
+    Raises:
+      UserError: it isn't there or isn't that.
+    """
+    beside = beside_of(path)
+    for file in (path, beside):
+        if not file.is_file():
+            raise UserError(f"there is no file {file}")
+    try:
+        told = json.loads(beside.read_text(encoding="utf-8"))
+        about, pixels = About.from_json(json.dumps(told["about"]), str(beside)), bool(told["pixels"])
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise UserError(f"{beside}: {type(error).__name__}: {error}") from None
+    try:
+        return jax_export.deserialize(bytearray(path.read_bytes())), about, pixels
+    except Exception as error:  # whatever a damaged file makes JAX raise
+        raise UserError(f"{path} is damaged or no exported program ({type(error).__name__})") from None
+
+
+def beside_of(path: Path) -> Path:
+    """Where labels and preprocessing of an exported program are."""
+    return path.with_name(path.name + ".json")

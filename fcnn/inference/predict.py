@@ -1,0 +1,94 @@
+"""What a trained network says about image files: read as its training images were, answered with probabilities."""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fcnn.augment import normalize
+from fcnn.data.decode import BadImage, fitted, open_image, quiet
+from fcnn.inference.export import read_stablehlo
+from fcnn.train.pretrained import load_network
+from fcnn.utils.batch import make_batch
+from fcnn.weights import About
+
+BATCH = 32
+"""Images at once."""
+
+# uint8 images (B, H, W, C) as they were read -> logits (B, classes).
+Logits = Callable[[np.ndarray], Any]
+
+
+def load_classifier(where: str, log: Callable[[str], None] = lambda _: None) -> tuple[About, Logits]:
+    """A network to ask: a run's folder, a file of weights, or an exported .stablehlo program.
+
+    Args:
+      where: as for `fcnn.train.pretrained.load_network`, or a path that ends in .stablehlo.
+      log: gets the network's notes.
+
+    Raises:
+      UserError: there is none.
+    """
+    if where.endswith(".stablehlo"):
+        exported, about, pixels = read_stablehlo(Path(where).expanduser())
+        call = jax.jit(exported.call)
+        return about, (call if pixels else lambda images: call(normalized(about, images)))
+    network = load_network(where)
+    for note in network.notes:
+        log(note)
+    about, model = network.about, network.about.create()
+    apply = jax.jit(lambda variables, images: model.apply(variables, normalized(about, images), train=False))
+    variables = jax.device_put(dict(network.variables))
+    return about, lambda images: apply(variables, images)
+
+
+def normalized(about: About, images: Any) -> jax.Array:
+    """uint8 images (B, H, W, C) as the network takes them, float32."""
+    change = normalize(np.asarray(about.mean, np.float32), np.asarray(about.std, np.float32))
+    return change(make_batch(images, jnp.zeros(len(images), jnp.int32)))["image"]
+
+
+def predict(about: About, logits: Logits, paths: Sequence[Path], *, top: int) -> Iterator[dict[str, Any]]:
+    """What the network says about each file, in their order.
+
+    Args:
+      top: how many classes to name, the likeliest first.
+
+    Yields:
+      {"image": path, "top": [{"class", "probability"}, ...]}, or {"image": path, "error": why it can't be read}.
+    """
+    size = min(BATCH, len(paths))
+    for start in range(0, len(paths), size):
+        part = paths[start : start + size]
+        images, errors = np.zeros((size, *about.image_shape), np.uint8), {}
+        with quiet():
+            for i, path in enumerate(part):
+                try:
+                    images[i] = read_image(path, about)
+                except (BadImage, OSError) as error:
+                    errors[i] = getattr(error, "strerror", None) or str(error)
+        # Always so many at once: one program.
+        probabilities = np.asarray(jax.nn.softmax(logits(images), axis=-1))
+        for i, path in enumerate(part):
+            if i in errors:
+                yield {"image": str(path), "error": errors[i]}
+                continue
+            order = np.argsort(-probabilities[i], kind="stable")[:top]
+            named = [{"class": about.classes[k], "probability": float(probabilities[i, k])} for k in order]
+            yield {"image": str(path), "top": named}
+
+
+def read_image(path: Path, about: About) -> np.ndarray:
+    """Reads a file as the training images were read: (H, W, C) uint8.
+
+    Raises:
+      BadImage: it can't be read.
+    """
+    if not path.is_file():
+        raise BadImage("it is a folder" if path.is_dir() else "there is no such file")
+    height, width, channels = about.image_shape
+    image = open_image(path, at_least=min(height, width), value_range=about.value_range)
+    return fitted(image, (height, width, channels))

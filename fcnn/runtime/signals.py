@@ -1,0 +1,110 @@
+"""Ctrl-C, SIGTERM and a closed terminal as a request to stop: what is done ends, or the step is finished and saved
+first. A second one ends the process at once."""
+
+import contextlib
+import os
+import signal
+import socket
+import threading
+from collections.abc import Iterator
+from types import FrameType
+from typing import Any
+
+from fcnn.runtime.streams import silence_lost
+
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+
+
+class Stopped(KeyboardInterrupt):
+    """The process was asked to stop. Exit code 128 + signal."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.exit_code = 128 + number
+
+
+class Interrupted(Stopped):
+    """A run was asked to stop, and has saved its state."""
+
+
+class Interrupt:
+    """While the context lasts, the first signal raises Stopped in the main thread or, within `deferred`, is remembered
+    in `received`; another SIGINT or SIGTERM ends the process.
+
+    What was ignored before stays ignored, as SIGHUP under `nohup`. In another thread than the main one nothing changes.
+    """
+
+    def __init__(self) -> None:
+        self.received: int | None = None
+        self._doing: str | None = None
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> "Interrupt":
+        if threading.current_thread() is not threading.main_thread():
+            return self
+        # A thread announces and ends: while XLA compiles, the main thread runs no signal handler.
+        hear, self._tell = socket.socketpair()
+        self._tell.setblocking(False)
+        self._descriptor_before = signal.set_wakeup_fd(self._tell.fileno(), warn_on_full_buffer=False)
+        self._thread = threading.Thread(target=self._listen, args=(hear,), name="fcnn-signals", daemon=True)
+        self._thread.start()
+        for number in SIGNALS:
+            if signal.getsignal(number) not in (signal.SIG_IGN, None):
+                self._before[number] = signal.signal(number, self._handle)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            return
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        signal.set_wakeup_fd(self._descriptor_before)
+        self._tell.close()  # which ends the thread, once it has announced what came
+        self._thread.join(1)
+
+    @contextlib.contextmanager
+    def deferred(self, doing: str) -> Iterator[None]:
+        """Only remembers a signal while the context lasts; whoever is in it looks at `received`.
+
+        Args:
+          doing: what has to come to its end first: "finishing the step, then saving".
+
+        Raises:
+          Stopped: at the end, if a signal was received and nobody did anything about it.
+        """
+        self._doing = doing
+        try:
+            yield
+        finally:
+            self._doing = None
+        if self.received is not None:
+            raise Stopped(self.received)
+
+    def _handle(self, number: int, _: FrameType | None) -> None:
+        if self.received is None:
+            self.received = number
+            if self._doing is None:
+                raise Stopped(number)
+
+    def _listen(self, hear: socket.socket) -> None:
+        """Announces the first signal and obeys the second. The handler is called whenever Python gets to it."""
+        announced = False
+        with hear:
+            while numbers := hear.recv(64):
+                for number in numbers:
+                    if number not in SIGNALS:
+                        continue
+                    silence_lost()
+                    if not announced:
+                        announced = True
+                        name = signal.Signals(number).name
+                        _announce(f"\n{name}: {self._doing or 'stopping'}; once more stops at once.\n")
+                    elif number != getattr(signal, "SIGHUP", None):  # a terminal that closes sends two of those
+                        _announce("\nStopped at once; the last whole checkpoint stays.\n" if self._doing else "\n")
+                        os._exit(128 + number)  # nothing may hold it up; a checkpoint half written is ignored later
+
+
+def _announce(text: str) -> None:
+    """Writes past Python's standard error: the main thread may be in the middle of using it."""
+    with contextlib.suppress(OSError):
+        os.write(2, text.encode())

@@ -1,0 +1,133 @@
+"""Initialization: how large the weights must start for a signal to come through a deep network."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fcnn.data import Dataset
+from fcnn.data.parallel import Track
+from fcnn.nn import INITIALIZERS
+from fcnn.studies.study import Study, Verdict, curve, levels, pick
+from fcnn.studies.training import normalized
+
+WEIGHTS: dict[str, jax.nn.initializers.Initializer] = {
+    "too small, 0.01": jax.nn.initializers.normal(0.01),
+    "too large, 0.3": jax.nn.initializers.normal(0.3),
+    "LeCun": INITIALIZERS["lecun_normal"],
+    "Xavier": INITIALIZERS["xavier_normal"],
+    "He": INITIALIZERS["he_normal"],
+}
+"""Standard deviations, and rules; LeCun's and Xavier's are the same where a layer has as many inputs as outputs."""
+ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {"tanh": jax.nn.tanh, "relu": jax.nn.relu}
+KEPT, LOST = 10, 1000
+"""A signal is kept if its size changes by less than the one factor, lost (or exploded) beyond the other."""
+
+
+class Row(NamedTuple):
+    """The signal behind one layer."""
+
+    activation: str
+    weights: str
+    layer: int
+    seed: int
+    signal: float
+    """Root mean square of the activations over units and images."""
+    flat: float
+    """Share of activations where the derivative is below 0.1: they let next to no gradient through."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Initialization(Study):
+    """Images through a deep stack of dense layers that nobody trained."""
+
+    claim = "the scale of the initial weights decides whether a signal comes through: Xavier's suits tanh, He's ReLU"
+    paper = (
+        "LeCun et al. 1998, Efficient BackProp, section 4.6; Glorot & Bengio 2010, section 4.2.1; He et al. 2015, "
+        "Delving deep into rectifiers, arXiv:1502.01852, section 2.2"
+    )
+    criterion = (
+        f"from the first layer to the last the signal changes less than {KEPT}-fold with Xavier and tanh and with He "
+        f"and ReLU, is lost {LOST}-fold with small weights and with Xavier's under ReLU, and large weights raise "
+        f"ReLU's {LOST}-fold and make half of all tanh flat"
+    )
+    keys = ("activation", "weights", "layer")
+
+    depth: int = 30
+    width: int = 256
+    images: int = 256
+
+    def measure(self, data: Dataset, seed: int, track: Track) -> list[Row]:
+        x, _ = normalized(data, data.train, self.images)
+        x = x.reshape(len(x), -1)
+        cases = [(act, weights, run) for act in ACTIVATIONS for weights in WEIGHTS for run in self.runs(seed)]
+        rows = []
+        for act, weights, run in track(cases, "networks", len(cases)):
+            found = np.asarray(self._signals(ACTIVATIONS[act], WEIGHTS[weights], x, jax.random.key(run)))
+            rows += [Row(act, weights, i, run, *values) for i, values in enumerate(found.tolist(), start=1)]
+        return rows
+
+    def _signals(self, act: Callable, draw: Callable, x: jax.Array, key: jax.Array) -> jax.Array:
+        """(images, pixels) -> (depth, 2): the signal and the flat share behind each layer."""
+        found = []
+        for layer_key in jax.random.split(key, self.depth):
+            x, told = _layer(act, x, draw(layer_key, (x.shape[1], self.width)))
+            found.append(told)
+        return jnp.stack(found)
+
+    def judge(self, rows: Sequence[Row]) -> Verdict:
+        last = max(levels(rows, "layer"))
+        small, large, _, xavier, he = WEIGHTS
+
+        def factor(activation: str, weights: str) -> float:
+            first, end = (pick(rows, "signal", activation=activation, weights=weights, layer=i) for i in (1, last))
+            return float(end.mean() / first.mean())
+
+        def kept(value: float) -> bool:
+            return 1 / KEPT < value < KEPT
+
+        good = {"Xavier and tanh": factor("tanh", xavier), "He and ReLU": factor("relu", he)}
+        lost = {
+            "small weights and tanh": factor("tanh", small),
+            "small weights and ReLU": factor("relu", small),
+            "Xavier and ReLU": factor("relu", xavier),
+        }
+        grown = factor("relu", large)
+        flat = float(pick(rows, "flat", activation="tanh", weights=large, layer=last).mean())
+        held = all(map(kept, good.values())) and all(value < 1 / LOST for value in lost.values())
+        held = held and grown > LOST and flat > 0.5
+        factors = ", ".join(f"{value:.2g} with {name}" for name, value in (good | lost).items())
+        return Verdict(
+            held,
+            f"over {last} layers the signal changed by a factor of {factors} and {grown:.2g} with large weights and "
+            f"ReLU, and {100 * flat:.0f} % of tanh were flat with large weights",
+        )
+
+    def draw(self, rows: Sequence[Row], figure: Any) -> None:
+        panels = (("tanh", "signal"), ("relu", "signal"), ("tanh", "flat"))
+        axes = figure.subplots(1, 3)
+        for axis, (activation, column) in zip(axes, panels, strict=True):
+            for weights in WEIGHTS:
+                curve(axis, rows, "layer", column, label=weights, marker="", activation=activation, weights=weights)
+            axis.set(title=activation, xlabel="layer")
+            axis.grid(alpha=0.3)
+        for axis in axes[:2]:
+            axis.set(yscale="log", ylabel="activations, root mean square", ylim=(1e-12, 1e16))
+        axes[2].set(ylabel="share that is flat (derivative below 0.1)", ylim=(-0.02, 1))
+        axes[2].legend(fontsize=8)
+
+    def shown(self, rows: Sequence[Row]) -> list[Row]:
+        last = max(levels(rows, "layer"))
+        return [row for row in rows if row.layer in (1, last // 2, last)]
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _layer(act: Callable, x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """What comes out of a layer, and [signal, flat share] of it."""
+    y, backward = jax.vjp(act, x @ kernel)
+    (slopes,) = backward(jnp.ones_like(y))
+    return y, jnp.stack([jnp.sqrt((y**2).mean()), (slopes < 0.1).mean()])

@@ -1,0 +1,203 @@
+"""Transfer: what weights that were trained on other images are worth, by the number of images and by time."""
+
+import dataclasses
+import functools
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import jax
+import numpy as np
+
+from fcnn.config import Config, ModelConfig, OptimConfig, TrainConfig, TransferConfig
+from fcnn.data import Dataset, spread
+from fcnn.data.parallel import Track
+from fcnn.data.pipeline import Order
+from fcnn.distributed.sharding import make_mesh
+from fcnn.models.from_config import from_config
+from fcnn.studies.study import Study, Verdict, clearly_above, curve, levels, percent, pick
+from fcnn.studies.training import EVALUATED, Trainer, fewer, pick_batch
+from fcnn.train.features import on_features
+from fcnn.train.pretrained import load_network
+from fcnn.train.setup import compile_evaluation, prepare, train_step
+from fcnn.weights import About, Network, write_network
+
+Strategy = Literal["head", "last_block", "full", "mean_var", "scratch"]
+STRATEGIES: tuple[Strategy, ...] = ("head", "last_block", "full", "mean_var", "scratch")
+"""As `--transfer.strategy`."""
+NETWORK = ModelConfig(name="shallow_cnn", width=0.5)
+"""What is trained on the other classes where no weights are given."""
+
+
+class Row(NamedTuple):
+    """A network on its way."""
+
+    strategy: str
+    images: int
+    rate: float
+    """The learning rate, that which was best on the validation images after all steps, in the mean over the seeds."""
+    steps: int
+    """Taken so far."""
+    seed: int
+    """Of the images that were chosen, their order, and what is drawn."""
+    validation: float
+    """The accuracy on the validation images."""
+    accuracy: float
+    """On the test images."""
+    seconds: float
+    """That those steps took; compiling and, for head, the features of all images come before."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Transfer(Study):
+    """Every strategy gets the same images, as many steps and its own best rate. Without weights, a network learns the
+    first half of the classes, and its weights are transferred to the other half."""
+
+    claim = "transferred weights learn faster and better from few images than random ones of the same mean and variance"
+    paper = (
+        "Yosinski et al. 2014, How transferable are features, arXiv:1411.1792, section 4; Raghu et al. 2019, "
+        "Transfusion, arXiv:1902.07208, sections 3 and 5.1 (better: doubted; faster: confirmed)"
+    )
+    criterion = (
+        "with the fewest images full is clearly more accurate than mean_var and scratch (by two standard errors), "
+        "after a quarter of the steps as well as after all"
+    )
+    keys = ("strategy", "images", "rate", "steps")
+
+    weights: str | None = None
+    """A trained network: a run's folder, or a file of `fcnn import` or `fcnn export`."""
+    images: tuple[int, ...] = (20, 60, 200)
+    steps: int = 120
+    batch_size: int = 20
+    rates: tuple[float, ...] = (0.003, 0.01, 0.03)
+
+    def measure(self, data: Dataset, seed: int, track: Track) -> list[Row]:
+        with tempfile.TemporaryDirectory() as folder:
+            weights = self.weights
+            if weights is None:
+                source, data = halves(data)
+                weights = str(self._pretrain(source, seed, Path(folder)))
+            about = load_network(weights, head=False).about
+            data = data.normalized_by(about.mean, about.std)
+            data = dataclasses.replace(data, test=data.test.take(spread(len(data.test), EVALUATED)))
+            rows = []
+            for strategy in track(STRATEGIES, "strategies", len(STRATEGIES)):
+                rows += self._learn(data, seed, strategy, about.model, weights)
+            return rows
+
+    def _pretrain(self, data: Dataset, seed: int, folder: Path) -> Path:
+        """The file of a network that has learnt this data set."""
+        model = from_config(NETWORK, num_classes=len(data.classes))
+        optim = OptimConfig(name="adam", learning_rate=self.rates[0])
+        state, _ = Trainer(data, model, optim, steps=2 * self.steps, batch_size=self.batch_size).train(seed)
+        mean, std = (tuple(values.tolist()) for values in data.mean_std())
+        shape = data.image_shape
+        about = About(model=NETWORK, classes=data.classes, image_shape=shape, mean=mean, std=std)
+        write_network(folder / "source.safetensors", Network(about=about, variables=jax.device_get(state.variables)))
+        return folder / "source.safetensors"
+
+    def _learn(self, data: Dataset, seed: int, strategy: Strategy, model: ModelConfig, weights: str) -> list[Row]:
+        """All runs of one strategy at its best rate, by the number of images."""
+        tried = [row for rate in self.rates for row in self._at_rate(data, seed, strategy, rate, model, weights)]
+        rows = []
+        for images in self.images:
+            at_the_end = {r: pick(tried, "validation", images=images, rate=r, steps=self.steps) for r in self.rates}
+            best = max(self.rates, key=lambda rate: at_the_end[rate].mean())
+            rows += [row for row in tried if (row.images, row.rate) == (images, best)]
+        return rows
+
+    def _at_rate(
+        self, data: Dataset, seed: int, strategy: Strategy, rate: float, model: ModelConfig, weights: str
+    ) -> list[Row]:
+        """All runs of one strategy and rate, by one compiled step."""
+        config = Config(
+            model=model,
+            optim=OptimConfig(name="adam", learning_rate=rate),
+            train=TrainConfig(steps=self.steps, batch_size=self.batch_size),
+            transfer=TransferConfig(weights=weights, strategy=strategy),
+        )
+        exp = prepare(config, data, make_mesh())
+
+        @functools.cache
+        def start(run: int) -> Any:
+            return dataclasses.replace(exp, config=dataclasses.replace(config, seed=run)).first_state(lambda _: None)
+
+        given = on_features(exp, start(0).variables)
+        update, normalize = train_step(given), given.normalize()
+        step = jax.jit(lambda state, batch: update(state, normalize(batch))[0])
+        validate, evaluate = (compile_evaluation(exp, start(0).variables, s) for s in (data.validation, data.test))
+        rows = []
+        for images in self.images:
+            for run in self.runs(seed):
+                state, train, seconds = start(run), fewer(given.dataset, images, seed=run).train, 0.0
+                order = Order(len(train), self.batch_size, run)
+                jax.block_until_ready(step(state, pick_batch(train, order.at(0)[1])))  # compiles
+                for number in range(1, self.steps + 1):
+                    batch, began = pick_batch(train, order.at(number - 1)[1]), time.perf_counter()
+                    state = jax.block_until_ready(step(state, batch))
+                    seconds += time.perf_counter() - began
+                    if number in self.looks():
+                        valid, accuracy = (look(state.variables)["top1"] for look in (validate, evaluate))
+                        rows.append(Row(strategy, images, rate, number, run, valid, accuracy, seconds))
+        return rows
+
+    def looks(self) -> list[int]:
+        """The steps after which the accuracy is measured: a quarter of them, half, all."""
+        return sorted({max(self.steps // 4, 1), max(self.steps // 2, 1), self.steps})
+
+    def judge(self, rows: Sequence[Row]) -> Verdict:
+        few, looks = min(levels(rows, "images")), sorted(levels(rows, "steps"))
+        found = {
+            (name, steps): pick(rows, "accuracy", strategy=name, images=few, steps=steps)
+            for name in STRATEGIES
+            for steps in (looks[0], looks[-1])
+        }
+        held = all(
+            clearly_above(found["full", steps], found[name, steps])
+            for name in ("mean_var", "scratch")
+            for steps in (looks[0], looks[-1])
+        )
+        told = ", ".join(
+            f"{percent(found[name, looks[0]])} and {percent(found[name, looks[-1]])} with {name}" for name in STRATEGIES
+        )
+        return Verdict(held, f"with {few} images the accuracy after {looks[0]} and after {looks[-1]} steps was {told}")
+
+    def draw(self, rows: Sequence[Row], figure: Any) -> None:
+        left, right = figure.subplots(1, 2, sharey=True)
+        last, few = max(levels(rows, "steps")), min(levels(rows, "images"))
+        for name in STRATEGIES:
+            curve(left, rows, "images", "accuracy", label=name, strategy=name, steps=last)
+            looks = sorted(levels(rows, "steps"))
+            points = [
+                [pick(rows, column, strategy=name, images=few, steps=steps).mean() for steps in looks]
+                for column in ("seconds", "accuracy")
+            ]
+            right.plot(*points, marker="o", markersize=4, label=name)
+        left.set(xscale="log", xlabel="training images", ylabel="accuracy on the test images")
+        left.set_xticks(levels(rows, "images"), [str(count) for count in levels(rows, "images")])
+        left.set_xticks([], minor=True)
+        right.set(xlabel=f"seconds of training, {few} images", xscale="log")
+        right.tick_params(axis="x", which="minor", labelbottom=False)
+        for axis in (left, right):
+            axis.grid(alpha=0.3)
+            axis.legend(fontsize=8)
+
+    def shown(self, rows: Sequence[Row]) -> list[Row]:
+        return [row for row in rows if row.steps == max(levels(rows, "steps"))]
+
+
+def halves(data: Dataset) -> tuple[Dataset, Dataset]:
+    """The data set as two: the first half of its classes, and the others, numbered from 0 again."""
+    middle = len(data.classes) // 2
+
+    def part(first: int, last: int) -> Dataset:
+        splits = {}
+        for name in ("train", "validation", "test"):
+            split = getattr(data, name)
+            split = split.take(np.flatnonzero((split.labels >= first) & (split.labels < last)))
+            splits[name] = dataclasses.replace(split, labels=split.labels - np.int32(first))
+        return dataclasses.replace(data, classes=data.classes[first:last], **splits)
+
+    return part(0, middle), part(middle, len(data.classes))

@@ -1,0 +1,95 @@
+"""The vanishing gradient: why deep networks of sigmoids don't learn, and those of ReLU, GELU and SiLU do."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fcnn import models
+from fcnn.config import OptimConfig
+from fcnn.data import Dataset
+from fcnn.data.parallel import Track
+from fcnn.studies.study import Study, Verdict, clearly_above, curve, levels, percent, pick
+from fcnn.studies.training import Trainer
+
+ACTIVATIONS = ("sigmoid", "relu", "gelu", "silu")
+VANISHED, KEPT = 1e-3, 1e-2
+"""A gradient that on its way back becomes smaller than this share has vanished, one that stays above that has not."""
+
+
+class Row(NamedTuple):
+    """A multi-layer perceptron before and after training."""
+
+    activation: str
+    depth: int
+    seed: int
+    ratio: float
+    """Of the gradient's root mean square in the second layer's kernel to that in the last hidden one, at first. (The
+    first layer's inputs are pixels, with a scale of their own.)"""
+    accuracy: float
+    """On the test images, after training."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class VanishingGradient(Study):
+    """Perceptrons of equal width and growing depth, each activation with the initialization that suits it."""
+
+    claim = "the gradient vanishes with depth under sigmoid, whose slope is 1/4 at most, and not under ReLU, GELU, SiLU"
+    paper = (
+        "Hochreiter 1991, Untersuchungen zu dynamischen neuronalen Netzen, section 4; Glorot & Bengio 2010, section 4; "
+        "Glorot, Bordes & Bengio 2011, Deep sparse rectifier neural networks, section 3.1"
+    )
+    criterion = (
+        f"in the deepest network the gradient of the early layers, as a share of the last ones', is below {VANISHED:g} "
+        f"with sigmoid and above {KEPT:g} with the others, and all of them end clearly more accurate (by two standard "
+        "errors)"
+    )
+    keys = ("activation", "depth")
+
+    depths: tuple[int, ...] = (2, 6, 12)
+    width: int = 64
+    rate: float = 0.01
+    steps: int = 400
+    batch_size: int = 64
+
+    def measure(self, data: Dataset, seed: int, track: Track) -> list[Row]:
+        cases = [(act, depth) for act in ACTIVATIONS for depth in self.depths]
+        rows = []
+        for act, depth in track(cases, "networks", len(cases)):
+            model = models.create(
+                "mlp", num_classes=len(data.classes), hidden=(self.width,) * depth, activation=act
+            )  # fmt: skip
+            optim = OptimConfig(learning_rate=self.rate, schedule="constant")
+            trainer = Trainer(data, model, optim, steps=self.steps, batch_size=self.batch_size)
+            for run in self.runs(seed):
+                norms = trainer.gradients(trainer.start(run))
+                state, _ = trainer.train(run)
+                accuracy = trainer.score(state, data.test).accuracy
+                rows.append(Row(act, depth, run, norms["hidden2"] / norms[f"hidden{depth}"], accuracy))
+        return rows
+
+    def judge(self, rows: Sequence[Row]) -> Verdict:
+        depth = max(levels(rows, "depth"))
+        ratios = {act: float(np.median(pick(rows, "ratio", activation=act, depth=depth))) for act in ACTIVATIONS}
+        reached = {act: pick(rows, "accuracy", activation=act, depth=depth) for act in ACTIVATIONS}
+        others = ACTIVATIONS[1:]
+        held = ratios["sigmoid"] < VANISHED and all(
+            ratios[act] > KEPT and clearly_above(reached[act], reached["sigmoid"]) for act in others
+        )
+        told = ", ".join(f"{ratios[act]:.2g} with {act} ({percent(reached[act])} right)" for act in ACTIVATIONS)
+        return Verdict(
+            held, f"with {depth} hidden layers the early gradient was this share of the late one: {told} after training"
+        )
+
+    def draw(self, rows: Sequence[Row], figure: Any) -> None:
+        left, right = figure.subplots(1, 2)
+        for act in ACTIVATIONS:
+            curve(left, rows, "depth", "ratio", label=act, activation=act)
+            curve(right, rows, "depth", "accuracy", label=act, activation=act)
+        left.axhspan(left.get_ylim()[0], VANISHED, color="tab:red", alpha=0.08)
+        left.set(yscale="log", xlabel="hidden layers", ylabel="early gradient / late gradient, at first")
+        right.set(ylim=(0, 1.02), xlabel="hidden layers", ylabel="accuracy on the test images")
+        for axis in (left, right):
+            axis.grid(alpha=0.3)
+            axis.legend(fontsize=8)

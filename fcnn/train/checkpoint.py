@@ -1,0 +1,203 @@
+"""Saving and restoring a run's state: the only file that knows Orbax."""
+
+import asyncio
+import contextlib
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from orbax.checkpoint import checkpoint_managers
+
+from fcnn.train.state import TrainState
+from fcnn.utils.errors import UserError
+
+Weights = Literal["raw", "ema"]
+"""The weights that the optimizer moves, or their moving averages."""
+
+
+def _accuracy(metrics: dict[str, Any]) -> float:
+    return metrics["top1"]
+
+
+class Checkpoints:
+    """The checkpoints in a folder, by step: the newest few and the best few by validation accuracy.
+
+    Saving copies the state to the host and writes it in the background; a checkpoint appears under its name only once
+    it is whole. Beside the state each one holds a small dict of plain values, `meta`.
+
+    Args:
+      read_only: change nothing in the folder, so that a run can be looked at while it is written.
+
+    Raises:
+      UserError: `read_only` and there is no such folder.
+    """
+
+    def __init__(self, folder: Path, *, keep_latest: int, keep_best: int, read_only: bool = False) -> None:
+        if read_only and not folder.is_dir():
+            raise UserError(f"there is no checkpoint in {folder} yet")
+        logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax tells every save in several lines
+        keep = [
+            checkpoint_managers.LatestN(keep_latest),
+            # A policy of its own: `best_fn` with `max_to_keep` would delete the newest checkpoint.
+            checkpoint_managers.BestN(get_metric_fn=_accuracy, n=keep_best, keep_checkpoints_without_metrics=False),
+        ]
+        options = ocp.CheckpointManagerOptions(
+            best_fn=_accuracy,  # without it Orbax forgets the metrics when it is opened again
+            preservation_policy=checkpoint_managers.AnyPreservationPolicy(keep),
+            cleanup_tmp_directories=not read_only,
+            create=not read_only,
+            read_only=read_only,
+        )
+        self._manager = ocp.CheckpointManager(folder.absolute(), options=options)
+        self._folder = folder
+        self._newest = self._manager.latest_step()
+
+    def __enter__(self) -> "Checkpoints":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._manager.close()
+
+    def save(self, state: TrainState, meta: dict[str, Any], validation: dict[str, Any] | None) -> None:
+        """Starts to save the state under its step; does nothing if that was done before.
+
+        Args:
+          meta: plain values to keep beside it.
+          validation: the metrics to rank it by ("top1"), plain values, or None if it wasn't evaluated; "weights" says
+            which weights they are of, "raw" or "ema".
+        """
+        step = int(state.step)
+        if step == self._newest:
+            return
+        items = ocp.args.Composite(state=ocp.args.StandardSave(_plain(state)), meta=ocp.args.JsonSave(meta))
+        self._manager.save(step, args=items, metrics=validation)
+        self._newest = step
+
+    def wait(self) -> None:
+        """Returns when everything saved so far is on disk."""
+        self._manager.wait_until_finished()
+
+    def steps(self) -> list[int]:
+        """The steps of which there is a checkpoint, ascending."""
+        return sorted(self._manager.all_steps())
+
+    def best_step(self) -> int | None:
+        """The step with the best validation accuracy, the latest of equals; None if none was evaluated."""
+        # Orbax's best_step() is the latest step where no checkpoint has metrics.
+        scores = [(metrics["top1"], step) for step in self.steps() if (metrics := self._manager.metrics(step))]
+        return max(scores)[1] if scores else None
+
+    def restore(self, like: TrainState, step: int) -> tuple[TrainState, dict[str, Any]]:
+        """The state of a step, placed on the devices as `like` is, and its meta.
+
+        Raises:
+          UserError: the checkpoint can't be read.
+        """
+        shapes = jax.tree.map(ocp.utils.to_shape_dtype_struct, _plain(like))
+        items = ocp.args.Composite(state=ocp.args.StandardRestore(shapes), meta=ocp.args.JsonRestore())
+        try:
+            with _reads_that_end():
+                restored = self._manager.restore(step, args=items)
+        except Exception as error:  # whatever a damaged file makes Orbax raise
+            raise self._unreadable(step, error) from None
+        state: TrainState = restored["state"]
+        key = jax.random.wrap_key_data(state.key, impl=jax.random.key_impl(like.key))
+        return state.replace(key=key), dict(restored["meta"])
+
+    def chosen_step(self) -> int | None:
+        """The step whose state stands for the run: the best on validation, or the newest; None before there is one."""
+        best = self.best_step()
+        return best if best is not None else next(reversed(self.steps()), None)
+
+    def better_weights(self, step: int) -> Weights:
+        """Returns which weights of a step that has both were better on validation; the averaged ones if it wasn't
+        evaluated."""
+        metrics = self._manager.metrics(step) or {}
+        return "raw" if metrics.get("weights") == "raw" else "ema"
+
+    def read_variables(self, step: int) -> tuple[dict[str, Any], Weights | None]:
+        """Returns a step's {"params": ..., "batch_stats": ...} as NumPy arrays: for those who needn't know how it was
+        trained. Of raw and averaged weights it is the better (`better_weights`), with its name; None if there is no
+        average.
+
+        Raises:
+          UserError: the checkpoint can't be read.
+        """
+        try:
+            with _reads_that_end(), ocp.PyTreeCheckpointer() as reader:
+                path = self._folder.absolute() / str(step) / "state"
+                stored = dict(reader.metadata(path).item_metadata)
+                weights = self.better_weights(step) if stored.get("ema") else None
+                names = ("ema",) if weights == "ema" else ("params", "batch_stats")
+                part = {name: stored[name] for name in names}
+                like = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), part)
+                how = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), like)
+                found = reader.restore(path, args=ocp.args.PyTreeRestore(like, restore_args=how, partial_restore=True))
+        except Exception as error:  # whatever a damaged file makes Orbax raise
+            raise self._unreadable(step, error) from None
+        return found.get("ema", found), weights
+
+    def restore_newest(self, like: TrainState, say: Callable[[str], None]) -> tuple[TrainState, dict[str, Any]] | None:
+        """The newest checkpoint that can be read, or None if there is none at all.
+
+        Raises:
+          UserError: there are checkpoints and none can be read.
+        """
+        steps = self.steps()
+        for step in reversed(steps):
+            try:
+                return self.restore(like, step)
+            except UserError:
+                if step != steps[0]:
+                    say(f"Checkpoint {self._folder / str(step)} can't be read: back to the one before.")
+        if steps:
+            raise UserError(f"no checkpoint in {self._folder} can be read; delete the folder to start again")
+        return None
+
+    def _unreadable(self, step: int, error: Exception) -> UserError:
+        return UserError(f"checkpoint {self._folder / str(step)} can't be read ({type(error).__name__})")
+
+    def discard_after(self, step: int) -> None:
+        """Deletes the checkpoints after a step: unreadable ones, which would be in the way of saving again."""
+        for later in self.steps():
+            if later > step:
+                self._manager.delete(later)
+        self._newest = self._manager.latest_step()
+
+
+def _plain(state: TrainState) -> TrainState:
+    """The state with its typed key as the uint32 numbers that it stands for, which is what is stored."""
+    return state.replace(key=jax.random.key_data(state.key))
+
+
+class _PatientLoop(asyncio.SelectorEventLoop):
+    """An event loop that closes only when all of its tasks have ended."""
+
+    def close(self) -> None:
+        while not self.is_closed() and (tasks := asyncio.all_tasks(self)):
+            self.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+        super().close()
+
+
+_one_reader = threading.Lock()
+
+
+@contextlib.contextmanager
+def _reads_that_end() -> Iterator[None]:
+    """Within it Orbax waits for every array that it reads, also after one that can't be read.
+
+    Left to itself it closes its loop at the first that fails, and each array that comes in after that leaves a
+    traceback on standard error: its loop is gone.
+    """
+    with _one_reader:
+        asyncios = asyncio.new_event_loop
+        asyncio.new_event_loop = _PatientLoop
+        try:
+            yield
+        finally:
+            asyncio.new_event_loop = asyncios

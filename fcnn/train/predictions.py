@@ -1,0 +1,137 @@
+"""What a trained network answers, image by image: which classes it takes for which, where it is surest and
+wrong."""
+
+import dataclasses
+import shlex
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fcnn.config.serialize import flatten
+from fcnn.data import AnySplit, spread
+from fcnn.data.names import shown
+from fcnn.data.parallel import Track, no_track
+from fcnn.distributed import sharding
+from fcnn.report.page import Insight, Mistake
+from fcnn.train.setup import Experiment, compile_on_each
+
+MOST = 10_000
+"""Images of a split that are asked about, evenly spread."""
+SHOWN = 12
+"""Mistakes on a run's page."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Answers:
+    """The probabilities that a network gives to the images of a split."""
+
+    split: AnySplit
+    probabilities: np.ndarray
+    """(N, classes) float32."""
+
+    @property
+    def chosen(self) -> np.ndarray:
+        """The likeliest class of each image, (N,) int."""
+        return self.probabilities.argmax(axis=1)
+
+    def confusion(self) -> np.ndarray:
+        """How many images of each class (rows) were taken for each (columns), (classes, classes) int."""
+        classes = self.probabilities.shape[1]
+        pairs = self.split.labels.astype(np.int64) * classes + self.chosen
+        return np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
+
+    def mistakes(self, most: int) -> np.ndarray:
+        """The indices of the images with a wrong answer, the surest first, (up to `most`,) int."""
+        wrong = np.flatnonzero(self.chosen != self.split.labels)
+        sure = self.probabilities.max(axis=1)[wrong]
+        return wrong[np.argsort(-sure, kind="stable")][:most]
+
+
+def asked(split: AnySplit) -> np.ndarray:
+    """Which images of a split are asked about: all, or MOST of them, evenly spread, (N,) int."""
+    return spread(len(split), MOST)
+
+
+def ask(exp: Experiment, variables: Any, split: AnySplit, track: Track = no_track) -> Answers:
+    """Shows the network those images of a split, not augmented.
+
+    Args:
+      variables: on the devices.
+      split: not empty.
+      track: passes the batches on and shows how far it is, as `Console.track` does.
+    """
+    split = split.take(asked(split))
+
+    def probabilities(variables: Any, images: jax.Array) -> jax.Array:
+        logits: Any = exp.model.apply(variables, images, train=False)
+        return jax.nn.softmax(logits)
+
+    return Answers(split, compile_on_each(exp, probabilities, variables, split)(track))
+
+
+def describe(exp: Experiment, variables: Any, best_step: int | None) -> Insight:
+    """What a run's page shows beside its records. The test split stays out of it: whoever looks at its mistakes and
+    changes something has used it up.
+
+    Args:
+      variables: the network that stands for the run, on the devices.
+      best_step: where it is from, or None if nothing was held out to choose by.
+    """
+    data, device = exp.dataset, exp.mesh.devices.flat[0].device_kind
+    classes = [shown(name) for name in data.classes]
+    program = Path(sys.argv[0]).name.replace("__main__.py", "fcnn")
+    confusion, mistakes = None, []
+    if len(data.validation):
+        found = ask(exp, variables, data.validation)
+        confusion, wrong = found.confusion(), found.mistakes(SHOWN)
+        files, places = data.paths("validation"), asked(data.validation)
+        for i, image in zip(wrong, found.split.read(wrong), strict=True):
+            label, answer = classes[found.split.labels[i]], classes[found.chosen[i]]
+            probability = float(found.probabilities[i].max())
+            mistakes.append(Mistake(image, label, answer, probability, files[places[i]]))
+    layer, filters = first_filters(exp, variables["params"])
+    return Insight(
+        title=f"{exp.config.model.name} on {data.name}",
+        command=shlex.join([program, *sys.argv[1:]]),
+        config=flatten(exp.config),
+        classes=classes,
+        parameters=sum(leaf.size for leaf in jax.tree.leaves(variables["params"])),
+        devices=f"{exp.mesh.size} x {device}, convolutions by {sharding.convolutions(exp.mesh, exp.config.parallel)}",
+        best_step=best_step,
+        confusion=confusion,
+        mistakes=mistakes,
+        first_layer=layer,
+        filters=filters,
+    )
+
+
+def first_filters(exp: Experiment, params: Any) -> tuple[str, np.ndarray]:
+    """What the first layer looks for.
+
+    Returns:
+      Its name and its kernel as images, (filters, height, width, channels) float32: a convolution's filters, or a dense
+      layer's templates, as large as the images.
+    """
+    seen: list[tuple[str, ...]] = []
+
+    def note(call: Callable, args: tuple, kwargs: dict, context: nn.module.InterceptorContext) -> Any:
+        if isinstance(context.module, nn.Conv | nn.Dense):
+            seen.append(context.module.path)
+        return call(*args, **kwargs)
+
+    images = jnp.zeros((1, *exp.dataset.image_shape), jnp.float32)
+    with nn.intercept_methods(note):
+        jax.eval_shape(lambda x: exp.model.init(jax.random.key(0), x, train=False), images)
+    layer = params
+    for name in seen[0]:
+        layer = layer[name]
+    kernel = np.asarray(jax.device_get(layer["kernel"]), np.float32)
+    if kernel.ndim == 2:
+        kernel = kernel.reshape(*exp.dataset.image_shape, -1)
+    return "/".join(seen[0]), np.moveaxis(kernel, -1, 0)

@@ -1,0 +1,61 @@
+"""Trained networks by name: the zoo's, or that of what they are in, a run's folder or anyone's file."""
+
+from pathlib import Path
+
+from fcnn.config import Config, ModelConfig
+from fcnn.train import workdir as folder
+from fcnn.train.checkpoint import Checkpoints
+from fcnn.utils.errors import UserError, unknown
+from fcnn.weights import About, Network, check_same, read_network, zoo
+
+
+def load_network(where: str, model: ModelConfig | None = None, *, head: bool = True, ema: bool = True) -> Network:
+    """A trained network.
+
+    Args:
+      where: the name of one in the zoo (`./NAME` for a folder of that name), downloaded if need be; the folder of a
+        run, whose best weights on validation it is; or a file (`fcnn.weights.read_network`).
+      model: what the weights must be of; what they are of, where a file doesn't say it. None takes what there is.
+      head, ema: as for `read_network`.
+
+    Raises:
+      UserError: there is no such network.
+    """
+    if (entry := zoo.TABLE.get(where)) is not None:
+        if model is not None:
+            check_same(entry.model, ModelConfig(name=model.name), where)
+        return read_network(zoo.obtain(entry), model or entry.model)
+    path = Path(where).expanduser()
+    if path.name == where and not path.suffix and not path.exists():
+        raise UserError(unknown("network", where, zoo.TABLE) + " (or give a file of weights or the folder of a run)")
+    if not path.is_dir():
+        return read_network(path, model, head=head, ema=ema)
+    config, facts = folder.read_config(path), folder.read_data(path)
+    if model is not None:
+        check_same(config.model, model, where)
+    if facts is None:
+        raise UserError(f"there is no checkpoint in {path} yet")
+    with Checkpoints(path / "checkpoints", keep_latest=1, keep_best=1, read_only=True) as checkpoints:
+        step = checkpoints.chosen_step()
+        if step is None:
+            raise UserError(f"there is no checkpoint in {path} yet")
+        variables, weights = checkpoints.read_variables(step)
+    about = About(
+        model=config.model,
+        classes=tuple(facts["classes"]),
+        image_shape=tuple(facts["image_shape"]),
+        mean=tuple(facts["mean"]),
+        std=tuple(facts["std"]),
+        value_range=tuple(facts["value_range"]) if facts.get("value_range") else None,
+        weights=weights,
+    )
+    return Network(about=about, variables=variables)
+
+
+def source_of(config: Config) -> About | None:
+    """Returns what is known of the network whose weights, and so whose normalization, a run of this config starts
+    from; None without one."""
+    transfer = config.transfer
+    if transfer.weights is None or transfer.strategy == "scratch":
+        return None
+    return load_network(transfer.weights, config.model, head=False).about

@@ -1,0 +1,251 @@
+"""One step of training, one of evaluation: pure functions of a state and a batch, compiled elsewhere.
+
+They know nothing of devices but for one optional `axis_name`, over which sums are taken explicitly where each device
+runs a program of its own.
+"""
+
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+import flax.linen as nn
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from fcnn.nn import Dropout
+from fcnn.train.metrics import ClassMetrics, Metrics, cross_entropy, label_rows, measure, measure_by_class, no_metrics
+from fcnn.train.optim import check_layers, penalty
+from fcnn.train.state import TrainState
+from fcnn.utils.batch import Batch
+from fcnn.utils.errors import UserError
+
+
+class StepReport(flax.struct.PyTreeNode):
+    """What a training step tells about itself."""
+
+    metrics: Metrics
+    """Of the batch, before the update."""
+    grad_norms: Any
+    """The L2 norm of each parameter's gradient, before clipping, as a tree like the params'."""
+
+
+TrainStep = Callable[[TrainState, Batch], tuple[TrainState, StepReport]]
+EvalStep = Callable[[dict[str, Any], Batch], ClassMetrics]
+
+
+def by_example(index: jax.Array) -> Any:
+    """A context in which every `Dropout` draws example j's mask for position `index[j]` of the global batch."""
+
+    def interceptor(call: Callable, args: tuple, kwargs: dict, context: nn.module.InterceptorContext) -> Any:
+        if isinstance(context.module, Dropout) and context.method_name == "__call__":
+            kwargs = {**kwargs, "index": index}
+        return call(*args, **kwargs)
+
+    return nn.intercept_methods(interceptor)
+
+
+# What makes a layer run as in evaluation: a field or an argument of it, and its value there.
+SWITCHES: tuple[tuple[type[nn.Module], str, bool], ...] = (
+    (nn.BatchNorm, "use_running_average", True),
+    (nn.Dropout, "deterministic", True),
+    (nn.SpectralNorm, "update_stats", False),
+    (Dropout, "train", False),
+)
+
+
+def evaluated(frozen: Collection[str]) -> Any:
+    """Returns a context in which the layers named in `frozen`, in the top level of the variables, and all that is
+    inside of them run as in evaluation: batch norm by its running statistics, dropout as the identity.
+
+    Raises:
+      UserError: in it, a frozen layer of a class that isn't in SWITCHES has changed its statistics.
+    """
+
+    def interceptor(call: Callable, args: tuple, kwargs: dict, context: nn.module.InterceptorContext) -> Any:
+        module = context.module
+        if context.method_name != "__call__" or not set(module.path[:1]) & set(frozen):
+            return call(*args, **kwargs)
+        for kind, name, value in SWITCHES:
+            if isinstance(module, kind) and hasattr(module, name):  # a field, or an argument in its place
+                if getattr(module, name) is value:
+                    return call(*args, **kwargs)
+                # The field holds, and the argument, by position the second one, is left to it.
+                args = (*args[:1], *(None for _ in args[1:2]), *args[2:])
+                kwargs = {key: item for key, item in kwargs.items() if key != name}
+                object.__setattr__(module, name, value)  # for `conv_norm_act` to see; the module lives for one call
+                return call(*args, **kwargs)
+            if isinstance(module, kind):
+                return call(*args, **{**kwargs, name: value})
+        before = _statistics(module)
+        result = call(*args, **kwargs)
+        if any(before.get(name) is not array for name, array in _statistics(module).items()):
+            raise UserError(
+                f"frozen layer {'/'.join(module.path)}: a {type(module).__name__} can't be switched to its running "
+                "statistics from outside; call it as in evaluation in your model"
+            )
+        return result
+
+    return nn.intercept_methods(interceptor)
+
+
+def _statistics(module: nn.Module) -> dict[str, Any]:
+    """Returns the running statistics that are a module's own and not those of a module inside of it."""
+    own = module.variables.get("batch_stats", {})
+    return {name: array for name, array in own.items() if not isinstance(array, Mapping)}
+
+
+def make_train_step(
+    model: nn.Module,
+    optimizer: optax.GradientTransformation,
+    *,
+    label_smoothing: float = 0.0,
+    l1: float = 0.0,
+    l2: float = 0.0,
+    decay_mask: str = "kernels",
+    accumulate: int = 1,
+    ema_decay: float | None = None,
+    class_weights: np.ndarray | None = None,
+    frozen: Collection[str] = (),
+    axis_name: str | None = None,
+) -> TrainStep:
+    """One update from one batch.
+
+    The loss is the mean cross-entropy over the batch's unmasked examples, plus those of the auxiliary heads times their
+    weights, plus the penalties; with `class_weights`, (classes,), the mean is weighted by those of the labels: sum_i
+    w_i loss_i / sum_i w_i. The metrics are the main head's alone and unweighted. With `accumulate` = k,
+    example j goes to micro-batch j mod k, and the gradient is that of the same mean: for a model without batch norm the
+    update equals the one of the whole batch up to rounding. Batch norm sees each micro-batch by itself: it normalizes
+    by that one's statistics, and the running averages move k times a step, once by each in turn.
+
+    With `axis_name` the batch is a device's share of one, all of the same size, and the result is the whole batch's,
+    the same on all devices. Batch norm sees what the model's own `axis_name` lets it see; running averages become the
+    devices' means. That could wait until somebody reads them, as training doesn't and averages are linear, but then
+    the state would not be one.
+
+    With `ema_decay`, the moving averages keep the share min(ema_decay, (1 + t) / (10 + t)) in step t, from 0: the first
+    weights, which are random, are soon forgotten (TensorFlow's `tf.train.ExponentialMovingAverage` with `num_updates`).
+
+    The layers named in `frozen`, in the top level of the variables, stay as they are to the last bit and run as in
+    evaluation (`evaluated`): they have no gradient, and neither weight decay, penalties nor averages touch them. With
+    `optim.freeze` the optimizer keeps no moments of them either.
+
+    Raises:
+      UserError: on the first call, `frozen` names a layer that isn't there, or one that can't be frozen.
+    """
+
+    gradient = _make_gradient(
+        model,
+        label_smoothing=label_smoothing,
+        class_weights=class_weights,
+        accumulate=accumulate,
+        frozen=frozen,
+        axis_name=axis_name,
+    )
+
+    def learnt(params: Any) -> Any:
+        return {name: layer for name, layer in params.items() if name not in frozen} if frozen else params
+
+    def kept(new: Any, old: Any) -> Any:
+        # Not by adding zero: -0 + 0 has another bit pattern than -0, and an average of equals rounds.
+        return {name: old[name] if name in frozen else new[name] for name in new} if frozen else new
+
+    def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, StepReport]:
+        check_layers(frozen, [*state.params, *state.batch_stats])
+        key = jax.random.fold_in(state.key, state.step)
+        grads, batch_stats, metrics = gradient(state.params, state.batch_stats, batch, key)
+        batch_stats = kept(batch_stats, state.batch_stats)
+        if l1 or l2:
+            extra = jax.grad(lambda params: penalty(learnt(params), l1=l1, l2=l2, which=decay_mask))(state.params)
+            grads = jax.tree.map(jnp.add, grads, extra)
+        norms = jax.tree.map(lambda grad: jnp.sqrt(jnp.square(grad).sum()), grads)
+        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+        params = kept(optax.apply_updates(state.params, updates), state.params)
+        ema = state.ema
+        if ema_decay is not None:
+            # 1 - (1 + t) / (10 + t), without a difference of two numbers near 1 in float32.
+            new_share = jnp.maximum(1 - ema_decay, 9 / (10 + state.step.astype(jnp.float32)))
+            average: Any = optax.incremental_update({"params": params, "batch_stats": batch_stats}, ema, new_share)
+            ema = {name: kept(average[name], ema[name]) for name in average}
+        new_state = state.replace(
+            step=state.step + 1, params=params, batch_stats=batch_stats, opt_state=opt_state, ema=ema
+        )
+        return new_state, StepReport(metrics=metrics, grad_norms=norms)
+
+    return train_step
+
+
+def _make_gradient(
+    model: nn.Module,
+    *,
+    label_smoothing: float,
+    class_weights: np.ndarray | None,
+    accumulate: int,
+    frozen: Collection[str],
+    axis_name: str | None,
+) -> Callable[[Any, Any, Batch, jax.Array], tuple[Any, Any, Metrics]]:
+    """(params, batch_stats, batch, key) -> the gradient of the loss without penalties, new batch_stats, metrics."""
+
+    def loss_fn(params: Any, batch_stats: Any, batch: Batch, key: jax.Array, total: jax.Array) -> tuple:
+        params = {name: jax.lax.stop_gradient(layer) if name in frozen else layer for name, layer in params.items()}
+        with by_example(batch["index"]), evaluated(frozen):
+            logits, updates = model.apply(
+                {"params": params, "batch_stats": batch_stats},
+                batch["image"],
+                train=True,
+                mutable=["batch_stats", "aux"],
+                rngs={"dropout": key},
+            )
+        losses = cross_entropy(logits, batch["label"], label_smoothing)
+        for aux_logits, weight in (updates.get("aux") or {}).values():
+            losses += weight * cross_entropy(aux_logits, batch["label"], label_smoothing)
+        loss = jnp.where(batch["mask"], losses * _weights(batch, class_weights), 0).sum() / total
+        metrics = measure(logits, batch["label"], batch["mask"])
+        return loss, (updates.get("batch_stats", {}), metrics)
+
+    grad = jax.grad(loss_fn, has_aux=True)
+
+    def gradient(params: Any, batch_stats: Any, batch: Batch, key: jax.Array) -> tuple[Any, Any, Metrics]:
+        total = _sum(_weights(batch, class_weights).sum(), axis_name)
+
+        def add(carry: tuple, batch: Batch) -> tuple[tuple, None]:
+            grads, batch_stats, metrics = carry
+            new, (batch_stats, measured) = grad(params, batch_stats, batch, key, total)
+            return (jax.tree.map(jnp.add, grads, new), batch_stats, jax.tree.map(jnp.add, metrics, measured)), None
+
+        if accumulate == 1:
+            grads, (batch_stats, metrics) = grad(params, batch_stats, batch, key, total)
+        else:
+            # (k x m, ...) -> (k, m, ...) with example j in micro-batch j mod k.
+            micro = jax.tree.map(lambda x: x.reshape(-1, accumulate, *x.shape[1:]).swapaxes(0, 1), batch)
+            start = (jax.tree.map(jnp.zeros_like, params), batch_stats, no_metrics())
+            (grads, batch_stats, metrics), _ = jax.lax.scan(add, start, micro)
+        if axis_name is not None:
+            batch_stats = jax.lax.pmean(batch_stats, axis_name)
+        return _sum(grads, axis_name), batch_stats, _sum(metrics, axis_name)
+
+    return gradient
+
+
+def _weights(batch: Batch, class_weights: np.ndarray | None) -> jax.Array:
+    """What each example counts, (B,), none where it's masked; mixed labels count as the mixture of their classes."""
+    if class_weights is None:
+        return batch["mask"].astype(jnp.float32)
+    rows = label_rows(batch["label"], len(class_weights))
+    return jnp.where(batch["mask"], rows @ jnp.asarray(class_weights), 0)
+
+
+def make_eval_step(model: nn.Module, *, axis_name: str | None = None) -> EvalStep:
+    """The metrics of one batch with running statistics and without dropout."""
+
+    def eval_step(variables: dict[str, Any], batch: Batch) -> ClassMetrics:
+        logits: Any = model.apply(variables, batch["image"], train=False)
+        return _sum(measure_by_class(logits, batch["label"], batch["mask"]), axis_name)
+
+    return eval_step
+
+
+def _sum(tree: Any, axis_name: str | None) -> Any:
+    """The sum over the devices; None is the one program that sees everything and has nothing to add."""
+    return tree if axis_name is None else jax.lax.psum(tree, axis_name)

@@ -1,0 +1,159 @@
+"""A run's folder: which config and data it belongs to, who is writing to it, and the next free number under `runs/`."""
+
+import contextlib
+import dataclasses
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from fcnn.config import Config
+from fcnn.config.serialize import differences, from_json, to_json
+from fcnn.utils.errors import UserError
+from fcnn.utils.files import write_bytes
+from fcnn.weights.zoo import TABLE
+
+CONFIG = "config.json"
+DATA = "data.json"
+SPLITS = "splits.csv"
+CHOICE = "strategy.json"
+LOCK = ".lock"
+
+
+def read_config(workdir: Path) -> Config:
+    """The config of the run in a folder; UserError if there is none."""
+    path = workdir / CONFIG
+    if not workdir.is_dir():
+        raise UserError(f"there is no folder {workdir}")
+    if not path.is_file():
+        raise UserError(f"{workdir} is not the folder of a run: it has no {CONFIG}")
+    return from_json(path.read_text(encoding="utf-8"), str(path))
+
+
+def resolved(config: Config) -> Config:
+    """The config with absolute paths, links resolved: the same from whatever folder a command is started."""
+    data, weights = config.data, config.transfer.weights
+    if data.name.startswith("folder:"):
+        data = dataclasses.replace(data, name=f"folder:{_absolute(data.name.removeprefix('folder:'))}")
+    if data.manual_dir is not None:
+        data = dataclasses.replace(data, manual_dir=_absolute(data.manual_dir))
+    if weights is not None and weights not in TABLE:
+        weights = _absolute(weights)
+    return dataclasses.replace(config, data=data, transfer=dataclasses.replace(config.transfer, weights=weights))
+
+
+def _absolute(path: str) -> str:
+    return str(Path(path).expanduser().resolve())
+
+
+def with_data(config: Config, name: str) -> Config:
+    """The config with other data, or the same in another place."""
+    return dataclasses.replace(config, data=dataclasses.replace(config.data, name=name))
+
+
+def check(workdir: Path, config: Config) -> None:
+    """UserError if the folder holds a run with another config, or files that aren't a run's, or if no checkpoint can be
+    read from a path like this; changes nothing."""
+    check_path(workdir, "--workdir")
+    if (workdir / CONFIG).exists():
+        before = read_config(workdir)
+        if (workdir / SPLITS).exists() and all(c.data.name.startswith("folder:") for c in (before, config)):
+            # Moved images are compared file by file when they are loaded.
+            before = with_data(before, config.data.name)
+        if different := differences(before, config):
+            raise UserError(
+                f"{workdir} holds a run with another config ({'; '.join(different)}); take another --workdir"
+            )
+    elif workdir.exists() and (not workdir.is_dir() or any(path.name != LOCK for path in workdir.iterdir())):
+        raise UserError(f"{workdir} exists and is not the folder of a run; take another --workdir")
+
+
+def check_path(folder: Path, option: str) -> None:
+    """UserError if Orbax could write checkpoints into a folder, and not read them again."""
+    path = folder.absolute().as_posix()
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        raise UserError(f"{path} is not UTF-8, which checkpoints need; take another {option}") from None
+    if found := [sign for sign in "[*?\\" if sign in path]:  # its libraries take them for patterns
+        raise UserError(
+            f"{path} holds {' '.join(found)}, and checkpoints could not be read from there; take another {option}"
+        )
+
+
+def read_data(workdir: Path) -> dict[str, Any] | None:
+    """What the run in a folder keeps of its data (`Dataset.facts`); None before it has any."""
+    return _read(workdir / DATA)
+
+
+def read_splits(workdir: Path) -> bytes:
+    """Returns the list of the files in each split of a run; UserError if there is none."""
+    path = workdir / SPLITS
+    if not path.is_file():
+        raise UserError(f"{path} is missing; it says which images the run was trained on")
+    return path.read_bytes()
+
+
+def write_data(workdir: Path, facts: dict[str, Any], splits: bytes | None) -> None:
+    """Keeps them, each whole or not at all, unless they are there: a run's data stay what they were when it began.
+
+    Args:
+      facts: `Dataset.facts`.
+      splits: which file is in which split (`fcnn.data.manifest`), where there are files.
+    """
+    if (workdir / DATA).exists():
+        return
+    if splits is not None:
+        write_bytes(workdir / SPLITS, splits)
+    _write(workdir / DATA, facts)  # last: where it is, both are
+
+
+def read_choice(workdir: Path) -> dict[str, Any] | None:
+    """Which strategy `transfer.strategy auto` has chosen for the run in a folder, and why (`auto.Choice`); None
+    before it has."""
+    return _read(workdir / CHOICE)
+
+
+def write_choice(workdir: Path, choice: dict[str, Any]) -> None:
+    """Keeps it, whole or not at all: a run that goes on must not choose anew."""
+    _write(workdir / CHOICE, choice)
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    if not path.is_file():
+        return None
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{path}: {error}") from None
+
+
+def _write(path: Path, found: dict[str, Any]) -> None:
+    write_bytes(path, (json.dumps(found, indent=1) + "\n").encode())
+
+
+@contextlib.contextmanager
+def claim(workdir: Path, config: Config) -> Iterator[None]:
+    """Makes the folder if need be, writes its config, and keeps every other run out of it while the context lasts."""
+    workdir.mkdir(parents=True, exist_ok=True)
+    try:
+        lock = FileLock(workdir / LOCK).acquire(timeout=0)
+    except Timeout:
+        raise UserError(f"another run is writing to {workdir}; wait for it or take another --workdir") from None
+    with lock:
+        write_bytes(workdir / CONFIG, to_json(config).encode())
+        yield
+
+
+def fresh(parent: Path, name: str) -> Path:
+    """Makes the first folder of `parent/name-001`, `-002`, ... that doesn't exist yet."""
+    parent.mkdir(parents=True, exist_ok=True)
+    number = 1
+    while True:
+        path = parent / f"{name}-{number:03d}"
+        with contextlib.suppress(FileExistsError):
+            path.mkdir()
+            return path
+        number += 1

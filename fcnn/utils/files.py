@@ -1,0 +1,26 @@
+"""Writing a file whole or not at all, so that whoever stops a program in between finds what was there before."""
+
+import os
+import uuid
+from pathlib import Path
+
+from fcnn.utils.errors import UserError
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Writes a file, making its folder if need be; UserError if that isn't possible. What was there before stays until
+    the new one is whole."""
+    temporary = path.with_name(f".{path.name}-{uuid.uuid4().hex[:8]}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise UserError(f"{path} can't be written: {error.strerror}") from None
+    except BaseException:  # Ctrl-C
+        temporary.unlink(missing_ok=True)
+        raise

@@ -1,0 +1,56 @@
+"""A reader that leaves early, as `head` and `true` do, ends a command and leaves nothing on standard error."""
+
+import os
+import sys
+
+import pytest
+from harness import start
+
+from fcnn import cli
+from fcnn.report import Console
+from fcnn.runtime.streams import EXIT_CODE
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "--help", "models", "models --json", "zoo", "study", "summary lenet5", "train --config resnet --help",
+        "data show digits",
+    ],
+)  # fmt: skip
+def test_a_reader_that_leaves_is_no_error(command, tmp_path, monkeypatch, capsys):
+    reading, writing = os.pipe()
+    os.close(reading)
+    monkeypatch.chdir(tmp_path)
+    with open(writing, "w") as unread:
+        monkeypatch.setattr(sys, "stdout", unread)
+        assert cli.main(command.split()) == EXIT_CODE
+        unread.write("what Python flushes at the end has somewhere to go now")
+    monkeypatch.undo()
+    assert capsys.readouterr().err == ""
+
+
+def test_a_pipe_that_breaks_elsewhere_is_an_error(monkeypatch):
+    def broken(_):
+        raise BrokenPipeError("a worker's")
+
+    monkeypatch.setitem(cli.COMMANDS, "models", (broken, ""))
+    with pytest.raises(BrokenPipeError, match="worker"):
+        cli.main(["models"])
+
+
+def test_in_a_process_of_its_own(tmp_path):
+    with start("-m", "fcnn", "train", "--help", cwd=tmp_path) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith("usage: fcnn train")
+        process.stdout.close()
+        assert process.stderr is not None
+        assert process.stderr.read() == ""
+    assert process.returncode in (EXIT_CODE, 0)  # 0: all of it was in the pipe
+
+
+def test_words_in_brackets_and_between_colons_are_printed_as_they_stand(capsys):
+    """Rich would color the first, and draw a cat."""
+    text = "runs/[red]a[/]:cat:/[/b] 100 % {x} <i>&amp;"
+    Console().say(text)
+    assert capsys.readouterr().out == text + "\n"

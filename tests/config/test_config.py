@@ -1,0 +1,149 @@
+"""The configuration: what it refuses, and that it comes back from its file as it went in."""
+
+import ast
+import dataclasses
+import json
+import re
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fcnn import models, nn
+from fcnn.cli.parse import named_options
+from fcnn.config import Config, DataConfig, ModelConfig, OptimConfig, TrainConfig, names, presets, schema, serialize
+from fcnn.data import source
+from fcnn.train import optim
+from fcnn.utils.errors import UserError
+
+
+def test_the_tables_of_names_are_those_of_the_implementations():
+    assert set(names.MODELS) == set(models.TABLE)
+    assert set(names.ACTIVATIONS) == set(nn.ACTIVATIONS)
+    assert set(names.INITIALIZERS) == set(nn.INITIALIZERS)
+    assert set(names.DATASETS) == set(source.BUILDERS)
+    assert set(names.OPTIMIZERS) == set(optim.METHODS) | {"lars"}
+    assert set(names.SCHEDULES) == set(optim.SCHEDULES)
+    fields = {field.name for field in dataclasses.fields(OptimConfig)}
+    assert fields >= {option for table in (names.OPTIMIZERS, names.SCHEDULES) for t in table.values() for option in t}
+
+
+def test_every_field_says_what_it_is():
+    for node in ast.parse(Path(schema.__file__).read_text()).body:
+        if isinstance(node, ast.ClassDef):
+            for field, after in pairwise([*node.body, None]):
+                if isinstance(field, ast.AnnAssign) and not ast.unparse(field.annotation).endswith("Config"):
+                    assert isinstance(after, ast.Expr), f"{node.name}: {ast.unparse(field)} has no docstring"
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: DataConfig(name="digit"), "unknown data.name 'digit'; did you mean digits?"),
+        (lambda: DataConfig(validation=1.0), "data.validation must be at least 0 and at most 0.9"),
+        (lambda: ModelConfig(name="resnet21"), "did you mean resnet"),
+        (lambda: ModelConfig(dropout=1.0), "model.dropout"),
+        (lambda: OptimConfig(name="adamm"), "did you mean adam"),
+        (lambda: OptimConfig(schedule="cosin"), "did you mean cosine"),
+        (lambda: OptimConfig(learning_rate=0.0), "optim.learning-rate must be above 0"),
+        (lambda: OptimConfig(learning_rate=float("nan")), "optim.learning-rate"),
+        (lambda: OptimConfig(learning_rate=float("inf")), "optim.learning-rate"),
+        (lambda: OptimConfig(name="sgd", momentum=0.9), "optim.momentum has no effect with sgd"),
+        (lambda: OptimConfig(schedule="constant", final_scale=0.1), "optim.final-scale has no effect with constant"),
+        (lambda: OptimConfig(schedule="exponential", final_scale=0.0), "above 0 with exponential"),
+        (lambda: OptimConfig(schedule="step", milestones=(0.7, 0.5)), "optim.milestones must rise"),
+        (lambda: OptimConfig(schedule="one_cycle", warmup_epochs=1), "warm-up of its own"),
+        (lambda: OptimConfig(label_smoothing=1.0), "optim.label-smoothing"),
+        (lambda: TrainConfig(epochs=cast(Any, "3")), "train.epochs must be a number, got '3'"),
+        (lambda: TrainConfig(batch_size=0), "train.batch-size must be at least 1"),
+        (lambda: TrainConfig(batch_size=10, accumulate=3), "does not divide"),
+        (lambda: TrainConfig(ema_decay=1.0), "train.ema-decay"),
+        (lambda: Config(seed=-1), "seed must be at least 0"),
+        (lambda: Config(precision=cast(Any, "float16")), "unknown precision 'float16'"),
+    ],
+)
+def test_what_cannot_work_is_refused_in_one_line(make, words):
+    with pytest.raises(ValueError, match=re.escape(words)) as caught:
+        make()
+    assert "\n" not in str(caught.value)
+
+
+configs = st.builds(
+    Config,
+    data=st.builds(DataConfig, validation=st.floats(0, 0.9)),
+    optim=st.builds(
+        OptimConfig,
+        name=st.just("momentum"),
+        learning_rate=st.floats(1e-6, 10),
+        schedule=st.just("step"),
+        milestones=st.none() | st.just((0.25, 0.5)),
+        clip_norm=st.none() | st.floats(0.1, 10),
+    ),
+    train=st.builds(TrainConfig, steps=st.none() | st.integers(1, 10**7), batch_size=st.integers(1, 4096)),
+    precision=st.sampled_from(["float32", "bfloat16"]),
+    seed=st.integers(0, 2**32 - 1),
+)
+
+
+@given(configs)
+def test_a_config_comes_back_from_json(made):
+    assert serialize.from_json(serialize.to_json(made), "here") == made
+    # As the options of a command line, the fields that differ are those that are named.
+    before, after = serialize.flatten(Config()), serialize.flatten(made)
+    different = {name for name in before if before[name] != after[name]}
+    assert named_options(serialize.options(Config(), made)) == different
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda d: d["optim"].update(learning_rat=1.0), "unknown field 'optim.learning_rat'; did you mean optim."),
+        (lambda d: d["train"].update(epochs="3"), "train.epochs has the wrong type: '3'"),
+        (lambda d: d["train"].update(batch_size=True), "train.batch_size has the wrong type"),
+        (lambda d: d.update(optim=3), "must be an object"),
+        (lambda d: d["data"].update(validation=7.0), "data.validation must be"),
+    ],
+)
+def test_a_damaged_config_file_is_named(change, words):
+    values = json.loads(serialize.to_json(Config()))
+    change(values)
+    with pytest.raises(UserError, match=r"^runs/x/config\.json: ") as caught:
+        serialize.from_json(json.dumps(values), "runs/x/config.json")
+    assert words in str(caught.value)
+    with pytest.raises(UserError, match=r"^here: "):
+        serialize.from_json("{", "here")
+
+
+def test_only_what_matters_makes_another_run():
+    before = Config()
+    longer = dataclasses.replace(before, train=TrainConfig(epochs=80, log_steps=1))
+    assert serialize.differences(before, longer) == []
+    other = dataclasses.replace(before, seed=3, optim=OptimConfig(learning_rate=0.2))
+    assert serialize.differences(before, other) == ["optim.learning-rate: 0.1 -> 0.2", "seed: 0 -> 3"]
+    assert set(serialize.flatten(before)) >= serialize.MAY_CHANGE
+
+
+def test_a_duration_is_in_epochs_or_in_steps():
+    assert schema.in_steps(2.5, None, 20) == 50
+    assert schema.in_steps(2.5, 7, 20) == 7
+
+
+def test_presets_are_configs_and_broken_ones_are_named(tmp_path):
+    assert "resnet" in presets.names()
+    for name in presets.names():
+        assert isinstance(presets.load_preset(name), Config)
+    mine = tmp_path / "mine.py"
+    mine.write_text("from fcnn.config import Config, TrainConfig\nCONFIG = Config(train=TrainConfig(epochs=-1))\n")
+    with pytest.raises(UserError, match=r"mine.py, line 2: ValueError: train.epochs must be above 0, got -1"):
+        presets.load_preset(str(mine))
+    mine.write_text("from fcnn.config import OptimConfig\nOptimConfig(lr=1)\n")
+    with pytest.raises(UserError, match=r"line 2: unknown field of OptimConfig 'lr'; did you mean learning_rate\?"):
+        presets.load_preset(str(mine))
+    mine.write_text("CONFIG = 3\n")
+    with pytest.raises(UserError, match="must define CONFIG"):
+        presets.load_preset(str(mine))
+    with pytest.raises(UserError, match="did you mean resnet"):
+        presets.load_preset("resnett")

@@ -1,0 +1,182 @@
+"""Exported programs: the same logits as the network's, batch norm gone, run by a process that has no fcnn."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+from harness import MEAN, STD
+from harness import random_network as network
+from jax import export as jax_export
+
+from fcnn import cli, models
+from fcnn.config import ModelConfig
+from fcnn.inference.export import read_stablehlo, to_stablehlo, write_stablehlo
+from fcnn.train.pretrained import load_network
+from fcnn.utils.errors import UserError
+from fcnn.weights import About, write_network
+
+
+def logits(given, images):
+    normalized = ((images / 255 - np.array(MEAN)) / np.array(STD)).astype(np.float32)
+    model = given.about.create()
+    return normalized, np.asarray(jax.jit(lambda x: model.apply(given.variables, x, train=False))(normalized))
+
+
+# The norms that stay behind what is no convolution: none, or those of the blocks that begin with one.
+@pytest.mark.parametrize(
+    ("fields", "left"),
+    [
+        ({"name": "lenet5", "norm": "batch", "activation": "gelu"}, False),
+        ({"name": "mlp", "norm": "batch", "size": 8}, False),
+        ({"name": "lenet5", "norm": "group", "width": 0.5}, True),
+        pytest.param({"name": "lenet5"}, False, marks=pytest.mark.slow),
+        pytest.param({"name": "resnet20", "width": 0.25}, False, marks=pytest.mark.slow),
+        pytest.param({"name": "vgg11_bn", "width": 0.1}, False, marks=pytest.mark.slow),  # convolutions with a bias
+        pytest.param({"name": "plain20", "activation": "gelu", "width": 0.25}, False, marks=pytest.mark.slow),
+        pytest.param({"name": "resnet20", "norm": "group", "width": 0.5}, True, marks=pytest.mark.slow),
+        pytest.param({"name": "preact_resnet110", "width": 0.25}, True, marks=pytest.mark.slow),
+        pytest.param({"name": "googlenet", "size": 64, "width": 0.1}, False, marks=pytest.mark.slow),
+        pytest.param({"name": "inception_v2", "size": 64, "width": 0.1}, False, marks=pytest.mark.slow),
+        pytest.param({"name": "resnet50", "size": 64, "width": 0.1}, False, marks=pytest.mark.slow),
+    ],
+    ids=lambda value: value["name"] if isinstance(value, dict) else "",
+)
+def test_the_program_gives_the_networks_logits_for_any_number_of_images(fields, left):
+    given = network(**fields)
+    program = jax_export.deserialize(bytearray(to_stablehlo(given)))
+    assert program.platforms == ("cpu", "cuda", "tpu")
+    size = given.about.image_shape[0]
+    for count in (1, 3):
+        images = np.random.default_rng(count).integers(0, 256, (count, size, size, 3)).astype(np.uint8)
+        normalized, want = logits(given, images)
+        found = np.asarray(program.call(normalized))
+        assert found.dtype == np.float32
+        assert np.abs(found - want).max() < 2e-5 * np.abs(want).max()
+    # Nothing divides by a standard deviation any more.
+    assert ("rsqrt" in program.mlir_module()) == left
+
+
+@pytest.mark.parametrize("channels", [pytest.param(3, marks=pytest.mark.slow), 1])
+def test_a_process_without_fcnn_runs_it(channels, tmp_path):
+    given = network("lenet5", norm="batch", width=0.25, channels=channels)
+    path = tmp_path / "model.stablehlo"
+    write_stablehlo(path, given, pixels=True)
+    images = np.random.default_rng(1).integers(0, 256, (5, 32, 32, channels)).astype(np.uint8)
+    np.save(tmp_path / "images.npy", images)
+    program = (
+        "import jax, numpy, pathlib, sys\n"
+        "program = jax.export.deserialize(bytearray(pathlib.Path('model.stablehlo').read_bytes()))\n"
+        "numpy.save('logits.npy', program.call(numpy.load('images.npy')))\n"
+        "assert not any(name.split('.')[0] in ('fcnn', 'flax') for name in sys.modules)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program.replace("import jax,", "import jax, jax.export,")],
+        cwd=tmp_path, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    _, want = logits(given, images)
+    assert np.abs(np.load(tmp_path / "logits.npy") - want).max() < 2e-5 * np.abs(want).max()
+    told = json.loads((tmp_path / "model.stablehlo.json").read_text())
+    assert told["pixels"] is True
+    assert told["about"]["classes"] == list("abcd")
+    assert told["about"]["mean"] == list(MEAN)
+
+
+def test_what_is_no_export_is_told(tmp_path):
+    path = tmp_path / "model.stablehlo"
+    with pytest.raises(UserError, match=r"there is no file .*model\.stablehlo$"):
+        read_stablehlo(path)
+    write_stablehlo(path, network("linear", size=4))
+    beside = tmp_path / "model.stablehlo.json"
+    good, whole = beside.read_text(), path.read_bytes()
+    for text in ("", "[]", "{}", '{"about": {}, "pixels": true}', "[" * 100_000):
+        beside.write_text(text)
+        with pytest.raises(UserError, match=r"model\.stablehlo\.json: "):
+            read_stablehlo(path)
+    beside.write_text(good)
+    for data in (b"", b"hello", whole[: len(whole) // 2]):
+        path.write_bytes(data)
+        with pytest.raises(UserError, match="is damaged or no exported program"):
+            read_stablehlo(path)
+    path.write_bytes(whole)
+    assert read_stablehlo(path)[1] == network("linear", size=4).about
+    beside.unlink()
+    with pytest.raises(UserError, match=r"there is no file .*model\.stablehlo\.json$"):
+        read_stablehlo(path)
+
+
+def test_the_command_writes_both_kinds_and_says_what_they_are(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    given = network("linear", size=4)
+    write_network(tmp_path / "mine.safetensors", given)
+    assert cli.main(["export", "mine.safetensors", "--format", "stablehlo"]) == 0
+    assert capsys.readouterr().out == (
+        "mine.stablehlo, with mine.stablehlo.json beside it: linear, 4 classes, images of 4 x 4 x 3, mean 0.4 0.5 0.6, "
+        "standard deviation 0.2 0.25 0.3\n"
+    )
+    assert cli.main(["export", "mine.safetensors", "--out", "other.safetensors"]) == 0
+    assert load_network("other.safetensors").about == given.about
+    assert (tmp_path / "other.safetensors").read_bytes() == (tmp_path / "mine.safetensors").read_bytes()
+    before = sorted(tmp_path.iterdir())
+    for arguments, words in (
+        (["mine.safetensors"], "is what would be written"),
+        (["mine.safetensors", "--out", "a.onnx"], "--out a.onnx must end in .safetensors"),
+        (["mine.safetensors", "--out", "a.safetensors", "--pixels"], "--pixels has no effect with safetensors"),
+        (["nowhere.safetensors", "--format", "stablehlo"], "there is no file nowhere.safetensors"),
+        (["mine.safetensors", "--format", "onnx"], "invalid choice 'onnx'"),
+    ):
+        assert cli.main(["export", *arguments]) == 2
+        assert words in capsys.readouterr().err
+    assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [
+        *(("resnet18", 64), ("resnet50", 64), ("vgg16_bn", 64), ("alexnet", 127), ("squeezenet1_0", 64)),
+        *(("googlenet", 96), ("inception_v3", 299)),
+    ],
+)
+def test_torchvisions_networks_come_in_and_go_out(name, size, tmp_path):
+    """Their weights through our files, both ways, to the last bit; and both networks' logits."""
+    torch = pytest.importorskip("torch")
+    torchvision = pytest.importorskip("torchvision")
+    from safetensors.torch import load_file, save_file
+
+    draw = torch.Generator().manual_seed(0)
+    options = {"init_weights": True} if name in ("googlenet", "inception_v3") else {}
+    theirs = torchvision.models.get_model(name, weights=None, num_classes=7, **options).eval()
+    for key, values in theirs.state_dict().items():
+        if key.endswith("running_var"):
+            values.copy_(torch.rand(values.shape, generator=draw) + 0.5)
+        elif key.endswith(("running_mean", "bias")):
+            values.copy_(torch.randn(values.shape, generator=draw) * 0.1)
+    given = theirs.state_dict()
+    save_file(given, tmp_path / "theirs.safetensors")
+
+    network = load_network(str(tmp_path / "theirs.safetensors"), ModelConfig(name=name))
+    write_network(tmp_path / "ours.safetensors", network)
+    found = load_file(tmp_path / "ours.safetensors")
+    assert found.keys() == given.keys()
+    assert all(torch.equal(found[key], given[key]) for key in given)
+
+    images = torch.randn((2, 3, size, size), generator=draw)
+    with torch.no_grad():
+        want = theirs(images).numpy()
+    model, inputs = network.about.create(), images.numpy().transpose(0, 2, 3, 1)
+    ours = np.asarray(jax.jit(lambda x: model.apply(network.variables, x, train=False))(inputs))
+    assert np.abs(ours - want).max() < 1e-4 * np.abs(want).max()
+
+
+def test_every_model_keeps_its_place(tmp_path):
+    """What a file says of a network makes the same network again."""
+    about = network("resnet20", width=0.5).about
+    changed = dataclasses.replace(about, model=dataclasses.replace(about.model, options={"shortcut": "projection"}))
+    again = About.from_json(json.dumps(changed.to_dict()), "here")
+    assert again == changed
+    assert isinstance(again.create(), models.Classifier)

@@ -1,0 +1,198 @@
+"""A run's page and the page of several: what stands on them, that they need nothing else, that nothing breaks out."""
+
+import io
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from html_page import Seen, check_stands_alone
+from matplotlib.figure import Figure
+from PIL import Image
+
+from fcnn import cli
+from fcnn.data import Split
+from fcnn.report.files import png, readable
+from fcnn.report.fit import curve, fit, lag
+from fcnn.report.html import page, paragraph, picture, shaded, table
+from fcnn.report.page import Insight, Mistake, write_page
+from fcnn.report.pictures import thumbnail, tiles
+from fcnn.train.predictions import Answers
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """A folder with two small runs, a and b."""
+    folder = tmp_path_factory.mktemp("runs")
+    for name, rate in (("a", "0.1"), ("b", "0.01")):
+        options = ["--model.name", "linear", "--train.epochs", "3", "--optim.learning-rate", rate]
+        assert cli.main(["train", "--config", "resnet", *options, "--workdir", str(folder / name)]) == 0
+    return folder
+
+
+def test_a_run_writes_its_page(runs):
+    seen = check_stands_alone((runs / "a/report.html").read_bytes())
+    headings = ("Result", "Curves", "taken for which", "mistakes", "first layer", "repeat", "Configuration")
+    assert all(heading in seen.text for heading in headings)
+    assert re.search(r"test accuracy\s*\d+\.\d\d % \(95 % interval", seen.text)
+    assert re.search(r"Overfitting|Underfitting|Neither", seen.text)
+    assert "10 of 10 kernels of head, 8 x 8 pixels" in seen.text
+    assert "images/s in training" in seen.text
+    assert "jax 0." in seen.text
+    assert "optim.learning_rate" in seen.text
+    assert "650" in seen.text  # parameters
+    assert sum(tag == "img" for tag, _ in seen.tags) >= 3
+
+
+def test_runs_side_by_side(runs, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(runs)
+    out = tmp_path / "both.html"
+    assert cli.main(["report", "a", "b", "--out", str(out)]) == 0
+    assert str(out) in capsys.readouterr().out
+    seen = check_stands_alone(out.read_bytes())
+    assert "optim.learning_rate" in seen.text
+    assert "optim.momentum" not in seen.text  # the same in both
+    assert "2 runs side by side" in seen.text
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (("a",), "two or more"),
+        (("a", "nowhere"), "there is no folder nowhere"),
+        (("a", "."), "not the folder of a run"),
+        (("a", "b", "--out", "x.txt"), "must name an .html file"),
+        (("a", "b", "--out", "no/x.html"), "there is no folder no"),
+    ],
+)
+def test_what_can_not_be_compared_is_a_line(args, words, runs, monkeypatch, capsys):
+    monkeypatch.chdir(runs)
+    assert cli.main(["report", *args]) == 2
+    said = capsys.readouterr().err
+    assert words in said
+    assert said.count("\n") == 1
+    assert not list(runs.glob("*.html"))
+
+
+EVIL = "<script>alert('x')</script>\"&'"
+
+
+def test_nothing_breaks_out_of_a_page(tmp_path):
+    """Class names and paths are the user's."""
+    mistake = Mistake(np.zeros((4, 4, 3), np.uint8), EVIL, EVIL, 0.9)
+    insight = Insight(
+        title=EVIL, command=EVIL, config={EVIL: EVIL}, classes=[EVIL, "b"], parameters=1, devices=EVIL, best_step=None,
+        confusion=np.eye(2, dtype=int), mistakes=[mistake], first_layer=EVIL, filters=np.ones((1, 3, 3, 1), np.float32),
+    )  # fmt: skip
+    seen = check_stands_alone(write_page(tmp_path, insight).read_bytes())
+    assert seen.text.count(EVIL) >= 6
+    parts = [
+        paragraph(EVIL),
+        table([(EVIL, EVIL)], (EVIL, EVIL), EVIL),
+        shaded([[1]], [EVIL], EVIL),
+        picture(b"", EVIL),
+    ]
+    assert all(tag != "script" for tag, _ in Seen(page(EVIL, [(EVIL, part) for part in parts])).tags)
+
+
+def test_many_classes_are_told_by_their_worst_pairs(tmp_path):
+    counts = np.eye(100, dtype=int) * 9
+    counts[3, 5] = 4
+    insight = Insight(
+        title="t", command="c", config={}, classes=[f"class {i}" for i in range(100)], parameters=1, devices="d",
+        best_step=None, confusion=counts, mistakes=[], first_layer="l", filters=np.ones((1, 3, 3, 3), np.float32),
+    )  # fmt: skip
+    text = " ".join(Seen(write_page(tmp_path, insight).read_bytes()).text.split())
+    assert "class 3 class 5 4 13" in text
+    assert "class 7" not in text
+
+
+def records(train, validation):
+    """An epoch for each pair of (loss, accuracy)."""
+    return [
+        {"kind": "epoch", "split": split, "weights": "raw", "step": i, "epoch": i, "loss": loss, "top1": top1}
+        for split, rows in (("train", train), ("validation", validation))
+        for i, (loss, top1) in enumerate(rows, start=1)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("train", "validation", "beginning"),
+    [
+        ([(1, 0.5), (0.5, 0.8), (0.01, 1.0)], [(1, 0.5), (0.6, 0.75), (0.9, 0.8)], "Overfitting"),
+        ([(1, 0.5), (0.5, 0.8), (0.1, 0.97)], [(0.5, 0.94), (0.3, 0.95), (0.5, 0.95)], "Overfitting"),
+        ([(1, 0.5), (0.9, 0.6), (0.8, 0.7)], [(1, 0.5), (0.9, 0.6), (0.8, 0.7)], "Underfitting"),
+        ([(1, 0.5), (0.5, 0.8), (0.1, 0.99)], [(1, 0.5), (0.5, 0.8), (0.1, 0.98)], "Neither"),
+        ([(1, 0.5), (0.5, 0.8), (0.3, 0.96)], [(1, 0.5), (0.5, 0.8), (0.1, 0.99)], "Neither"),  # augmented
+        ([(1, 0.5)], [(1, 0.5)], "The run is too short"),
+        ([(1, 0.5), (0.5, 0.8)], [], "No validation split"),
+    ],
+)
+def test_the_sentence_on_the_fit(train, validation, beginning):
+    assert fit(records(train, validation)).startswith(beginning)
+
+
+def test_of_raw_and_averaged_weights_the_better_is_what_a_run_is_judged_by():
+    """At each evaluation; the average where they are equal. What lags far behind gets a sentence."""
+    raw = records([], [(1, 0.5), (1, 0.9), (1, 0.9)])
+    averaged = [row | {"weights": "ema", "top1": top1} for row, top1 in zip(raw, (0.7, 0.8, 0.9), strict=True)]
+    pairs = list(zip(raw, averaged, strict=True))
+    assert curve([row for pair in pairs for row in pair], "validation") == [averaged[0], raw[1], averaged[2]]
+    assert [lag(pair, 0.9999) is not None for pair in pairs] == [False, True, False]
+    assert "80.00 against 90.00 %: lower --train.ema-decay (it is 0.9999)" in str(lag(pairs[1], 0.9999))
+    assert lag(raw[:1], 0.9999) is None
+
+
+def test_confusion_and_mistakes_are_counted_by_hand():
+    probabilities = np.asarray([[0.9, 0.1, 0], [0.2, 0.8, 0], [0.3, 0.1, 0.6], [0.05, 0.95, 0]], np.float32)
+    found = Answers(Split(np.zeros((4, 2, 2, 1), np.uint8), np.asarray([0, 0, 2, 2], np.int32)), probabilities)
+    assert found.confusion().tolist() == [[1, 1, 0], [0, 0, 0], [0, 1, 1]]
+    assert found.mistakes(5).tolist() == [3, 1]
+    assert found.mistakes(1).tolist() == [3]
+
+
+@pytest.mark.parametrize("shape", [(16, 3, 3, 3), (64, 3, 3, 1), (96, 11, 11, 3), (10, 8, 8, 1), (1, 1, 1, 64)])
+def test_filters_are_drawn_with_zero_in_the_middle(shape):
+    drawn = np.asarray(Image.open(io.BytesIO(tiles(np.zeros(shape, np.float32)))))
+    assert {127, 128} & set(np.unique(drawn).tolist())
+    assert drawn.shape[1] >= 1
+    bright = np.asarray(Image.open(io.BytesIO(tiles(np.ones(shape, np.float32)))))
+    assert bright.min() == 255
+
+
+@pytest.mark.parametrize("shape", [(8, 8, 1), (32, 32, 3), (500, 300, 3)])
+def test_a_thumbnail_is_neither_tiny_nor_large(shape):
+    with Image.open(io.BytesIO(thumbnail(np.zeros(shape, np.uint8)))) as image:
+        assert 90 <= max(image.size) <= 112
+
+
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no chromium is installed")
+def test_a_browser_shows_the_page(runs, tmp_path):
+    shot = tmp_path / "page.png"
+    options = ["--headless", "--no-sandbox", "--disable-gpu", "--window-size=1100,3000", f"--screenshot={shot}"]
+    url = Path(runs / "a/report.html").as_uri()
+    subprocess.run([str(BROWSER), *options, url], check=True, capture_output=True, timeout=120)
+    with Image.open(shot) as image:
+        assert len(np.unique(np.asarray(image.convert("L")))) > 50
+
+
+@pytest.mark.parametrize("name", ["a$_{$", "50 $ \\frac", "caf\udce9", r"\xff"])
+def test_a_name_is_drawn_as_it_stands(name):
+    def drawn(title):
+        figure = Figure(figsize=(3, 2))
+        axis = figure.subplots()
+        axis.plot([1, 2], [1, 1000], label=title)
+        axis.set(title=title, yscale="log")
+        axis.set_xticks([1, 2], [readable(title), "b"])
+        axis.legend()
+        content = png(figure)
+        assert "$" in axis.get_yticklabels()[1].get_text()  # a power of ten, drawn as one
+        assert axis.get_yticklabels()[1].get_parse_math()
+        return content
+
+    assert drawn(name) != drawn("b")

@@ -1,0 +1,182 @@
+"""`fcnn train PHOTOS`: one argument, from a folder to a model that answers; and what may be said beside it."""
+
+import dataclasses
+import json
+import re
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+from harness import random_network
+from PIL import Image
+from safetensors.numpy import save_file
+
+from fcnn import cli
+from fcnn.cli.photos import folder_of
+from fcnn.config import Config, DataConfig, ModelConfig, TrainConfig, TransferConfig
+from fcnn.config.serialize import from_json
+from fcnn.transfer import photos
+from fcnn.weights import to_torch, write_network, zoo
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Twelve photographs of each of two kinds."""
+    rng = np.random.default_rng(0)
+    for kind, base in (("dark", 0), ("bright", 120)):
+        (tmp_path / "my photos" / kind).mkdir(parents=True)
+        for i in range(12):
+            pixels = rng.integers(base, base + 100, (12, 16, 3)).astype(np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "my photos" / kind / f"{i}.png")
+    return tmp_path / "my photos"
+
+
+@pytest.fixture
+def weights(tmp_path):
+    """A network small enough to be trained in a moment."""
+    path = tmp_path / "small.safetensors"
+    write_network(path, random_network("lenet5", size=16, norm="batch", width=0.5))
+    return str(path)
+
+
+def test_a_folder_becomes_a_model_that_answers(folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "zoo.safetensors"
+    write_network(path, random_network("lenet5", size=16, norm="batch", width=0.5))
+    monkeypatch.setattr(photos, "PREFERRED", (str(path),))
+    monkeypatch.setattr(photos, "_here", lambda _: str(path))
+    assert cli.main(["train", "my photos", "--train.epochs", "3"]) == 0
+    told = capsys.readouterr().out
+    run = tmp_path / "runs" / "my photos-001"
+    for words in (
+        "Weights ",
+        "Images of 32 x 32 pixels: the network learnt on 16 x 16.",
+        "Strategy head: 1",
+        "seconds",
+    ):
+        assert words in told, words
+    assert (run / "report.html").exists()
+    config = from_json((run / "config.json").read_text(), "")
+    assert (config.data.name, config.transfer.strategy, config.train.epochs) == (
+        f"folder:{tmp_path / 'my photos'}",
+        "head",
+        3,
+    )
+    # The options that it prints make the same config of the defaults.
+    (tmp_path / "empty.py").write_text("from fcnn.config import Config\nCONFIG = Config()\n")
+    (options,) = re.findall(r"\n  (--data.*)\n", told)
+    again = ["--config", "empty.py", *shlex.split(options), "--train.epochs", "3", "--workdir", str(run)]
+    assert cli.main(["train", *again]) == 0
+    assert f"The run in {run} is finished." in capsys.readouterr().out
+    # And the same command goes on with the run, without choosing anew.
+    assert cli.main(["train", "my photos", "--workdir", str(run)]) == 0
+    assert "Looking at" not in capsys.readouterr().out
+    (command,) = re.findall(r"\n  fcnn (predict .*) IMAGE\.\.\.\n", told)
+    assert cli.main([*shlex.split(command), "my photos/bright/3.png", "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)["predictions"][0]["top"]
+    assert {one["class"] for one in answer} == {"bright", "dark"}
+
+
+def test_what_is_asked_for_is_kept(folder, weights):
+    given = Config(
+        data=DataConfig(image_size=20, validation=0.25), transfer=TransferConfig(weights=weights, strategy="full")
+    )
+    named = {"data.image_size", "data.validation", "transfer.weights", "transfer.strategy"}
+    found = photos.configure(folder, given, named)
+    assert (found.config.data.image_size, found.config.data.validation) == (20, 0.25)
+    assert found.config.transfer.strategy == "full"
+    assert found.config.augment.flip
+    assert "as you asked" in found.reasons[0]
+    assert "as you asked" in found.reasons[2]
+    steps = found.config.train.epochs * (14 // found.config.train.batch_size)
+    assert steps >= photos.STEPS
+    one = dataclasses.replace(given, train=TrainConfig(epochs=1))
+    shorter = photos.configure(folder, one, named | {"train.epochs"})
+    assert shorter.config == dataclasses.replace(
+        found.config, train=dataclasses.replace(found.config.train, epochs=1, eval_epochs=1)
+    )
+    assert found.seconds > photos.STARTING
+
+
+def test_a_default_that_is_named_is_kept(folder, weights):
+    """What somebody chose is known by its option, not by a value that isn't the default's."""
+    given = Config(transfer=TransferConfig(weights=weights, strategy="auto"))
+    free = photos.configure(folder, given, {"transfer.weights"}).config
+    assert (free.train.epochs, free.train.batch_size) == (photos.HEAD_EPOCHS, 4)
+    given = dataclasses.replace(given, train=TrainConfig(batch_size=8))
+    named = {"transfer.weights", "train.epochs", "train.batch_size"}
+    kept = photos.configure(folder, given, named).config
+    assert (kept.train.epochs, kept.train.batch_size) == (TrainConfig().epochs, 8)
+
+
+@pytest.mark.parametrize("name", ["squeezenet1_1", "resnet20"])  # the second is the default of model.name
+def test_somebody_elses_file_is_of_the_network_that_is_named(folder, tmp_path, name):
+    path = str(tmp_path / "theirs.safetensors")
+    save_file(to_torch(name, random_network(name, width=0.125).variables), path)
+    model = ModelConfig(name=name, width=0.125)
+    given = Config(data=DataConfig(image_size=32), model=model, transfer=TransferConfig(weights=path, strategy="auto"))
+    found = photos.configure(folder, given, {"transfer.weights", "model.name", "model.width"}).config
+    assert found.model == dataclasses.replace(model, options={"linear_head": "true"} if "squeeze" in name else {})
+
+
+def test_what_the_folder_says_is_not_said_twice(folder, weights, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for option, words in (
+        (["--data.name", "digits"], "is the data; leave --data.name digits out"),
+        (["--model.name", "vgg11"], "--model.name vgg11 needs its weights: --transfer.weights FILE"),
+    ):
+        assert cli.main(["train", str(folder), *option]) == 2
+        assert words in capsys.readouterr().err
+
+
+def test_the_best_network_that_is_here_and_can_be_read(tmp_path, monkeypatch):
+    monkeypatch.setenv("FCNN_CACHE", str(tmp_path))
+    assert photos._here(None) == "cifar10_resnet20"
+    zoo.folder().mkdir(parents=True)
+    zoo.where(zoo.TABLE["squeezenet1_1"]).touch()
+    assert photos._here(None) == "squeezenet1_1"
+    assert photos._here(ModelConfig(name="resnet20")) == "cifar10_resnet20"
+    assert set(photos.PREFERRED) <= set(zoo.TABLE)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["nowhere"], "there is no folder nowhere, and a preset follows --config: "),
+        (["my photos", "--train.epoch", "3"], "unknown option '--train.epoch'; did you mean"),
+        (["my photos/dark"], "my photos/dark has images and no folder of a class: put the images of each class"),
+        (["my photos", "--workdir", "other"], "other holds a run on digits; take another --workdir"),
+    ],
+)
+def test_mistakes_end_before_anything_is_written(folder, tmp_path, monkeypatch, capsys, arguments, complaint):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/config.json").write_text("{}")
+    assert cli.main(["train", *arguments]) == 2
+    said = capsys.readouterr().err
+    assert complaint in said
+    assert "Traceback" not in said
+    assert not list(Path().glob("runs/*"))
+
+
+def test_a_presets_name_is_no_folder(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "resnet").mkdir()
+    assert cli.main(["train", "resnet"]) == 2
+    assert "a preset follows --config: fcnn train --config resnet" in capsys.readouterr().err
+    assert folder_of(["--help"]) is None
+
+
+@pytest.mark.slow
+def test_a_new_head_and_then_everything_from_there(folder, tmp_path, monkeypatch, capsys):
+    """The two presets for photographs, the second on what the first leaves where it leaves it."""
+    monkeypatch.chdir(tmp_path)
+    small = ["--model.width", "0.125", "--data.image-size", "32", "--train.batch-size", "4", "--train.epochs", "1"]
+    write_network(tmp_path / "imagenet.safetensors", random_network("squeezenet1_0", width=0.125, classes=7))
+    options = ["--data.name", f"folder:{folder}", *small]
+    weights = ["--transfer.weights", "imagenet.safetensors"]
+    assert cli.main(["train", "--config", "transfer_head", *options, *weights]) == 0
+    assert "The head is new: " in capsys.readouterr().out
+    assert cli.main(["train", "--config", "transfer_full", *options]) == 0
+    assert f"From {tmp_path}/runs/transfer_head-001. The head is that of the weights." in capsys.readouterr().out

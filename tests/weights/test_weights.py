@@ -1,0 +1,109 @@
+"""Weights under PyTorch's names: what doesn't fit is named, and real ones give the accuracy that they are known for."""
+
+import functools
+import os
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from fcnn import models, weights
+from fcnn.utils.errors import UserError
+
+
+def state_dict(name, classes=10, image_shape=None, **options):
+    """A state_dict of zeros, by way of our own names."""
+    model = models.create(name, num_classes=classes, **options)
+    images = jax.ShapeDtypeStruct((1, *(image_shape or model.image_shape)), jnp.float32)
+    shapes = jax.eval_shape(lambda x: model.init(jax.random.key(0), x, train=False), images)
+    variables = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
+    return weights.to_torch(name, variables, **options), variables
+
+
+# Names from torchvision 0.28's and akamaster's source, one of each kind.
+KNOWN = {
+    "resnet18": ["conv1.weight", "bn1.running_mean", "layer2.0.downsample.0.weight", "layer4.1.bn2.bias", "fc.bias"],
+    "resnet50": ["layer1.0.conv3.weight", "layer1.0.downsample.1.running_var", "layer4.2.bn3.weight"],
+    "resnet20": ["conv1.weight", "layer3.2.conv2.weight", "layer3.2.bn2.running_var", "linear.weight"],
+    "vgg19_bn": ["features.0.bias", "features.1.weight", "features.49.weight", "features.50.running_var"],
+    "vgg13": ["features.22.weight", "classifier.0.weight", "classifier.3.bias", "classifier.6.weight"],
+    "alexnet": ["features.10.weight", "classifier.1.weight", "classifier.4.bias"],
+    "squeezenet1_0": ["features.0.weight", "features.3.squeeze.weight", "features.5.expand1x1.bias",
+                      "features.7.squeeze.weight", "features.12.expand3x3.weight", "classifier.1.weight"],
+    "squeezenet1_1": ["features.3.squeeze.weight", "features.6.squeeze.weight", "features.12.expand3x3.weight"],
+    "googlenet": ["conv3.bn.weight", "inception4e.branch3.1.conv.weight", "inception5b.branch4.1.bn.bias",
+                  "aux2.fc1.weight", "aux1.conv.conv.weight"],
+    "inception_v3": ["Conv2d_4a_3x3.conv.weight", "Mixed_7c.branch3x3dbl_3b.bn.weight", "AuxLogits.conv1.conv.weight"],
+    "inception_v2": ["inception_4e_double_3x3_2_bn.running_mean", "conv1_7x7_s2.bias", "last_linear.weight"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_names_are_the_references(name):
+    assert set(KNOWN[name]) <= state_dict(name)[0].keys()
+
+
+# As the shallower ones of their families, and seconds each to trace.
+DEEP = ("resnet110", "plain110", "resnet152", "resnet1202", "preact_resnet1001")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name in DEEP else ()) for name in models.TABLE]
+)
+def test_no_two_layers_have_one_name(name):
+    found, variables = state_dict(name)
+    counters = sum(key.endswith("num_batches_tracked") for key in found)
+    assert len(found) - counters == len(jax.tree.leaves(variables))
+
+
+def test_what_does_not_fit_is_named():
+    good, _ = state_dict("resnet20")
+    for change, message in (
+        ({"layer1.0.conv1.weight": None}, "weights of resnet20 are missing: layer1.0.conv1.weight$"),
+        ({"layer9.conv.weight": np.zeros(3)}, "resnet20 has no place for these weights: layer9.conv.weight$"),
+        ({"bn1.bias": np.zeros(3)}, r"another shape: bn1.bias is \(3,\), must be \(16,\)$"),
+        ({"conv1.weight": np.zeros((16, 1, 3, 3))}, r"conv1.weight is \(16, 1, 3, 3\), must be \(16, 3, 3, 3\)"),
+        ({"linear.weight": None}, "these are no weights of resnet20: they have no 'linear.weight', only layer1.0.bn1"),
+    ):
+        bad = {key: value for key, value in (good | change).items() if value is not None}
+        with pytest.raises(UserError, match=message):
+            weights.from_torch("resnet20", bad)
+    with pytest.raises(UserError, match="are not the variables of resnet32: "):
+        weights.to_torch("resnet32", weights.from_torch("resnet20", good))
+    with pytest.raises(UserError, match=r"and 8\d more"):
+        weights.from_torch("resnet20", {"linear.weight": good["linear.weight"]})
+
+
+def test_classes_channels_types_and_options_are_those_of_the_weights():
+    found, _ = state_dict("lenet5", classes=26, image_shape=(40, 40, 3))
+    found = {key: value.astype(np.float64) for key, value in found.items()}
+    variables = weights.from_torch("lenet5", found, image_shape=(40, 40, 3))
+    assert variables["params"]["head"]["bias"].shape == (26,)
+    assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {np.dtype("float64")}
+    found, _ = state_dict("resnet20", shortcut="projection")
+    with pytest.raises(UserError, match=r"no place for these weights: layer2\.0\.shortcut\.0\.weight"):
+        weights.from_torch("resnet20", found)
+    assert weights.from_torch("resnet20", found, shortcut="projection")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "file", "right"), [("resnet20", "resnet20-12fca82f.th", 9173), ("resnet56", "resnet56-4bfd9763.th", 9339)]
+)
+def test_published_cifar_weights_have_their_published_accuracy(name, file, right):
+    """The 10,000 test images of CIFAR-10; only zeros on both sides of an option-A shortcut give these numbers."""
+    folders = [os.environ.get(variable) for variable in ("FCNN_SHARED_WEIGHTS", "FCNN_SHARED_DATA")]
+    if not all(folders):
+        pytest.skip("FCNN_SHARED_WEIGHTS and FCNN_SHARED_DATA name no folders with the weights and CIFAR-10")
+    torch = pytest.importorskip("torch")
+    loaded = torch.load(Path(str(folders[0]), file), map_location="cpu", weights_only=True)["state_dict"]
+    variables = weights.from_torch(name, {key.removeprefix("module."): array.numpy() for key, array in loaded.items()})
+    records = np.fromfile(Path(str(folders[1]), "cifar-10-batches-bin", "test_batch.bin"), np.uint8).reshape(-1, 3073)
+    images = records[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
+    # ImageNet's statistics, with which these weights were trained.
+    images = (images / 255 - np.array([0.485, 0.456, 0.406])) / np.array([0.229, 0.224, 0.225])
+    apply = jax.jit(functools.partial(models.create(name, num_classes=10).apply, train=False))
+    answers = [apply(variables, part).argmax(1) for part in np.split(images.astype(np.float32), 20)]
+    assert (np.concatenate(answers) == records[:, 0]).sum() == right
