@@ -5,7 +5,7 @@
 The paper's: rate 0.01, divided by ten three times, momentum 0.9, weight decay 0.0005 in the loss, dropout, roughly 90
 epochs. When the rate drops it doesn't say (when the validation error stops falling); here it is
 after 0.3, 0.6 and 0.9 of the run. Its crops of 224 pixels out of 256 are shifts by up to 16 pixels here; its changes of
-colour along principal components are left out.
+color along principal components are left out.
 
 Nothing has been measured: no image of ImageNet was at hand. The step has only been lowered for a TPU. The paper's
 accuracy of one network is 59.3 % (table 2, on ten crops of each image; here one is looked at).
@@ -15,7 +15,11 @@ from fcnn.config import AugmentConfig, Config, DataConfig, ModelConfig, OptimCon
 
 CONFIG = Config(
     data=DataConfig(
-        name="tfds:imagenet2012", image_size=224, validation=0.01, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)
+        name="tfds:imagenet2012",
+        image_size=224,
+        val_fraction=0.01,
+        mean=(0.485, 0.456, 0.406),
+        std=(0.229, 0.224, 0.225),
     ),
     augment=AugmentConfig(crop_padding=16, flip=True),
     model=ModelConfig(name="alexnet_2012"),

@@ -2,8 +2,8 @@
 
     python train.py --config folder --data.name folder:PATH
 
-Without --data.name the images are looked for in ./images. Flip, resized crop and colour jitter suit photographs; where
-left and right or colour make a class, switch them off: --augment.no-flip, --augment.saturation 0.
+Without --data.name the images are looked for in ./images. Flip, resized crop and color jitter suit photographs; where
+left and right or color make a class, switch them off: --augment.no-flip, --augment.saturation 0.
 
 Measured on one set, 4,317 photographs of 5 kinds of flowers with 20 damaged files among them (`--data.on-bad-image
 skip`; 3,109 training, 346 validation, 862 test images), on a CPU of 2 cores, n = 1: test accuracy 64.73 % (chance is 20
@@ -15,7 +15,7 @@ from fcnn.config import AugmentConfig, Config, DataConfig, ModelConfig, OptimCon
 CONFIG = Config(
     data=DataConfig(name="folder:images", image_size=64),
     augment=AugmentConfig(resized_crop=0.35, flip=True, brightness=0.3, contrast=0.3, saturation=0.3),
-    model=ModelConfig(name="resnet18", width=0.5),
+    model=ModelConfig(name="resnet18", width_multiplier=0.5),
     optim=OptimConfig(
         name="momentum", learning_rate=0.05, schedule="cosine", warmup_epochs=1, weight_decay=1e-2, label_smoothing=0.1
     ),

@@ -4,7 +4,7 @@
 
 From Szegedy et al. 2014, section 6, are momentum 0.9, crops of 8 to 100 % of the area, and the heads' weight of 0.3.
 It names neither batch nor rate; these follow Goyal et al. 2017, "Accurate, large minibatch SGD": 0.1 for each 256
-images of a batch, reached over 5 epochs, weight decay 0.0001 in the loss. Its changes of colour are jitter here.
+images of a batch, reached over 5 epochs, weight decay 0.0001 in the loss. Its changes of color are jitter here.
 
 Nothing has been measured: no image of ImageNet was at hand. The step has only been lowered for a TPU. The paper gives
 89.9 % in the top 5 for one network and one crop (table 3), without batch norm.
@@ -14,7 +14,11 @@ from fcnn.config import AugmentConfig, Config, DataConfig, ModelConfig, OptimCon
 
 CONFIG = Config(
     data=DataConfig(
-        name="tfds:imagenet2012", image_size=224, validation=0.01, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)
+        name="tfds:imagenet2012",
+        image_size=224,
+        val_fraction=0.01,
+        mean=(0.485, 0.456, 0.406),
+        std=(0.229, 0.224, 0.225),
     ),
     augment=AugmentConfig(resized_crop=0.08, flip=True, brightness=0.3, contrast=0.3, saturation=0.3),
     model=ModelConfig(name="googlenet"),

@@ -15,13 +15,14 @@ from fcnn.config import AugmentConfig, Config, DataConfig, ModelConfig, OptimCon
 
 CONFIG = Config(
     data=DataConfig(
-        name="tfds:imagenet2012", image_size=299, validation=0.01, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)
+        name="tfds:imagenet2012", image_size=299, val_fraction=0.01,
+        mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)
     ),
     augment=AugmentConfig(resized_crop=0.08, flip=True, brightness=0.125, saturation=0.5),
     model=ModelConfig(name="inception_v3"),
     optim=OptimConfig(
         name="rmsprop", learning_rate=0.045, beta2=0.9, momentum=0.9, epsilon=1.0, schedule="exponential",
-        final_scale=0.94**50, warmup_epochs=5, clip_norm=2.0, l2=4e-5, label_smoothing=0.1,
+        end_lr_factor=0.94**50, warmup_epochs=5, clip_norm=2.0, l2=4e-5, label_smoothing=0.1,
     ),
     train=TrainConfig(epochs=100, batch_size=1024, eval_batch_size=2048, log_steps=200),
     precision="bfloat16",

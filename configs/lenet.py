@@ -17,7 +17,7 @@ Mean 99.29 %, standard deviation 0.07 points, n = 3.
 from fcnn.config import AugmentConfig, Config, DataConfig, ModelConfig, OptimConfig, TrainConfig
 
 CONFIG = Config(
-    data=DataConfig(name="mnist", validation=0.05),
+    data=DataConfig(name="mnist", val_fraction=0.05),
     augment=AugmentConfig(crop_padding=2, rotation=10, zoom=1.1),
     model=ModelConfig(name="lenet5", activation="relu"),
     optim=OptimConfig(name="adamw", learning_rate=4e-3, schedule="one_cycle", weight_decay=1e-2),

@@ -15,7 +15,11 @@ from fcnn.config import AugmentConfig, Config, DataConfig, ModelConfig, OptimCon
 
 CONFIG = Config(
     data=DataConfig(
-        name="tfds:imagenet2012", image_size=224, validation=0.01, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)
+        name="tfds:imagenet2012",
+        image_size=224,
+        val_fraction=0.01,
+        mean=(0.485, 0.456, 0.406),
+        std=(0.229, 0.224, 0.225),
     ),
     augment=AugmentConfig(resized_crop=0.08, flip=True),
     model=ModelConfig(name="resnet50"),

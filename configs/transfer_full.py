@@ -16,5 +16,5 @@ CONFIG = Config(
     model=ModelConfig(name="squeezenet1_0", options={"linear_head": "true"}),
     optim=OptimConfig(name="adam", learning_rate=1e-4, schedule="cosine"),
     train=TrainConfig(epochs=6, batch_size=32),
-    transfer=TransferConfig(weights="runs/transfer_head-001", strategy="full", body_rate=1.0),
+    transfer=TransferConfig(weights="runs/transfer_head-001", strategy="full", backbone_lr_scale=1.0),
 )

@@ -5,7 +5,7 @@
 The paper's: rate 0.01, divided by ten three times, momentum 0.9, weight decay 0.0005 in the loss, dropout, 370,000
 steps. When the rate drops it doesn't say (when the validation accuracy stops rising); here it is after 0.4, 0.7 and 0.9
 of the run. The weights are drawn by He's rule, instead of taken from a shallower network that was trained before. Its
-crops of 224 pixels out of 256 are shifts by up to 16 pixels here; its changes of colour are left out.
+crops of 224 pixels out of 256 are shifts by up to 16 pixels here; its changes of color are left out.
 
 Nothing has been measured: no image of ImageNet was at hand. The step has only been lowered for a TPU. The paper's
 accuracy at this one scale is 73.0 % (table 3, network D, 256 pixels, on whole images).
@@ -15,7 +15,11 @@ from fcnn.config import AugmentConfig, Config, DataConfig, ModelConfig, OptimCon
 
 CONFIG = Config(
     data=DataConfig(
-        name="tfds:imagenet2012", image_size=224, validation=0.01, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)
+        name="tfds:imagenet2012",
+        image_size=224,
+        val_fraction=0.01,
+        mean=(0.485, 0.456, 0.406),
+        std=(0.229, 0.224, 0.225),
     ),
     augment=AugmentConfig(crop_padding=16, flip=True),
     model=ModelConfig(name="vgg16"),

@@ -39,7 +39,7 @@ def main() -> None:
 
 
 def draw(rows: dict[str, jax.Array]) -> None:
-    """Two groups of rows beside each other, a title above each row; as a PNG of 256 colours."""
+    """Two groups of rows beside each other, a title above each row; as a PNG of 256 colors."""
     half = -(-len(rows) // 2)
     figure, axes = plt.subplots(half, 2 * COLUMNS, figsize=(9.6, half * 1.35))
     for axis in axes.flat:

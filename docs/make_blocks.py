@@ -99,7 +99,7 @@ def ratio(image: jax.Array) -> float:
 
 
 def save(figure: Figure, name: str) -> None:
-    """As a PNG of at most 256 colours, which is a third of the size and doesn't show."""
+    """As a PNG of at most 256 colors, which is a third of the size and doesn't show."""
     from PIL import Image
 
     path = HERE / f"{name}.png"

@@ -22,7 +22,7 @@ TAIL = """
 With its auxiliary heads, googlenet has 13,004,888 parameters, googlenet_2014 13,378,280, inception_v3 27,161,264.
 
 Every architecture also has `width_multiplier`, `activation`, `norm`, `kernel_init`, `dropout`, `dtype` and `remat`
-([`classifier.py`](../fcnn/models/classifier.py)). On the command line they are `--model.width 0.5`, `--model.norm group`
+([`classifier.py`](../fcnn/models/classifier.py)). On the command line they are `--model.width-multiplier 0.5`, `--model.norm group`
 and so on, the options of its own `--model.options hidden [] shortcut projection`.
 
 **Held against** (the tests are in [`tests/models`](../tests/models), [`tests/study`](../tests/study) and

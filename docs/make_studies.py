@@ -82,7 +82,7 @@ def anchor(title: str) -> str:
 
 
 def shrink(source: Path, target: Path) -> None:
-    """As a PNG of at most 64 colours, which is a third of the size and doesn't show."""
+    """As a PNG of at most 64 colors, which is a third of the size and doesn't show."""
     Image.open(source).convert("RGB").quantize(64).save(target, optimize=True)
     print(f"{target.name}: {target.stat().st_size // 1000} kB")
 

@@ -23,14 +23,14 @@ from fcnn.config import AugmentConfig, Config, DataConfig, ModelConfig, OptimCon
 from fcnn.data import load
 from fcnn.distributed import sharding
 from fcnn.models.classifier import Classifier, EndpointFn
-from fcnn.train.setup import Experiment, compile_train_step, prepare
+from fcnn.train.setup import TrainSetup, compile_train_step, make_setup
 
 BATCH, MICRO = 32, 2
 CONFIG = Config(
     augment=AugmentConfig(flip=True),
     model=ModelConfig(norm="batch", dropout=0.2),
     optim=OptimConfig(learning_rate=0.05, clip_norm=0.5, weight_decay=1e-3, l2=1e-3, label_smoothing=0.1),
-    train=TrainConfig(batch_size=BATCH, accumulate=MICRO, ema_decay=0.9, eval_batch_size=48, epochs=1),
+    train=TrainConfig(batch_size=BATCH, grad_accum_steps=MICRO, ema_decay=0.9, eval_batch_size=48, epochs=1),
 )
 
 
@@ -43,20 +43,20 @@ class Small(Classifier):
         return self.head(name="head")(self.drop(nn.avg_pool(x, (4, 4)).reshape(len(x), -1), 0.0, train))
 
 
-def experiment(config: Config, devices: int | None = None) -> Experiment:
+def experiment(config: Config, devices: int | None = None) -> TrainSetup:
     """The experiment with the small network, on so many devices, or all."""
     some = jax.devices()[:devices]
     assert devices in (None, len(some))
     mesh = sharding.make_mesh() if devices is None else Mesh(np.asarray(some), (sharding.DATA_AXIS,), (AxisType.Auto,))
-    exp = prepare(config, load(DataConfig()), mesh)
-    return dataclasses.replace(exp, model=Small(num_classes=10, dropout=config.model.dropout))
+    setup = make_setup(config, load(DataConfig()), mesh)
+    return dataclasses.replace(setup, model=Small(num_classes=10, dropout=config.model.dropout))
 
 
-def take_steps(exp: Experiment, batches: list[np.ndarray], dtype: str) -> dict[str, np.ndarray]:
+def take_steps(setup: TrainSetup, batches: list[np.ndarray], dtype: str) -> dict[str, np.ndarray]:
     """The states after the first step and the last, and the loss of each, by name."""
-    state = jax.tree.map(lambda x: x.astype(dtype) if jnp.issubdtype(x.dtype, jnp.floating) else x, exp.fresh_state())
-    state = sharding.replicate(state, exp.mesh)
-    step, found = compile_train_step(exp, state), {}
+    state = jax.tree.map(lambda x: x.astype(dtype) if jnp.issubdtype(x.dtype, jnp.floating) else x, setup.init_state())
+    state = sharding.replicate(state, setup.mesh)
+    step, found = compile_train_step(setup, state), {}
     for number, indices in enumerate(batches, 1):
         state, report = step(state, indices)
         found[f"loss{number}"] = np.asarray(report.metrics.loss)

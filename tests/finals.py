@@ -6,7 +6,7 @@ from fcnn.data import load
 from fcnn.distributed import sharding
 from fcnn.report import read_records
 from fcnn.train.checkpoint import Checkpoints
-from fcnn.train.setup import prepare
+from fcnn.train.setup import make_setup
 from fcnn.train.workdir import read_config
 
 
@@ -17,7 +17,7 @@ def last_step(workdir) -> int:
 
 def final_state(workdir, step):
     config = read_config(workdir)
-    exp = prepare(config, load(config.data), sharding.make_mesh())
-    with Checkpoints(workdir / "checkpoints", keep_latest=2, keep_best=1) as checkpoints:
-        state, meta = checkpoints.restore(exp.fresh_state(), step)
+    setup = make_setup(config, load(config.data), sharding.make_mesh())
+    with Checkpoints(workdir / "checkpoints", max_to_keep=2, keep_best=1) as checkpoints:
+        state, meta = checkpoints.restore(setup.init_state(), step)
     return jax.device_get(state.replace(key=jax.random.key_data(state.key))), meta

@@ -35,7 +35,7 @@ SHORTER = {
     "--config resnet --augment": "--config resnet --model.name linear --augment",
     "--config resnet --optim": "--config resnet --model.name linear --optim",
     "--model.name plain20": "--model.name mlp",
-    "--model.name resnet20 --model.width": "--model.name mlp --model.width",
+    "--model.name resnet20 --model.width-multiplier": "--model.name mlp --model.width-multiplier",
     "bench step": "bench step --help",
     "bench data": "bench data --help",
     "--train.epochs 4 --trials 6": "--train.epochs 1 --trials 1",

@@ -9,13 +9,13 @@ Pixels are on a scale of 0 to 255 from one end of the chain to the other. They c
 """
 
 from fcnn.augment.chain import Augment, by_image, compose
-from fcnn.augment.colour import colour_jitter, noise, normalize
+from fcnn.augment.color import color_jitter, noise, normalize
 from fcnn.augment.geometric import crop, flip, resized_crop, rotate, zoom
 from fcnn.augment.mixing import cutout, mix
 from fcnn.config import AugmentConfig
 
 __all__ = [
-    "Augment", "by_image", "colour_jitter", "compose", "crop", "cutout", "flip", "from_config", "mix", "noise",
+    "Augment", "by_image", "color_jitter", "compose", "crop", "cutout", "flip", "from_config", "mix", "noise",
     "normalize", "resized_crop", "rotate", "zoom",
 ]  # fmt: skip
 
@@ -44,7 +44,7 @@ def from_config(config: AugmentConfig, num_classes: int, *, axis_name: str | Non
     if config.resized_crop < 1:
         steps.append(resized_crop(config.resized_crop))
     if any(jitter.values()):
-        steps.append(colour_jitter(**jitter))
+        steps.append(color_jitter(**jitter))
     if config.mixup or config.cutmix:
         steps.append(mix(num_classes, mixup=config.mixup, cutmix=config.cutmix, axis_name=axis_name))
     if config.noise:

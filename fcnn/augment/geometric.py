@@ -59,7 +59,7 @@ def resized_crop(least: float) -> Augment:
 
 
 def zoom(most: float) -> Augment:
-    """Resizes each image about its centre by a factor log-uniform in [1 / most, most] and keeps the frame.
+    """Resizes each image about its center by a factor log-uniform in [1 / most, most] and keeps the frame.
 
     A larger image is cut off at the frame, a smaller one stands in black.
     """
@@ -74,7 +74,7 @@ def zoom(most: float) -> Augment:
 
 
 def rotate(degrees: float) -> Augment:
-    """Rotates each image about its centre by an angle uniform in [-degrees, degrees]: `rotated`."""
+    """Rotates each image about its center by an angle uniform in [-degrees, degrees]: `rotated`."""
     return by_image(lambda key, image: rotated(image, jax.random.uniform(key, minval=-degrees, maxval=degrees)))
 
 
@@ -100,9 +100,9 @@ def box_at_full_size(
 
 
 def rotated(image: jax.Array, degrees: jax.Array) -> jax.Array:
-    """An image rotated anticlockwise about its centre, bilinear, as Pillow's `rotate`: (H, W, C) -> float32.
+    """An image rotated anticlockwise about its center, bilinear, as Pillow's `rotate`: (H, W, C) -> float32.
 
-    The pixel at d from the centre, (x, y) with y down, shows what was at (x cos a - y sin a, x sin a + y cos a).
+    The pixel at d from the center, (x, y) with y down, shows what was at (x cos a - y sin a, x sin a + y cos a).
     """
     height, width, channels = image.shape
     angle = jnp.deg2rad(degrees)

@@ -17,7 +17,7 @@ from fcnn.utils.batch import Batch
 
 
 def cutout(size: int) -> Augment:
-    """Blackens a square of `size` x `size` pixels whose centre is uniform in the image: part of it may lie outside.
+    """Blackens a square of `size` x `size` pixels whose center is uniform in the image: part of it may lie outside.
 
     DeVries & Taylor 2017, section 3.2 (size 16 for CIFAR-10). There the square is 0 after normalization, the mean of
     the data; here it is 0 before, as what other augmentations bring in from outside.
@@ -36,7 +36,7 @@ def mix(num_classes: int, *, mixup: float = 0.0, cutmix: float = 0.0, axis_name:
 
     mixup (Zhang et al. 2017, section 2; alpha 0.2 for ImageNet, 1 for CIFAR-10): lam x + (1 - lam) x', with
     lam ~ Beta(alpha, alpha). CutMix (Yun et al. 2019, section 3.1; alpha 1): a box of x' in x, of sqrt(1 - lam) of the
-    image's height and width in whole pixels and with its centre uniform in the image, what lies outside cut off. In
+    image's height and width in whole pixels and with its center uniform in the image, what lies outside cut off. In
     either the label's weight is the share of x that is left: lam itself, or the share of pixels outside the box.
 
     Args:
@@ -84,7 +84,7 @@ def mix(num_classes: int, *, mixup: float = 0.0, cutmix: float = 0.0, axis_name:
 
 
 def _box(key: jax.Array, full_height: int, full_width: int, height: jax.Array, width: jax.Array) -> jax.Array:
-    """True in a box of `height` x `width` pixels whose centre is uniform in the image: (H, W) bool."""
+    """True in a box of `height` x `width` pixels whose center is uniform in the image: (H, W) bool."""
     y, x = jax.random.randint(key, (2,), 0, jnp.asarray([full_height, full_width]))
     down, right = jnp.arange(full_height) - (y - height // 2), jnp.arange(full_width) - (x - width // 2)
     return ((down >= 0) & (down < height))[:, None] & ((right >= 0) & (right < width))[None]

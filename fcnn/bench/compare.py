@@ -40,7 +40,7 @@ class Contender:
 
     def round(self) -> dict[str, float]:
         """Takes its steps; {"wall", "cpu"} in seconds a step."""
-        self.worker.say(self.steps)
+        self.worker.log(self.steps)
         self.rounds.append({key: value / self.steps for key, value in self.worker.hear().items()})
         return self.rounds[-1]
 
@@ -78,7 +78,7 @@ class Worker:
             self.close()
             raise
 
-    def say(self, steps: int) -> None:
+    def log(self, steps: int) -> None:
         """Has it take so many steps."""
         assert self.process.stdin is not None
         print(steps, file=self.process.stdin, flush=True)
@@ -116,7 +116,7 @@ class Worker:
         self.process.wait()
 
 
-def measure(job: Job, against: Sequence[str], *, rounds: int, say: Callable[[str], None]) -> dict[str, Any]:
+def measure(job: Job, against: Sequence[str], *, rounds: int, log: Callable[[str], None]) -> dict[str, Any]:
     """Measures fcnn and others.
 
     Returns:
@@ -132,15 +132,15 @@ def measure(job: Job, against: Sequence[str], *, rounds: int, say: Callable[[str
     contenders: dict[str, Contender] = {}
     try:
         for name in ("gemm", "fcnn", *(variant for other in against for variant in CONTENDERS[other])):
-            say(f"preparing {name}")
+            log(f"preparing {name}")
             try:
                 contenders[name] = Contender(name, job)
             except UserError as error:
                 if name in ("gemm", *CONTENDERS):
                     raise
-                say(f"without {name}: {error}")  # another variant of the same contender may do
+                log(f"without {name}: {error}")  # another variant of the same contender may do
         for number in range(rounds):
-            say(f"round {number + 1} of {rounds}")
+            log(f"round {number + 1} of {rounds}")
             for contender in contenders.values():
                 contender.round()
         return _summary(job, against, contenders)

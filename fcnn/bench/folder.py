@@ -11,12 +11,12 @@ import jax
 import numpy as np
 from PIL import Image
 
-from fcnn.bench.jax_side import prepare
+from fcnn.bench.jax_side import make_setup
 from fcnn.bench.job import Job
 from fcnn.data import Streamed
 from fcnn.data.files import Files, random_box
-from fcnn.data.parallel import cores, no_track
-from fcnn.data.pipeline import Order, StreamFeed
+from fcnn.data.parallel import cores, no_progress
+from fcnn.data.pipeline import EpochSampler, StreamPipeline
 from fcnn.data.scan import scan
 from fcnn.distributed import sharding
 from fcnn.utils.errors import UserError
@@ -26,7 +26,7 @@ LEAST = 0.08
 
 
 def measure_folder(
-    root: Path, paths: Sequence[str], job: Job, *, rounds: int, say: Callable[[str], None], workers: int | None = None
+    root: Path, paths: Sequence[str], job: Job, *, rounds: int, log: Callable[[str], None], workers: int | None = None
 ) -> dict[str, Any]:
     """Random resized crops of JPEGs, and a training step that could use them, in turns: ours, PyTorch's, the step.
 
@@ -46,14 +46,14 @@ def measure_folder(
       "first_batch_seconds" (of the first round, threads started)}.
     """
     workers = workers or cores()
-    say("preparing a step and PyTorch's loader")
+    log("preparing a step and PyTorch's loader")
     loader = _torch_loader(root, tuple(paths), job, workers)
-    run, _ = prepare(job, "fcnn")
+    run, _ = make_setup(job, "fcnn")
     run(1)
     ours: list[tuple[float, float]] = []
     torch, steps = [], []
     for number in range(rounds):
-        say(f"files, round {number + 1} of {rounds}")
+        log(f"files, round {number + 1} of {rounds}")
         ours.append(_throughput(_our_batches(root, tuple(paths), job, workers, number), job.batch))
         if loader is not None:
             torch.append(_throughput(loader(), job.batch)[1])
@@ -83,9 +83,9 @@ def _our_batches(root: Path, paths: tuple[str, ...], job: Job, workers: int, epo
     count = len(paths)
     files = Files(root, paths, job.image_size, job.channels, identity="")
     split = Streamed(files, np.zeros(count, np.int32), np.arange(count))
-    feed = StreamFeed(split, sharding.make_mesh(), least=LEAST, threads=workers)
+    pipeline = StreamPipeline(split, sharding.make_mesh(), least=LEAST, threads=workers)
     steps = count // job.batch
-    for item in feed.train(Order(count, job.batch, seed=0), range(epoch * steps, (epoch + 1) * steps)):
+    for item in pipeline.train(EpochSampler(count, job.batch, seed=0), range(epoch * steps, (epoch + 1) * steps)):
         yield jax.block_until_ready(item)
 
 
@@ -133,7 +133,7 @@ def readable(root: Path, least: int) -> list[str]:
         raise UserError(f"there is no folder {root}")
     paths = [path.relative_to(root).as_posix() for path in root.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg")]
     paths.sort()
-    good = [path for path, seen in zip(paths, scan(root, paths, no_track), strict=True) if seen.problem is None]
+    good = [path for path, seen in zip(paths, scan(root, paths, no_progress), strict=True) if seen.problem is None]
     if len(good) < least:
         raise UserError(f"{root} has {len(good)} JPEGs that can be read; measuring takes at least {least}")
     return good

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from fcnn.bench.job import GEMM, Job
 
 
-def prepare(job: Job, contender: str) -> tuple[Callable[[int], None], dict[str, Any]]:
+def make_setup(job: Job, contender: str) -> tuple[Callable[[int], None], dict[str, Any]]:
     """As `jax_side.prepare`: a step is one product."""
     matrix = jnp.ones((GEMM, GEMM))
     product = jax.jit(jnp.matmul).lower(matrix, matrix).compile()

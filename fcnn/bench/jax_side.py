@@ -20,7 +20,7 @@ from fcnn.train.step import make_train_step
 from fcnn.utils.batch import make_batch
 
 
-def prepare(job: Job, contender: str) -> tuple[Callable[[int], None], dict[str, Any]]:
+def make_setup(job: Job, contender: str) -> tuple[Callable[[int], None], dict[str, Any]]:
     """Compiles a step.
 
     Returns:

@@ -21,7 +21,7 @@ from fcnn.data import outline
 from fcnn.distributed import sharding
 from fcnn.models.summary import summarize
 from fcnn.train.pretrained import source_of
-from fcnn.train.setup import Experiment, prepare, trace_train_step, train_feed
+from fcnn.train.setup import TrainSetup, make_setup, trace_train_step, train_pipeline
 from fcnn.utils.errors import UserError, unknown
 
 
@@ -143,7 +143,7 @@ def devices(target: str) -> list[Any]:
     return topologies.get_topology_desc(platform="tpu", topology_name=target, **alone).devices
 
 
-def experiment(config: Config, target: str) -> Experiment:
+def experiment(config: Config, target: str) -> TrainSetup:
     """The experiment of a config on a slice, its images blank ones of the set's shape.
 
     Raises:
@@ -155,33 +155,33 @@ def experiment(config: Config, target: str) -> Experiment:
     dataset = outline(config.data, config.train.batch_size)
     if (
         config.data.mean is None and (about := source_of(config)) is not None
-    ):  # which may give grey images three channels
+    ):  # which may give gray images three channels
         dataset = dataset.normalized_by(about.mean, about.std)
-    return prepare(config, dataset, mesh)
+    return make_setup(config, dataset, mesh)
 
 
 def plan(config: Config, target: str) -> Plan:
     """Compiles the training step for a slice, as it is for images that are streamed: minutes for a deep network.
 
     A set that lives on the devices takes its own bytes beside what is told here. The compiler counts the body of a loop
-    once; that of micro-batches (`train.accumulate`) is nearly all of the step and is counted as often as it runs.
+    once; that of micro-batches (`train.grad-accum-steps`) is nearly all of the step and is counted as often as it runs.
 
     Raises:
       UserError: as in `experiment`.
       TooLarge: it doesn't fit.
     """
     chip, _ = parse_target(target)
-    exp = experiment(config, target)
+    setup = experiment(config, target)
     try:
-        compiled: Any = trace_train_step(exp, exp.state_like(), train_feed(exp)).lower().compile()
+        compiled: Any = trace_train_step(setup, setup.abstract_state(), train_pipeline(setup)).lower().compile()
     except jax.errors.JaxRuntimeError as error:
         if "Ran out of memory" not in str(error):
             raise
         raise TooLarge(re.sub(r"^\w+: ", "", str(error).strip().partition("\n")[0])) from None
     cost, memory = compiled.cost_analysis(), compiled.memory_analysis()
-    turns, chips = config.train.accumulate, exp.mesh.size
+    turns, chips = config.train.grad_accum_steps, setup.mesh.size
     flops, moved = turns * cost["flops"], turns * cost["bytes accessed"]
-    padding, padded = padding_waste(exp, chip.tile)
+    padding, padded = padding_waste(setup, chip.tile)
     compute, memory_seconds = flops / chip.flops, moved / chip.bandwidth
     return Plan(
         target=target,
@@ -205,7 +205,7 @@ def plan(config: Config, target: str) -> Plan:
     )
 
 
-def fit(config: Config, target: str, say: Callable[[str], None]) -> Plan:
+def fit(config: Config, target: str, log: Callable[[str], None]) -> Plan:
     """The plan of the largest batch that fits, to an eighth: doubled or halved from the config's, then bisected.
 
     What the rate should be at another batch is left to the reader.
@@ -223,7 +223,7 @@ def fit(config: Config, target: str, say: Callable[[str], None]) -> Plan:
             fits = size
         except TooLarge:
             fails = size
-        say(f"{size} images a chip: {'fits' if fits == size else 'does not fit'}")
+        log(f"{size} images a chip: {'fits' if fits == size else 'does not fit'}")
         size = 2 * fits if not fails else (fits + fails) // 2 if fits else fails // 2
     if best is None:
         raise UserError(f"not even one image on each chip of {target} fits")
@@ -244,7 +244,7 @@ def collectives(program: str) -> tuple[Collective, ...]:
     return tuple(found)
 
 
-def padding_waste(exp: Experiment, tile: int) -> tuple[float, tuple[tuple[str, float], ...]]:
+def padding_waste(setup: TrainSetup, tile: int) -> tuple[float, tuple[tuple[str, float], ...]]:
     """How much work is for channels that fill up tiles, if each kernel's channels, in and out, are rounded up to them.
 
     An estimate by the kernels' shapes. In front of an image, with its 3 channels or so, a kernel's positions are taken
@@ -253,10 +253,10 @@ def padding_waste(exp: Experiment, tile: int) -> tuple[float, tuple[tuple[str, f
     Returns:
       (share of the multiply-adds, padding included; the five layers that have most of it, with theirs).
     """
-    kernels: dict[tuple[str, ...], Any] = dict(flatten_dict(exp.state_like().params))
+    kernels: dict[tuple[str, ...], Any] = dict(flatten_dict(setup.abstract_state().params))
     shapes = {"/".join(path[:-1]): leaf.shape for path, leaf in kernels.items() if path[-1] == "kernel"}
     wasted, total = {}, 0.0
-    for row in summarize(exp.model, exp.dataset.image_shape):
+    for row in summarize(setup.model, setup.dataset.image_shape):
         if row.multiply_adds and row.name in shapes:
             *window, inputs, outputs = shapes[row.name]
             inputs *= math.prod(window) if inputs <= 4 else 1

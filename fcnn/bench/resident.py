@@ -12,14 +12,14 @@ from fcnn import augment
 from fcnn.config import Config
 from fcnn.data import Dataset, Split
 from fcnn.distributed import sharding
-from fcnn.train.setup import Experiment, compile_train_step, prepare, train_feed, train_items, train_step
+from fcnn.train.setup import TrainSetup, compile_train_step, make_setup, train_items, train_pipeline, train_step
 
 Run = Callable[[int], None]
 """Takes so many steps and waits for them."""
 
 
 def measure_resident(
-    config: Config, shape: tuple[int, int, int, int], *, rounds: int, say: Callable[[str], None], seconds: float = 1.0
+    config: Config, shape: tuple[int, int, int, int], *, rounds: int, log: Callable[[str], None], seconds: float = 1.0
 ) -> dict[str, Any]:
     """Takes the training steps of a config in turns: bare, on a batch that is ready, and fed and augmented.
 
@@ -34,16 +34,16 @@ def measure_resident(
       "images_per_second"; medians), "added" ({"wall", "cpu"}: the share that fed steps take longer, the median over the
       rounds), "first_batch_seconds" (from images on the host to a batch of them)}.
     """
-    say("preparing steps, bare and fed")
-    exp = prepare(config, _made_up(shape), sharding.make_mesh())
-    first_batch = _first_batch_seconds(exp)
-    runs = {"bare": _bare(exp), "fed": _fed(exp)}
+    log("preparing steps, bare and fed")
+    setup = make_setup(config, _made_up(shape), sharding.make_mesh())
+    first_batch = _first_batch_seconds(setup)
+    runs = {"bare": _bare(setup), "fed": _fed(setup)}
     for run in runs.values():
         run(1)
     steps = max(2, round(seconds / _timed(runs["bare"], 1)["wall"]))
     taken: dict[str, list[dict[str, float]]] = {name: [] for name in runs}
     for number in range(rounds):
-        say(f"steps, round {number + 1} of {rounds}")
+        log(f"steps, round {number + 1} of {rounds}")
         for name, run in runs.items():
             taken[name].append(_timed(run, steps))
     found: dict[str, Any] = {}
@@ -69,25 +69,25 @@ def _made_up(shape: tuple[int, int, int, int]) -> Dataset:
     return Dataset("made-up images", tuple("0123456789"), train, none, none)
 
 
-def _first_batch_seconds(exp: Experiment) -> float:
+def _first_batch_seconds(setup: TrainSetup) -> float:
     began = time.perf_counter()
-    _a_batch(exp)
+    _a_batch(setup)
     return time.perf_counter() - began
 
 
-def _a_batch(exp: Experiment) -> Any:
+def _a_batch(setup: TrainSetup) -> Any:
     """The first batch, on the devices, as the step is given it: pixels as they are stored."""
-    feed = train_feed(exp)
-    item = next(train_items(exp, feed, 0))
-    mask = sharding.shard(np.ones(exp.config.train.batch_size, bool), exp.mesh)
-    return jax.block_until_ready(jax.jit(feed.batch)(*feed.place(item), mask))
+    pipeline = train_pipeline(setup)
+    item = next(train_items(setup, pipeline, 0))
+    mask = sharding.shard(np.ones(setup.config.train.batch_size, bool), setup.mesh)
+    return jax.block_until_ready(jax.jit(pipeline.batch)(*pipeline.device_put(item), mask))
 
 
-def _bare(exp: Experiment) -> Run:
+def _bare(setup: TrainSetup) -> Run:
     """Steps on one batch that is normalized already."""
-    batch = sharding.shard(augment.normalize(*exp.dataset.mean_std())(_a_batch(exp)), exp.mesh)
-    state = exp.fresh_state()
-    step = sharding.compile_step(train_step(exp), state, batch, donate=True, how=exp.config.parallel)
+    batch = sharding.shard(augment.normalize(*setup.dataset.mean_std())(_a_batch(setup)), setup.mesh)
+    state = setup.init_state()
+    step = sharding.compile_step(train_step(setup), state, batch, donate=True, how=setup.config.parallel)
 
     def run(steps: int) -> None:
         nonlocal state
@@ -98,11 +98,11 @@ def _bare(exp: Experiment) -> Run:
     return run
 
 
-def _fed(exp: Experiment) -> Run:
+def _fed(setup: TrainSetup) -> Run:
     """Steps as a run takes them."""
-    feed, state = train_feed(exp), exp.fresh_state()
-    items = train_items(exp, feed, 0)
-    step = compile_train_step(exp, state, feed)
+    pipeline, state = train_pipeline(setup), setup.init_state()
+    items = train_items(setup, pipeline, 0)
+    step = compile_train_step(setup, state, pipeline)
 
     def run(steps: int) -> None:
         nonlocal state

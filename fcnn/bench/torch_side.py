@@ -11,7 +11,7 @@ from fcnn.bench.job import Job
 from fcnn.bench.torch_models import create
 
 
-def prepare(job: Job, contender: str) -> tuple[Callable[[int], None], dict[str, Any]]:
+def make_setup(job: Job, contender: str) -> tuple[Callable[[int], None], dict[str, Any]]:
     """As `jax_side.prepare`; `contender` is torch-eager-nchw, torch-eager-nhwc, torch-compile-nchw or -nhwc."""
     _, mode, layout = contender.split("-")
     layout = torch.channels_last if layout == "nhwc" else torch.contiguous_format

@@ -22,12 +22,12 @@ def main() -> None:
 
         one_pool_thread()
     if contender == "gemm":
-        from fcnn.bench.gemm import prepare
+        from fcnn.bench.gemm import make_setup
     elif contender.startswith("torch"):
-        from fcnn.bench.torch_side import prepare
+        from fcnn.bench.torch_side import make_setup
     else:
-        from fcnn.bench.jax_side import prepare
-    run, known = prepare(job, contender)
+        from fcnn.bench.jax_side import make_setup
+    run, known = make_setup(job, contender)
     run(1)
     known["ready_seconds"] = time.perf_counter() - began  # imports, compilation and a first step
     _tell(known)

@@ -60,7 +60,7 @@ def bench_command(args: list[str]) -> int:
         raise UserError("--batch, --image-size and --rounds must be at least 1")
     results = []
     for job in _jobs(parsed):
-        results.append(measure(job, against, rounds=parsed.rounds, say=lambda text: print(text, file=sys.stderr)))
+        results.append(measure(job, against, rounds=parsed.rounds, log=lambda text: print(text, file=sys.stderr)))
         if not parsed.json:
             print(_table(results[-1]), flush=True)
     if parsed.json:

@@ -47,20 +47,20 @@ def bench_data_command(args: list[str]) -> int:
     from fcnn.bench.folder import make_folder, measure_folder, readable
     from fcnn.bench.resident import measure_resident
 
-    def say(text: str) -> None:
+    def log(text: str) -> None:
         print(text, file=sys.stderr)
 
     paths = None if root is None else readable(root, least=2 * STEP.batch)
     with tempfile.TemporaryDirectory() as temporary:
         config = presets.load_preset("cifar10_resnet20")
-        resident = measure_resident(config, CIFAR, rounds=parsed.rounds, say=say)
+        resident = measure_resident(config, CIFAR, rounds=parsed.rounds, log=log)
         if not parsed.json:
             print(_resident_lines(resident), flush=True)
         if root is None or paths is None:
-            say(f"writing {FILES:,} JPEGs")
+            log(f"writing {FILES:,} JPEGs")
             root = Path(temporary) / "jpegs"
             paths = make_folder(root, FILES)
-        files = measure_folder(root, paths, STEP, rounds=parsed.rounds, say=say)
+        files = measure_folder(root, paths, STEP, rounds=parsed.rounds, log=log)
     print(json.dumps({"device": resident, "files": files}) if parsed.json else _files_lines(files))
     return 0
 

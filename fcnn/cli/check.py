@@ -52,19 +52,19 @@ def _check(config: Config, folder: Path) -> int:
     from fcnn.train import loop
 
     console = Console()
-    exp, _ = loop.build(config, console)
-    if exp.transferred:
-        exp.first_state(console.say)  # says what is kept of the weights and what is trained
+    setup, _ = loop.build(config, console)
+    if setup.transferred:
+        setup.start_state(console.log)  # says what is kept of the weights and what is trained
     folder.mkdir(parents=True, exist_ok=True)
     lines = []
     for part in sanity.PARTS.values():
-        for line in part(exp, folder):
+        for line in part(setup, folder):
             lines.append(line)
-            console.say(_told(line))
+            console.log(_told(line))
     failed = [line.name for line in lines if line.failed]
-    console.say(f"Pictures, and their numbers as .csv, are in {folder}")
+    console.log(f"Pictures, and their numbers as .csv, are in {folder}")
     verdict = f"{len(failed)} of {len(lines)} checks failed: {', '.join(failed)}"
-    console.say(verdict if failed else f"Nothing wrong was found in {len(lines)} checks.")
+    console.log(verdict if failed else f"Nothing wrong was found in {len(lines)} checks.")
     return 1 if failed else 0
 
 
@@ -73,5 +73,5 @@ def _told(line: Any) -> str:
     indent = " " * 25
     text = textwrap.fill(f"{line.verdict}  {line.name:17}  {line.reason}", WIDTH, subsequent_indent=indent)
     if line.failed:
-        text += "\n" + textwrap.fill(f"Try: {line.remedy}", WIDTH, initial_indent=indent, subsequent_indent=indent)
+        text += "\n" + textwrap.fill(f"Try: {line.hint}", WIDTH, initial_indent=indent, subsequent_indent=indent)
     return text

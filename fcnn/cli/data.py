@@ -25,7 +25,7 @@ class PrepareArgs:
 class ShowArgs:
     """Tell what is in a data set, and draw some of it as it is stored and augmented: fcnn data show NAME.
 
-    Without any --augment option images are shifted by up to an eighth of their side, and those in colour mirrored.
+    Without any --augment option images are shifted by up to an eighth of their side, and those in color mirrored.
     """
 
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
@@ -54,13 +54,13 @@ def data_command(args: list[str]) -> int:
     from fcnn.report import Console
 
     console = Console()
-    dataset = load(parsed.data, say=console.say, track=console.track)
+    dataset = load(parsed.data, log=console.log, progress=console.progress)
     lines = describe(dataset)
-    console.say("\n".join(lines if out else lines[:1]))
+    console.log("\n".join(lines if out else lines[:1]))
     if out:
         shown = any(name.startswith("augment.") for name in named_options(rest))
         _draw(dataset, parsed.augment if shown else None, out)
-        console.say(f"Images of each class, as stored and augmented, are in {out}")
+        console.log(f"Images of each class, as stored and augmented, are in {out}")
     return 0
 
 

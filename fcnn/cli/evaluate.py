@@ -30,7 +30,7 @@ class DataArgs:
     on_bad_image: Literal["error", "skip"] = "error"
     """What to do about files that can't be read: stop and name them, or leave them out."""
     value_range: tuple[float, float] | None = None
-    """folder: the values of grey images of more than 8 bits that become black and white; the network's own if not
+    """folder: the values of gray images of more than 8 bits that become black and white; the network's own if not
     given, or the lowest and the highest in the files if it has none."""
 
 
@@ -91,8 +91,8 @@ def evaluate_command(args: list[str]) -> int:
         print(json.dumps(found))
         return 0
     for line in _lines(found, f", {WEIGHTS[found['weights']]}" if averages else ""):
-        console.say(line)
-    console.say("\n".join(recall_table(found)))
+        console.log(line)
+    console.log("\n".join(recall_table(found)))
     return 0
 
 

@@ -55,16 +55,16 @@ def config_for(photos: Path, given: Config, workdir: Path | None, named: frozens
         return config
     get_ready()
     console = Console(stderr=stderr)
-    console.say(f"Looking at {photos} ...")
-    found = chosen.configure(photos, given, named, say=console.say, track=console.track)
+    console.log(f"Looking at {photos} ...")
+    found = chosen.configure(photos, given, named, log=console.log, progress=console.progress)
     for reason in found.reasons:
-        console.say(reason)
+        console.log(reason)
     words = shlex.join(options(Config(), found.config))
-    console.say(f"The config, to change by such options, and kept in the run's {folder.CONFIG}:\n  {words}")
+    console.log(f"The config, to change by such options, and kept in the run's {folder.CONFIG}:\n  {words}")
     train = found.config.train
     length = f"{train.epochs:g} epochs" if train.steps is None else f"{train.steps:,} steps"
     minutes = f"{found.seconds / 60:.0f} minutes" if found.seconds > 90 else f"{found.seconds:.0f} seconds"
-    console.say(f"{length} in batches of {train.batch_size}: about {minutes}.\n")
+    console.log(f"{length} in batches of {train.batch_size}: about {minutes}.\n")
     return found.config
 
 
@@ -75,5 +75,5 @@ def leave_model(workdir: Path, console: Any) -> None:
 
     out = workdir / "model.safetensors"
     write_network(out, load_network(str(workdir)))
-    console.say(f"The report is {workdir / 'report.html'}, the model {out}. To ask it about images:")
-    console.say(f"  fcnn predict {shlex.quote(str(out))} IMAGE...")
+    console.log(f"The report is {workdir / 'report.html'}, the model {out}. To ask it about images:")
+    console.log(f"  fcnn predict {shlex.quote(str(out))} IMAGE...")

@@ -13,15 +13,15 @@ def tell_result(found: dict[str, Any], config: Config, folder: Path, console: An
 
     weights = f", {WEIGHTS[found['weights']]}" if config.train.ema_decay is not None else ""
     best = f"the best on validation{weights}"
-    if not config.data.validation:
+    if not config.data.val_fraction:
         best = f"the last{weights}, as no validation split was held out"
     if found["step"] == 0:
         best = "the weights as they came"
     low, high = found["interval"]
-    console.say(f"Checkpoints, metrics.jsonl, tensorboard/, curves.png and report.html are in {folder}")
+    console.log(f"Checkpoints, metrics.jsonl, tensorboard/, curves.png and report.html are in {folder}")
     if found.get("skipped"):  # records of older runs don't tell
-        console.say(f"Without {found['skipped']} files that can't be read; data.json there names them")
-    console.say(
+        console.log(f"Without {found['skipped']} files that can't be read; data.json there names them")
+    console.log(
         f"Test accuracy {100 * found['top1']:.2f} % ({_hits(found)} of {found['count']}; 95 % interval {100 * low:.2f} "
         f"to {100 * high:.2f} %), loss {found['loss']:.4f}: epoch {found['epoch']:g}, {best}"
     )
@@ -37,7 +37,7 @@ def tell_seeds(runs: list[dict[str, Any]], folder: Path, console: Any) -> dict[s
         "std": statistics.stdev(accuracies) if len(runs) > 1 else 0.0,
         "runs": runs,
     }
-    console.say(
+    console.log(
         f"Test accuracy over {len(runs)} seeds: mean {100 * summary['mean']:.2f} %, standard deviation "
         f"{100 * summary['std']:.2f} points ({', '.join(f'{100 * a:.2f}' for a in accuracies)}); runs are in {folder}"
     )
@@ -49,16 +49,16 @@ def tell_comparison(config: Config, found: dict[str, Any], other: dict[str, Any]
     compare = str(config.transfer.compare)
     names = [f"{config.transfer.strategy}, from {config.transfer.weights}", compare]
     width = max(map(len, names))
-    console.say(f"\n{'':{width}}   test accuracy   95 % interval       right")
+    console.log(f"\n{'':{width}}   test accuracy   95 % interval       right")
     for name, one in zip(names, (found, other), strict=True):
         low, high = one["interval"]
-        console.say(
+        console.log(
             f"{name:{width}}  {100 * one['top1']:>12.2f} %  {100 * low:>6.2f} to {100 * high:>6.2f} %  "
             f"{_hits(one)} of {one['count']}"
         )
     points = 100 * (found["top1"] - other["top1"])
     verdict = f"{names[0] if points > 0 else compare} is better by {abs(points):.2f} points" if points else "A draw"
-    console.say(f"{verdict}: the same images and seed, {found['step']:,} and {other['step']:,} steps.")
+    console.log(f"{verdict}: the same images and seed, {found['step']:,} and {other['step']:,} steps.")
 
 
 def _hits(found: dict[str, Any]) -> int:

@@ -108,16 +108,16 @@ def _search(job: Any, args: SearchArgs, preset: Config, again: str) -> int:
     study = open_study(job)
     before = count = len(results(study))
     over = ", ".join(f"{d.option} {d.text}" for d in job.space)
-    console.say(f"{job.trials} trials by {job.sampler} search over {over}; {before} done; {_shown(job.folder)}")
+    console.log(f"{job.trials} trials by {job.sampler} search over {over}; {before} done; {_shown(job.folder)}")
     workers = Workers(job, args.workers, run_worker)
     try:
-        for trial in console.track(workers.follow(study), "trials", job.trials - before):
+        for trial in console.progress(workers.follow(study), "trials", job.trials - before):
             count += 1
             left = (time.monotonic() - began) / (count - before) * (job.trials - count)
-            console.say(f"[{count}/{job.trials}, {_minutes(left)} left] {tell(trial, job.space)}")
+            console.log(f"[{count}/{job.trials}, {_minutes(left)} left] {tell(trial, job.space)}")
         return _conclude(job, args, preset, study, console, failed=workers.failed)
     except Stopped as stopped:  # the workers have saved
-        console.say(f"Saved. To go on: {again}")
+        console.log(f"Saved. To go on: {again}")
         return stopped.exit_code
 
 
@@ -138,8 +138,8 @@ def _conclude(job: Any, args: SearchArgs, preset: Config, study: Any, console: A
 
     found = results(study)
     write_results(job.folder, found, job.space)
-    console.say("\n".join(table(found, job.space)))
-    console.say(f"All are in {_shown(job.folder)}/trials.csv, drawn in search.png; each trial's folder is a run's")
+    console.log("\n".join(table(found, job.space)))
+    console.log(f"All are in {_shown(job.folder)}/trials.csv, drawn in search.png; each trial's folder is a run's")
     if failed:
         print(f"fcnn: a worker came to a bad end; {_shown(job.folder)}/workers.log tells why", file=sys.stderr)
     best = next((t for t in ranked(found) if "best" in t.user_attrs), None)
@@ -148,7 +148,7 @@ def _conclude(job: Any, args: SearchArgs, preset: Config, study: Any, console: A
         return 1
     config = replaced(job.config, best.user_attrs["values"])
     words = ["fcnn", "train", "--config", args.preset, *options(preset, config)]
-    console.say(f"To train the best, and read the test split: {shlex.join(words)}")
+    console.log(f"To train the best, and read the test split: {shlex.join(words)}")
     return 1 if failed else 0
 
 

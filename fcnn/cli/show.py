@@ -21,7 +21,7 @@ class DataArgs:
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ShowArgs:
     """Look into a trained network: its first filters, an image's way through it (activation maps, Grad-CAM, receptive
-    fields, nearest neighbours, answers), its confusion matrix and surest mistakes. Pictures (.png), their numbers
+    fields, nearest neighbors, answers), its confusion matrix and surest mistakes. Pictures (.png), their numbers
     (.csv) and a page with all of them (show.html) go to WORKDIR/show."""
 
     workdir: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="WORKDIR")]
@@ -51,15 +51,15 @@ def show_command(args: list[str]) -> int:
     from fcnn.train import loop
 
     console = Console()
-    exp, best = loop.restore(parsed.workdir, console, parsed.split, data=data)
-    if exp.config.train.ema_decay is not None:
-        console.say(f"{parsed.workdir}: {WEIGHTS[best.weights]} of step {best.step:,}")
+    setup, best = loop.restore(parsed.workdir, console, parsed.split, data=data)
+    if setup.config.train.ema_decay is not None:
+        console.log(f"{parsed.workdir}: {WEIGHTS[best.weights]} of step {best.step:,}")
     folder, found = parsed.workdir / "show", []
-    for look in show.looks(exp, best.variables, parsed.split, parsed.image, console.track):
+    for look in show.looks(setup, best.variables, parsed.split, parsed.image, console.progress):
         folder.mkdir(exist_ok=True)
         look.write(folder)
-        console.say(f"{f'{look.name}.png' if look.picture else look.name:20} {look.words}")
+        console.log(f"{f'{look.name}.png' if look.picture else look.name:20} {look.words}")
         found.append(look)
-    page = show.write_page(folder, f"A look into {exp.config.model.name} on {exp.dataset.name}", found)
-    console.say(f"Pictures, their numbers as .csv, and {page.name} with all of them are in {folder}")
+    page = show.write_page(folder, f"A look into {setup.config.model.name} on {setup.dataset.name}", found)
+    console.log(f"Pictures, their numbers as .csv, and {page.name} with all of them are in {folder}")
     return 0

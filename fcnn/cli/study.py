@@ -68,13 +68,13 @@ def _study(args: StudyArgs, folder: Path) -> int:
 
     options: dict[str, Any] = {} if args.weights is None else {"weights": args.weights}
     console, study = Console(), STUDIES[args.name](**options)
-    console.say(output.introduction(study))
+    console.log(output.introduction(study))
     get_ready()
-    data = load(args.data, say=console.say, track=console.track)
-    rows = study.measure(data, args.seed, console.track)
+    data = load(args.data, log=console.log, progress=console.progress)
+    rows = study.measure(data, args.seed, console.progress)
     verdict = study.judge(rows)
     folder.mkdir(parents=True, exist_ok=True)
     output.write(study, args.name, rows, verdict, folder)
-    console.say(f"\n{output.table(study, rows)}\n\n{output.wrapped(verdict.sentence)}")
-    console.say(f"{args.name}.png, .csv and .txt are in {folder}")
+    console.log(f"\n{output.table(study, rows)}\n\n{output.wrapped(verdict.sentence)}")
+    console.log(f"{args.name}.png, .csv and .txt are in {folder}")
     return 0

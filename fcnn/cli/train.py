@@ -109,13 +109,13 @@ def _train(args: TrainArgs, folder: Path, seeds: list[int] | None, again: str, *
                 runs.append({"seed": seed} | _run(config, folder / f"seed-{seed}", console))
             found = tell_seeds(runs, folder, console)
     except Interrupted as interrupted:
-        console.say(f"Saved. To go on: {again}")
+        console.log(f"Saved. To go on: {again}")
         return interrupted.exit_code
     except Stopped as stopped:
-        console.say(f"Stopped. To go on: {again}")
+        console.log(f"Stopped. To go on: {again}")
         return stopped.exit_code
     except NonFinite as error:
-        console.say(f"fcnn: {error}")
+        console.log(f"fcnn: {error}")
         return 1
     if args.json:
         print(json.dumps(found))
@@ -132,7 +132,7 @@ def _run(config: Config, folder: Path, console: Any) -> dict[str, Any]:
         return found
     transfer = dataclasses.replace(config.transfer, strategy=compare, compare=None)
     rival = dataclasses.replace(config, transfer=transfer)
-    console.say(f"\nThe same by {compare}, to compare:")
+    console.log(f"\nThe same by {compare}, to compare:")
     other = loop.train(rival, folder / compare, console)
     tell_result(other, rival, folder / compare, console)
     tell_comparison(config, found, other, console)

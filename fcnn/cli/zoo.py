@@ -11,7 +11,7 @@ from fcnn.weights import zoo
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ZooArgs:
     """List the trained networks that have a name: architecture, what they were trained on, top-1 accuracy there, size,
-    licence, SHA-256, and whether they are here. A name is taken wherever weights are: --transfer.weights NAME,
+    license, SHA-256, and whether they are here. A name is taken wherever weights are: --transfer.weights NAME,
     fcnn predict NAME IMAGE, fcnn import NAME, fcnn export NAME. What isn't here is downloaded then."""
 
     json: bool = False
@@ -25,20 +25,20 @@ def zoo_command(args: list[str]) -> int:
     if parsed.json:
         print(json.dumps({"folder": str(zoo.folder()), "networks": rows}))
         return 0
-    head = ("name", "architecture", "trained on", "top-1", "MB", "licence", "SHA-256", "here")
+    head = ("name", "architecture", "trained on", "top-1", "MB", "license", "SHA-256", "here")
     lines: list[tuple[str, ...]] = [head]
     for row in rows:
         digits = row["sha256"][:8]
         size, accuracy = f"{row['megabytes']:.1f}", f"{100 * row['accuracy']:.2f} %"
         here = "built in" if row["url"] is None else "yes" if row["here"] else "no"
-        lines.append((row["name"], row["model"], row["source"], accuracy, size, row["licence"], digits, here))
+        lines.append((row["name"], row["model"], row["source"], accuracy, size, row["license"], digits, here))
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     for line in lines:
         cells = [c.rjust(w) if i in (3, 4) else c.ljust(w) for i, (c, w) in enumerate(zip(line, widths, strict=True))]
         print("  ".join(cells).rstrip())
     print(
         f"\nWhat isn't here is downloaded into {zoo.folder()} when its name is used: --transfer.weights NAME, fcnn "
-        "predict NAME IMAGE. Its licence is that of the publisher's code; the data that it was trained on may set "
+        "predict NAME IMAGE. Its license is that of the publisher's code; the data that it was trained on may set "
         "terms of its own. --json tells addresses and all known digits."
     )
     return 0

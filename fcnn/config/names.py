@@ -50,11 +50,11 @@ OPTIMIZERS: dict[str, dict[str, float]] = {
 # The learning-rate schedules, likewise.
 SCHEDULES: dict[str, dict[str, float | tuple[float, ...]]] = {
     "constant": {},
-    "step": {"milestones": (0.5, 0.75), "decay_factor": 0.1},
-    "cosine": {"final_scale": 0.0},
-    "linear": {"final_scale": 0.0},
-    "exponential": {"final_scale": 0.01},
-    "one_cycle": {"rise": 0.3, "final_scale": 4e-6},
+    "step": {"milestones": (0.5, 0.75), "gamma": 0.1},
+    "cosine": {"end_lr_factor": 0.0},
+    "linear": {"end_lr_factor": 0.0},
+    "exponential": {"end_lr_factor": 0.01},
+    "one_cycle": {"pct_start": 0.3, "end_lr_factor": 4e-6},
 }
 
 # What to do with a trained network's weights.

@@ -27,21 +27,21 @@ class DataConfig:
     image_size: int | None = None
     """Pixels of a side: the shorter side is resized to it and the middle cut out; None for the images' own size (128
     for folder:)."""
-    validation: float = 0.1
+    val_fraction: float = 0.1
     """Share of the training split that is held out, stratified, to choose the best epoch by; 0 for none. A set that
     comes with train, validation and test splits keeps them."""
-    train_images: int | None = None
+    num_train: int | None = None
     """Learn from so many images alone, in proportion to the classes; None for all that aren't held out."""
-    test: float = 0.2
+    test_fraction: float = 0.2
     """Share of the images that is held out, stratified, for the test where a set comes without a test split."""
     split_seed: int = 0
     """Seed of those splits; not the run's seed, so that several seeds are compared on the same images."""
     on_bad_image: Literal["error", "skip"] = "error"
     """folder: what to do about files that can't be read: stop and name them, or go on without them and count them."""
     value_range: tuple[float, float] | None = None
-    """folder: the values of grey images of more than 8 bits (16-bit PNG and TIFF, floats) that become black and white:
+    """folder: the values of gray images of more than 8 bits (16-bit PNG and TIFF, floats) that become black and white:
     0 4095 for a 12-bit camera; None for the lowest and the highest in the training files."""
-    feed: Literal["auto", "device", "stream"] = "auto"
+    pipeline: Literal["auto", "device", "stream"] = "auto"
     """Where images wait for their step: on the device, all of them as uint8, or on the disk, from which they are read
     and decoded batch by batch; auto streams a set that takes more than a quarter of the memory. The numbers are the
     same, but that augment.resized_crop cuts the streamed images of folder: from their files' own pixels."""
@@ -59,7 +59,7 @@ class DataConfig:
     def __post_init__(self) -> None:
         _check_dataset_name(self.name)
         check_numbers(
-            self, "data.", image_size=(1, 4096), train_images=(1, INF), validation=(0, 0.9), test=(0.001, 0.9),
+            self, "data.", image_size=(1, 4096), num_train=(1, INF), val_fraction=(0, 0.9), test_fraction=(0.001, 0.9),
             split_seed=(0, 2**32 - 1),
         )  # fmt: skip
         low, high = self.value_range or (0, 1)
@@ -114,11 +114,11 @@ class AugmentConfig:
     brightness: float = 0.0
     """Multiply pixels by 1 - this to 1 + this."""
     contrast: float = 0.0
-    """Multiply the distance of pixels to the image's mean grey by 1 - this to 1 + this."""
+    """Multiply the distance of pixels to the image's mean gray by 1 - this to 1 + this."""
     saturation: float = 0.0
-    """Multiply the distance of pixels to their own grey by 1 - this to 1 + this; colour images alone."""
+    """Multiply the distance of pixels to their own gray by 1 - this to 1 + this; color images alone."""
     hue: float = 0.0
-    """Turns (1 is the whole circle of colours) by which the hue is shifted at most, either way; colour images alone."""
+    """Turns (1 is the whole circle of colors) by which the hue is shifted at most, either way; color images alone."""
     noise: float = 0.0
     """Standard deviation of the Gaussian noise that is added, as a share of the range from black to white."""
     cutout: int = 0
@@ -143,7 +143,7 @@ class ModelConfig:
 
     name: str = "resnet20"
     """The architecture; `fcnn models` lists them."""
-    width: float = 1.0
+    width_multiplier: float = 1.0
     """Multiplies the number of channels of every layer but the classifier."""
     activation: str | None = None
     """relu, leaky_relu, elu, selu, gelu, gelu_tanh, silu, mish, hard_swish, sigmoid, tanh or softplus."""
@@ -168,7 +168,7 @@ class ModelConfig:
         ):
             value = getattr(self, field)
             check(value is None or value in known, unknown(f"model.{field.replace('_', '-')}", str(value), known))
-        check_numbers(self, "model.", width=(TINY, 1000), dropout=(0, 0.999))
+        check_numbers(self, "model.", width_multiplier=(TINY, 1000), dropout=(0, 0.999))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -193,11 +193,11 @@ class OptimConfig:
     """constant, step, cosine, linear, exponential or one_cycle."""
     milestones: tuple[float, ...] | None = None
     """step: the shares of the whole run, warm-up included, after which the rate drops (0.5 0.75)."""
-    decay_factor: float | None = None
+    gamma: float | None = None
     """step: what the rate is multiplied by at each milestone (0.1); twice where two fall on one step."""
-    final_scale: float | None = None
+    end_lr_factor: float | None = None
     """Share of the peak at the end: cosine, linear (0), exponential (0.01), one_cycle (0.000004)."""
-    rise: float | None = None
+    pct_start: float | None = None
     """one_cycle: share of the run in which the rate rises, from a 25th of the peak (0.3)."""
     warmup_epochs: float = 0.0
     """Epochs in which the rate rises linearly to its peak."""
@@ -221,8 +221,8 @@ class OptimConfig:
         check(self.schedule in names.SCHEDULES, unknown("optim.schedule", self.schedule, names.SCHEDULES))
         check_numbers(
             self, "optim.", learning_rate=(TINY, INF), momentum=(0, 0.9999), beta1=(0, 0.99999), beta2=(0, 0.999999),
-            epsilon=(0, INF), trust_coefficient=(TINY, INF), decay_factor=(TINY, 1), final_scale=(0, 1),
-            rise=(0.01, 0.99), warmup_epochs=(0, INF), warmup_steps=(0, INF), weight_decay=(0, INF), l1=(0, INF),
+            epsilon=(0, INF), trust_coefficient=(TINY, INF), gamma=(TINY, 1), end_lr_factor=(0, 1),
+            pct_start=(0.01, 0.99), warmup_epochs=(0, INF), warmup_steps=(0, INF), weight_decay=(0, INF), l1=(0, INF),
             l2=(0, INF), label_smoothing=(0, 0.999), clip_norm=(TINY, INF),
         )  # fmt: skip
         for table, name in ((names.OPTIMIZERS, self.name), (names.SCHEDULES, self.schedule)):
@@ -238,12 +238,12 @@ class OptimConfig:
             f"optim.milestones must rise between 0 and 1, got {' '.join(map(str, marks))}",
         )
         check(
-            self.schedule != "exponential" or self.final_scale != 0,
-            "optim.final-scale must be above 0 with exponential, which never reaches 0",
+            self.schedule != "exponential" or self.end_lr_factor != 0,
+            "optim.end-lr-factor must be above 0 with exponential, which never reaches 0",
         )
         check(
             self.schedule != "one_cycle" or not (self.warmup_steps or self.warmup_epochs),
-            "optim.schedule one_cycle has a warm-up of its own (optim.rise): leave warmup-epochs and warmup-steps out",
+            "optim.schedule one_cycle has its own warm-up (optim.pct-start): leave out warmup-epochs and warmup-steps",
         )
 
 
@@ -257,7 +257,7 @@ class TrainConfig:
     """Length in steps; overrides epochs."""
     batch_size: int = 64
     """Images a step, over all devices."""
-    accumulate: int = 1
+    grad_accum_steps: int = 1
     """Micro-batches that a step's batch is cut into to save memory; batch norm sees one at a time."""
     eval_batch_size: int = 256
     """Images a step of evaluation, over all devices; changes memory and speed, not the result."""
@@ -274,20 +274,20 @@ class TrainConfig:
     validation split."""
     checkpoint_steps: int | None = None
     """Steps between checkpoints within an epoch, for long ones; evaluations have their own."""
-    keep_latest: int = 2
+    max_to_keep: int = 2
     """Newest checkpoints that are kept."""
     keep_best: int = 1
     """Checkpoints with the best validation accuracy that are kept."""
 
     def __post_init__(self) -> None:
         check_numbers(
-            self, "train.", epochs=(TINY, INF), steps=(1, INF), batch_size=(1, INF), accumulate=(1, INF),
+            self, "train.", epochs=(TINY, INF), steps=(1, INF), batch_size=(1, INF), grad_accum_steps=(1, INF),
             eval_batch_size=(1, INF), eval_epochs=(TINY, INF), eval_steps=(1, INF), log_steps=(1, INF),
-            ema_decay=(0, 0.999999), checkpoint_steps=(1, INF), keep_latest=(1, 1000), keep_best=(0, 1000),
+            ema_decay=(0, 0.999999), checkpoint_steps=(1, INF), max_to_keep=(1, 1000), keep_best=(0, 1000),
         )  # fmt: skip
         check(
-            self.batch_size % self.accumulate == 0,
-            f"train.batch-size {self.batch_size} does not divide by train.accumulate {self.accumulate}",
+            self.batch_size % self.grad_accum_steps == 0,
+            f"train.batch-size {self.batch_size} does not divide by train.grad-accum-steps {self.grad_accum_steps}",
         )
 
 
@@ -320,7 +320,7 @@ class TransferConfig:
     last convolutional stage as well), full (everything), scratch (nothing: for comparison), mean_var (draw anew, each
     array with their mean and variance: Raghu et al. 2019, Transfusion), auto (head, last_block or full, by how many
     images there are and how well the frozen network tells them apart; the run says why)."""
-    body_rate: float = 0.1
+    backbone_lr_scale: float = 0.1
     """full, last_block: the learning rate of all but the head, as a share of the head's."""
     layer_decay: float = 1.0
     """full, last_block: what the rate is multiplied by once more for each stage further from the head."""
@@ -336,7 +336,7 @@ class TransferConfig:
             self.compare is None or self.weights is not None,
             "transfer.compare has no effect without transfer.weights",
         )
-        check_numbers(self, "transfer.", body_rate=(TINY, 1), layer_decay=(TINY, 1))
+        check_numbers(self, "transfer.", backbone_lr_scale=(TINY, 1), layer_decay=(TINY, 1))
         check(
             self.weights is not None or self.strategy in ("full", "scratch"),
             f"transfer.strategy {self.strategy} needs transfer.weights: a name of fcnn zoo, a file, or a run's folder",

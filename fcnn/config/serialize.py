@@ -21,7 +21,7 @@ MAY_CHANGE = frozenset(
         "train.eval_batch_size",
         "train.log_steps",
         "train.checkpoint_steps",
-        "train.keep_latest",
+        "train.max_to_keep",
         "train.keep_best",
         "transfer.compare",  # another run
     }

@@ -22,23 +22,21 @@ def cut_splits(
     train, places = np.arange(len(labels["train"])), {}
     test = "test" if "test" in labels else "validation" if "validation" in labels else None
     if test is None:
-        train, held_out = grouped_holdout(labels["train"], groups, config.test, config.split_seed)
+        train, held_out = grouped_holdout(labels["train"], groups, config.test_fraction, config.split_seed)
         places["test"] = ("train", held_out)
     else:
         places["test"] = (test, np.arange(len(labels[test])))
-    if "validation" in labels and test == "test" and config.validation > 0:
+    if "validation" in labels and test == "test" and config.val_fraction > 0:
         places["validation"] = ("validation", np.arange(len(labels["validation"])))
     else:
         together = None if groups is None else groups[train]
-        kept, held_out = grouped_holdout(labels["train"][train], together, config.validation, config.split_seed)
+        kept, held_out = grouped_holdout(labels["train"][train], together, config.val_fraction, config.split_seed)
         places["validation"] = ("train", train[held_out])
         train = train[kept]
-    if config.train_images is not None:
-        if config.train_images > len(train):
-            raise UserError(
-                f"data.train-images {config.train_images}: {config.name} has {len(train):,} training images"
-            )
-        share = config.train_images / len(train)
+    if config.num_train is not None:
+        if config.num_train > len(train):
+            raise UserError(f"data.num-train {config.num_train}: {config.name} has {len(train):,} training images")
+        share = config.num_train / len(train)
         train = train[stratified_holdout(labels["train"][train], share, config.split_seed)[1]]
     return {"train": ("train", train)} | places
 
@@ -123,7 +121,7 @@ def shortages(
       classes: all names.
     """
     notes, left = [], np.arange(len(labels))
-    for name, share in (("test", config.test), ("validation", config.validation)):
+    for name, share in (("test", config.test_fraction), ("validation", config.val_fraction)):
         own, held_out = places[name]
         if own != "train" or len(np.unique(groups)) == len(groups):
             continue

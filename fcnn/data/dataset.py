@@ -11,7 +11,7 @@ import numpy as np
 from fcnn.data.arrays import remembered
 from fcnn.data.manifest import Manifest
 from fcnn.data.names import shown
-from fcnn.data.parallel import each, no_track
+from fcnn.data.parallel import each, no_progress
 from fcnn.data.streamed import Streamed
 from fcnn.utils.errors import UserError
 
@@ -69,7 +69,7 @@ class Dataset:
     manifest: Manifest | None = None
     """Which files are in which split, where there are any."""
     value_range: tuple[float, float] | None = None
-    """The grey values of more than 8 bits that became 0 and 255; None where there were none."""
+    """The gray values of more than 8 bits that became 0 and 255; None where there were none."""
     notes: tuple[str, ...] = ()
     """What a person should know of this set, a line each: images in two splits, unlike numbers of images, ..."""
 
@@ -87,7 +87,7 @@ class Dataset:
     def normalized_by(self, mean: Sequence[float], std: Sequence[float]) -> "Dataset":
         """The same set with this mean and standard deviation by channel, of pixels from 0 to 1: another network's.
 
-        A grey network's holds for each channel of colour images.
+        A gray network's holds for each channel of color images.
 
         Raises:
           UserError: they are for another number of channels than the images have.
@@ -101,7 +101,7 @@ class Dataset:
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """Of a normalized image, (H, W, C): a grey one has three channels if it is normalized by three's statistics."""
+        """Of a normalized image, (H, W, C): a gray one has three channels if it is normalized by three's statistics."""
         height, width, channels = self.train.shape
         return height, width, channels if self.normalization is None else len(self.normalization[0])
 
@@ -125,7 +125,7 @@ class Dataset:
 
         def measure() -> list[list[int]]:
             blocks = np.array_split(places, -(-count // 256))
-            return np.sum(each(counts, blocks, "measuring", no_track), axis=0).tolist()
+            return np.sum(each(counts, blocks, "measuring", no_progress), axis=0).tolist()
 
         if isinstance(self.train, Streamed) and self.train.files is not None:  # every file would be decoded again
             identity = [self.train.files.identity, self.train.places[places].tolist()]
@@ -133,7 +133,7 @@ class Dataset:
         return np.asarray(measure())
 
     @property
-    def feed(self) -> str:
+    def pipeline(self) -> str:
         """How its images reach the device: "device" (they live there) or "stream"."""
         return "stream" if isinstance(self.train, Streamed) else "device"
 
@@ -142,7 +142,7 @@ class Dataset:
         mean, std = self.mean_std()
         return {
             "name": self.name,
-            "feed": self.feed,
+            "feed": self.pipeline,
             **self._identity(),
             "mean": [float(value) for value in mean],
             "std": [float(value) for value in std],

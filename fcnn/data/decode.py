@@ -1,4 +1,4 @@
-"""From an image file to pixels: whatever Pillow opens, upright, as 8-bit grey or RGB, and cut to a square."""
+"""From an image file to pixels: whatever Pillow opens, upright, as 8-bit gray or RGB, and cut to a square."""
 
 import contextlib
 import dataclasses
@@ -27,13 +27,13 @@ MAX_PIXELS = 100_000_000
 """An image with more is taken for a decompression bomb: a small file that unpacks to gigabytes."""
 
 _WIDE = frozenset({"I;16", "I;16L", "I;16B", "I;16N", "I", "F"})
-"""Grey values of more than 8 bits, integers or floats: which of them are black and white, no file says."""
+"""Gray values of more than 8 bits, integers or floats: which of them are black and white, no file says."""
 GREY_MODES = frozenset({"1", "L", "LA", "La"}) | _WIDE
 TRIMMED = 1000
 """A file's lowest and highest values are those without one pixel of so many at either end: defective pixels."""
 
 ValueRange = tuple[float, float]
-"""The grey values of more than 8 bits that become 0 and 255."""
+"""The gray values of more than 8 bits that become 0 and 255."""
 
 # What each EXIF orientation (Exif 2.32, tag 0x0112) wants done to make the image upright.
 _TURN = {
@@ -69,14 +69,14 @@ def open_image(
       source: a file.
       at_least: the result may be smaller than the file's image, but neither side below this: a JPEG is then decoded at
         a half, a quarter or an eighth, which is faster.
-      value_range: of grey values of more than 8 bits; None where there are none.
+      value_range: of gray values of more than 8 bits; None where there are none.
 
     Returns:
-      An image of mode "L" (1-bit and grey files) or "RGB". Transparency is laid on white, animations give their first
+      An image of mode "L" (1-bit and gray files) or "RGB". Transparency is laid on white, animations give their first
       frame.
 
     Raises:
-      BadImage: nothing that Pillow can decode, cut short, or too large to be meant; or its grey values have more than 8
+      BadImage: nothing that Pillow can decode, cut short, or too large to be meant; or its gray values have more than 8
         bits and no range is given.
     """
     return plain(open_stored(source, at_least=at_least), value_range)
@@ -98,7 +98,7 @@ def _load(image: Image.Image) -> Image.Image:
     if image.mode == "I" and image.format == "PPM" and isinstance(stored, tuple):  # Pillow stretches them to 16 bits
         image = Image.fromarray(np.rint(np.asarray(image) * (stored[-1] / 0xFFFF)).astype(np.int32))
     if image.mode == "I" and "I;32N" in str(stored) and np.asarray(image).min() < 0:  # unsigned, read as signed
-        raise BadImage("grey values of 2**31 or more")
+        raise BadImage("gray values of 2**31 or more")
     return _upright(image)
 
 
@@ -109,9 +109,9 @@ class Header:
     format: str
     width: int
     height: int
-    grey: bool
+    gray: bool
     cut: bool
-    """Whether it has 16 bits a channel, of which Pillow reads the upper 8: all but grey without transparency."""
+    """Whether it has 16 bits a channel, of which Pillow reads the upper 8: all but gray without transparency."""
 
 
 def header(source: Path | IO[bytes]) -> Header:
@@ -122,10 +122,10 @@ def header(source: Path | IO[bytes]) -> Header:
     """
     with _bad_image(source), Image.open(source, formats=FORMATS) as image:
         _check_size(image)
-        grey = image.mode in GREY_MODES
+        gray = image.mode in GREY_MODES
         # Pillow's name for how pixels are stored, such as RGB;16B, is the decoder's first argument, or the only one.
         cut = image.mode not in _WIDE and any(";16" in str(tile[3]) for tile in getattr(image, "tile", ()))
-        return Header(image.format or "", image.width, image.height, grey, cut)
+        return Header(image.format or "", image.width, image.height, gray, cut)
 
 
 def _check_size(image: Image.Image) -> None:
@@ -179,7 +179,7 @@ def _turn(image: Image.Image) -> Image.Transpose | None:
 
 
 def lowest_highest(image: Image.Image) -> ValueRange | None:
-    """The lowest and the highest value of a grey image of more than 8 bits, without the TRIMMED-th part at either end;
+    """The lowest and the highest value of a gray image of more than 8 bits, without the TRIMMED-th part at either end;
     None of any other image.
 
     Raises:
@@ -199,7 +199,7 @@ def lowest_highest(image: Image.Image) -> ValueRange | None:
 def plain(image: Image.Image, value_range: ValueRange | None = None) -> Image.Image:
     """Converts an image of any mode to "L" or "RGB", 8 bits a channel.
 
-    Grey values of more than 8 bits are mapped linearly from `value_range` to 0 to 255, rounded and clipped.
+    Gray values of more than 8 bits are mapped linearly from `value_range` to 0 to 255, rounded and clipped.
 
     Raises:
       BadImage: it has such values and there is no `value_range`, or they aren't finite.
@@ -208,7 +208,7 @@ def plain(image: Image.Image, value_range: ValueRange | None = None) -> Image.Im
         return image
     if image.mode in _WIDE:
         if value_range is None:
-            raise BadImage("grey values of more than 8 bits, and no range of them is known (data.value-range)")
+            raise BadImage("gray values of more than 8 bits, and no range of them is known (data.value-range)")
         low, high = value_range
         values = np.subtract(np.asarray(image), low, dtype=np.float64)
         if image.mode == "F" and not np.isfinite(values).all():

@@ -18,7 +18,7 @@ class Digits(tfds.core.GeneratorBasedBuilder):
 
     The set comes without a split. Ours is fixed and has no randomness in it: of the images sorted by class, in
     scikit-learn's order within a class, the 1st, 6th, 11th, ... are the test split: 360 images, and 1,437 for
-    training, every class in proportion. Grey levels 0..16 become 0..255.
+    training, every class in proportion. Gray levels 0..16 become 0..255.
     """
 
     VERSION = tfds.core.Version("1.0.0")

@@ -26,7 +26,7 @@ class Files:
     identity: str
     """Changes when a pixel could."""
     value_range: ValueRange | None = None
-    """Of grey values of more than 8 bits: what becomes 0 and 255."""
+    """Of gray values of more than 8 bits: what becomes 0 and 255."""
 
     @property
     def shape(self) -> tuple[int, int, int, int]:

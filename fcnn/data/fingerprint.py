@@ -1,6 +1,6 @@
 """Telling that two files show the same image, or nearly: two hashes that survive resizing and another compression.
 
-The first, 64 bits of the grey image, finds candidates; the second, 256 bits of finer structure in all colors, decides.
+The first, 64 bits of the gray image, finds candidates; the second, 256 bits of finer structure in all colors, decides.
 """
 
 import hashlib
@@ -13,7 +13,7 @@ from PIL import Image
 LIMIT, LOOK_LIMIT = 4, 14
 """Two images are nearly the same if at most so many of the 64 and of the 256 bits differ. Of 200 photographs of flowers
 all were found again after JPEG at quality 50 or 30, at half their size or a tenth brighter, 95 % a fifth brighter, 26 %
-in grey, which is another image here. Of 3,000 MNIST digits 12 pairs are that near, by the first hash alone 1,380."""
+in gray, which is another image here. Of 3,000 MNIST digits 12 pairs are that near, by the first hash alone 1,380."""
 SAME = 2
 """Of images with one first hash, those whose second differs by so few bits count as one in the search."""
 
@@ -43,7 +43,7 @@ _LUMA, _CHROMA = _projections()
 def fingerprint(image: Image.Image, salt: str = "") -> tuple[int, int]:
     """Computes the two hashes of an image of mode "L" or "RGB".
 
-    The first is 64 bits: the signs, about their median, of the 8 x 8 lowest frequencies of the grey image. The second
+    The first is 64 bits: the signs, about their median, of the 8 x 8 lowest frequencies of the gray image. The second
     is 256 bits: the signs of random projections of the luma at 16 x 16 pixels and the chroma at 4 x 4, without their
     means: sums of whole numbers below 2**24, the same on every machine. An image without structure has neither; its
     hashes are those of its very pixels and `salt`.
@@ -68,7 +68,7 @@ def fingerprint(image: Image.Image, salt: str = "") -> tuple[int, int]:
 
 
 def _contrast(plane: Image.Image) -> float:
-    """Grey levels from the darkest to the brightest pixel of an image of one channel."""
+    """Gray levels from the darkest to the brightest pixel of an image of one channel."""
     darkest, brightest = plane.getextrema()
     return brightest - darkest  # pyright: ignore[reportOperatorIssue]  # numbers, as there is one channel
 

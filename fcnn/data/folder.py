@@ -20,7 +20,7 @@ from fcnn.data.fingerprint import duplicates
 from fcnn.data.layout import Entry, Layout, read_layout
 from fcnn.data.manifest import SPLITS, Manifest, Row, compare, left
 from fcnn.data.names import listed, shown
-from fcnn.data.parallel import Track, each
+from fcnn.data.parallel import Progress, each
 from fcnn.data.scan import Seen, scan
 from fcnn.data.streamed import Streamed, streams
 from fcnn.utils.errors import UserError
@@ -52,8 +52,8 @@ class Folder:
 
     @property
     def channels(self) -> int:
-        """1 if every image is grey, else 3."""
-        return 1 if all(seen.grey for seen in self.seen) else 3
+        """1 if every image is gray, else 3."""
+        return 1 if all(seen.gray for seen in self.seen) else 3
 
     def places(self, split: str) -> slice:
         """Where a split's files are in `entries`."""
@@ -83,14 +83,14 @@ class Readable(NamedTuple):
         return good | {path: "" for path, _ in self.bad}
 
 
-def readable(root: Path, on_bad_image: str, track: Track) -> Readable:
+def readable(root: Path, on_bad_image: str, progress: Progress) -> Readable:
     """Opens every file of a folder.
 
     Raises:
       UserError: there is no class in it, or, with `on_bad_image` "error", a file that can't be read.
     """
     layout = read_layout(root)
-    found = scan(root, [entry.path for entry in layout.entries], track)
+    found = scan(root, [entry.path for entry in layout.entries], progress)
     bad = list(layout.bad)
     bad += [(e.path, s.problem) for e, s in zip(layout.entries, found, strict=True) if s.problem is not None]
     good = [(entry, seen) for entry, seen in zip(layout.entries, found, strict=True) if seen.problem is None]
@@ -103,13 +103,13 @@ def readable(root: Path, on_bad_image: str, track: Track) -> Readable:
     return files
 
 
-def examine(root: Path, on_bad_image: str, track: Track) -> Folder:
+def examine(root: Path, on_bad_image: str, progress: Progress) -> Folder:
     """Looks at every file of a folder, and at the whole.
 
     Raises:
       UserError: there is nothing to learn from, or, with `on_bad_image` "error", a file that can't be read.
     """
-    files = readable(root, on_bad_image, track)
+    files = readable(root, on_bad_image, progress)
     layout, entries, seen = files.layout, files.entries, files.seen
     _check_classes(layout, entries)
     pairs, groups = duplicates([(one.hash, one.look) for one in seen])
@@ -131,16 +131,16 @@ def _check_classes(layout: Layout, entries: tuple[Entry, ...]) -> None:
         )
 
 
-def load_folder(root: Path, config: DataConfig, track: Track) -> dict[str, Any]:
+def load_folder(root: Path, config: DataConfig, progress: Progress) -> dict[str, Any]:
     """The splits of a folder, decoded or to be streamed, and what is to be told about it.
 
     Returns:
       "classes", "splits", "groups" (of the train split), "rows" (of each split, for the run's manifest), "skipped",
       "files", "value_range" and "notes".
     """
-    folder = examine(root, config.on_bad_image, track)
+    folder = examine(root, config.on_bad_image, progress)
     used = config.value_range or value_range.measure(folder.entries, folder.seen)
-    whole = _pixels(folder, config, folder.channels, used, track)
+    whole = _pixels(folder, config, folder.channels, used, progress)
     splits, rows = {}, {}
     for split in SPLITS:
         part = folder.places(split)
@@ -168,8 +168,8 @@ def load_listed(
     channels: int,
     *,
     exact: bool,
-    say: Callable[[str], None],
-    track: Track,
+    log: Callable[[str], None],
+    progress: Progress,
 ) -> dict[str, Any]:
     """Loads exactly the files of a run, in the run's splits.
 
@@ -186,7 +186,7 @@ def load_listed(
     Raises:
       UserError: a file differs and `exact`, or no file of the run is left.
     """
-    found = readable(root, config.on_bad_image if exact else "skip", track)
+    found = readable(root, config.on_bad_image if exact else "skip", progress)
     hashes = found.hashes()
     changes = compare(manifest, hashes)
     used = tuple(row for row in manifest.rows if hashes.get(row.path) == row.hash)
@@ -200,14 +200,14 @@ def load_listed(
         raise UserError(f"none of the run's {len(manifest.rows):,} files is in {where}")
     if changes:
         rest = "" if len(used) == len(manifest.rows) else f"; what is left of the run's: {left(manifest, used)}"
-        say(f"The files in {where} have changed since the run began: {changes}. None of these is used{rest}.")
+        log(f"The files in {where} have changed since the run began: {changes}. None of these is used{rest}.")
     # In the layout's order, in which the run's start has decoded them.
     mine = {row.path for row in used}
     kept = [(entry, one) for entry, one in zip(found.entries, found.seen, strict=True) if entry.path in mine]
     files = Folder(
         root, manifest.classes, tuple(e for e, _ in kept), tuple(s for _, s in kept), np.arange(len(kept)), (), ()
     )
-    whole = _pixels(files, config, channels, config.value_range, track)
+    whole = _pixels(files, config, channels, config.value_range, progress)
     place = {entry.path: i for i, (entry, _) in enumerate(kept)}
     return {
         "classes": manifest.classes,
@@ -222,12 +222,12 @@ def load_listed(
     }
 
 
-def _pixels(folder: Folder, config: DataConfig, channels: int, used: ValueRange | None, track: Track) -> AnySplit:
+def _pixels(folder: Folder, config: DataConfig, channels: int, used: ValueRange | None, progress: Progress) -> AnySplit:
     """All files of a folder, decoded or to be streamed."""
     files = _files(folder, config.image_size or IMAGE_SIZE, channels, used)
-    if streams(config.feed, math.prod(files.shape)):
+    if streams(config.pipeline, math.prod(files.shape)):
         return Streamed(files, folder.labels, np.arange(len(folder.labels)))
-    decoded = _decode(folder, files, track)
+    decoded = _decode(folder, files, progress)
     return Split(decoded["image"], decoded["label"])
 
 
@@ -246,7 +246,7 @@ def _files(folder: Folder, size: int, channels: int, used: ValueRange | None) ->
     return Files(folder.root, tuple(entry.path for entry in folder.entries), size, channels, identity, used)
 
 
-def _decode(folder: Folder, files: Files, track: Track) -> np.ndarray:
+def _decode(folder: Folder, files: Files, progress: Progress) -> np.ndarray:
     """All of them, (N,) with "image" (size, size, channels) uint8 and "label", from the cache if they are."""
 
     def fill(out: np.ndarray) -> None:
@@ -255,7 +255,7 @@ def _decode(folder: Folder, files: Files, track: Track) -> np.ndarray:
 
         out["label"] = folder.labels
         with quiet():
-            each(one, range(len(out)), "decoding", track)
+            each(one, range(len(out)), "decoding", progress)
 
     name = f"{folder.root.resolve()}-{files.size}"
     return cached(name, files.identity, len(files.paths), files.shape[1:], fill)

@@ -12,7 +12,7 @@ from fcnn.utils.errors import UserError
 
 SPLITS = ("train", "validation", "test")
 UNUSED = "unused"
-"""The split of files that are in none of the three, as data.train-images leaves them."""
+"""The split of files that are in none of the three, as data.num-train leaves them."""
 
 
 class Row(NamedTuple):

@@ -20,7 +20,7 @@ TIMEOUT = 30  # seconds without a byte
 _UNREADABLE = (ValueError, KeyError, TypeError, OSError, EOFError, zlib.error, tarfile.TarError, pickle.UnpicklingError)
 
 
-def obtain(official: OfficialSet, manual_dir: Path | None, say: Callable[[str], None]) -> dict[str, Arrays]:
+def obtain(official: OfficialSet, manual_dir: Path | None, log: Callable[[str], None]) -> dict[str, Arrays]:
     """The images and labels of a set's splits, known to be the published ones.
 
     Args:
@@ -31,7 +31,7 @@ def obtain(official: OfficialSet, manual_dir: Path | None, say: Callable[[str], 
     Raises:
       UserError: a file is missing, or isn't the published one; or the network doesn't give it.
     """
-    paths = _download(official, say) if manual_dir is None else _find(official, manual_dir)
+    paths = _download(official, log) if manual_dir is None else _find(official, manual_dir)
     for file, path in zip(official.files, paths, strict=True):
         if (sha := file.names.get(path.name)) is not None:
             _verify(official, path, sha)
@@ -95,7 +95,7 @@ def _verify(official: OfficialSet, path: Path, sha: str) -> None:
         raise UserError(f"{path} is not the file that {official.name} is published as: {what}. {_wanted(official)}")
 
 
-def _download(official: OfficialSet, say: Callable[[str], None]) -> list[Path]:
+def _download(official: OfficialSet, log: Callable[[str], None]) -> list[Path]:
     """The set's files in a folder of their own below the data folder; whole and verified ones are kept from before."""
     folder = data_dir() / "downloads" / "fcnn" / official.name
     paths = [folder / file.name for file in official.files]
@@ -103,7 +103,7 @@ def _download(official: OfficialSet, say: Callable[[str], None]) -> list[Path]:
         sha = file.names[file.name]
         if path.exists() and _sha256(path) == sha:
             continue
-        say(f"Downloading {file.url} ...")
+        log(f"Downloading {file.url} ...")
         try:
             _fetch(file.url, path)
         except (OSError, ValueError) as error:  # URLError, timeouts and HTTP's own are OSErrors

@@ -128,7 +128,7 @@ FASHION_MNIST = _idx_set(
 
 CIFAR10 = OfficialSet(
     name="cifar10",
-    title="CIFAR-10 (Krizhevsky 2009): 60,000 colour images in 10 classes",
+    title="CIFAR-10 (Krizhevsky 2009): 60,000 color images in 10 classes",
     homepage="https://www.cs.toronto.edu/~kriz/cifar.html",
     classes=("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
     shape=(32, 32, 3),
@@ -166,7 +166,7 @@ willow_tree wolf woman worm
 
 CIFAR100 = OfficialSet(
     name="cifar100",
-    title="CIFAR-100 (Krizhevsky 2009): 60,000 colour images in 100 classes",
+    title="CIFAR-100 (Krizhevsky 2009): 60,000 color images in 100 classes",
     homepage="https://www.cs.toronto.edu/~kriz/cifar.html",
     classes=tuple(_FINE.split()),
     shape=(32, 32, 3),

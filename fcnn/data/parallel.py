@@ -6,13 +6,13 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
 
-class Track(Protocol):
+class Progress(Protocol):
     """Passes items on and shows how many of `total` have gone by."""
 
     def __call__(self, items: Iterable[Any], text: str, total: int) -> Iterable[Any]: ...
 
 
-def no_track(items: Iterable[Any], text: str, total: int) -> Iterable[Any]:
+def no_progress(items: Iterable[Any], text: str, total: int) -> Iterable[Any]:
     """Shows nothing."""
     return items
 
@@ -22,10 +22,10 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def each(work: Callable[[Any], Any], items: Sequence[Any], text: str, track: Track) -> list[Any]:
+def each(work: Callable[[Any], Any], items: Sequence[Any], text: str, progress: Progress) -> list[Any]:
     """`[work(item) for item in items]`, on as many threads as there are cores; the first error ends it."""
     pool = ThreadPoolExecutor(cores(), thread_name_prefix="fcnn-data")
     try:
-        return list(track(pool.map(work, items), text, len(items)))
+        return list(progress(pool.map(work, items), text, len(items)))
     finally:
         pool.shutdown(cancel_futures=True)

@@ -22,7 +22,7 @@ from fcnn.distributed import sharding
 from fcnn.utils.batch import Batch
 
 
-class Order:
+class EpochSampler:
     """Which images each training step sees.
 
     Args:
@@ -42,36 +42,36 @@ class Order:
         return epoch, self._epoch(epoch)[place * self.batch_size : (place + 1) * self.batch_size]
 
 
-class DeviceFeed:
+class DevicePipeline:
     """Sends a step the indices of its images; the step picks them out of the split on the device."""
 
     def __init__(self, split: Split, mesh: Mesh) -> None:
         self._mesh, self._size = mesh, len(split)
         self._split = sharding.replicate((split.images, split.labels), mesh)
 
-    def place(self, indices: np.ndarray | jax.Array) -> tuple[jax.Array, ...]:
+    def device_put(self, indices: np.ndarray | jax.Array) -> tuple[jax.Array, ...]:
         """What `batch` needs of an item, on the devices; the mask follows."""
         return *self._split, sharding.shard(indices, self._mesh)
 
-    def like(self, batch_size: int) -> tuple[jax.Array, ...]:
-        """Arguments like those that `place` gives."""
-        return self.place(np.zeros(batch_size, np.int32))
+    def abstract(self, batch_size: int) -> tuple[jax.Array, ...]:
+        """Arguments like those that `device_put` gives."""
+        return self.device_put(np.zeros(batch_size, np.int32))
 
     def batch(self, images: jax.Array, labels: jax.Array, indices: jax.Array, mask: jax.Array) -> Batch:
         """The batch, inside the step."""
         return gather(images, labels, indices, mask)
 
-    def train(self, order: Order, steps: range) -> Iterator[np.ndarray]:
+    def train(self, sampler: EpochSampler, steps: range) -> Iterator[np.ndarray]:
         """The items of these steps."""
-        return (order.at(step)[1] for step in steps)
+        return (sampler.at(step)[1] for step in steps)
 
-    def once(self, batch_size: int) -> Callable[[], Iterator[tuple[Any, jax.Array]]]:
+    def eval_epoch(self, batch_size: int) -> Callable[[], Iterator[tuple[Any, jax.Array]]]:
         """Passes over the split: items with their masks, each image once."""
         batches = [sharding.shard(pair, self._mesh) for pair in eval_batches(self._size, batch_size)]
         return lambda: iter(batches)
 
 
-class StreamFeed:
+class StreamPipeline:
     """Reads and decodes the batches to come on as many threads as there are cores, and copies them to the device.
 
     An element of the Grain pipeline is a step's whole batch: a thread writes it in place, and nothing is stacked or
@@ -98,12 +98,12 @@ class StreamFeed:
         index = jax.process_index() if process_index is None else process_index
         self._process, self._threads = (index, process_count or jax.process_count()), threads or cores()
 
-    def place(self, item: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, ...]:
+    def device_put(self, item: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, ...]:
         """What `batch` needs of an item, which is on the devices already; the mask follows."""
         return item
 
-    def like(self, batch_size: int) -> tuple[jax.ShapeDtypeStruct, ...]:
-        """Arguments like those that `place` gives."""
+    def abstract(self, batch_size: int) -> tuple[jax.ShapeDtypeStruct, ...]:
+        """Arguments like those that `device_put` gives."""
         cut = sharding.sharded(self._mesh)
         images = jax.ShapeDtypeStruct((batch_size, *self._split.shape), jnp.uint8, sharding=cut)
         return images, jax.ShapeDtypeStruct((batch_size,), jnp.int32, sharding=cut)
@@ -112,21 +112,21 @@ class StreamFeed:
         """The batch, inside the step."""
         return {"image": images, "label": labels, "mask": mask, "index": jnp.arange(len(labels), dtype=jnp.int32)}
 
-    def train(self, order: Order, steps: range) -> Generator[Any, None, None]:
+    def train(self, sampler: EpochSampler, steps: range) -> Generator[Any, None, None]:
         """The items of these steps."""
-        return self._stream(steps, functools.partial(self.read, order))
+        return self._stream(steps, functools.partial(self.read, sampler))
 
-    def read(self, order: Order, step: int) -> tuple[np.ndarray, np.ndarray]:
+    def read(self, sampler: EpochSampler, step: int) -> tuple[np.ndarray, np.ndarray]:
         """The images and labels of this process's slice of a training step's batch, on the host."""
-        epoch, indices = order.at(step)
+        epoch, indices = sampler.at(step)
         indices = self._slice(indices)
         if self._split.files is not None and self._least < 1:
-            images = self._split.read_crops(indices, self._least, seed=order.seed, epoch=epoch)
+            images = self._split.read_crops(indices, self._least, seed=sampler.seed, epoch=epoch)
         else:
             images = self._split.read(indices)
         return images, self._split.labels[indices]
 
-    def once(self, batch_size: int) -> Callable[[], Iterator[tuple[Any, jax.Array]]]:
+    def eval_epoch(self, batch_size: int) -> Callable[[], Iterator[tuple[Any, jax.Array]]]:
         """Passes over the split: items with their masks, each image once."""
         batches = list(eval_batches(len(self._split), batch_size))
 
@@ -155,6 +155,6 @@ class StreamFeed:
                 iterator.close()
 
 
-def make_feed(split: AnySplit, mesh: Mesh, *, least: float = 1.0) -> DeviceFeed | StreamFeed:
+def make_pipeline(split: AnySplit, mesh: Mesh, *, least: float = 1.0) -> DevicePipeline | StreamPipeline:
     """The way that suits where a split's images are; `least` as in `StreamFeed`, for a training split."""
-    return StreamFeed(split, mesh, least=least) if isinstance(split, Streamed) else DeviceFeed(split, mesh)
+    return StreamPipeline(split, mesh, least=least) if isinstance(split, Streamed) else DevicePipeline(split, mesh)

@@ -13,7 +13,7 @@ from pathlib import Path
 from fcnn.data.arrays import VERSION, beside, cache_dir, digest
 from fcnn.data.decode import EXTENSIONS, FORMATS, BadImage, header, lowest_highest, open_stored, plain, quiet
 from fcnn.data.fingerprint import fingerprint
-from fcnn.data.parallel import Track, each
+from fcnn.data.parallel import Progress, each
 
 # Formats that share an extension: cameras put several images into one JPEG file and still call it .jpg.
 _SAME = {"MPO": "JPEG", "DIB": "BMP"}
@@ -30,7 +30,7 @@ class Seen:
     format: str = ""
     width: int = 0
     height: int = 0
-    grey: bool = False
+    gray: bool = False
     sha: str = ""
     """Of the file's bytes."""
     hash: int = 0
@@ -38,7 +38,7 @@ class Seen:
     look: int = 0
     """The same, 256 bits."""
     low: float | None = None
-    """The lowest of its grey values, if they have more than 8 bits (`decode.lowest_highest`)."""
+    """The lowest of its gray values, if they have more than 8 bits (`decode.lowest_highest`)."""
     high: float | None = None
     """The highest."""
     cut: bool = False
@@ -48,11 +48,11 @@ class Seen:
 
     @property
     def wide(self) -> bool:
-        """Whether its grey values have more than 8 bits."""
+        """Whether its gray values have more than 8 bits."""
         return self.low is not None
 
 
-def scan(root: Path, paths: Sequence[str], track: Track) -> list[Seen]:
+def scan(root: Path, paths: Sequence[str], progress: Progress) -> list[Seen]:
     """Decodes every file whose size or time isn't that of the last scan.
 
     Args:
@@ -70,7 +70,7 @@ def scan(root: Path, paths: Sequence[str], track: Track) -> list[Seen]:
     ]
     if new:
         with quiet():
-            found = each(lambda i: _look(root / str(paths[i]), stats[i]), new, "looking at every image", track)
+            found = each(lambda i: _look(root / str(paths[i]), stats[i]), new, "looking at every image", progress)
         for i, seen in zip(new, found, strict=True):
             known[paths[i]] = dataclasses.replace(seen, ctime_ns=stats[i].st_ctime_ns)
         _write(store, {path: known[path] for path in paths})
@@ -102,7 +102,7 @@ def _look(path: Path, at: os.stat_result) -> Seen:
         format=said.format,
         width=said.width,
         height=said.height,
-        grey=said.grey,
+        gray=said.gray,
         sha=sha,
         hash=hash,
         look=look,

@@ -21,7 +21,7 @@ def describe(dataset: Dataset) -> list[str]:
     lines = [
         f"{dataset.name}: {len(dataset.classes)} classes; {len(dataset.train):,} training, "
         f"{len(dataset.validation):,} validation, {len(dataset.test):,} test images of {width} x {height} pixels, "
-        f"{'grey' if channels == 1 else 'RGB'}"
+        f"{'gray' if channels == 1 else 'RGB'}"
     ]
     if dataset.files:
         lines.append(f"files: {dataset.files}")

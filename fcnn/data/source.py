@@ -14,20 +14,20 @@ from fcnn.data.arrays import data_dir
 from fcnn.data.cut import cut_splits, shortages, why_empty
 from fcnn.data.dataset import AnySplit, Dataset, Split, balanced_weights
 from fcnn.data.manifest import UNUSED, Manifest, Row
-from fcnn.data.parallel import Track, no_track
+from fcnn.data.parallel import Progress, no_progress
 from fcnn.data.streamed import Streamed, streams
 from fcnn.utils.errors import UserError
 
 Say = Callable[[str], None]
 
 
-def _digits(config: DataConfig, say: Say) -> Any:
+def _digits(config: DataConfig, log: Say) -> Any:
     from fcnn.data.digits import Digits
 
     return Digits(data_dir=data_dir(), file_format="array_record")
 
 
-def _official(config: DataConfig, say: Say) -> Any:
+def _official(config: DataConfig, log: Say) -> Any:
     from fcnn.data import builders, obtain
 
     options = {"data_dir": data_dir(), "file_format": "array_record"}
@@ -35,7 +35,7 @@ def _official(config: DataConfig, say: Say) -> Any:
     if builder.data_path.exists():
         return builder
     manual_dir = None if config.manual_dir is None else Path(config.manual_dir)
-    splits = obtain.obtain(builder.OFFICIAL, manual_dir, say)
+    splits = obtain.obtain(builder.OFFICIAL, manual_dir, log)
     return builders.TABLE[config.name](**options, splits=splits)
 
 
@@ -60,7 +60,7 @@ class RunFiles:
 
 
 def load(
-    config: DataConfig, *, run: RunFiles | None = None, say: Say = lambda _: None, track: Track = no_track
+    config: DataConfig, *, run: RunFiles | None = None, log: Say = lambda _: None, progress: Progress = no_progress
 ) -> Dataset:
     """Loads a data set, preparing it first if this is the first use.
 
@@ -79,12 +79,12 @@ def load(
 
         root = Path(rest).expanduser()
         if run is not None:
-            listed = load_listed(root, config, run.manifest, run.channels, exact=run.exact, say=say, track=track)
+            listed = load_listed(root, config, run.manifest, run.channels, exact=run.exact, log=log, progress=progress)
             return _dataset(config, **listed)
-        parts = load_folder(root, config, track)
+        parts = load_folder(root, config, progress)
     else:
-        parts = _load_tfds(config, say, track)
-    return _cut(config, say, **parts)
+        parts = _load_tfds(config, log, progress)
+    return _cut(config, log, **parts)
 
 
 def outline(config: DataConfig, size: int) -> Dataset:
@@ -103,12 +103,12 @@ def outline(config: DataConfig, size: int) -> Dataset:
         builder = stock.open_tfds(rest) if rest else own[config.name](data_dir=data_dir(), file_format="array_record")
         classes, shape = stock.form(builder, config.name, image_size=config.image_size)
     blank = Streamed(np.zeros((1, *shape), np.uint8), np.zeros(size, np.int32), np.zeros(size, int))
-    grey = np.full(shape[-1], 0.5, np.float32)
+    gray = np.full(shape[-1], 0.5, np.float32)
     return Dataset(
         config.name,
         classes,
         *(blank, blank, blank),
-        normalization=_given_normalization(config, shape[-1]) or (grey, grey),
+        normalization=_given_normalization(config, shape[-1]) or (gray, gray),
         class_weights=np.ones(len(classes), np.float32) if config.class_weights == "balanced" else None,
     )
 
@@ -122,7 +122,7 @@ def _check_array_record(name: str) -> None:
         )
 
 
-def open_prepared(config: DataConfig, say: Say) -> Any:
+def open_prepared(config: DataConfig, log: Say) -> Any:
     """Opens the builder of a set that TFDS reads, prepared first if this is the first use."""
     _check_array_record(config.name)
     # TFDS logs on every use that OpenCV would decode faster than Pillow, which is what we chose.
@@ -130,18 +130,18 @@ def open_prepared(config: DataConfig, say: Say) -> Any:
     from fcnn.data import stock  # imported here because it is slow, and half of the commands need no data
 
     _, _, spec = config.name.partition(":")
-    builder = stock.open_tfds(spec) if spec else BUILDERS[config.name](config, say)
-    stock.prepare(builder, config.name, say)
+    builder = stock.open_tfds(spec) if spec else BUILDERS[config.name](config, log)
+    stock.make_setup(builder, config.name, log)
     return builder
 
 
-def _load_tfds(config: DataConfig, say: Say, track: Track) -> dict[str, Any]:
+def _load_tfds(config: DataConfig, log: Say, progress: Progress) -> dict[str, Any]:
     """Classes and splits of a set that TFDS reads."""
-    builder = open_prepared(config, say)
+    builder = open_prepared(config, log)
     from fcnn.data import stock
 
-    classes, splits = stock.read_tfds(builder, config.name, image_size=config.image_size, track=track)
-    if streams(config.feed, sum(found["image"].nbytes for found in splits.values())):
+    classes, splits = stock.read_tfds(builder, config.name, image_size=config.image_size, progress=progress)
+    if streams(config.pipeline, sum(found["image"].nbytes for found in splits.values())):
         kept = {k: Streamed(v["image"], np.ascontiguousarray(v["label"]), np.arange(len(v))) for k, v in splits.items()}
     else:
         kept = {k: Split(v["image"], v["label"]) for k, v in splits.items()}
@@ -150,7 +150,7 @@ def _load_tfds(config: DataConfig, say: Say, track: Track) -> dict[str, Any]:
 
 def _cut(
     config: DataConfig,
-    say: Say,
+    log: Say,
     *,
     classes: tuple[str, ...],
     splits: Mapping[str, AnySplit],
@@ -172,9 +172,9 @@ def _cut(
     if classes and top >= len(classes):
         raise UserError(f"{config.name} has a label {top} and names only {len(classes)} classes")
     if places["test"][0] == "validation":
-        held_out = f"; {100 * config.validation:g} % of the training images are held out for validation"
+        held_out = f"; {100 * config.val_fraction:g} % of the training images are held out for validation"
         said = "there is no test split: the validation images are used as one, read once at the end"
-        notes = (said + (held_out if config.validation else ""), *notes)
+        notes = (said + (held_out if config.val_fraction else ""), *notes)
     if groups is not None:
         notes = (*notes, *shortages(config, labels["train"], groups, places, classes))
     manifest = None if rows is None else _manifest(rows, places)

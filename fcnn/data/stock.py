@@ -17,7 +17,7 @@ from fcnn.config import names
 from fcnn.data.arrays import cached, data_dir
 from fcnn.data.decode import BadImage, open_image, quiet, square
 from fcnn.data.manifest import SPLITS
-from fcnn.data.parallel import Track, each
+from fcnn.data.parallel import Progress, each
 from fcnn.utils.errors import UserError, unknown
 
 BLOCK = 256  # records that are read at once
@@ -61,7 +61,7 @@ def _import(module: str) -> None:
         sys.path.remove(os.getcwd())
 
 
-def prepare(builder: Any, name: str, say: Callable[[str], None]) -> None:
+def make_setup(builder: Any, name: str, log: Callable[[str], None]) -> None:
     """Writes a set as array_record in the data folder, if it isn't there yet.
 
     Raises:
@@ -71,7 +71,7 @@ def prepare(builder: Any, name: str, say: Callable[[str], None]) -> None:
 
     if builder.data_path.exists():
         return
-    say(f"Preparing {name} in {builder.data_path} (once) ...")
+    log(f"Preparing {name} in {builder.data_path} (once) ...")
     tfds.disable_progress_bar()
     try:
         with contextlib.redirect_stdout(io.StringIO()):  # TFDS prints there, which is for our own reports
@@ -107,7 +107,7 @@ def _not_ours(error: BaseException) -> str | None:
 
 
 def read_tfds(
-    builder: Any, name: str, *, image_size: int | None, track: Track, splits: Sequence[str] = SPLITS
+    builder: Any, name: str, *, image_size: int | None, progress: Progress, splits: Sequence[str] = SPLITS
 ) -> tuple[tuple[str, ...], dict[str, np.ndarray]]:
     """The class names and the decoded splits "train", "validation" and "test", as many as there are.
 
@@ -126,7 +126,7 @@ def read_tfds(
     """
     classes, shape = form(builder, name, image_size=image_size)
     found = {
-        split: _read_split(builder, name, split, shape, image_size, track)
+        split: _read_split(builder, name, split, shape, image_size, progress)
         for split in splits
         if split in builder.info.splits
     }
@@ -169,12 +169,12 @@ def _features(builder: Any, name: str) -> tuple[str, str]:
         raise UserError(f"{name} is not a set of images with a class each; its features are {', '.join(features)}")
     feature = features[images[0]]
     if feature.np_dtype != np.uint8 or feature.shape[-1] not in (1, 3, 4, None):
-        raise UserError(f"the images of {name} are {feature.shape} {np.dtype(feature.np_dtype)}, not 8-bit grey or RGB")
+        raise UserError(f"the images of {name} are {feature.shape} {np.dtype(feature.np_dtype)}, not 8-bit gray or RGB")
     return images[0], labels[0]
 
 
 def _read_split(
-    builder: Any, name: str, split: str, shape: tuple[int, int, int], image_size: int | None, track: Track
+    builder: Any, name: str, split: str, shape: tuple[int, int, int], image_size: int | None, progress: Progress
 ) -> np.ndarray:
     """A whole split, decoded, in the order in which TFDS wrote it: (N,) with "image" and "label"."""
     import tensorflow_datasets as tfds
@@ -203,7 +203,7 @@ def _read_split(
                 out["label"][i] = example[label_key]
 
         with quiet():
-            each(block, range(0, len(out), BLOCK), f"decoding {name} {split}", track)
+            each(block, range(0, len(out), BLOCK), f"decoding {name} {split}", progress)
 
     files = [[p.name, p.stat().st_size, p.stat().st_mtime_ns] for p in sorted(Path(builder.data_path).iterdir())]
     count = builder.info.splits[split].num_examples

@@ -62,14 +62,14 @@ class Streamed:
         return out
 
 
-def streams(feed: str, size: int) -> bool:
-    """Whether a set is streamed: as `data.feed` says, or if it is too large to live on the device.
+def streams(pipeline: str, size: int) -> bool:
+    """Whether a set is streamed: as `data.pipeline` says, or if it is too large to live on the device.
 
     Args:
       feed: "auto", "device" or "stream".
       size: bytes of all its images, decoded.
     """
-    return feed == "stream" or (feed == "auto" and size > _memory() // SHARE)
+    return pipeline == "stream" or (pipeline == "auto" and size > _memory() // SHARE)
 
 
 def _memory() -> int:

@@ -1,4 +1,4 @@
-"""Grey values of more than 8 bits: which become black and white is one answer for a whole set, measured or declared,
+"""Gray values of more than 8 bits: which become black and white is one answer for a whole set, measured or declared,
 and what of it a person should know."""
 
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from fcnn.data.names import listed, shown
 from fcnn.data.scan import Seen
 
 COARSE = 32
-"""Fewer grey levels than these, of 256, are too few for a file."""
+"""Fewer gray levels than these, of 256, are too few for a file."""
 # What the notes say of all three mistakes.
 _DECLARE = "--data.value-range LOW HIGH"
 
@@ -50,26 +50,26 @@ def describe(
         )
     wide = [(shown(e.path), *_ends(s)) for e, s in zip(entries, seen, strict=True) if s.wide]
     if not wide or used is None:
-        none = ("data.value-range has no effect: no grey file has more than 8 bits",)
+        none = ("data.value-range has no effect: no gray file has more than 8 bits",)
         return (*notes, *(none if used else ()))
     low, high = used
     source = f"measured over the training files ({_DECLARE} sets another range)" if measured else "as given"
     notes.append(
-        f"grey values of more than 8 bits in {len(wide):,} files: {_number(low)} to {_number(high)} become 0 to 255, "
+        f"gray values of more than 8 bits in {len(wide):,} files: {_number(low)} to {_number(high)} become 0 to 255, "
         f"{source}"
     )
     if beyond := [f"{path} ({_number(a)} to {_number(b)})" for path, a, b in wide if a < low or b > high]:
         notes.append(f"{len(beyond)} files have values outside of that range, which are clipped: {listed(beyond, 3)}")
-    if narrow := sum(s.grey and not s.wide for s in seen):
+    if narrow := sum(s.gray and not s.wide for s in seen):
         notes.append(
-            f"{narrow:,} grey files have 8 bits and stay as they are beside {len(wide):,} with more: if one class has "
+            f"{narrow:,} gray files have 8 bits and stay as they are beside {len(wide):,} with more: if one class has "
             "more of one kind, a network can learn the kind of file in place of what the images show"
         )
     levels = np.asarray([(b - a) * 255 / (high - low) + 1 for _, a, b in wide])
     if np.median(levels) < COARSE:
         path, a, b = max(wide, key=lambda one: one[2] - one[1])
         notes.append(
-            f"{np.count_nonzero(levels < COARSE):,} of {len(wide):,} files use fewer than {COARSE} of the 256 grey "
+            f"{np.count_nonzero(levels < COARSE):,} of {len(wide):,} files use fewer than {COARSE} of the 256 gray "
             f"levels, because the range is too wide for them (widest file: {path}, {_number(a)} to {_number(b)}); "
             f"remove such files or declare the range, {_DECLARE}"
         )

@@ -66,7 +66,7 @@ def assemble(tree: Any, mesh: Mesh) -> Any:
     return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharded(mesh), x), tree)
 
 
-def like(tree: Any, sharding: NamedSharding) -> Any:
+def abstract(tree: Any, sharding: NamedSharding) -> Any:
     """A tree's arrays, or descriptions of them, as descriptions (`jax.ShapeDtypeStruct`) of arrays placed like this."""
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree)
 

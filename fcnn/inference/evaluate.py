@@ -21,7 +21,7 @@ from fcnn.data.decode import BadImage, fitted, quiet
 from fcnn.data.folder import readable
 from fcnn.data.layout import listed, shown
 from fcnn.data.manifest import SPLITS, Manifest, overlap, shared
-from fcnn.data.parallel import each, no_track
+from fcnn.data.parallel import each, no_progress
 from fcnn.data.source import open_prepared
 from fcnn.data.stock import read_tfds, varied_sizes
 from fcnn.inference.predict import load_classifier, read_image
@@ -76,18 +76,18 @@ def evaluate(network: str, data: DataConfig, split: str | None, console: Console
     images = load(about, data, split, console)
     columns = _columns(about, images.classes, network, data.name)
     if not about.named:
-        console.say(f"{network} knows its classes by number: folder 0 is its first output, 1 its second, ...")
+        console.log(f"{network} knows its classes by number: folder 0 is its first output, 1 its second, ...")
     sums, hits = [], 0.0
     # Among a single class every answer would be right: then all of the network's are compared.
     among, names = (columns, images.classes) if len(columns) > 1 else (np.arange(len(about.classes)), about.classes)
     classes = np.arange(len(columns)) if len(columns) > 1 else columns
     measured = _measure(among)
     starts = range(0, len(images.labels), BATCH)
-    for start in console.track(starts, "evaluating", len(starts)):
+    for start in console.progress(starts, "evaluating", len(starts)):
         places = np.arange(start, min(start + BATCH, len(images.labels)))
         batch = np.zeros((min(BATCH, len(images.labels)), *about.image_shape), np.uint8)
         with quiet():
-            batch[: len(places)] = each(images.read, places.tolist(), "reading", no_track)
+            batch[: len(places)] = each(images.read, places.tolist(), "reading", no_progress)
         labels = np.resize(classes[images.labels[places]], len(batch))
         one, among_all = measured(logits(batch), labels, np.arange(len(batch)) < len(places))
         sums.append(jax.device_get(one))
@@ -146,9 +146,9 @@ def _columns(about: About, classes: tuple[str, ...], network: str, data: str) ->
 def _folder(about: About, data: DataConfig, split: str | None, console: Console) -> Labelled:
     """The images of a folder."""
     root = Path(data.name.removeprefix("folder:")).expanduser()
-    found = readable(root, data.on_bad_image, console.track)
+    found = readable(root, data.on_bad_image, console.progress)
     if found.bad:
-        console.say(f"Left out {len(found.bad)} files that can't be read: {listed(found.skipped, 3)}")
+        console.log(f"Left out {len(found.bad)} files that can't be read: {listed(found.skipped, 3)}")
     own = [name for name in SPLITS if any(entry.split == name for entry in found.entries)]
     split = _choose(split, own, data.name)
     kept = [i for i, entry in enumerate(found.entries) if split in (ALL, entry.split)]
@@ -160,7 +160,7 @@ def _folder(about: About, data: DataConfig, split: str | None, console: Console)
     used = given or value_range.measure(found.entries, found.seen)
     if data.value_range or any(one.wide or one.cut for one in found.seen):
         for note in value_range.describe(found.entries, found.seen, used, measured=given is None):
-            console.say(f"Note: {note}")
+            console.log(f"Note: {note}")
     about = dataclasses.replace(about, value_range=used)
 
     def read(i: int) -> np.ndarray:
@@ -175,14 +175,14 @@ def _folder(about: About, data: DataConfig, split: str | None, console: Console)
 
 def _tfds(about: About, data: DataConfig, split: str | None, console: Console) -> Labelled:
     """The images of a published set."""
-    builder = open_prepared(data, console.say)
+    builder = open_prepared(data, console.log)
     height, width, channels = about.image_shape
     size = min(height, width) if varied_sizes(builder, data.name) else None
     own = [name for name in SPLITS if name in builder.info.splits]
     while True:
         chosen = _choose(split, own, data.name)
         wanted = own if chosen == ALL else [chosen]
-        classes, parts = read_tfds(builder, data.name, image_size=size, track=console.track, splits=wanted)
+        classes, parts = read_tfds(builder, data.name, image_size=size, progress=console.progress, splits=wanted)
         if parts:
             break
         own = [name for name in own if name not in wanted]  # its labels aren't published
@@ -218,7 +218,7 @@ def is_of_run(run: Path, data: DataConfig, console: Console) -> bool:
     if not (data.name.startswith("folder:") and before.startswith("folder:") and (run / folder.SPLITS).exists()):
         return False
     manifest = Manifest.from_csv(folder.read_splits(run), str(run / folder.SPLITS))
-    found = readable(Path(data.name.removeprefix("folder:")), "skip", console.track)
+    found = readable(Path(data.name.removeprefix("folder:")), "skip", console.progress)
     return 2 * shared(manifest, found.hashes()) > len(manifest.rows)
 
 

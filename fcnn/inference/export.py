@@ -37,7 +37,7 @@ def to_stablehlo(network: Network, *, pixels: bool = False) -> bytes:
     """
     about = network.about
     height, width, stored = about.image_shape
-    # Grey images that are normalized by statistics of three channels have three.
+    # Gray images that are normalized by statistics of three channels have three.
     channels = stored if pixels else len(about.mean)
     mean, std = np.asarray(about.mean, np.float32), np.asarray(about.std, np.float32)
     apply = folded(about.create(), network.variables, (1, height, width, len(mean)))

@@ -54,7 +54,7 @@ class Classifier(nn.Module, kw_only=True):
     """An endpoint, whose activations are taken in place of images, and (H, W, C) of the images: what comes before it is
     no part of a compiled program. No auxiliary heads then."""
     axis_name: str | None = None
-    """The pmap axis over which batch norm is synchronised; None under jit, which sees the whole batch anyway."""
+    """The pmap axis over which batch norm is synchronized; None under jit, which sees the whole batch anyway."""
 
     paper: ClassVar[str]
     """Where it was published."""

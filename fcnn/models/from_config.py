@@ -19,7 +19,6 @@ def from_config(config: ModelConfig, *, num_classes: int, dtype: Any = None) -> 
       UserError: the architecture has no such option, or the option no such value.
     """
     fields = {name: value for name, value in dataclasses.asdict(config).items() if value is not None}
-    fields["width_multiplier"] = fields.pop("width")
     name, own = fields.pop("name"), {key: _from_word(word) for key, word in fields.pop("options").items()}
     known, hints = options(name), typing.get_type_hints(family(name))
     for option, value in own.items():

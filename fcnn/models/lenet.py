@@ -11,7 +11,7 @@ class LeNet5(Classifier, kw_only=True):
     """Two 5x5 convolutions (6 and 16 channels), each with activation and 2x2 average pooling, dense layers of 120 and
     84, a classifier: 61,706 parameters for 10 classes and one channel.
 
-    As in the paper: 32x32 images, in which smaller ones are centred between zeros (section II.B), and tanh. Unlike
+    As in the paper: 32x32 images, in which smaller ones are centered between zeros (section II.B), and tanh. Unlike
     it: C3 sees all six maps of S2 (the paper's table I leaves some out), pooling has no parameters of its own, and the
     classifier is a dense layer, not radial basis functions. Larger images make C5 larger: their size at initialization
     is that of all images. Endpoints: s2, s4, c5, f6.

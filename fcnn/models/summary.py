@@ -33,7 +33,7 @@ class Row:
     field: tuple[int, int] | None
     """Receptive field: height and width of what one output sees, in pixels; None for the whole image."""
     stride: tuple[int, int] | None
-    """Pixels between two neighbouring outputs; None where there are no positions."""
+    """Pixels between two neighboring outputs; None where there are no positions."""
 
 
 def summarize(model: Classifier, image_shape: tuple[int, int, int] | None = None) -> list[Row]:

@@ -64,7 +64,7 @@ class BatchNorm(nn.BatchNorm):
 
 
 def local_response_norm(x: jax.Array, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> jax.Array:
-    """Divides each entry by a power of the mean square of `size` neighbouring channels at its position.
+    """Divides each entry by a power of the mean square of `size` neighboring channels at its position.
 
         y[..., c] = x[..., c] / (k + alpha / size * sum_j x[..., j]²)^beta,   c - size // 2 <= j <= c + (size - 1) // 2
 

@@ -135,7 +135,7 @@ def adaptive_avg_pool(x: jax.Array, output_size: Ints) -> jax.Array:
 
         y[b, i, c] = mean of x[b, floor(i W / O) : ceil((i + 1) W / O), c]
 
-    Neighbouring bins overlap by an entry where O doesn't divide W, and repeat entries where O > W.
+    Neighboring bins overlap by an entry where O doesn't divide W, and repeat entries where O > W.
 
     Args:
       x: (B, ..., C) of a floating type with one to three spatial axes.

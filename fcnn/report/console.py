@@ -46,12 +46,12 @@ class Console:
         self._progress: Progress | None = None
         self._task = None
 
-    def say(self, text: str) -> None:
+    def log(self, text: str) -> None:
         """Prints a line, above the progress line if there is one."""
         self._console.print(text)
 
     @contextlib.contextmanager
-    def progress(self, *, total: int, done: int) -> Iterator[None]:
+    def progress_bar(self, *, total: int, done: int) -> Iterator[None]:
         """Shows a progress line, from `done` to `total` steps, while the context lasts; nothing outside a terminal."""
         if self._console.quiet or not self._console.is_terminal:
             yield
@@ -72,7 +72,7 @@ class Console:
             finally:
                 self._progress = None
 
-    def track(self, items: Iterable[Any], text: str, total: int) -> Iterable[Any]:
+    def progress(self, items: Iterable[Any], text: str, total: int) -> Iterable[Any]:
         """Passes items on and shows how many of `total` have gone by; nothing outside a terminal."""
         if self._console.quiet or not self._console.is_terminal:
             yield from items
@@ -105,4 +105,4 @@ class Console:
             if "images_per_second" in record:
                 parts.append(f"{record['images_per_second']:,.0f} images/s")
         if parts:
-            self.say("  ".join(parts))
+            self.log("  ".join(parts))

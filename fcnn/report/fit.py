@@ -47,7 +47,7 @@ def fit(records: Sequence[Record]) -> str:
     if len(train) < 2:
         return "The run is too short to tell overfitting from underfitting: train for more epochs."
     if not validation:
-        return "No validation split was held out, so nothing can be said about overfitting: set --data.validation 0.1."
+        return "No validation split was held out, so overfitting cannot be judged: set --data.val-fraction 0.1."
     last, best = train[-1], max(validation, key=lambda r: (r["top1"], r["step"]))
     gap = last["top1"] - validation[-1]["top1"]
     least = min(r["loss"] for r in validation)

@@ -69,8 +69,8 @@ def shaded(counts: Sequence[Sequence[int]], names: Sequence[str], caption: str) 
         cells = []
         for j, count in enumerate(row):
             share = count / max(sum(row), 1)
-            colour = f"rgba({'0,110,60' if i == j else '200,30,30'},{0.6 * share:.2f})"
-            cells.append(f'<td class="number" style="background:{colour}">{count or ""}</td>')
+            color = f"rgba({'0,110,60' if i == j else '200,30,30'},{0.6 * share:.2f})"
+            cells.append(f'<td class="number" style="background:{color}">{count or ""}</td>')
         lines.append(f'<tr><th scope="row">{escape(name)}</th>{"".join(cells)}</tr>')
     return '<div class="scroll"><table>\n' + "\n".join(lines) + "\n</table></div>\n"
 

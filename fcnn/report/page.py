@@ -39,7 +39,7 @@ class Mistake:
 
 
 @dataclasses.dataclass(frozen=True)
-class Insight:
+class ReportData:
     """What a page shows beside the records."""
 
     title: str
@@ -59,7 +59,7 @@ class Insight:
     """(N, H, W, C)."""
 
 
-def write_page(workdir: Path, insight: Insight) -> Path:
+def write_page(workdir: Path, insight: ReportData) -> Path:
     """Writes a run's `report.html`, whole or not at all; its curves are drawn already."""
     records = read_records(workdir)
     sections = [
@@ -76,7 +76,7 @@ def write_page(workdir: Path, insight: Insight) -> Path:
     return path
 
 
-def _result(records: Sequence[Record], insight: Insight) -> str:
+def _result(records: Sequence[Record], insight: ReportData) -> str:
     rows: list[tuple[str, str]] = []
     if test := next((r for r in reversed(records) if r["kind"] == "test"), None):
         low, high = test["interval"]
@@ -96,11 +96,11 @@ def _result(records: Sequence[Record], insight: Insight) -> str:
     return paragraph(fit(records)) + table(rows)
 
 
-def _best(records: Sequence[Record], insight: Insight) -> Record | None:
+def _best(records: Sequence[Record], insight: ReportData) -> Record | None:
     return next((r for r in curve(records, "validation") if r["step"] == insight.best_step), None)
 
 
-def _curves(workdir: Path, records: Sequence[Record], insight: Insight) -> str:
+def _curves(workdir: Path, records: Sequence[Record], insight: ReportData) -> str:
     drawn = workdir / curves.FILE
     if not drawn.exists():
         return paragraph("No epoch has ended yet.")
@@ -116,7 +116,7 @@ def _curves(workdir: Path, records: Sequence[Record], insight: Insight) -> str:
     return picture(drawn.read_bytes(), words) + paragraph(words)
 
 
-def _confusion(insight: Insight) -> str:
+def _confusion(insight: ReportData) -> str:
     counts, names = insight.confusion, insight.classes
     if counts is None:
         return paragraph("No validation split was held out, and the test images are for counting alone.")
@@ -129,7 +129,7 @@ def _confusion(insight: Insight) -> str:
     return table(rows, ("label", "answer", "times", "of"), "Validation images: the pairs that are confused most.")
 
 
-def _mistakes(insight: Insight) -> str:
+def _mistakes(insight: ReportData) -> str:
     if not insight.mistakes:
         return paragraph(
             "None: every validation image is right." if insight.confusion is not None else "Not looked for."
@@ -145,16 +145,16 @@ def _mistakes(insight: Insight) -> str:
     )
 
 
-def _filters(insight: Insight) -> str:
+def _filters(insight: ReportData) -> str:
     count, height, width, channels = insight.filters.shape
     words = (
         f"{min(count, MOST)} of {count} kernels of {insight.first_layer}, {height} x {width} pixels, "
-        f"{'in colour' if channels == 3 else 'in grey'}; grey is zero"
+        f"{'in color' if channels == 3 else 'in gray'}; gray is zero"
     )
     return picture(tiles(insight.filters), words) + paragraph(words + ".")
 
 
-def _environment(insight: Insight) -> str:
+def _environment(insight: ReportData) -> str:
     versions = []
     for name in PACKAGES:
         try:

@@ -24,10 +24,10 @@ def thumbnail(image: np.ndarray) -> bytes:
 
 
 def tiles(filters: np.ndarray) -> bytes:
-    """Filters side by side as a PNG, each on a scale of its own with zero in the middle grey.
+    """Filters side by side as a PNG, each on a scale of its own with zero in the middle gray.
 
     Args:
-      filters: (N, H, W, C); in colour if C is 3, else the mean over C. The first MOST are shown.
+      filters: (N, H, W, C); in color if C is 3, else the mean over C. The first MOST are shown.
     """
     filters = filters[:MOST]
     if filters.shape[-1] != 3:

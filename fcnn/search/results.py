@@ -82,11 +82,11 @@ def _scatter(trials: Sequence[FrozenTrial], space: Sequence[Dimension]) -> bytes
     for axis in panels.flat[len(space) :]:
         axis.set_axis_off()
     for axis, dimension in zip(panels.flat, space, strict=False):
-        for state, colour in COLOURS.items():
+        for state, color in COLOURS.items():
             some = [t for t in trials if STATES[t.state] == state]
             values = [t.user_attrs["values"][dimension.field] for t in some]
             found = [100 * t.user_attrs["best"]["top1"] for t in some]
-            axis.scatter(_places(values, dimension), found, color=colour, alpha=0.7, label=state)
+            axis.scatter(_places(values, dimension), found, color=color, alpha=0.7, label=state)
         if dimension.choices:
             axis.set_xticks(np.arange(len(dimension.choices)), [str(choice) for choice in dimension.choices])
         elif dimension.log:

@@ -20,7 +20,7 @@ from fcnn.config import Config
 from fcnn.config.serialize import fits
 from fcnn.utils.errors import UserError, unknown
 
-JUDGED_BY = ("data.name", "data.manual_dir", "data.validation", "data.split_seed", "data.test")
+JUDGED_BY = ("data.name", "data.manual_dir", "data.val_fraction", "data.split_seed", "data.test_fraction")
 """Fields that decide which images trials are judged by: all must be judged by the same."""
 COMBINATIONS = 4096
 """Of the ends of ranges and the choices, as many are checked."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from fcnn.config import OptimConfig
 from fcnn.data import Dataset
-from fcnn.data.parallel import Track
+from fcnn.data.parallel import Progress
 from fcnn.studies.networks import ConvStack
 from fcnn.studies.study import Study, Verdict, curve, levels, pick
 from fcnn.studies.training import Trainer
@@ -71,11 +71,11 @@ class BatchNormRates(Study):
     steps: int = 400
     batch_size: int = 32
 
-    def measure(self, data: Dataset, seed: int, track: Track) -> list[RateRow]:
+    def measure(self, data: Dataset, seed: int, progress: Progress) -> list[RateRow]:
         trainers = {norm: trainer(data, norm, steps=self.steps, batch_size=self.batch_size) for norm in NORMS}
         cases = [(norm, rate, run) for norm in NORMS for rate in self.rates for run in self.runs(seed)]
         rows = []
-        for norm, rate, run in track(cases, "runs", len(cases)):
+        for norm, rate, run in progress(cases, "runs", len(cases)):
             state, _ = trainers[norm].train(run, rate)
             rows.append(RateRow(norm, rate, run, trainers[norm].score(state, data.test).accuracy))
         return rows
@@ -122,11 +122,11 @@ class BatchNormInit(Study):
     steps: int = 400
     batch_size: int = 32
 
-    def measure(self, data: Dataset, seed: int, track: Track) -> list[ScaleRow]:
+    def measure(self, data: Dataset, seed: int, progress: Progress) -> list[ScaleRow]:
         trainers = {norm: trainer(data, norm, steps=self.steps, batch_size=self.batch_size) for norm in NORMS}
         cases = [(norm, scale, run) for norm in NORMS for scale in self.scales for run in self.runs(seed)]
         rows = []
-        for norm, scale, run in track(cases, "runs", len(cases)):
+        for norm, scale, run in progress(cases, "runs", len(cases)):
             state, _ = trainers[norm].train(run, self.rate, scaled(trainers[norm].start(run), scale))
             rows.append(ScaleRow(norm, scale, run, trainers[norm].score(state, data.test).accuracy))
         return rows

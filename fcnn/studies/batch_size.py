@@ -6,7 +6,7 @@ from typing import Any, Literal, NamedTuple
 
 from fcnn.config import OptimConfig
 from fcnn.data import Dataset
-from fcnn.data.parallel import Track
+from fcnn.data.parallel import Progress
 from fcnn.studies.networks import ConvStack
 from fcnn.studies.study import Study, Verdict, clearly_above, curve, levels, percent, pick
 from fcnn.studies.training import Trainer, fewer
@@ -48,11 +48,11 @@ class BatchSize(Study):
     rate: float = 0.1
     """For 32 images a step."""
 
-    def measure(self, data: Dataset, seed: int, track: Track) -> list[Row]:
+    def measure(self, data: Dataset, seed: int, progress: Progress) -> list[Row]:
         data = fewer(data, self.images)
         cases = [(norm, batch) for norm in NORMS for batch in self.batches]
         rows = []
-        for norm, batch in track(cases, "networks", len(cases)):
+        for norm, batch in progress(cases, "networks", len(cases)):
             model = ConvStack(num_classes=len(data.classes), norm=norm, depth=4)
             optim = OptimConfig(learning_rate=self.rate * batch / 32)
             trainer = Trainer(data, model, optim, steps=self.epochs * len(data.train) // batch, batch_size=batch)

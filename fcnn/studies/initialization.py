@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fcnn.data import Dataset
-from fcnn.data.parallel import Track
+from fcnn.data.parallel import Progress
 from fcnn.nn import INITIALIZERS
 from fcnn.studies.study import Study, Verdict, curve, levels, pick
 from fcnn.studies.training import normalized
@@ -61,12 +61,12 @@ class Initialization(Study):
     width: int = 256
     images: int = 256
 
-    def measure(self, data: Dataset, seed: int, track: Track) -> list[Row]:
+    def measure(self, data: Dataset, seed: int, progress: Progress) -> list[Row]:
         x, _ = normalized(data, data.train, self.images)
         x = x.reshape(len(x), -1)
         cases = [(act, weights, run) for act in ACTIVATIONS for weights in WEIGHTS for run in self.runs(seed)]
         rows = []
-        for act, weights, run in track(cases, "networks", len(cases)):
+        for act, weights, run in progress(cases, "networks", len(cases)):
             found = np.asarray(self._signals(ACTIVATIONS[act], WEIGHTS[weights], x, jax.random.key(run)))
             rows += [Row(act, weights, i, run, *values) for i, values in enumerate(found.tolist(), start=1)]
         return rows

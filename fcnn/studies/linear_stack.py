@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fcnn.data import Dataset
-from fcnn.data.parallel import Track
+from fcnn.data.parallel import Progress
 from fcnn.nn import INITIALIZERS
 from fcnn.nn.teaching import im2col
 from fcnn.studies.study import Study, Verdict, levels, pick
@@ -50,12 +50,12 @@ class LinearStack(Study):
     channels: int = 4
     images: int = 500
 
-    def measure(self, data: Dataset, seed: int, track: Track) -> list[Row]:
+    def measure(self, data: Dataset, seed: int, progress: Progress) -> list[Row]:
         cases = [(depth, act, run) for depth in self.depths for act in ("none", "relu") for run in self.runs(seed)]
         x, _ = normalized(data, data.train, self.images)
         with jax.enable_x64(True):
             x = jnp.asarray(x, jnp.float64)
-            return [self._compare(x, *case) for case in track(cases, "stacks", len(cases))]
+            return [self._compare(x, *case) for case in progress(cases, "stacks", len(cases))]
 
     def _compare(self, x: jax.Array, depth: int, act: str, run: int) -> Row:
         key, channels = jax.random.key(run), [x.shape[-1]] + [self.channels] * depth

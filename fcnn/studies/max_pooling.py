@@ -9,7 +9,7 @@ import numpy as np
 
 from fcnn.config import OptimConfig
 from fcnn.data import AnySplit, Dataset, Split
-from fcnn.data.parallel import Track
+from fcnn.data.parallel import Progress
 from fcnn.models.classifier import Classifier, EndpointFn, flatten
 from fcnn.nn import avg_pool, max_pool
 from fcnn.studies.study import Study, Verdict, clearly_above, curve, levels, percent, pick, spread
@@ -69,13 +69,13 @@ class MaxPooling(Study):
     steps: int = 150
     batch_size: int = 64
 
-    def measure(self, data: Dataset, seed: int, track: Track) -> list[Row]:
+    def measure(self, data: Dataset, seed: int, progress: Progress) -> list[Row]:
         margin = max(self.shifts) + 1
         train, test = (moved(split, 0, margin) for split in (data.train, data.test))
         data = dataclasses.replace(data, train=train)
         images = {shift: moved(data.test, shift, margin) for shift in self.shifts}
         rows = []
-        for pool in track(POOLS, "networks", len(POOLS)):
+        for pool in progress(POOLS, "networks", len(POOLS)):
             model = PooledCNN(num_classes=len(data.classes), norm="none", pool=pool)
             optim = OptimConfig(name="adam", learning_rate=self.rate)
             trainer = Trainer(data, model, optim, steps=self.steps, batch_size=self.batch_size)

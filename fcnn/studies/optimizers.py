@@ -9,7 +9,7 @@ import numpy as np
 from fcnn import models
 from fcnn.config import OptimConfig
 from fcnn.data import Dataset
-from fcnn.data.parallel import Track
+from fcnn.data.parallel import Progress
 from fcnn.studies.study import Study, Verdict, clearly_above, dots, percent, pick
 from fcnn.studies.training import Trainer, fewer
 
@@ -52,11 +52,11 @@ class Optimizers(Study):
     steps: int = 250
     batch_size: int = 32
 
-    def measure(self, data: Dataset, seed: int, track: Track) -> list[Row]:
+    def measure(self, data: Dataset, seed: int, progress: Progress) -> list[Row]:
         data = fewer(data, self.images)
         model = models.create("shallow_cnn", num_classes=len(data.classes), width_multiplier=0.5)
         rows = []
-        for name in track(RATES, "optimizers", len(RATES)):
+        for name in progress(RATES, "optimizers", len(RATES)):
             optim = OptimConfig(name=name)
             trainer = Trainer(data, model, optim, steps=self.steps, batch_size=self.batch_size)
             tried = {rate: [trainer.train(run, rate)[0] for run in self.runs(seed)] for rate in RATES[name]}

@@ -12,7 +12,7 @@ import optax
 
 from fcnn import models
 from fcnn.data import Dataset
-from fcnn.data.parallel import Track
+from fcnn.data.parallel import Progress
 from fcnn.studies.study import Study, Verdict, clearly_above, levels, pick, spread
 from fcnn.studies.training import normalized
 from fcnn.train.metrics import cross_entropy
@@ -61,11 +61,11 @@ class RandomSearch(Study):
     steps: int = 100
     batch_size: int = 64
 
-    def measure(self, data: Dataset, seed: int, track: Track) -> list[Row]:
+    def measure(self, data: Dataset, seed: int, progress: Progress) -> list[Row]:
         names, trials = tuple(SPACE), self.values ** len(SPACE)
         train = jax.jit(jax.vmap(self._trial(data), in_axes=(0, None)))
         rows = []
-        for run in track(self.runs(seed), "searches", self.seeds):
+        for run in progress(self.runs(seed), "searches", self.seeds):
             rng = np.random.default_rng(run)
             for search, places in (("grid", grid(self.values)), ("random", rng.random((trials, len(SPACE))))):
                 points = logarithmic(places)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from fcnn import models
 from fcnn.config import AugmentConfig, OptimConfig
 from fcnn.data import Dataset
-from fcnn.data.parallel import Track
+from fcnn.data.parallel import Progress
 from fcnn.studies.study import Study, Verdict, clearly_above, dots, percent, pick
 from fcnn.studies.training import Trainer, fewer
 
@@ -36,7 +36,7 @@ REMEDIES = {
 class Row(NamedTuple):
     """One trained network."""
 
-    remedy: str
+    hint: str
     seed: int
     train: float
     """Accuracy on the training images."""
@@ -67,17 +67,17 @@ class Regularization(Study):
     batch_size: int = 20
     rate: float = 0.02
 
-    def measure(self, data: Dataset, seed: int, track: Track) -> list[Row]:
+    def measure(self, data: Dataset, seed: int, progress: Progress) -> list[Row]:
         data = fewer(data, self.images)
         rows = []
-        for name, remedy in track(REMEDIES.items(), "networks", len(REMEDIES)):
+        for name, hint in progress(REMEDIES.items(), "networks", len(REMEDIES)):
             model = models.create(
-                "shallow_cnn", num_classes=len(data.classes), width_multiplier=0.5, dropout=remedy.dropout
+                "shallow_cnn", num_classes=len(data.classes), width_multiplier=0.5, dropout=hint.dropout
             )
-            optim = OptimConfig(learning_rate=self.rate, l1=remedy.l1, l2=remedy.l2)
+            optim = OptimConfig(learning_rate=self.rate, l1=hint.l1, l2=hint.l2)
             trainer = Trainer(
                 data, model, optim, steps=self.steps, batch_size=self.batch_size,
-                augmentation=AugmentConfig(crop_padding=remedy.shift),
+                augmentation=AugmentConfig(crop_padding=hint.shift),
             )  # fmt: skip
             for run in self.runs(seed):
                 state, _ = trainer.train(run)
@@ -87,11 +87,11 @@ class Regularization(Study):
 
     def judge(self, rows: Sequence[Row]) -> Verdict:
         bare, *others = REMEDIES
-        gap, accuracy = (pick(rows, column, remedy=bare) for column in ("gap", "accuracy"))
-        fits = pick(rows, "train", remedy=bare).mean() >= 0.99
-        narrower = [name for name in others if clearly_above(gap, pick(rows, "gap", remedy=name))]
-        better = [name for name in others if clearly_above(pick(rows, "accuracy", remedy=name), accuracy)]
-        told = ", ".join(f"{percent(pick(rows, 'accuracy', remedy=name))} with {name}" for name in others)
+        gap, accuracy = (pick(rows, column, hint=bare) for column in ("gap", "accuracy"))
+        fits = pick(rows, "train", hint=bare).mean() >= 0.99
+        narrower = [name for name in others if clearly_above(gap, pick(rows, "gap", hint=name))]
+        better = [name for name in others if clearly_above(pick(rows, "accuracy", hint=name), accuracy)]
+        told = ", ".join(f"{percent(pick(rows, 'accuracy', hint=name))} with {name}" for name in others)
         return Verdict(
             bool(fits) and narrower == others and better == others,
             f"the test accuracy was {percent(accuracy)} without a remedy, {told}; the gap was clearly narrower with "

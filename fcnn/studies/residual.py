@@ -6,7 +6,7 @@ from typing import Any, Literal, NamedTuple
 
 from fcnn.config import OptimConfig
 from fcnn.data import Dataset
-from fcnn.data.parallel import Track
+from fcnn.data.parallel import Progress
 from fcnn.models.cifar_resnet import CifarResNet
 from fcnn.studies.study import Study, Verdict, clearly_above, curve, levels, pick, spread
 from fcnn.studies.training import Trainer
@@ -44,10 +44,10 @@ class Residual(Study):
     steps: int = 60
     batch_size: int = 16
 
-    def measure(self, data: Dataset, seed: int, track: Track) -> list[Row]:
+    def measure(self, data: Dataset, seed: int, progress: Progress) -> list[Row]:
         cases = [(name, blocks) for blocks in self.blocks for name in SHORTCUTS]
         rows = []
-        for name, blocks in track(cases, "networks", len(cases)):
+        for name, blocks in progress(cases, "networks", len(cases)):
             model = CifarResNet(num_classes=len(data.classes), stage_sizes=(blocks,) * 3, shortcut=SHORTCUTS[name])
             optim = OptimConfig(learning_rate=self.rate)
             trainer = Trainer(data, model, optim, steps=self.steps, batch_size=self.batch_size)

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from fcnn.config import OptimConfig
 from fcnn.data import Dataset
-from fcnn.data.parallel import Track
+from fcnn.data.parallel import Progress
 from fcnn.models.classifier import Classifier
 from fcnn.models.summary import Row as Layer
 from fcnn.models.summary import summarize
@@ -50,9 +50,9 @@ class SmallKernels(Study):
     steps: int = 150
     batch_size: int = 64
 
-    def measure(self, data: Dataset, seed: int, track: Track) -> list[Row]:
+    def measure(self, data: Dataset, seed: int, progress: Progress) -> list[Row]:
         rows = []
-        for kind, (kernel, count) in track(KINDS.items(), "networks", len(KINDS)):
+        for kind, (kernel, count) in progress(KINDS.items(), "networks", len(KINDS)):
             model = ConvStack(
                 num_classes=len(data.classes), norm="batch", channels=self.channels, kernel=kernel, depth=1 + count
             )

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from fcnn.data import Dataset
-from fcnn.data.parallel import Track
+from fcnn.data.parallel import Progress
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Study(abc.ABC):
         return range(seed * self.seeds, (seed + 1) * self.seeds)
 
     @abc.abstractmethod
-    def measure(self, data: Dataset, seed: int, track: Track) -> list[Any]:
+    def measure(self, data: Dataset, seed: int, progress: Progress) -> list[Any]:
         """Runs the experiment and returns its rows; the same seed gives the same ones."""
 
     @abc.abstractmethod

@@ -12,7 +12,7 @@ from fcnn.analysis.sanity.trial import compile_once
 from fcnn.config import AugmentConfig, OptimConfig
 from fcnn.data import AnySplit, Dataset, eval_batches, spread
 from fcnn.data.dataset import stratified_holdout
-from fcnn.data.pipeline import Order
+from fcnn.data.pipeline import EpochSampler
 from fcnn.train.metrics import Metrics, cross_entropy, measure
 from fcnn.train.optim import make_optimizer, make_schedule
 from fcnn.train.state import TrainState, state_init
@@ -75,7 +75,7 @@ class Trainer:
         """
         now = self.start(seed) if state is None else state
         peak = jnp.asarray(self.optim.learning_rate if rate is None else rate, jnp.float32)
-        order, losses = Order(len(self.data.train), self.batch_size, seed), np.full(self.steps, np.inf)
+        order, losses = EpochSampler(len(self.data.train), self.batch_size, seed), np.full(self.steps, np.inf)
         for number in range(self.steps):
             now, loss = self._step(now, pick_batch(self.data.train, order.at(number)[1]), peak)
             losses[number] = loss

@@ -13,21 +13,21 @@ import numpy as np
 
 from fcnn.config import Config, ModelConfig, OptimConfig, TrainConfig, TransferConfig
 from fcnn.data import Dataset, spread
-from fcnn.data.parallel import Track
-from fcnn.data.pipeline import Order
+from fcnn.data.parallel import Progress
+from fcnn.data.pipeline import EpochSampler
 from fcnn.distributed.sharding import make_mesh
 from fcnn.models.from_config import from_config
 from fcnn.studies.study import Study, Verdict, clearly_above, curve, levels, percent, pick
 from fcnn.studies.training import EVALUATED, Trainer, fewer, pick_batch
 from fcnn.train.features import on_features
 from fcnn.train.pretrained import load_network
-from fcnn.train.setup import compile_evaluation, prepare, train_step
+from fcnn.train.setup import compile_evaluation, make_setup, train_step
 from fcnn.weights import About, Network, write_network
 
 Strategy = Literal["head", "last_block", "full", "mean_var", "scratch"]
 STRATEGIES: tuple[Strategy, ...] = ("head", "last_block", "full", "mean_var", "scratch")
 """As `--transfer.strategy`."""
-NETWORK = ModelConfig(name="shallow_cnn", width=0.5)
+NETWORK = ModelConfig(name="shallow_cnn", width_multiplier=0.5)
 """What is trained on the other classes where no weights are given."""
 
 
@@ -73,7 +73,7 @@ class Transfer(Study):
     batch_size: int = 20
     rates: tuple[float, ...] = (0.003, 0.01, 0.03)
 
-    def measure(self, data: Dataset, seed: int, track: Track) -> list[Row]:
+    def measure(self, data: Dataset, seed: int, progress: Progress) -> list[Row]:
         with tempfile.TemporaryDirectory() as folder:
             weights = self.weights
             if weights is None:
@@ -83,7 +83,7 @@ class Transfer(Study):
             data = data.normalized_by(about.mean, about.std)
             data = dataclasses.replace(data, test=data.test.take(spread(len(data.test), EVALUATED)))
             rows = []
-            for strategy in track(STRATEGIES, "strategies", len(STRATEGIES)):
+            for strategy in progress(STRATEGIES, "strategies", len(STRATEGIES)):
                 rows += self._learn(data, seed, strategy, about.model, weights)
             return rows
 
@@ -118,21 +118,21 @@ class Transfer(Study):
             train=TrainConfig(steps=self.steps, batch_size=self.batch_size),
             transfer=TransferConfig(weights=weights, strategy=strategy),
         )
-        exp = prepare(config, data, make_mesh())
+        setup = make_setup(config, data, make_mesh())
 
         @functools.cache
         def start(run: int) -> Any:
-            return dataclasses.replace(exp, config=dataclasses.replace(config, seed=run)).first_state(lambda _: None)
+            return dataclasses.replace(setup, config=dataclasses.replace(config, seed=run)).start_state(lambda _: None)
 
-        given = on_features(exp, start(0).variables)
+        given = on_features(setup, start(0).variables)
         update, normalize = train_step(given), given.normalize()
         step = jax.jit(lambda state, batch: update(state, normalize(batch))[0])
-        validate, evaluate = (compile_evaluation(exp, start(0).variables, s) for s in (data.validation, data.test))
+        validate, evaluate = (compile_evaluation(setup, start(0).variables, s) for s in (data.validation, data.test))
         rows = []
         for images in self.images:
             for run in self.runs(seed):
                 state, train, seconds = start(run), fewer(given.dataset, images, seed=run).train, 0.0
-                order = Order(len(train), self.batch_size, run)
+                order = EpochSampler(len(train), self.batch_size, run)
                 jax.block_until_ready(step(state, pick_batch(train, order.at(0)[1])))  # compiles
                 for number in range(1, self.steps + 1):
                     batch, began = pick_batch(train, order.at(number - 1)[1]), time.perf_counter()

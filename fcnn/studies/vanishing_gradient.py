@@ -9,7 +9,7 @@ import numpy as np
 from fcnn import models
 from fcnn.config import OptimConfig
 from fcnn.data import Dataset
-from fcnn.data.parallel import Track
+from fcnn.data.parallel import Progress
 from fcnn.studies.study import Study, Verdict, clearly_above, curve, levels, percent, pick
 from fcnn.studies.training import Trainer
 
@@ -53,10 +53,10 @@ class VanishingGradient(Study):
     steps: int = 400
     batch_size: int = 64
 
-    def measure(self, data: Dataset, seed: int, track: Track) -> list[Row]:
+    def measure(self, data: Dataset, seed: int, progress: Progress) -> list[Row]:
         cases = [(act, depth) for act in ACTIVATIONS for depth in self.depths]
         rows = []
-        for act, depth in track(cases, "networks", len(cases)):
+        for act, depth in progress(cases, "networks", len(cases)):
             model = models.create(
                 "mlp", num_classes=len(data.classes), hidden=(self.width,) * depth, activation=act
             )  # fmt: skip

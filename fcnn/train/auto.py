@@ -15,7 +15,7 @@ from fcnn.config import Config
 from fcnn.data import AnySplit, Dataset
 from fcnn.distributed import sharding
 from fcnn.train.features import compile_features
-from fcnn.train.setup import prepare
+from fcnn.train.setup import make_setup
 from fcnn.utils.errors import UserError
 
 LARGE = 1000
@@ -85,10 +85,10 @@ def measure(config: Config, dataset: Dataset) -> Probe:
         raise UserError(f"transfer.strategy auto needs at least {2 * FOLDS} training images, not {len(dataset.train)}")
     part = _spread(dataset.train, PROBED)
     transfer = dataclasses.replace(config.transfer, strategy="head", compare=None)
-    train = dataclasses.replace(config.train, batch_size=sharding.make_mesh().size, accumulate=1)
-    exp = prepare(dataclasses.replace(config, transfer=transfer, train=train), dataset, sharding.make_mesh())
-    variables = exp.first_state(lambda _: None).variables
-    compute = compile_features(exp, variables, part)
+    train = dataclasses.replace(config.train, batch_size=sharding.make_mesh().size, grad_accum_steps=1)
+    setup = make_setup(dataclasses.replace(config, transfer=transfer, train=train), dataset, sharding.make_mesh())
+    variables = setup.start_state(lambda _: None).variables
+    compute = compile_features(setup, variables, part)
     began = time.perf_counter()
     found = compute().images
     seconds = (time.perf_counter() - began) / len(part)

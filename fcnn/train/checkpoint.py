@@ -37,12 +37,12 @@ class Checkpoints:
       UserError: `read_only` and there is no such folder.
     """
 
-    def __init__(self, folder: Path, *, keep_latest: int, keep_best: int, read_only: bool = False) -> None:
+    def __init__(self, folder: Path, *, max_to_keep: int, keep_best: int, read_only: bool = False) -> None:
         if read_only and not folder.is_dir():
             raise UserError(f"there is no checkpoint in {folder} yet")
         logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax tells every save in several lines
         keep = [
-            checkpoint_managers.LatestN(keep_latest),
+            checkpoint_managers.LatestN(max_to_keep),
             # A policy of its own: `best_fn` with `max_to_keep` would delete the newest checkpoint.
             checkpoint_managers.BestN(get_metric_fn=_accuracy, n=keep_best, keep_checkpoints_without_metrics=False),
         ]
@@ -142,7 +142,7 @@ class Checkpoints:
             raise self._unreadable(step, error) from None
         return found.get("ema", found), weights
 
-    def restore_newest(self, like: TrainState, say: Callable[[str], None]) -> tuple[TrainState, dict[str, Any]] | None:
+    def restore_newest(self, like: TrainState, log: Callable[[str], None]) -> tuple[TrainState, dict[str, Any]] | None:
         """The newest checkpoint that can be read, or None if there is none at all.
 
         Raises:
@@ -154,7 +154,7 @@ class Checkpoints:
                 return self.restore(like, step)
             except UserError:
                 if step != steps[0]:
-                    say(f"Checkpoint {self._folder / str(step)} can't be read: back to the one before.")
+                    log(f"Checkpoint {self._folder / str(step)} can't be read: back to the one before.")
         if steps:
             raise UserError(f"no checkpoint in {self._folder} can be read; delete the folder to start again")
         return None

@@ -19,8 +19,8 @@ from fcnn.train import workdir as folder
 from fcnn.train.checkpoint import Checkpoints
 from fcnn.train.metric_log import NonFinite
 from fcnn.train.pretrained import source_of
-from fcnn.train.setup import Experiment, prepare
-from fcnn.train.trainer import FEEDS, BestWeights, Run, best_weights, evaluate_best, tested
+from fcnn.train.setup import TrainSetup, make_setup
+from fcnn.train.trainer import PIPELINES, BestWeights, Run, best_weights, evaluate_best, tested
 from fcnn.utils.errors import UserError
 
 
@@ -56,23 +56,25 @@ def train(
         config = folder.resolved(config)
         with processes.together():
             folder.check(workdir, config)
-        exp, choice = build(config, console, workdir)
-        if (done := max((r["step"] for r in read_records(workdir)), default=0)) > exp.total_steps:
-            raise UserError(f"the run in {workdir} has {done} steps already, more than the {exp.total_steps} asked for")
-        if (result := _finished(exp, workdir)) is not None:
-            console.say(f"The run in {workdir} is finished.")
+        setup, choice = build(config, console, workdir)
+        if (done := max((r["step"] for r in read_records(workdir)), default=0)) > setup.total_steps:
+            raise UserError(
+                f"the run in {workdir} has {done} steps already, more than the {setup.total_steps} asked for"
+            )
+        if (result := _finished(setup, workdir)) is not None:
+            console.log(f"The run in {workdir} is finished.")
             return result
         with processes.together():
             if processes.is_first():
                 stack.enter_context(folder.claim(workdir, config))
-                manifest = exp.dataset.manifest
-                folder.write_data(workdir, exp.dataset.facts(), None if manifest is None else manifest.to_csv())
+                manifest = setup.dataset.manifest
+                folder.write_data(workdir, setup.dataset.facts(), None if manifest is None else manifest.to_csv())
                 if choice is not None:
                     folder.write_choice(workdir, choice)
         checkpoints = stack.enter_context(_checkpoints(config, workdir))
         stack.enter_context(processes.bound(NonFinite, Interrupted))
-        run = Run(exp, workdir, checkpoints, console, test=test, judge=judge)
-        with run.records, console.progress(total=exp.total_steps, done=run.step):
+        run = Run(setup, workdir, checkpoints, console, test=test, judge=judge)
+        with run.records, console.progress_bar(total=setup.total_steps, done=run.step):
             try:
                 return run.train(interrupt)
             except NonFinite as error:
@@ -82,7 +84,7 @@ def train(
                 raise NonFinite(f"{error}\n{kept}; {workdir}") from None
 
 
-def build(config: Config, console: Console, workdir: Path | None = None) -> tuple[Experiment, dict[str, Any] | None]:
+def build(config: Config, console: Console, workdir: Path | None = None) -> tuple[TrainSetup, dict[str, Any] | None]:
     """Returns what a run of the config is: its data as the run normalizes them, its network and what of it is trained;
     `Experiment.first_state` is where it starts.
 
@@ -96,13 +98,13 @@ def build(config: Config, console: Console, workdir: Path | None = None) -> tupl
       UserError: the config doesn't fit the data or the devices, or the weights can't be had.
     """
     dataset = processes.in_turn(lambda: _load(config, workdir, console, exact=True))
-    feed = list(FEEDS)[processes.of_first(list(FEEDS).index(dataset.feed))]
+    pipeline = list(PIPELINES)[processes.of_first(list(PIPELINES).index(dataset.pipeline))]
     with processes.together():
-        if feed != dataset.feed:  # "auto" looks at the memory, and the processes' hosts need not have the same
-            again = dataclasses.replace(config, data=dataclasses.replace(config.data, feed=feed))
+        if pipeline != dataset.pipeline:  # "auto" looks at the memory, and the processes' hosts need not have the same
+            again = dataclasses.replace(config, data=dataclasses.replace(config.data, pipeline=pipeline))
             dataset = _load(again, workdir, console, exact=True)
     decided, choice = _decide(config, dataset, workdir, console)
-    return prepare(decided, dataset, sharding.make_mesh()), choice
+    return make_setup(decided, dataset, sharding.make_mesh()), choice
 
 
 def evaluate(workdir: Path, split: str, console: Console, *, data: DataConfig | None = None) -> Record:
@@ -116,13 +118,13 @@ def evaluate(workdir: Path, split: str, console: Console, *, data: DataConfig | 
       {"kind": "evaluation", "split", "weights", "step", "epoch", "count", "loss", "top1", "top5", "interval",
       "recall", "images" (as `experiment.detail` has them)}.
     """
-    exp, best = restore(workdir, console, split, data=data)
-    return evaluate_best(exp, best, split) | {"kind": "evaluation"}
+    setup, best = restore(workdir, console, split, data=data)
+    return evaluate_best(setup, best, split) | {"kind": "evaluation"}
 
 
 def restore(
     workdir: Path, console: Console, split: str, *, data: DataConfig | None = None
-) -> tuple[Experiment, BestWeights]:
+) -> tuple[TrainSetup, BestWeights]:
     """Returns what the run in a folder is about, and its best weights.
 
     Args:
@@ -141,21 +143,21 @@ def restore(
     counts = {name: sum(images) for name, images in facts["images"].items()}
     if not counts[split]:
         others = " and ".join(f"--split {name}" for name, count in counts.items() if count)
-        raise UserError(f"the run in {workdir} held out no {split} split (data.validation 0); {others} have images")
+        raise UserError(f"the run in {workdir} held out no {split} split (data.val-fraction 0); {others} have images")
     dataset = _load(config, workdir, console, exact=False)
     if not len(getattr(dataset, split)):
         raise UserError(f"the run in {workdir} has none of its {counts[split]:,} {split} images left")
     decided = _decide(config, dataset, workdir, console)[0]
-    exp = prepare(decided, dataset, sharding.make_mesh(), num_train=counts["train"])
+    setup = make_setup(decided, dataset, sharding.make_mesh(), num_train=counts["train"])
     with _checkpoints(config, workdir, read_only=True) as checkpoints:
-        return exp, best_weights(checkpoints, exp.fresh_state(), console)
+        return setup, best_weights(checkpoints, setup.init_state(), console)
 
 
 def _load(config: Config, workdir: Path | None, console: Console, *, exact: bool) -> Dataset:
     """The run's data, normalized as the run has always normalized it; `exact` if every image must be the same."""
     facts, settings = None if workdir is None else folder.read_data(workdir), config.data
     if facts is not None and exact:  # whatever this machine's memory: the feed decides where random crops are cut
-        settings = dataclasses.replace(settings, feed=facts.get("feed", settings.feed))
+        settings = dataclasses.replace(settings, pipeline=facts.get("feed", settings.pipeline))
     run = None
     if workdir is not None and facts is not None and settings.name.startswith("folder:"):
         manifest = Manifest.from_csv(folder.read_splits(workdir), str(workdir / folder.SPLITS))
@@ -170,7 +172,7 @@ def _load(config: Config, workdir: Path | None, console: Console, *, exact: bool
         value_range = value_range or about.value_range
     if value_range and settings.name.startswith("folder:"):
         settings = dataclasses.replace(settings, value_range=tuple(value_range))
-    dataset = load(settings, run=run, say=console.say, track=console.track)
+    dataset = load(settings, run=run, log=console.log, progress=console.progress)
     if about is not None and config.data.mean is None:
         dataset = dataset.normalized_by(about.mean, about.std)
     return dataset if facts is None else dataset.as_in(facts, str(workdir))
@@ -185,15 +187,15 @@ def _decide(
     choice = None if workdir is None else folder.read_choice(workdir)
     if choice is None:
         choice = dataclasses.asdict(auto.choose(config, dataset))
-    console.say(f"Strategy {choice['strategy']}: {choice['reason']}.")
+    console.log(f"Strategy {choice['strategy']}: {choice['reason']}.")
     return auto.decided(config, choice["strategy"]), choice
 
 
 def _checkpoints(config: Config, workdir: Path, *, read_only: bool = False) -> Checkpoints:
-    latest, best = config.train.keep_latest, config.train.keep_best
-    return Checkpoints(workdir / "checkpoints", keep_latest=latest, keep_best=best, read_only=read_only)
+    latest, best = config.train.max_to_keep, config.train.keep_best
+    return Checkpoints(workdir / "checkpoints", max_to_keep=latest, keep_best=best, read_only=read_only)
 
 
-def _finished(exp: Experiment, workdir: Path) -> Record | None:
+def _finished(setup: TrainSetup, workdir: Path) -> Record | None:
     """The test record of a run that has its length and its page already."""
-    return tested(read_records(workdir), exp.total_steps) if (workdir / PAGE).exists() else None
+    return tested(read_records(workdir), setup.total_steps) if (workdir / PAGE).exists() else None

@@ -25,7 +25,7 @@ class NonFinite(Exception):
     """The loss or a gradient is infinite or not a number: step, learning rate, gradients by layer, what to try."""
 
 
-class Meter:
+class MetricLog:
     """Sums of metrics over the logging interval and over the epoch.
 
     Reports stay on the device until they are drained, some steps later and many at once, so that asking for numbers

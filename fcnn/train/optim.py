@@ -30,15 +30,15 @@ def decay_mask(params: Params, which: str) -> Params:
 
 def _cosine(c: OptimConfig, steps: int) -> optax.Schedule:
     """Half a cosine from the peak to its final scale (Loshchilov and Hutter 2016, one cycle of equation 5)."""
-    return optax.cosine_decay_schedule(c.learning_rate, steps, alpha=_option(c, "final_scale"))
+    return optax.cosine_decay_schedule(c.learning_rate, steps, alpha=_option(c, "end_lr_factor"))
 
 
 def _linear(c: OptimConfig, steps: int) -> optax.Schedule:
-    return optax.linear_schedule(c.learning_rate, c.learning_rate * _option(c, "final_scale"), steps)
+    return optax.linear_schedule(c.learning_rate, c.learning_rate * _option(c, "end_lr_factor"), steps)
 
 
 def _exponential(c: OptimConfig, steps: int) -> optax.Schedule:
-    return optax.exponential_decay(c.learning_rate, steps, _option(c, "final_scale"))
+    return optax.exponential_decay(c.learning_rate, steps, _option(c, "end_lr_factor"))
 
 
 def _one_cycle(c: OptimConfig, steps: int) -> optax.Schedule:
@@ -46,9 +46,9 @@ def _one_cycle(c: OptimConfig, steps: int) -> optax.Schedule:
 
     Fewer steps than 1 / rise start at the peak.
     """
-    final = max(_option(c, "final_scale"), 1e-12)  # Optax divides by it
+    final = max(_option(c, "end_lr_factor"), 1e-12)  # Optax divides by it
     return optax.cosine_onecycle_schedule(
-        steps, c.learning_rate, pct_start=_option(c, "rise"), div_factor=25, final_div_factor=1 / (25 * final)
+        steps, c.learning_rate, pct_start=_option(c, "pct_start"), div_factor=25, final_div_factor=1 / (25 * final)
     )
 
 
@@ -70,7 +70,7 @@ def _drops(c: OptimConfig, steps: int) -> optax.Schedule:
     factors: dict[int, float] = {}
     for milestone in _option(c, "milestones"):
         step = max(round(milestone * steps), 1)
-        factors[step] = factors.get(step, 1.0) * _option(c, "decay_factor")
+        factors[step] = factors.get(step, 1.0) * _option(c, "gamma")
     return optax.piecewise_constant_schedule(1.0, factors)
 
 

@@ -16,10 +16,10 @@ import numpy as np
 from fcnn.config.serialize import flatten
 from fcnn.data import AnySplit, spread
 from fcnn.data.names import shown
-from fcnn.data.parallel import Track, no_track
+from fcnn.data.parallel import Progress, no_progress
 from fcnn.distributed import sharding
-from fcnn.report.page import Insight, Mistake
-from fcnn.train.setup import Experiment, compile_on_each
+from fcnn.report.page import Mistake, ReportData
+from fcnn.train.setup import TrainSetup, compile_on_each
 
 MOST = 10_000
 """Images of a split that are asked about, evenly spread."""
@@ -28,7 +28,7 @@ SHOWN = 12
 
 
 @dataclasses.dataclass(frozen=True)
-class Answers:
+class Predictions:
     """The probabilities that a network gives to the images of a split."""
 
     split: AnySplit
@@ -58,7 +58,7 @@ def asked(split: AnySplit) -> np.ndarray:
     return spread(len(split), MOST)
 
 
-def ask(exp: Experiment, variables: Any, split: AnySplit, track: Track = no_track) -> Answers:
+def ask(setup: TrainSetup, variables: Any, split: AnySplit, progress: Progress = no_progress) -> Predictions:
     """Shows the network those images of a split, not augmented.
 
     Args:
@@ -69,13 +69,13 @@ def ask(exp: Experiment, variables: Any, split: AnySplit, track: Track = no_trac
     split = split.take(asked(split))
 
     def probabilities(variables: Any, images: jax.Array) -> jax.Array:
-        logits: Any = exp.model.apply(variables, images, train=False)
+        logits: Any = setup.model.apply(variables, images, train=False)
         return jax.nn.softmax(logits)
 
-    return Answers(split, compile_on_each(exp, probabilities, variables, split)(track))
+    return Predictions(split, compile_on_each(setup, probabilities, variables, split)(progress))
 
 
-def describe(exp: Experiment, variables: Any, best_step: int | None) -> Insight:
+def describe(setup: TrainSetup, variables: Any, best_step: int | None) -> ReportData:
     """What a run's page shows beside its records. The test split stays out of it: whoever looks at its mistakes and
     changes something has used it up.
 
@@ -83,26 +83,27 @@ def describe(exp: Experiment, variables: Any, best_step: int | None) -> Insight:
       variables: the network that stands for the run, on the devices.
       best_step: where it is from, or None if nothing was held out to choose by.
     """
-    data, device = exp.dataset, exp.mesh.devices.flat[0].device_kind
+    data, device = setup.dataset, setup.mesh.devices.flat[0].device_kind
     classes = [shown(name) for name in data.classes]
     program = Path(sys.argv[0]).name.replace("__main__.py", "fcnn")
     confusion, mistakes = None, []
     if len(data.validation):
-        found = ask(exp, variables, data.validation)
+        found = ask(setup, variables, data.validation)
         confusion, wrong = found.confusion(), found.mistakes(SHOWN)
         files, places = data.paths("validation"), asked(data.validation)
         for i, image in zip(wrong, found.split.read(wrong), strict=True):
             label, answer = classes[found.split.labels[i]], classes[found.chosen[i]]
             probability = float(found.probabilities[i].max())
             mistakes.append(Mistake(image, label, answer, probability, files[places[i]]))
-    layer, filters = first_filters(exp, variables["params"])
-    return Insight(
-        title=f"{exp.config.model.name} on {data.name}",
+    layer, filters = first_filters(setup, variables["params"])
+    return ReportData(
+        title=f"{setup.config.model.name} on {data.name}",
         command=shlex.join([program, *sys.argv[1:]]),
-        config=flatten(exp.config),
+        config=flatten(setup.config),
         classes=classes,
         parameters=sum(leaf.size for leaf in jax.tree.leaves(variables["params"])),
-        devices=f"{exp.mesh.size} x {device}, convolutions by {sharding.convolutions(exp.mesh, exp.config.parallel)}",
+        devices=f"{setup.mesh.size} x {device}, convolutions by "
+        f"{sharding.convolutions(setup.mesh, setup.config.parallel)}",
         best_step=best_step,
         confusion=confusion,
         mistakes=mistakes,
@@ -111,7 +112,7 @@ def describe(exp: Experiment, variables: Any, best_step: int | None) -> Insight:
     )
 
 
-def first_filters(exp: Experiment, params: Any) -> tuple[str, np.ndarray]:
+def first_filters(setup: TrainSetup, params: Any) -> tuple[str, np.ndarray]:
     """What the first layer looks for.
 
     Returns:
@@ -125,13 +126,13 @@ def first_filters(exp: Experiment, params: Any) -> tuple[str, np.ndarray]:
             seen.append(context.module.path)
         return call(*args, **kwargs)
 
-    images = jnp.zeros((1, *exp.dataset.image_shape), jnp.float32)
+    images = jnp.zeros((1, *setup.dataset.image_shape), jnp.float32)
     with nn.intercept_methods(note):
-        jax.eval_shape(lambda x: exp.model.init(jax.random.key(0), x, train=False), images)
+        jax.eval_shape(lambda x: setup.model.init(jax.random.key(0), x, train=False), images)
     layer = params
     for name in seen[0]:
         layer = layer[name]
     kernel = np.asarray(jax.device_get(layer["kernel"]), np.float32)
     if kernel.ndim == 2:
-        kernel = kernel.reshape(*exp.dataset.image_shape, -1)
+        kernel = kernel.reshape(*setup.dataset.image_shape, -1)
     return "/".join(seen[0]), np.moveaxis(kernel, -1, 0)

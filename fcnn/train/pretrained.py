@@ -35,7 +35,7 @@ def load_network(where: str, model: ModelConfig | None = None, *, head: bool = T
         check_same(config.model, model, where)
     if facts is None:
         raise UserError(f"there is no checkpoint in {path} yet")
-    with Checkpoints(path / "checkpoints", keep_latest=1, keep_best=1, read_only=True) as checkpoints:
+    with Checkpoints(path / "checkpoints", max_to_keep=1, keep_best=1, read_only=True) as checkpoints:
         step = checkpoints.chosen_step()
         if step is None:
             raise UserError(f"there is no checkpoint in {path} yet")

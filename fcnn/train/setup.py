@@ -13,8 +13,8 @@ from jax.sharding import Mesh
 from fcnn import augment, models
 from fcnn.config import AugmentConfig, Config, in_steps
 from fcnn.data import AnySplit, Dataset, Streamed
-from fcnn.data.parallel import Track, no_track
-from fcnn.data.pipeline import DeviceFeed, Order, StreamFeed, make_feed
+from fcnn.data.parallel import Progress, no_progress
+from fcnn.data.pipeline import DevicePipeline, EpochSampler, StreamPipeline, make_pipeline
 from fcnn.distributed import sharding
 from fcnn.models.from_config import from_config
 from fcnn.report.records import WEIGHTS
@@ -30,7 +30,7 @@ from fcnn.weights import linear_head, published
 
 
 @dataclasses.dataclass(frozen=True)
-class Experiment:
+class TrainSetup:
     """What a config determines before the first step. Durations are in steps."""
 
     config: Config
@@ -45,17 +45,17 @@ class Experiment:
     warmup: int
     eval_every: int
 
-    def fresh_state(self) -> TrainState:
+    def init_state(self) -> TrainState:
         """The state before the first step, on every device."""
         shape = self.dataset.image_shape
         key, ema = jax.random.key(self.config.seed), self.config.train.ema_decay is not None
         return sharding.replicate(create_state(self.model, self.optimizer, shape, key, ema=ema), self.mesh)
 
-    def state_like(self) -> TrainState:
+    def abstract_state(self) -> TrainState:
         """The same described: no array is made."""
         ema = self.config.train.ema_decay is not None
         init = state_init(self.model, self.optimizer, self.dataset.image_shape, ema=ema)
-        return sharding.like(jax.eval_shape(init, jax.random.key(0)), sharding.replicated(self.mesh))
+        return sharding.abstract(jax.eval_shape(init, jax.random.key(0)), sharding.replicated(self.mesh))
 
     @property
     def transferred(self) -> bool:
@@ -63,13 +63,13 @@ class Experiment:
         transfer = self.config.transfer
         return transfer.weights is not None and transfer.strategy not in ("scratch", "mean_var")
 
-    def first_state(self, say: Callable[[str], None]) -> TrainState:
+    def start_state(self, log: Callable[[str], None]) -> TrainState:
         """The state before the first step, with the weights that training starts from.
 
         Raises:
           UserError: there are none, or they don't fit.
         """
-        state, transfer = self.fresh_state(), self.config.transfer
+        state, transfer = self.init_state(), self.config.transfer
         if transfer.weights is None or transfer.strategy == "scratch":
             return state
         network = load_network(transfer.weights, published(self.config.model), head=False)
@@ -78,10 +78,10 @@ class Experiment:
         variables, message = start_from(
             network, classes, state.variables, transfer.strategy, seed=seed, same_head=same_head
         )
-        learnt = sum(array.size for layer, array in _arrays(state.params) if layer not in self.plan.frozen)
+        trainable = sum(array.size for layer, array in _arrays(state.params) if layer not in self.plan.frozen)
         which = f", {WEIGHTS[network.about.weights]}" if network.about.weights else ""
         message = " ".join([*network.notes, message])
-        say(f"From {transfer.weights}{which}. {message} {learnt if self.total_steps else 0:,} parameters learn.")
+        log(f"From {transfer.weights}{which}. {message} {trainable if self.total_steps else 0:,} parameters learn.")
         ema = None if state.ema is None else jax.tree.map(jnp.copy, variables)  # a step may reuse either's memory
         return sharding.replicate(state.replace(**variables, ema=ema), self.mesh)
 
@@ -95,7 +95,7 @@ def _arrays(params: Any) -> list[tuple[str, jax.Array]]:
     return [(layer, array) for layer, tree in params.items() for array in jax.tree.leaves(tree)]
 
 
-def prepare(config: Config, dataset: Dataset, mesh: Mesh, *, num_train: int | None = None) -> Experiment:
+def make_setup(config: Config, dataset: Dataset, mesh: Mesh, *, num_train: int | None = None) -> TrainSetup:
     """Works out what the config means for this data set and these devices; nothing is compiled yet.
 
     Args:
@@ -105,7 +105,7 @@ def prepare(config: Config, dataset: Dataset, mesh: Mesh, *, num_train: int | No
       UserError: the batch doesn't divide over the devices or is larger than the training split, or the images are too
         small for the network.
     """
-    sharding.check_divides(config.train.batch_size // config.train.accumulate, mesh, _batch_name(config))
+    sharding.check_divides(config.train.batch_size // config.train.grad_accum_steps, mesh, _batch_name(config))
     sharding.check_divides(config.train.eval_batch_size, mesh, "train.eval-batch-size")
     model = make_model(config, num_classes=len(dataset.classes))
     model.check_size(*dataset.train.shape[:2], train=True)
@@ -119,7 +119,7 @@ def prepare(config: Config, dataset: Dataset, mesh: Mesh, *, num_train: int | No
         total = 0
     warmup = in_steps(config.optim.warmup_epochs, config.optim.warmup_steps, per_epoch)
     schedule = make_schedule(config.optim, steps=total, warmup=warmup)
-    return Experiment(
+    return TrainSetup(
         config=config,
         dataset=dataset,
         mesh=mesh,
@@ -143,7 +143,7 @@ def plan_optimizer(config: Config, plan: Plan, schedule: optax.Schedule) -> opta
 
 
 def _batch_name(config: Config) -> str:
-    return "train.batch-size" if config.train.accumulate == 1 else "train.batch-size / train.accumulate ="
+    return "train.batch-size" if config.train.grad_accum_steps == 1 else "train.batch-size / train.grad-accum-steps ="
 
 
 def make_model(config: Config, *, num_classes: int) -> models.Classifier:
@@ -152,106 +152,108 @@ def make_model(config: Config, *, num_classes: int) -> models.Classifier:
     return from_config(config.model, num_classes=num_classes, dtype=dtype)
 
 
-def train_feed(exp: Experiment) -> DeviceFeed | StreamFeed:
+def train_pipeline(setup: TrainSetup) -> DevicePipeline | StreamPipeline:
     """Where training images come from."""
-    return make_feed(exp.dataset.train, exp.mesh, least=exp.config.augment.resized_crop)
+    return make_pipeline(setup.dataset.train, setup.mesh, least=setup.config.augment.resized_crop)
 
 
-def train_items(exp: Experiment, feed: DeviceFeed | StreamFeed, first: int) -> Iterator[Any]:
+def train_items(setup: TrainSetup, pipeline: DevicePipeline | StreamPipeline, first: int) -> Iterator[Any]:
     """What the steps after `first` updates are given, to the end of the run."""
-    order = Order(len(exp.dataset.train), exp.config.train.batch_size, exp.config.seed)
-    return feed.train(order, range(first, exp.total_steps))
+    order = EpochSampler(len(setup.dataset.train), setup.config.train.batch_size, setup.config.seed)
+    return pipeline.train(order, range(first, setup.total_steps))
 
 
-def train_step(exp: Experiment) -> Callable[[TrainState, Batch], tuple[TrainState, StepReport]]:
+def train_step(setup: TrainSetup) -> Callable[[TrainState, Batch], tuple[TrainState, StepReport]]:
     """The update alone, of batches that are augmented and normalized already; not compiled."""
-    config = exp.config
+    config = setup.config
     return make_train_step(
-        exp.model.clone(axis_name=sharding.norm_axis(config.parallel)),
-        exp.optimizer,
+        setup.model.clone(axis_name=sharding.norm_axis(config.parallel)),
+        setup.optimizer,
         label_smoothing=config.optim.label_smoothing,
         l1=config.optim.l1,
         l2=config.optim.l2,
         decay_mask=config.optim.decay_mask,
-        accumulate=config.train.accumulate,
+        grad_accum_steps=config.train.grad_accum_steps,
         ema_decay=config.train.ema_decay,
-        class_weights=exp.dataset.class_weights,
+        class_weights=setup.dataset.class_weights,
         axis_name=sharding.step_axis(config.parallel),
-        frozen=exp.plan.frozen,
+        frozen=setup.plan.frozen,
     )
 
 
 def compile_train_step(
-    exp: Experiment, state: TrainState, feed: DeviceFeed | StreamFeed | None = None
+    setup: TrainSetup, state: TrainState, pipeline: DevicePipeline | StreamPipeline | None = None
 ) -> Callable[[TrainState, Any], tuple[TrainState, StepReport]]:
     """The compiled step `(state, item) -> (state, StepReport)`; the old state's memory becomes the new one's.
 
     Picking the images (where they live on the device), augmentation, normalization and the update are one program. An
     item is what the feed's `train` gives: the indices of the images, (B,) int32, or the images and their labels.
     """
-    feed = feed or train_feed(exp)
-    mask = sharding.shard(np.ones(exp.config.train.batch_size, bool), exp.mesh)
-    compiled = sharding.compile_step(*_whole_step(exp, state, feed), donate=True, how=exp.config.parallel)
-    return lambda state, item: compiled(state, *feed.place(item), mask)
+    pipeline = pipeline or train_pipeline(setup)
+    mask = sharding.shard(np.ones(setup.config.train.batch_size, bool), setup.mesh)
+    compiled = sharding.compile_step(*_whole_step(setup, state, pipeline), donate=True, how=setup.config.parallel)
+    return lambda state, item: compiled(state, *pipeline.device_put(item), mask)
 
 
-def trace_train_step(exp: Experiment, state: TrainState, feed: DeviceFeed | StreamFeed) -> jax.stages.Traced:
+def trace_train_step(
+    setup: TrainSetup, state: TrainState, pipeline: DevicePipeline | StreamPipeline
+) -> jax.stages.Traced:
     """The same program in mode jit, not compiled yet; `state` may be a description."""
-    return sharding.trace_step(*_whole_step(exp, state, feed), donate=True, how=exp.config.parallel)
+    return sharding.trace_step(*_whole_step(setup, state, pipeline), donate=True, how=setup.config.parallel)
 
 
-def _whole_step(exp: Experiment, state: TrainState, feed: DeviceFeed | StreamFeed) -> tuple[Any, ...]:
+def _whole_step(setup: TrainSetup, state: TrainState, pipeline: DevicePipeline | StreamPipeline) -> tuple[Any, ...]:
     """The step from a feed's item to the next state, and what its arguments are like."""
-    config, axis = exp.config, sharding.step_axis(exp.config.parallel)
-    change = augment.from_config(left_for_the_device(exp), num_classes=len(exp.dataset.classes), axis_name=axis)
-    normalize = exp.normalize()
-    update = train_step(exp)
+    config, axis = setup.config, sharding.step_axis(setup.config.parallel)
+    change = augment.from_config(left_for_the_device(setup), num_classes=len(setup.dataset.classes), axis_name=axis)
+    normalize = setup.normalize()
+    update = train_step(setup)
 
     def step(state: TrainState, *arrays: jax.Array) -> tuple[TrainState, StepReport]:
         # The step's key, apart from the one that the model's dropout uses.
         key = jax.random.fold_in(jax.random.fold_in(state.key, state.step), 1)
-        return update(state, normalize(change(key, sharding.number(feed.batch(*arrays), axis))))
+        return update(state, normalize(change(key, sharding.number(pipeline.batch(*arrays), axis))))
 
     batch_size = config.train.batch_size
-    mask = jax.ShapeDtypeStruct((batch_size,), bool, sharding=sharding.sharded(exp.mesh))
-    return step, state, *feed.like(batch_size), mask
+    mask = jax.ShapeDtypeStruct((batch_size,), bool, sharding=sharding.sharded(setup.mesh))
+    return step, state, *pipeline.abstract(batch_size), mask
 
 
-def left_for_the_device(exp: Experiment) -> AugmentConfig:
+def left_for_the_device(setup: TrainSetup) -> AugmentConfig:
     """The augmentation that is left for the device: crops of files are cut when the files are decoded."""
-    train, config = exp.dataset.train, exp.config.augment
+    train, config = setup.dataset.train, setup.config.augment
     cut = isinstance(train, Streamed) and train.files is not None
     return dataclasses.replace(config, resized_crop=1.0) if cut else config
 
 
 def compile_evaluation(
-    exp: Experiment, variables: Any, split: AnySplit, *, details: bool = False
+    setup: TrainSetup, variables: Any, split: AnySplit, *, details: bool = False
 ) -> Callable[[Any], dict[str, Any]]:
     """The compiled evaluation of a split: `variables -> {"loss", "top1", "top5"}`, means over every image once.
 
     With `details`, what `detail` tells as well.
     """
-    normalize = exp.normalize()
-    eval_step = make_eval_step(exp.model)
-    feed, batch_size = make_feed(split, exp.mesh), eval_batch_size(exp, split)
+    normalize = setup.normalize()
+    eval_step = make_eval_step(setup.model)
+    pipeline, batch_size = make_pipeline(split, setup.mesh), eval_batch_size(setup, split)
 
     def step(variables: Any, *arrays: jax.Array) -> ClassMetrics:
-        return eval_step(variables, normalize(feed.batch(*arrays)))
+        return eval_step(variables, normalize(pipeline.batch(*arrays)))
 
-    mask = sharding.shard(np.ones(batch_size, bool), exp.mesh)
-    compiled = sharding.compile_step(step, variables, *feed.like(batch_size), mask, donate=False)
-    once = feed.once(batch_size)
+    mask = sharding.shard(np.ones(batch_size, bool), setup.mesh)
+    compiled = sharding.compile_step(step, variables, *pipeline.abstract(batch_size), mask, donate=False)
+    once = pipeline.eval_epoch(batch_size)
 
     def evaluate(variables: Any) -> dict[str, Any]:
-        sums = sharding.to_host([compiled(variables, *feed.place(item), mask) for item, mask in once()])
+        sums = sharding.to_host([compiled(variables, *pipeline.device_put(item), mask) for item, mask in once()])
         found = means(sums, expected=len(split))
-        return found | detail(sums, exp.dataset.classes) if details else found
+        return found | detail(sums, setup.dataset.classes) if details else found
 
     return evaluate
 
 
 def compile_on_each(
-    exp: Experiment, function: Callable[[Any, jax.Array], jax.Array], given: Any, split: AnySplit
+    setup: TrainSetup, function: Callable[[Any, jax.Array], jax.Array], given: Any, split: AnySplit
 ) -> Callable[..., np.ndarray]:
     """What computes `function` on every image of a split, not augmented: `(track=no_track) -> (N, ...)`.
 
@@ -260,26 +262,26 @@ def compile_on_each(
       given: on the devices.
       split: not empty.
     """
-    normalize, feed, batch_size = exp.normalize(), make_feed(split, exp.mesh), eval_batch_size(exp, split)
+    normalize, pipeline, batch_size = setup.normalize(), make_pipeline(split, setup.mesh), eval_batch_size(setup, split)
 
     def step(given: Any, *arrays: jax.Array) -> jax.Array:
-        return function(given, normalize(feed.batch(*arrays))["image"])
+        return function(given, normalize(pipeline.batch(*arrays))["image"])
 
-    mask = sharding.shard(np.ones(batch_size, bool), exp.mesh)
-    compiled = sharding.compile_step(step, given, *feed.like(batch_size), mask, donate=False)
+    mask = sharding.shard(np.ones(batch_size, bool), setup.mesh)
+    compiled = sharding.compile_step(step, given, *pipeline.abstract(batch_size), mask, donate=False)
 
-    def compute(track: Track = no_track) -> np.ndarray:
-        batches = track(feed.once(batch_size)(), "asking", -(-len(split) // batch_size))
-        found = sharding.to_host([compiled(given, *feed.place(item), mask) for item, mask in batches])
+    def compute(progress: Progress = no_progress) -> np.ndarray:
+        batches = progress(pipeline.eval_epoch(batch_size)(), "asking", -(-len(split) // batch_size))
+        found = sharding.to_host([compiled(given, *pipeline.device_put(item), mask) for item, mask in batches])
         return np.concatenate(found)[: len(split)]  # without what the last batch was filled up with
 
     return compute
 
 
-def eval_batch_size(exp: Experiment, split: AnySplit) -> int:
+def eval_batch_size(setup: TrainSetup, split: AnySplit) -> int:
     """The configured size, or what the split needs if that is less."""
-    devices = exp.mesh.size
-    return min(exp.config.train.eval_batch_size, -(-len(split) // devices) * devices)
+    devices = setup.mesh.size
+    return min(setup.config.train.eval_batch_size, -(-len(split) // devices) * devices)
 
 
 def means(sums: Sequence[Metrics], *, expected: int) -> dict[str, float]:

@@ -104,7 +104,7 @@ def make_train_step(
     l1: float = 0.0,
     l2: float = 0.0,
     decay_mask: str = "kernels",
-    accumulate: int = 1,
+    grad_accum_steps: int = 1,
     ema_decay: float | None = None,
     class_weights: np.ndarray | None = None,
     frozen: Collection[str] = (),
@@ -114,7 +114,7 @@ def make_train_step(
 
     The loss is the mean cross-entropy over the batch's unmasked examples, plus those of the auxiliary heads times their
     weights, plus the penalties; with `class_weights`, (classes,), the mean is weighted by those of the labels: sum_i
-    w_i loss_i / sum_i w_i. The metrics are the main head's alone and unweighted. With `accumulate` = k,
+    w_i loss_i / sum_i w_i. The metrics are the main head's alone and unweighted. With `grad_accum_steps` = k,
     example j goes to micro-batch j mod k, and the gradient is that of the same mean: for a model without batch norm the
     update equals the one of the whole batch up to rounding. Batch norm sees each micro-batch by itself: it normalizes
     by that one's statistics, and the running averages move k times a step, once by each in turn.
@@ -139,12 +139,12 @@ def make_train_step(
         model,
         label_smoothing=label_smoothing,
         class_weights=class_weights,
-        accumulate=accumulate,
+        grad_accum_steps=grad_accum_steps,
         frozen=frozen,
         axis_name=axis_name,
     )
 
-    def learnt(params: Any) -> Any:
+    def trainable(params: Any) -> Any:
         return {name: layer for name, layer in params.items() if name not in frozen} if frozen else params
 
     def kept(new: Any, old: Any) -> Any:
@@ -157,7 +157,7 @@ def make_train_step(
         grads, batch_stats, metrics = gradient(state.params, state.batch_stats, batch, key)
         batch_stats = kept(batch_stats, state.batch_stats)
         if l1 or l2:
-            extra = jax.grad(lambda params: penalty(learnt(params), l1=l1, l2=l2, which=decay_mask))(state.params)
+            extra = jax.grad(lambda params: penalty(trainable(params), l1=l1, l2=l2, which=decay_mask))(state.params)
             grads = jax.tree.map(jnp.add, grads, extra)
         norms = jax.tree.map(lambda grad: jnp.sqrt(jnp.square(grad).sum()), grads)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
@@ -181,7 +181,7 @@ def _make_gradient(
     *,
     label_smoothing: float,
     class_weights: np.ndarray | None,
-    accumulate: int,
+    grad_accum_steps: int,
     frozen: Collection[str],
     axis_name: str | None,
 ) -> Callable[[Any, Any, Batch, jax.Array], tuple[Any, Any, Metrics]]:
@@ -214,11 +214,11 @@ def _make_gradient(
             new, (batch_stats, measured) = grad(params, batch_stats, batch, key, total)
             return (jax.tree.map(jnp.add, grads, new), batch_stats, jax.tree.map(jnp.add, metrics, measured)), None
 
-        if accumulate == 1:
+        if grad_accum_steps == 1:
             grads, (batch_stats, metrics) = grad(params, batch_stats, batch, key, total)
         else:
             # (k x m, ...) -> (k, m, ...) with example j in micro-batch j mod k.
-            micro = jax.tree.map(lambda x: x.reshape(-1, accumulate, *x.shape[1:]).swapaxes(0, 1), batch)
+            micro = jax.tree.map(lambda x: x.reshape(-1, grad_accum_steps, *x.shape[1:]).swapaxes(0, 1), batch)
             start = (jax.tree.map(jnp.zeros_like, params), batch_stats, no_metrics())
             (grads, batch_stats, metrics), _ = jax.lax.scan(add, start, micro)
         if axis_name is not None:

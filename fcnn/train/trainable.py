@@ -51,7 +51,7 @@ def make_plan(config: TransferConfig, model: models.Classifier, image_shape: tup
     frozen = last.layers if last else frozenset()
     shares = {}
     for distance, group in enumerate(_groups(places)):
-        shares |= dict.fromkeys(group - frozen, config.body_rate * config.layer_decay**distance)
+        shares |= dict.fromkeys(group - frozen, config.backbone_lr_scale * config.layer_decay**distance)
     return Plan(last.name if last else None, frozen, shares)
 
 

@@ -19,14 +19,14 @@ from fcnn.runtime.signals import Interrupt, Interrupted
 from fcnn.train import workdir as folder
 from fcnn.train.checkpoint import Checkpoints, Weights
 from fcnn.train.features import on_features
-from fcnn.train.metric_log import Meter, NonFinite
+from fcnn.train.metric_log import MetricLog, NonFinite
 from fcnn.train.metrics import wilson
 from fcnn.train.predictions import describe
-from fcnn.train.setup import Experiment, compile_evaluation, compile_train_step, train_feed, train_items
+from fcnn.train.setup import TrainSetup, compile_evaluation, compile_train_step, train_items, train_pipeline
 from fcnn.train.state import TrainState
 from fcnn.utils.errors import UserError
 
-FEEDS = {"device": "images on the device", "stream": "images streamed"}
+PIPELINES = {"device": "images on the device", "stream": "images streamed"}
 FEW = 50
 """With fewer validation images their accuracy is worth a line."""
 WAITING = 0.2
@@ -38,7 +38,7 @@ class Run:
 
     def __init__(
         self,
-        exp: Experiment,
+        setup: TrainSetup,
         workdir: Path,
         checkpoints: Checkpoints,
         console: Console,
@@ -47,70 +47,70 @@ class Run:
         judge: Callable[[Record], None] | None,
     ) -> None:
         """Restores or draws the state, opens the records."""
-        self.exp, self.workdir, self.checkpoints, self.console = exp, workdir, checkpoints, console
+        self.setup, self.workdir, self.checkpoints, self.console = setup, workdir, checkpoints, console
         self.test, self.judge = test, judge
         self.boundary_done = False  # whether the lines and the evaluation due at this step are behind us
         self.validate: Callable[[Any], dict[str, Any]] | None = None
 
-        rates = np.asarray(jax.vmap(exp.schedule)(jnp.arange(exp.total_steps)))
-        self.meter = Meter(rates, exp.steps_per_epoch, exp.config.train.log_steps)
-        self.state = exp.fresh_state()
-        restored = checkpoints.restore_newest(self.state, console.say)
+        rates = np.asarray(jax.vmap(setup.schedule)(jnp.arange(setup.total_steps)))
+        self.metric_log = MetricLog(rates, setup.steps_per_epoch, setup.config.train.log_steps)
+        self.state = setup.init_state()
+        restored = checkpoints.restore_newest(self.state, console.log)
         if restored is not None:
             self.state, meta = restored
-            self.meter.load(meta["meter"])
+            self.metric_log.load(meta["meter"])
             self.boundary_done = meta["boundary_done"]
         else:
-            self.state = exp.first_state(console.say)
+            self.state = setup.start_state(console.log)
         self.step = int(self.state.step)
         checkpoints.discard_after(self.step)
         self.records = Records(workdir, self.step, silent=not processes.is_first())
-        self.signals = processes.Signals(exp.mesh)
+        self.signals = processes.Signals(setup.mesh)
         self._introduce(going_on=restored is not None)
 
     def _compile(self) -> None:
         """The step and the evaluation on validation."""
-        exp, began = self.exp, time.perf_counter()
-        source = on_features(exp, self.state.variables)
-        feed = train_feed(source)
-        self.items = train_items(source, feed, self.step)
-        self.train_step = compile_train_step(source, self.state, feed)
-        if len(exp.dataset.validation):
+        setup, began = self.setup, time.perf_counter()
+        source = on_features(setup, self.state.variables)
+        pipeline = train_pipeline(source)
+        self.items = train_items(source, pipeline, self.step)
+        self.train_step = compile_train_step(source, self.state, pipeline)
+        if len(setup.dataset.validation):
             self.validate = compile_evaluation(source, self.state.variables, source.dataset.validation)
-        self.console.say(f"Compiled in {time.perf_counter() - began:.1f} s.")
+        self.console.log(f"Compiled in {time.perf_counter() - began:.1f} s.")
 
     def _introduce(self, *, going_on: bool) -> None:
-        exp, data, device = self.exp, self.exp.dataset, self.exp.mesh.devices.flat[0].device_kind
-        how = exp.config.parallel
+        setup, data, device = self.setup, self.setup.dataset, self.setup.mesh.devices.flat[0].device_kind
+        how = setup.config.parallel
         parameters = sum(leaf.size for leaf in jax.tree.leaves(self.state.params))
-        self.console.say(
-            f"{exp.config.model.name}, {parameters:,} parameters, on {data.name}: {len(data.train):,} training, "
-            f"{len(data.validation):,} validation, {len(data.test):,} test images; {exp.total_steps:,} steps on "
-            f"{exp.mesh.size} x {device} by {how.mode}, {FEEDS[data.feed]}, convolutions by "
-            f"{sharding.convolutions(exp.mesh, how)}; {self.workdir}"
+        self.console.log(
+            f"{setup.config.model.name}, {parameters:,} parameters, on {data.name}: {len(data.train):,} training, "
+            f"{len(data.validation):,} validation, {len(data.test):,} test images; {setup.total_steps:,} steps on "
+            f"{setup.mesh.size} x {device} by {how.mode}, {PIPELINES[data.pipeline]}, convolutions by "
+            f"{sharding.convolutions(setup.mesh, how)}; {self.workdir}"
         )
         if data.skipped:
             names = ", ".join(data.skipped[:3]) + (" ..." if len(data.skipped) > 3 else "")
-            self.console.say(f"Left out {len(data.skipped)} files that can't be read: {names} (all in {folder.DATA})")
+            self.console.log(f"Left out {len(data.skipped)} files that can't be read: {names} (all in {folder.DATA})")
         for note in data.notes:
-            self.console.say(f"Note: {note}")
+            self.console.log(f"Note: {note}")
         if 0 < len(data.validation) < FEW:
-            self.console.say(f"Note: {few_images(len(data.validation))}")
-        if 0 < exp.total_steps <= exp.warmup:
-            self.console.say(
-                f"Note: the warm-up takes {exp.warmup:,} steps and the run has {exp.total_steps:,}: the learning rate "
-                "never reaches its peak. Lower --optim.warmup-epochs or train longer."
+            self.console.log(f"Note: {few_images(len(data.validation))}")
+        if 0 < setup.total_steps <= setup.warmup:
+            self.console.log(
+                f"Note: the warm-up takes {setup.warmup:,} steps and the run has {setup.total_steps:,}: the learning "
+                "rate never reaches its peak. Lower --optim.warmup-epochs or train longer."
             )
         if going_on:
-            self.console.say(f"Going on from step {self.step:,} of {exp.total_steps:,}.")
+            self.console.log(f"Going on from step {self.step:,} of {setup.total_steps:,}.")
 
     def train(self, interrupt: Interrupt) -> Record:
         """The order of events, to the end of the run. A signal ends it at once, in the loop once the state is saved."""
-        total = self.exp.total_steps
+        total = self.setup.total_steps
         if self.step < total or (total and not self.boundary_done):
             self._compile()
         with interrupt.deferred("finishing the step, then saving"):
-            self.meter.start_clock()
+            self.metric_log.start_clock()
             if total == 0:  # nothing to learn: what is evaluated is saved as it came
                 self.save()
             while True:
@@ -128,29 +128,31 @@ class Run:
 
     def one_step(self) -> None:
         """One update; numbers are fetched when the next step is already on its way."""
-        exp, settings = self.exp, self.exp.config.train
-        streamed = exp.dataset.feed == "stream"
-        item = self.meter.next_item(self.items, self.state) if streamed else next(self.items)
+        setup, settings = self.setup, self.setup.config.train
+        streamed = setup.dataset.pipeline == "stream"
+        item = self.metric_log.next_item(self.items, self.state) if streamed else next(self.items)
         self.state, report = self.train_step(self.state, item)
         if self.step % settings.log_steps == 0:
             self._drain(self.step)
         self.step += 1
         self.boundary_done = False
-        self.meter.add(self.step, report)
-        self.console.step(self.step, (self.step - 1) // exp.steps_per_epoch, exp.total_steps / exp.steps_per_epoch)
+        self.metric_log.add(self.step, report)
+        self.console.step(
+            self.step, (self.step - 1) // setup.steps_per_epoch, setup.total_steps / setup.steps_per_epoch
+        )
         if settings.checkpoint_steps and self.step % settings.checkpoint_steps == 0 and not self.at_boundary():
             self.save()
 
     def _drain(self, upto: int) -> None:
-        for record in self.meter.drain(upto):
+        for record in self.metric_log.drain(upto):
             self.records.write(record)
-            self.console.interval(record, self.meter.images_per_second())
+            self.console.interval(record, self.metric_log.images_per_second())
 
     def _epoch_ends(self) -> bool:
-        return self.step > 0 and (self.step % self.exp.steps_per_epoch == 0 or self.step == self.exp.total_steps)
+        return self.step > 0 and (self.step % self.setup.steps_per_epoch == 0 or self.step == self.setup.total_steps)
 
     def _evaluation_due(self) -> bool:
-        return self.step > 0 and (self.step % self.exp.eval_every == 0 or self.step == self.exp.total_steps)
+        return self.step > 0 and (self.step % self.setup.eval_every == 0 or self.step == self.setup.total_steps)
 
     def at_boundary(self) -> bool:
         """Whether an epoch ends or an evaluation is due at this step."""
@@ -159,8 +161,8 @@ class Run:
     def end_stretch(self) -> None:
         """The epoch's line, the evaluation, the checkpoint: whichever are due at this step."""
         self._drain(self.step)
-        waiting = self.meter.waiting_share()
-        records = [self.meter.end_epoch(self.step)] if self._epoch_ends() else []
+        waiting = self.metric_log.waiting_share()
+        records = [self.metric_log.end_epoch(self.step)] if self._epoch_ends() else []
         evaluations = self._evaluate() if self._evaluation_due() else []
         for record in records + evaluations:
             self.records.write(record)
@@ -168,14 +170,14 @@ class Run:
         if self._evaluation_due():
             self.save(evaluations)
         self.console.epoch(records + evaluations)  # once it is saved: nobody may be there to read it any more
-        decay = self.exp.config.train.ema_decay
-        if decay is not None and self.step == self.exp.total_steps and (note := lag(evaluations, decay)):
-            self.console.say(f"Note: {note}")
+        decay = self.setup.config.train.ema_decay
+        if decay is not None and self.step == self.setup.total_steps and (note := lag(evaluations, decay)):
+            self.console.log(f"Note: {note}")
         if waiting > WAITING:
-            self.console.say(f"Input-bound: {waiting:.0%} of the time is spent waiting for images.")
-        if self.judge and evaluations and self.step < self.exp.total_steps:
+            self.console.log(f"Input-bound: {waiting:.0%} of the time is spent waiting for images.")
+        if self.judge and evaluations and self.step < self.setup.total_steps:
             self.judge(better(evaluations))
-        self.meter.start_clock()
+        self.metric_log.start_clock()
 
     def _evaluate(self) -> list[Record]:
         """Evaluates the raw and the averaged weights on validation; [] without a validation split."""
@@ -183,7 +185,7 @@ class Run:
             return []
         weights = {"raw": self.state.variables} | ({"ema": self.state.ema} if self.state.ema else {})
         where = {"kind": "epoch", "split": "validation", "step": self.step}
-        where["epoch"] = self.step / self.exp.steps_per_epoch
+        where["epoch"] = self.step / self.setup.steps_per_epoch
         return [where | {"weights": name} | self.validate(variables) for name, variables in weights.items()]
 
     def save(self, evaluations: Sequence[Record] = ()) -> None:
@@ -201,7 +203,9 @@ class Run:
             each = {record["weights"]: {name: record[name] for name in ("top1", "loss")} for record in evaluations}
             name = better(evaluations)["weights"]
             metrics = each[name] | {"weights": name} | each
-        self.checkpoints.save(self.state, {"meter": self.meter.state(), "boundary_done": self.boundary_done}, metrics)
+        self.checkpoints.save(
+            self.state, {"meter": self.metric_log.state(), "boundary_done": self.boundary_done}, metrics
+        )
 
     def finish(self) -> Record:
         """Reads the test split, once in a run's life, then draws the curves and writes the page that tells it all;
@@ -216,10 +220,10 @@ class Run:
         best = best_weights(self.checkpoints, self.state, self.console)
         record = tested(read_records(self.workdir), self.step)
         if record is None:
-            found = evaluate_best(self.exp, best, "test")
+            found = evaluate_best(self.setup, best, "test")
             record = found | {"kind": "test", "step": self.step, "checkpoint": found["step"]}
-            record["convolutions"] = sharding.convolutions(self.exp.mesh, self.exp.config.parallel)
-            record["skipped"] = len(self.exp.dataset.skipped)
+            record["convolutions"] = sharding.convolutions(self.setup.mesh, self.setup.config.parallel)
+            record["skipped"] = len(self.setup.dataset.skipped)
             if processes.is_first():
                 (self.workdir / PAGE).unlink(missing_ok=True)  # of the shorter run that this one was
             self.records.write(record)
@@ -233,15 +237,15 @@ class Run:
             write()
         except Exception as error:
             reason = str(error).partition("\n")[0] if isinstance(error, UserError) else repr(error)
-            self.console.say(f"{name} could not be written: {reason}")
+            self.console.log(f"{name} could not be written: {reason}")
 
     def _draw(self, best_step: int | None) -> None:
         if processes.is_first():
-            title = f"{self.exp.config.model.name} on {self.exp.dataset.name}"
-            draw_curves(self.workdir, title, best_step, smoothed=self.exp.config.optim.label_smoothing > 0)
+            title = f"{self.setup.config.model.name} on {self.setup.dataset.name}"
+            draw_curves(self.workdir, title, best_step, smoothed=self.setup.config.optim.label_smoothing > 0)
 
     def _write_page(self, best: "BestWeights", best_step: int | None) -> None:
-        insight = describe(self.exp, best.variables, best_step)
+        insight = describe(self.setup, best.variables, best_step)
         if processes.is_first():
             write_page(self.workdir, insight)
 
@@ -270,7 +274,7 @@ def best_weights(checkpoints: Checkpoints, like: TrainState, console: Console) -
       UserError: there is no checkpoint, or it can't be read.
     """
     best = checkpoints.best_step()
-    restored = checkpoints.restore(like, best) if best is not None else checkpoints.restore_newest(like, console.say)
+    restored = checkpoints.restore(like, best) if best is not None else checkpoints.restore_newest(like, console.log)
     if restored is None:
         raise UserError("there is no checkpoint yet")
     state, step = restored[0], int(restored[0].step)
@@ -278,11 +282,11 @@ def best_weights(checkpoints: Checkpoints, like: TrainState, console: Console) -
     return BestWeights(step, weights, state.ema if weights == "ema" else state.variables)
 
 
-def evaluate_best(exp: Experiment, best: BestWeights, split: str) -> Record:
+def evaluate_best(setup: TrainSetup, best: BestWeights, split: str) -> Record:
     """Evaluates them on a split, in detail."""
-    images = getattr(exp.dataset, split)
-    where = {"split": split, "weights": best.weights, "step": best.step, "epoch": best.step / exp.steps_per_epoch}
-    found = compile_evaluation(exp, best.variables, images, details=True)(best.variables)
+    images = getattr(setup.dataset, split)
+    where = {"split": split, "weights": best.weights, "step": best.step, "epoch": best.step / setup.steps_per_epoch}
+    found = compile_evaluation(setup, best.variables, images, details=True)(best.variables)
     return where | {"count": len(images)} | found
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from fcnn.config import AugmentConfig, Config, ModelConfig, OptimConfig, TrainConfig, TransferConfig, in_steps
 from fcnn.data import Dataset, load
-from fcnn.data.parallel import Track, no_track
+from fcnn.data.parallel import Progress, no_progress
 from fcnn.train import auto
 from fcnn.train.pretrained import load_network
 from fcnn.utils.errors import UserError
@@ -46,8 +46,8 @@ def configure(
     given: Config,
     named: Collection[str] = (),
     *,
-    say: Callable[[str], None] = lambda _: None,
-    track: Track = no_track,
+    log: Callable[[str], None] = lambda _: None,
+    progress: Progress = no_progress,
 ) -> Suggestion:
     """Looks at every image of a folder and decides.
 
@@ -68,7 +68,7 @@ def configure(
     network = load_network(name, model, head=False)
     about = network.about
     config = _first(root, given, name, about)
-    dataset = load(config.data, say=say, track=track).normalized_by(about.mean, about.std)
+    dataset = load(config.data, log=log, progress=progress).normalized_by(about.mean, about.std)
     choice = auto.choose(config, dataset)
     if given.transfer.strategy != "auto":
         choice = dataclasses.replace(choice, strategy=given.transfer.strategy, reason="as you asked")

@@ -6,8 +6,8 @@ import numpy as np
 def adapt_input(kernel: np.ndarray, channels: int) -> np.ndarray | None:
     """Returns a kernel for images with `channels` channels, or None where no rule is known.
 
-    A sum over the input channels for grey images: what the kernel gives for them in three equal channels. For more
-    channels than one, those of a kernel for grey or colour images are repeated, and scaled so that equal channels give
+    A sum over the input channels for gray images: what the kernel gives for them in three equal channels. For more
+    channels than one, those of a kernel for gray or color images are repeated, and scaled so that equal channels give
     what they gave before. As timm's `adapt_input_conv`.
 
     Args:

@@ -31,8 +31,8 @@ class About:
     classes: tuple[str, ...]
     """The names of the classes, in the order of the logits; empty for a network without a head."""
     image_shape: tuple[int, ...]
-    """(H, W, C) of the images that it was trained on; C may be 1 where mean and std have three numbers: grey images,
-    which they turn into colours."""
+    """(H, W, C) of the images that it was trained on; C may be 1 where mean and std have three numbers: gray images,
+    which they turn into colors."""
     mean: tuple[float, ...]
     """Pixel mean by channel, 0 to 1, that normalization takes off."""
     std: tuple[float, ...]
@@ -41,7 +41,7 @@ class About:
     """Whether `classes` are names. False for weights whose classes nobody named: `classes` are then the numbers of the
     outputs, "0" to "N-1", and match no other classes. Classes that a run calls "0", "1", ... are names."""
     value_range: tuple[float, float] | None = None
-    """The grey values of more than 8 bits that are read as 0 and 255; None if its images had 8."""
+    """The gray values of more than 8 bits that are read as 0 and 255; None if its images had 8."""
 
     weights: Literal["raw", "ema"] | None = None
     """Which weights of a run that averaged them: the raw ones, or their moving averages; None where there is no such

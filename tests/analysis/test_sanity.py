@@ -15,7 +15,7 @@ from PIL import Image
 from fcnn import cli
 from fcnn.analysis import sanity
 from fcnn.analysis.sanity import rates
-from fcnn.analysis.sanity.trial import first_state
+from fcnn.analysis.sanity.trial import start_state
 from fcnn.config import Config, ModelConfig, OptimConfig, TrainConfig, TransferConfig
 from fcnn.data import Dataset, Split, load, pipeline
 from fcnn.distributed import sharding
@@ -23,12 +23,12 @@ from fcnn.models import classifier, mlp
 from fcnn.nn import BatchNorm
 from fcnn.report import Console
 from fcnn.train import loop
-from fcnn.train.setup import Experiment, prepare
+from fcnn.train.setup import TrainSetup, make_setup
 from fcnn.weights import About, Network, write_network
 
 # Small, and with everything that can go wrong: batch norm, dropout, a rate that suits it.
 SOUND = Config(
-    model=ModelConfig(name="mlp", width=0.5, norm="batch", dropout=0.1),
+    model=ModelConfig(name="mlp", width_multiplier=0.5, norm="batch", dropout=0.1),
     optim=OptimConfig(name="momentum", learning_rate=0.1, schedule="constant"),
     train=TrainConfig(ema_decay=0.9),
 )
@@ -75,39 +75,43 @@ def changed(config: Config, **parts) -> Config:
     )
 
 
-def with_config(**parts) -> Callable[..., Experiment]:
-    return lambda exp, _: prepare(changed(exp.config, **parts), load(changed(exp.config, **parts).data), exp.mesh)
+def with_config(**parts) -> Callable[..., TrainSetup]:
+    return lambda setup, _: make_setup(
+        changed(setup.config, **parts), load(changed(setup.config, **parts).data), setup.mesh
+    )
 
 
-def with_model(kind: type, **fields) -> Callable[..., Experiment]:
-    def plant(exp, _):
-        options = {field.name: getattr(exp.model, field.name) for field in dataclasses.fields(exp.model)}
+def with_model(kind: type, **fields) -> Callable[..., TrainSetup]:
+    def plant(setup, _):
+        options = {field.name: getattr(setup.model, field.name) for field in dataclasses.fields(setup.model)}
         del options["parent"], options["name"]
-        return dataclasses.replace(exp, model=kind(**{**options, **fields}))
+        return dataclasses.replace(setup, model=kind(**{**options, **fields}))
 
     return plant
 
 
-def with_data(change: Callable[[Dataset], dict]) -> Callable[..., Experiment]:
-    return lambda exp, _: prepare(exp.config, dataclasses.replace(exp.dataset, **change(exp.dataset)), exp.mesh)
+def with_data(change: Callable[[Dataset], dict]) -> Callable[..., TrainSetup]:
+    return lambda setup, _: make_setup(
+        setup.config, dataclasses.replace(setup.dataset, **change(setup.dataset)), setup.mesh
+    )
 
 
-def with_optimizer(last: optax.GradientTransformation) -> Callable[..., Experiment]:
-    return lambda exp, _: dataclasses.replace(exp, optimizer=optax.chain(exp.optimizer, last))
+def with_optimizer(last: optax.GradientTransformation) -> Callable[..., TrainSetup]:
+    return lambda setup, _: dataclasses.replace(setup, optimizer=optax.chain(setup.optimizer, last))
 
 
-def no_shuffling(exp, monkeypatch):
+def no_shuffling(setup, monkeypatch):
     monkeypatch.setattr(pipeline, "epoch_order", lambda seed, epoch, size: np.arange(size, dtype=np.int32))
-    train = exp.dataset.train
-    return with_data(lambda data: {"train": train.take(np.argsort(train.labels, kind="stable"))})(exp, monkeypatch)
+    train = setup.dataset.train
+    return with_data(lambda data: {"train": train.take(np.argsort(train.labels, kind="stable"))})(setup, monkeypatch)
 
 
-def slow_averages(exp, monkeypatch):
+def slow_averages(setup, monkeypatch):
     def slow(*args, **options):
         return BatchNorm(*args, **{**options, "momentum": 0.9999})
 
     monkeypatch.setattr(classifier, "BatchNorm", slow)
-    return exp
+    return setup
 
 
 def shuffled_labels(data):
@@ -160,11 +164,11 @@ FAULTS = {
 
 @pytest.fixture(scope="module")
 def sound():
-    return prepare(SOUND, load(SOUND.data), sharding.make_mesh())
+    return make_setup(SOUND, load(SOUND.data), sharding.make_mesh())
 
 
-def verdicts(exp, folder, *parts):
-    return {line.name: line for part in parts for line in sanity.PARTS[part](exp, folder)}
+def verdicts(setup, folder, *parts):
+    return {line.name: line for part in parts for line in sanity.PARTS[part](setup, folder)}
 
 
 def test_nothing_is_wrong_with_a_sound_network(sound, tmp_path):
@@ -195,14 +199,14 @@ def test_a_planted_fault_is_found(fault, sound, tmp_path, monkeypatch):
     told = verdicts(plant(sound, monkeypatch), tmp_path, part)
     for line in (told[name] for name in where):
         assert line.verdict == "FAIL", line.reason
-        assert line.remedy
+        assert line.hint
 
 
 @pytest.fixture(scope="module")
 def weights(sound, tmp_path_factory):
     """The sound network with another mean and standard deviation, as a file."""
     path = tmp_path_factory.mktemp("weights") / "sound.safetensors"
-    variables = jax.device_get(sound.fresh_state().variables)
+    variables = jax.device_get(sound.init_state().variables)
     about = About(
         model=SOUND.model, classes=sound.dataset.classes, image_shape=sound.dataset.image_shape, mean=(0.5,), std=(0.5,)
     )
@@ -227,12 +231,12 @@ NOT_TRAINED = (
 def test_the_run_that_is_checked_starts_from_its_weights(strategy, skipped, weights, tmp_path):
     """With their normalization, and nothing fails for what is frozen."""
     path, variables = weights
-    transfer = TransferConfig(weights=str(path), strategy=strategy, body_rate=1.0)
-    exp, _ = loop.build(dataclasses.replace(SOUND, transfer=transfer), Console(silent=True))
-    assert [float(value[0]) for value in exp.dataset.mean_std()] == [0.5, 0.5]
-    start = first_state(exp).variables
+    transfer = TransferConfig(weights=str(path), strategy=strategy, backbone_lr_scale=1.0)
+    setup, _ = loop.build(dataclasses.replace(SOUND, transfer=transfer), Console(silent=True))
+    assert [float(value[0]) for value in setup.dataset.mean_std()] == [0.5, 0.5]
+    start = start_state(setup).variables
     jax.tree.map(np.testing.assert_array_equal, jax.device_get(start), variables)
-    lines = verdicts(exp, tmp_path, *sanity.PARTS)
+    lines = verdicts(setup, tmp_path, *sanity.PARTS)
     assert {name: line.reason for name, line in lines.items() if line.failed} == {}
     assert {name for name, line in lines.items() if line.verdict == "skip"} == set(skipped)
     if strategy == "head":

@@ -16,15 +16,15 @@ from PIL import Image
 from fcnn import cli, models
 from fcnn.analysis.show.field import box, views
 from fcnn.analysis.show.grad_cam import grad_cam
-from fcnn.analysis.show.neighbours import nearest
+from fcnn.analysis.show.neighbors import nearest
 from fcnn.analysis.show.subject import make_subject
 from fcnn.config import Config, ModelConfig
 from fcnn.data import load
 from fcnn.distributed import sharding
 from fcnn.train import loop
-from fcnn.train.setup import prepare
+from fcnn.train.setup import make_setup
 
-NAMES = ("answers", "filters", "activations", "grad_cam", "receptive_field", "neighbours", "confusion", "mistakes")
+NAMES = ("answers", "filters", "activations", "grad_cam", "receptive_field", "neighbors", "confusion", "mistakes")
 SPATIAL = ("activations", "grad_cam", "receptive_field")
 
 
@@ -33,7 +33,7 @@ def runs(tmp_path_factory):
     """A folder with a run of a small CNN, one of a linear classifier, and one like that without validation."""
     folder = tmp_path_factory.mktemp("runs")
     for name, options in (
-        ("cnn", ["--model.name", "shallow_cnn", "--model.width", "0.25", "--train.ema-decay", "0.9"]),
+        ("cnn", ["--model.name", "shallow_cnn", "--model.width-multiplier", "0.25", "--train.ema-decay", "0.9"]),
         ("linear", ["--model.name", "linear"]),
     ):
         command = ["train", "--config", "resnet", "--train.epochs", "1", *options, "--workdir", str(folder / name)]
@@ -108,17 +108,17 @@ def test_what_can_not_be_shown_is_a_line(args, words, runs, monkeypatch, capsys)
 def untrained(name, size=8, **fields):
     """An experiment on the digits, or on as many larger images, and random variables with running statistics."""
     config = Config(model=ModelConfig(name=name, **fields))
-    exp = prepare(config, load(dataclasses.replace(config.data, image_size=size)), sharding.make_mesh())
-    return exp, random_variables(exp.state_like().variables)
+    setup = make_setup(config, load(dataclasses.replace(config.data, image_size=size)), sharding.make_mesh())
+    return setup, random_variables(setup.abstract_state().variables)
 
 
 def test_grad_cam_is_cam_where_an_average_and_a_dense_layer_follow():
     """Zhou et al. 2016, arXiv:1512.04150: a class's weights times the maps, here over the positions."""
-    exp, variables = untrained("resnet20", width=0.5)
-    image = exp.dataset.validation.read(np.asarray([3]))[0]
-    subject = make_subject(exp, variables, image, "", None)
+    setup, variables = untrained("resnet20", width=0.5)
+    image = setup.dataset.validation.read(np.asarray([3]))[0]
+    subject = make_subject(setup, variables, image, "", None)
     maps = subject.activations["stage3"].astype(np.float64)
-    found = grad_cam(exp.model, variables, subject.activations["stage3"], "stage3", range(10), (8, 8, 1))
+    found = grad_cam(setup.model, variables, subject.activations["stage3"], "stage3", range(10), (8, 8, 1))
     weights = np.asarray(variables["params"]["head"]["kernel"], np.float64) / maps[:, :, 0].size
     np.testing.assert_allclose(found, np.maximum(np.einsum("yxk,kc->cyx", maps, weights), 0), rtol=1e-5, atol=1e-5)
     assert (found > 0).any()
@@ -148,13 +148,13 @@ def test_a_network_goes_on_from_its_activations(name):
 
 @pytest.mark.parametrize(("name", "layer", "size"), [("lenet5", "s4", 36), ("resnet20", "stage2", 32)])
 def test_the_receptive_field_is_where_the_gradient_is(name, layer, size):
-    exp, variables = untrained(name, size=size, activation="tanh")
-    images = exp.dataset.validation.read(np.asarray([0]))
-    subject = make_subject(exp, variables, images[0], "", None)
+    setup, variables = untrained(name, size=size, activation="tanh")
+    images = setup.dataset.validation.read(np.asarray([0]))
+    subject = make_subject(setup, variables, images[0], "", None)
     place = (0, 1) if name == "lenet5" else (3, 2)
 
     def unit(images):
-        answer: Any = exp.model.apply(variables, images, train=False, features=(layer,))
+        answer: Any = setup.model.apply(variables, images, train=False, features=(layer,))
         return answer[1][layer][0, place[0], place[1]].sum()
 
     reached = np.argwhere(np.asarray(jax.jit(jax.grad(unit))(subject.given))[0, :, :, 0] != 0)
@@ -165,19 +165,22 @@ def test_the_receptive_field_is_where_the_gradient_is(name, layer, size):
 
 
 @pytest.mark.parametrize("name", ["linear", "resnet20"])
-def test_the_nearest_neighbours_are_those_of_numpy_in_float64(name):
-    exp, variables = untrained(name)
-    train = exp.dataset.train
-    queries, but = np.concatenate([train.images[:2], exp.dataset.validation.images[:3]]), np.asarray([0, 1, -1, -1, -1])
-    placed = sharding.replicate(variables, exp.mesh)
-    places, distances = nearest(exp, placed, queries, 5, but=but)
+def test_the_nearest_neighbors_are_those_of_numpy_in_float64(name):
+    setup, variables = untrained(name)
+    train = setup.dataset.train
+    queries, but = (
+        np.concatenate([train.images[:2], setup.dataset.validation.images[:3]]),
+        np.asarray([0, 1, -1, -1, -1]),
+    )
+    placed = sharding.replicate(variables, setup.mesh)
+    places, distances = nearest(setup, placed, queries, 5, but=but)
 
-    mean, std = exp.dataset.mean_std()
+    mean, std = setup.dataset.mean_std()
     pixels = np.concatenate([queries, train.images]).astype(np.float64) / 255
     inputs = (pixels - mean) / std
     features = inputs.reshape(len(inputs), -1)
     if name == "resnet20":
-        apply = jax.jit(lambda v, x: exp.model.apply(v, x, train=False, features=("pool",)))
+        apply = jax.jit(lambda v, x: setup.model.apply(v, x, train=False, features=("pool",)))
         features = np.asarray(apply(variables, inputs.astype(np.float32))[1]["pool"], np.float64)
     ours, theirs = np.split(features, [len(queries)])
     far = np.linalg.norm(ours[:, None] - theirs[None], axis=-1)

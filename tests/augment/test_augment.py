@@ -89,7 +89,7 @@ def test_the_defaults_cost_nothing():
 @pytest.mark.parametrize(
     "change",
     [
-        augment.resized_crop(1.0), augment.zoom(1.0), augment.rotate(0.0), augment.crop(0), augment.colour_jitter(),
+        augment.resized_crop(1.0), augment.zoom(1.0), augment.rotate(0.0), augment.crop(0), augment.color_jitter(),
         augment.noise(0.0), augment.cutout(0),
     ],
 )  # fmt: skip
@@ -100,7 +100,7 @@ def test_no_strength_changes_nothing(change, channels):
 
 
 @pytest.mark.parametrize("name", ["all", "mixup", "contrast"])
-def test_grey_images_stay_grey(name):
+def test_gray_images_stay_grey(name):
     config = dataclasses.replace(CONFIGS[name], saturation=0.0, hue=0.0)
     batch = images_of(shape=(8, 8, 1))
     changed = jax.jit(augment.from_config(config, CLASSES))(jax.random.key(0), batch)
@@ -158,11 +158,11 @@ def test_cutout_blackens_a_square():
     np.testing.assert_array_equal(cut[~gone], np.asarray(batch["image"])[..., 0][~gone])
     for box in gone:
         rows, columns = np.flatnonzero(box.any(axis=1)), np.flatnonzero(box.any(axis=0))
-        assert 2 <= len(rows) <= 3 >= len(columns) >= 2  # its centre lies inside
+        assert 2 <= len(rows) <= 3 >= len(columns) >= 2  # its center lies inside
         assert box.sum() == len(rows) * len(columns)
         assert np.ptp(rows) == len(rows) - 1
         assert np.ptp(columns) == len(columns) - 1
-    # Whole unless the centre is in the outermost row or column: 10/12 x 8/10 of the time.
+    # Whole unless the center is in the outermost row or column: 10/12 x 8/10 of the time.
     assert abs((gone.sum(axis=(1, 2)) == 9).mean() - 2 / 3) < 0.1
     assert gone.any(axis=0).all()
 

@@ -1,4 +1,4 @@
-"""Augmentation on real photographs: geometry against Pillow, colour against torchvision's formulas in NumPy float64."""
+"""Augmentation on real photographs: geometry against Pillow, color against torchvision's formulas in NumPy float64."""
 
 import colorsys
 
@@ -12,7 +12,7 @@ from PIL import Image
 from sklearn.datasets import load_sample_images
 
 from fcnn import augment
-from fcnn.augment.colour import blend, grey, shift_hue
+from fcnn.augment.color import blend, gray, shift_hue
 from fcnn.augment.geometric import box_at_full_size, rotated
 from fcnn.utils.batch import make_batch
 
@@ -94,7 +94,7 @@ def test_zoom_is_as_often_in_as_out():
     assert 0.49 < factor.min() < 0.53
     assert 1.9 < factor.max() < 2.01
     assert abs(np.log2(factor).mean()) < 0.07
-    np.testing.assert_allclose(images[:, 31:33, 32, 0].mean(axis=1), 31.5, atol=1e-3)  # the centre stays
+    np.testing.assert_allclose(images[:, 31:33, 32, 0].mean(axis=1), 31.5, atol=1e-3)  # the center stays
 
 
 def test_angles_are_uniform_either_way():
@@ -145,7 +145,7 @@ def unit(image):
 @given(st.floats(0, 3))
 def test_blends_are_torchvisions(factor):
     planes, f = jnp.moveaxis(jnp.asarray(SMALL, jnp.float32), -1, 0), jnp.float32(factor)
-    light = grey(planes)
+    light = gray(planes)
     others = {"brightness": jnp.zeros_like(light), "contrast": jnp.full_like(light, light.mean()), "saturation": light}
     for name, other in others.items():
         np.testing.assert_allclose(blend(planes, other, f) / 255, REFERENCE[name](unit(SMALL), factor), atol=2e-6)
@@ -157,7 +157,7 @@ def test_hue_is_colorsys(turns):
     np.testing.assert_allclose(HUE(planes, jnp.float32(turns)) / 255, torch_hue(unit(SMALL), turns), atol=5e-6)
 
 
-def test_black_white_and_grey_have_no_hue():
+def test_black_white_and_gray_have_no_hue():
     greys = jnp.broadcast_to(jnp.asarray([0.0, 100, 255]).reshape(1, 1, 3), (3, 1, 3))
     np.testing.assert_array_equal(shift_hue(greys, jnp.float32(0.3)), greys)
 
@@ -167,7 +167,7 @@ def test_one_jitter_is_its_operation_with_some_strength_in_range(name):
     """Each image of a batch is the reference's for one factor, found by search, and factors fill their range."""
     count, strength = 48, 0.4
     batch = make_batch(jnp.broadcast_to(jnp.asarray(SMALL), (count, *SMALL.shape)), jnp.zeros(count, jnp.int32))
-    changed = jax.jit(augment.colour_jitter(**{name: strength}))(jax.random.key(0), batch)["image"]
+    changed = jax.jit(augment.color_jitter(**{name: strength}))(jax.random.key(0), batch)["image"]
     small = np.ascontiguousarray(SMALL[::4, ::4]) if name == "hue" else SMALL
     low, high = (-strength, strength) if name == "hue" else (1 - strength, 1 + strength)
     grid = np.linspace(low, high, 401)
@@ -200,7 +200,7 @@ def test_four_jitters_follow_one_another_in_every_order():
         return jnp.asarray([0.7, 1.6, 1.8]) if shape else jnp.float32(0.2)
 
     with mock.patch("jax.random.uniform", fixed):
-        jitter = augment.colour_jitter(brightness=1, contrast=1, saturation=1, hue=0.5)
+        jitter = augment.color_jitter(brightness=1, contrast=1, saturation=1, hue=0.5)
         changed = jax.jit(jitter)(jax.random.key(0), batch)["image"]
     table = np.stack(list(made.values()))
     seen = np.zeros(len(made), int)

@@ -65,7 +65,7 @@ def test_ratios_are_theirs_by_ours_and_of_several_variants_the_fastest_counts():
 def test_who_cannot_run_is_named(monkeypatch):
     monkeypatch.setitem(jobs.CONTENDERS, "torch", ("torch-eager-nchw",))
     with pytest.raises(UserError, match=r"^no variant of torch runs here$"):
-        measure(Job(model="squeezenet1_0", batch=1), ["torch"], rounds=1, say=lambda text: None)
+        measure(Job(model="squeezenet1_0", batch=1), ["torch"], rounds=1, log=lambda text: None)
 
 
 @pytest.mark.parametrize("job", STANDARD, ids=lambda job: job.model)

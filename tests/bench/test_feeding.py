@@ -36,7 +36,7 @@ def test_steps_that_are_fed_and_augmented_beside_bare_ones(monkeypatch):
         return {"wall": wall, "cpu": 1.0 if len(steps) % 2 == 0 else 2.0}
 
     monkeypatch.setattr(resident, "_timed", timed)
-    found = resident.measure_resident(CONFIG, (64, 8, 8, 3), rounds=3, say=quiet, seconds=6.0)
+    found = resident.measure_resident(CONFIG, (64, 8, 8, 3), rounds=3, log=quiet, seconds=6.0)
     assert (found["model"], found["images"], found["image_size"], found["rounds"]) == ("linear", 64, 8, 3)
     assert steps == [1] + 6 * [3]
     assert found["bare"] == {"wall": 2.0, "cpu": 1.0, "images_per_second": 8.0}
@@ -56,7 +56,7 @@ def test_files_are_read_cut_and_counted(torch, tmp_path, monkeypatch):
     for name in names:
         with Image.open(root / name) as image:
             assert 256 <= min(image.size) <= max(image.size) <= 500
-    found = measure_folder(root, names, JOB, rounds=2, workers=1, say=quiet)
+    found = measure_folder(root, names, JOB, rounds=2, workers=1, log=quiet)
     assert (found["images"], found["workers"], found["rounds"], found["batch"]) == (14, 1, 2, 4)
     assert found["fcnn"] > 0 < found["step"]
     assert (found["torch"] is not None) == (found["ratio"] is not None) == torch

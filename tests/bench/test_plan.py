@@ -16,33 +16,37 @@ from fcnn.config import Config, ModelConfig, ParallelConfig, TrainConfig, preset
 from fcnn.data import outline
 from fcnn.distributed import sharding
 from fcnn.nn import cpu_convolutions
-from fcnn.train.setup import Experiment, prepare, trace_train_step, train_feed
+from fcnn.train.setup import TrainSetup, make_setup, trace_train_step, train_pipeline
 from fcnn.utils.errors import UserError
 
 IMAGENET = [name for name in presets.names() if name.endswith("_imagenet")]
 HAS_COMPILER = importlib.util.find_spec("libtpu") is not None
 
 
-def lowered(exp: Experiment, platform: str) -> str:
-    return trace_train_step(exp, exp.state_like(), train_feed(exp)).lower(lowering_platforms=(platform,)).as_text()
+def lowered(setup: TrainSetup, platform: str) -> str:
+    return (
+        trace_train_step(setup, setup.abstract_state(), train_pipeline(setup))
+        .lower(lowering_platforms=(platform,))
+        .as_text()
+    )
 
 
 def test_the_cpus_own_convolutions_do_not_reach_a_program_for_a_tpu():
     """The same trace has them in a program for one CPU."""
     config = Config(model=ModelConfig(name="lenet5"))
-    exp = prepare(config, outline(config.data, 64), sharding.make_mesh(jax.devices()[:1]))
-    exp = dataclasses.replace(exp, model=models.create("shallow_cnn", num_classes=10))
-    assert "custom_call" not in lowered(exp, "tpu")
-    assert ("fcnn_onednn" in lowered(exp, "cpu")) == cpu_convolutions().startswith("oneDNN")
+    setup = make_setup(config, outline(config.data, 64), sharding.make_mesh(jax.devices()[:1]))
+    setup = dataclasses.replace(setup, model=models.create("shallow_cnn", num_classes=10))
+    assert "custom_call" not in lowered(setup, "tpu")
+    assert ("fcnn_onednn" in lowered(setup, "cpu")) == cpu_convolutions().startswith("oneDNN")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", IMAGENET)
 def test_the_presets_for_imagenet_are_lowered_for_a_tpu(name):
     config = presets.load_preset(name)
-    exp = prepare(config, outline(config.data, config.train.batch_size), sharding.make_mesh())
-    assert (len(exp.dataset.classes), config.precision) == (1000, "bfloat16")
-    program = lowered(exp, "tpu")
+    setup = make_setup(config, outline(config.data, config.train.batch_size), sharding.make_mesh())
+    assert (len(setup.dataset.classes), config.precision) == (1000, "bfloat16")
+    program = lowered(setup, "tpu")
     assert "custom_call" not in program.replace("custom_call @Sharding", "")
     assert f"tensor<{config.train.batch_size}x{config.data.image_size}x{config.data.image_size}x3xui8>" in program
     assert "xbf16>" in program
@@ -58,12 +62,12 @@ PROGRAM = """
 
 
 def test_the_step_is_that_of_the_weights_images(monkeypatch):
-    """Grey digits have three channels where the weights' mean and standard deviation have."""
+    """Gray digits have three channels where the weights' mean and standard deviation have."""
     monkeypatch.setattr(plan, "devices", lambda _: jax.devices()[:1])
-    exp = plan.experiment(presets.load_preset("transfer"), "v5e:1x1")
-    assert exp.dataset.image_shape == (16, 16, 3)
-    assert exp.state_like().params["stem_conv"]["kernel"].shape == (3, 3, 3, 16)
-    assert plan.padding_waste(exp, 128)[0] > 0.5
+    setup = plan.experiment(presets.load_preset("transfer"), "v5e:1x1")
+    assert setup.dataset.image_shape == (16, 16, 3)
+    assert setup.abstract_state().params["stem_conv"]["kernel"].shape == (3, 3, 3, 16)
+    assert plan.padding_waste(setup, 128)[0] > 0.5
 
 
 def test_collectives_are_read_off_a_programs_text():
@@ -75,9 +79,9 @@ def test_collectives_are_read_off_a_programs_text():
 
 def test_padding_is_what_rounding_channels_up_to_tiles_adds():
     config = Config(model=ModelConfig(name="mlp"))  # 64 -> 256 -> 128 -> 10
-    exp = prepare(config, outline(config.data, 64), sharding.make_mesh())
+    setup = make_setup(config, outline(config.data, 64), sharding.make_mesh())
     useful, whole = 64 * 256 + 256 * 128 + 128 * 10, 128 * 256 + 256 * 128 + 128 * 128
-    share, layers = plan.padding_waste(exp, 128)
+    share, layers = plan.padding_waste(setup, 128)
     assert share == pytest.approx(1 - useful / whole)
     assert layers[0] == ("hidden1", pytest.approx(64 * 256 / whole))
 
@@ -122,14 +126,14 @@ def test_without_the_compiler_it_says_how_to_get_it(monkeypatch):
         plan.devices("v5e:2x4")
 
 
-@pytest.mark.parametrize(("accumulate", "norm"), [(1, "global"), (2, "per_device")])
-def test_all_gradients_are_reduced_in_one_all_reduce(accumulate, norm):
+@pytest.mark.parametrize(("grad_accum_steps", "norm"), [(1, "global"), (2, "per_device")])
+def test_all_gradients_are_reduced_in_one_all_reduce(grad_accum_steps, norm):
     """Not one for each parameter, nor, where devices run programs of their own, for each micro-batch: it stands behind
     the loop. In one program for all devices (jit, global) XLA leaves it inside."""
-    train = dataclasses.replace(CONFIG.train, accumulate=accumulate)
+    train = dataclasses.replace(CONFIG.train, grad_accum_steps=grad_accum_steps)
     config = dataclasses.replace(CONFIG, train=train, parallel=ParallelConfig(batch_norm=norm))
-    exp = dataclasses.replace(experiment(config, 4), model=models.create("mlp", num_classes=10))
-    program = trace_train_step(exp, exp.state_like(), train_feed(exp)).lower().compile().as_text() or ""
+    setup = dataclasses.replace(experiment(config, 4), model=models.create("mlp", num_classes=10))
+    program = trace_train_step(setup, setup.abstract_state(), train_pipeline(setup)).lower().compile().as_text() or ""
     before, entry = program.split("\nENTRY ")
     assert [one.arrays >= 3 for one in plan.collectives(entry) if one.gradients] == [True]
     assert not any(one.gradients for one in plan.collectives(before))

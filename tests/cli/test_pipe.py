@@ -52,5 +52,5 @@ def test_in_a_process_of_its_own(tmp_path):
 def test_words_in_brackets_and_between_colons_are_printed_as_they_stand(capsys):
     """Rich would color the first, and draw a cat."""
     text = "runs/[red]a[/]:cat:/[/b] 100 % {x} <i>&amp;"
-    Console().say(text)
+    Console().log(text)
     assert capsys.readouterr().out == text + "\n"

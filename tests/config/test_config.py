@@ -43,7 +43,7 @@ def test_every_field_says_what_it_is():
     ("make", "words"),
     [
         (lambda: DataConfig(name="digit"), "unknown data.name 'digit'; did you mean digits?"),
-        (lambda: DataConfig(validation=1.0), "data.validation must be at least 0 and at most 0.9"),
+        (lambda: DataConfig(val_fraction=1.0), "data.validation must be at least 0 and at most 0.9"),
         (lambda: ModelConfig(name="resnet21"), "did you mean resnet"),
         (lambda: ModelConfig(dropout=1.0), "model.dropout"),
         (lambda: OptimConfig(name="adamm"), "did you mean adam"),
@@ -52,14 +52,17 @@ def test_every_field_says_what_it_is():
         (lambda: OptimConfig(learning_rate=float("nan")), "optim.learning-rate"),
         (lambda: OptimConfig(learning_rate=float("inf")), "optim.learning-rate"),
         (lambda: OptimConfig(name="sgd", momentum=0.9), "optim.momentum has no effect with sgd"),
-        (lambda: OptimConfig(schedule="constant", final_scale=0.1), "optim.final-scale has no effect with constant"),
-        (lambda: OptimConfig(schedule="exponential", final_scale=0.0), "above 0 with exponential"),
+        (
+            lambda: OptimConfig(schedule="constant", end_lr_factor=0.1),
+            "optim.end-lr-factor has no effect with constant",
+        ),
+        (lambda: OptimConfig(schedule="exponential", end_lr_factor=0.0), "above 0 with exponential"),
         (lambda: OptimConfig(schedule="step", milestones=(0.7, 0.5)), "optim.milestones must rise"),
         (lambda: OptimConfig(schedule="one_cycle", warmup_epochs=1), "warm-up of its own"),
         (lambda: OptimConfig(label_smoothing=1.0), "optim.label-smoothing"),
         (lambda: TrainConfig(epochs=cast(Any, "3")), "train.epochs must be a number, got '3'"),
         (lambda: TrainConfig(batch_size=0), "train.batch-size must be at least 1"),
-        (lambda: TrainConfig(batch_size=10, accumulate=3), "does not divide"),
+        (lambda: TrainConfig(batch_size=10, grad_accum_steps=3), "does not divide"),
         (lambda: TrainConfig(ema_decay=1.0), "train.ema-decay"),
         (lambda: Config(seed=-1), "seed must be at least 0"),
         (lambda: Config(precision=cast(Any, "float16")), "unknown precision 'float16'"),
@@ -73,7 +76,7 @@ def test_what_cannot_work_is_refused_in_one_line(make, words):
 
 configs = st.builds(
     Config,
-    data=st.builds(DataConfig, validation=st.floats(0, 0.9)),
+    data=st.builds(DataConfig, val_fraction=st.floats(0, 0.9)),
     optim=st.builds(
         OptimConfig,
         name=st.just("momentum"),
@@ -104,7 +107,7 @@ def test_a_config_comes_back_from_json(made):
         (lambda d: d["train"].update(epochs="3"), "train.epochs has the wrong type: '3'"),
         (lambda d: d["train"].update(batch_size=True), "train.batch_size has the wrong type"),
         (lambda d: d.update(optim=3), "must be an object"),
-        (lambda d: d["data"].update(validation=7.0), "data.validation must be"),
+        (lambda d: d["data"].update(val_fraction=7.0), "data.val-fraction must be"),
     ],
 )
 def test_a_damaged_config_file_is_named(change, words):

@@ -45,7 +45,7 @@ def test_images_that_are_alone_make_up_for_groups_that_do_not_fit():
 def test_a_class_that_loses_test_images_is_named():
     labels, groups = np.repeat([0, 1], 20), np.arange(40)
     groups[:18] = 0
-    config = DataConfig(name="folder:x", test=0.2, validation=0.1)
+    config = DataConfig(name="folder:x", test_fraction=0.2, val_fraction=0.1)
     places = cut_splits(config, {"train": labels}, groups)
     assert {name: np.bincount(labels[places[name][1]]).tolist() for name in places} == {
         "train": [18, 15], "test": [2, 4], "validation": [0, 1],
@@ -85,7 +85,7 @@ def test_copies_stay_out_of_validation_too(tmp_path, data_folder):
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(pixels(i)).save(path)
         Image.fromarray(pixels(i)).save(path.with_suffix(".bmp"))
-    found = load(DataConfig(name=f"folder:{root}", image_size=16, validation=0.3, test=0.2))
+    found = load(DataConfig(name=f"folder:{root}", image_size=16, val_fraction=0.3, test_fraction=0.2))
     splits = [{image.tobytes() for image in part.images} for part in (found.train, found.validation, found.test)]
     assert sum(map(len, splits)) == len(set.union(*splits)) == 40
     assert len(found.validation) >= 16

@@ -58,9 +58,9 @@ def test_preparing_needs_no_tensorflow_and_happens_once(tmp_path):
 
 
 def test_validation_comes_out_of_train_alone():
-    with_none = load(DataConfig(validation=0.0))
+    with_none = load(DataConfig(val_fraction=0.0))
     assert (len(with_none.train), len(with_none.validation)) == (1437, 0)
-    a, b, c = (load(DataConfig(validation=0.2, split_seed=seed)) for seed in (0, 0, 1))
+    a, b, c = (load(DataConfig(val_fraction=0.2, split_seed=seed)) for seed in (0, 0, 1))
     assert np.array_equal(a.validation.images, b.validation.images)
     assert not np.array_equal(a.validation.images, c.validation.images)
     assert np.array_equal(a.test.images, with_none.test.images)

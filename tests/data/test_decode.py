@@ -28,7 +28,7 @@ def opened(image: Image.Image, format: str = "PNG", **options) -> np.ndarray:
     return np.asarray(open_image(encoded(image, format, **options)))
 
 
-def test_modes_become_8_bit_grey_or_rgb():
+def test_modes_become_8_bit_gray_or_rgb():
     assert np.array_equal(opened(Image.fromarray(RGB)), RGB)
     assert np.array_equal(opened(Image.fromarray(GREY)), GREY)
     black_and_white = Image.fromarray(GREY).convert("1")
@@ -45,9 +45,9 @@ def test_transparency_is_laid_on_white():
     found = opened(Image.fromarray(np.dstack([RGB, alpha])))
     assert (found[:, :16] == 255).all()
     assert np.array_equal(found[:, 16:], RGB[:, 16:])
-    grey = opened(Image.fromarray(np.dstack([GREY, alpha]), "LA"))
-    assert grey.ndim == 2
-    assert (grey[:, :16] == 255).all()
+    gray = opened(Image.fromarray(np.dstack([GREY, alpha]), "LA"))
+    assert gray.ndim == 2
+    assert (gray[:, :16] == 255).all()
     keyed = Image.fromarray(RGB).quantize(8)
     found = opened(keyed, transparency=0)
     assert (found[np.asarray(keyed) == 0] == 255).all()

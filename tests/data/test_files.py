@@ -30,13 +30,13 @@ def root(tmp_path):
 
 def load_both(root, **options):
     config = {"name": f"folder:{root}", "image_size": 24, **options}
-    return load(DataConfig(feed="device", **config)), load(DataConfig(feed="stream", **config))
+    return load(DataConfig(pipeline="device", **config)), load(DataConfig(pipeline="stream", **config))
 
 
 def test_a_streamed_set_is_the_set(root):
     device, stream = load_both(root)
     assert isinstance(stream.train, Streamed)
-    assert (device.feed, stream.feed) == ("device", "stream")
+    assert (device.pipeline, stream.pipeline) == ("device", "stream")
     for split in ("train", "validation", "test"):
         ours, reference = getattr(stream, split), getattr(device, split)
         assert len(ours) == len(reference) > 0
@@ -49,15 +49,15 @@ def test_a_streamed_set_is_the_set(root):
 
 def test_auto_streams_what_takes_more_than_a_quarter_of_the_memory(root, monkeypatch):
     size = 30 * 24 * 24 * 3
-    for memory, feed in ((4 * size, "device"), (4 * size - 4, "stream")):
+    for memory, pipeline in ((4 * size, "device"), (4 * size - 4, "stream")):
         monkeypatch.setattr("fcnn.data.streamed._memory", lambda memory=memory: memory)
-        assert load(DataConfig(name=f"folder:{root}", image_size=24)).feed == feed
+        assert load(DataConfig(name=f"folder:{root}", image_size=24)).pipeline == pipeline
 
 
 def test_a_second_start_decodes_nothing(root, monkeypatch):
     first = load_both(root)[1].mean_std()
     monkeypatch.setattr("fcnn.data.files.open_image", lambda *_, **__: pytest.fail("decoded again"))
-    again = load(DataConfig(name=f"folder:{root}", image_size=24, feed="stream"))
+    again = load(DataConfig(name=f"folder:{root}", image_size=24, pipeline="stream"))
     assert np.array_equal(again.mean_std(), first)
 
 

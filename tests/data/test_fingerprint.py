@@ -31,9 +31,9 @@ def test_hashes_survive_what_does_not_change_the_image():
         assert not near(image, Image.fromarray(pixels(seed + 1000, 120, 160)))
 
 
-def test_a_grey_image_is_itself_in_three_channels():
-    for grey in (Image.fromarray(pixels(0)[..., 0]), Image.new("L", (9, 9), 7)):
-        assert fingerprint(grey) == fingerprint(grey.convert("RGB"))
+def test_a_gray_image_is_itself_in_three_channels():
+    for gray in (Image.fromarray(pixels(0)[..., 0]), Image.new("L", (9, 9), 7)):
+        assert fingerprint(gray) == fingerprint(gray.convert("RGB"))
 
 
 def test_images_of_one_pattern_in_other_colors_are_others():

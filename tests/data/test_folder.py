@@ -36,14 +36,14 @@ def names(kind: str, count: int, ext: str = "png") -> list[str]:
 def test_one_level_of_classes_is_cut_in_proportion(tmp_path, draw):
     root = tmp_path / "set"
     draw(root, *names("cat", 20), *names("ant", 10))
-    found = load(config(root, test=0.2))
+    found = load(config(root, test_fraction=0.2))
     assert found.classes == ("ant", "cat")
     assert (found.counts(found.train).tolist(), found.counts(found.test).tolist()) == ([8, 16], [2, 4])
     assert found.train.images.shape == (24, 16, 16, 3)
-    other = load(config(root, test=0.2, split_seed=1))
+    other = load(config(root, test_fraction=0.2, split_seed=1))
     assert not np.array_equal(found.test.images, other.test.images)
-    assert np.array_equal(found.test.images, load(config(root, test=0.2)).test.images)
-    held_out = load(config(root, test=0.2, validation=0.25))
+    assert np.array_equal(found.test.images, load(config(root, test_fraction=0.2)).test.images)
+    held_out = load(config(root, test_fraction=0.2, val_fraction=0.25))
     assert np.array_equal(held_out.test.images, found.test.images)
     assert len(held_out.validation) == 6
 
@@ -60,9 +60,9 @@ def test_three_splits_are_kept(tmp_path, draw):
     root = tmp_path / "set"
     for split, count in (("train", 4), ("val", 2), ("test", 3)):
         draw(root, *names(f"{split}/a", count), *names(f"{split}/b", count))
-    found = load(config(root, validation=0.5))
+    found = load(config(root, val_fraction=0.5))
     assert [len(split) for split in (found.train, found.validation, found.test)] == [8, 4, 6]
-    without = load(config(root, validation=0.0))
+    without = load(config(root, val_fraction=0.0))
     assert [len(split) for split in (without.train, without.validation, without.test)] == [8, 0, 6]
 
 
@@ -79,7 +79,7 @@ def test_pixels_and_labels_belong_together(tmp_path):
         path = root / "abc"[i % 3] / f"{i}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(pixels(i, 16, 16)).save(path)
-    found = load(config(root, test=0.25))
+    found = load(config(root, test_fraction=0.25))
     seen = {}
     for split in (found.train, found.test):
         for image, label in zip(split.images, split.labels, strict=True):
@@ -88,14 +88,14 @@ def test_pixels_and_labels_belong_together(tmp_path):
     assert seen == {i: i % 3 for i in range(12)}
 
 
-def test_grey_sets_have_one_channel_and_mixed_ones_three(tmp_path, draw):
+def test_gray_sets_have_one_channel_and_mixed_ones_three(tmp_path, draw):
     root = tmp_path / "set"
     for i in range(8):
         path = root / "ab"[i % 2] / f"{i}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(pixels(i)[..., 0].astype(np.uint16) * 256 if i % 3 else pixels(i)[..., 0]).save(path)
     assert load(config(root)).train.images.shape[1:] == (16, 16, 1)
-    draw(root, "a/colour.png")
+    draw(root, "a/color.png")
     assert load(config(root)).train.images.shape[1:] == (16, 16, 3)
 
 
@@ -108,7 +108,7 @@ def test_damaged_files_stop_everything_by_name_or_are_skipped_and_counted(tmp_pa
     assert message.startswith(f"20 of the 40 files in {root} can't be used: a/half.jpg (damaged: ")
     assert "and 10 more" in message
     assert "--data.on-bad-image skip" in message
-    found = load(config(root, on_bad_image="skip", test=0.2))
+    found = load(config(root, on_bad_image="skip", test_fraction=0.2))
     assert sorted(entry.rsplit(" (")[0] for entry in found.skipped) == sorted(bad)
     assert len(found.train) + len(found.test) == 20
     reasons = "\n".join(found.skipped)
@@ -165,7 +165,7 @@ def test_our_own_cut_keeps_an_image_and_its_copies_on_one_side(tmp_path, draw):
     for i in range(20):
         Image.open(root / f"a/{i}.png").save(root / f"a/copy{i}.jpg", quality=90)
     for seed in range(5):
-        found = load(config(root, test=0.3, split_seed=seed))
+        found = load(config(root, test_fraction=0.3, split_seed=seed))
         assert len(found.test) >= 6
         train, test = (split.images.astype(int) for split in (found.train, found.test))
         nearest = abs(test[:, None] - train[None]).mean(axis=(2, 3, 4)).min()
@@ -203,7 +203,7 @@ def test_a_second_start_opens_no_image_and_a_changed_file_is_seen(tmp_path, draw
     first = load(config(root))
     assert len(opened) == 20  # looked at, then decoded
     opened.clear()
-    again = load(config(root, split_seed=1, validation=0.2))
+    again = load(config(root, split_seed=1, val_fraction=0.2))
     assert not opened
     assert len(again.train) == 6
     load(config(root, image_size=8))

@@ -72,13 +72,13 @@ def test_links_in_a_circle_or_to_what_is_no_file_are_refused_by_name(tmp_path, d
 def test_splits_by_the_names_that_people_give_them(tmp_path, draw, train, validation, test):
     for split, count in ((train, 4), (validation, 2), (test, 3)):
         draw(tmp_path / "set", *names(f"{split}/a", count), *names(f"{split}/b", count))
-    found = load(config(tmp_path / "set", validation=0.5))
+    found = load(config(tmp_path / "set", val_fraction=0.5))
     assert [len(split) for split in (found.train, found.validation, found.test)] == [8, 4, 6]
 
 
 def test_which_folder_plays_which_part_without_a_test_split(tmp_path, draw):
     draw(tmp_path, *(name for s in ("train", "valid") for k in "ab" for name in names(f"set/{s}/{k}", 10)))
-    (note,) = load(config(tmp_path / "set", validation=0.1)).notes
+    (note,) = load(config(tmp_path / "set", val_fraction=0.1)).notes
     assert note == (
         "there is no test split: the validation images are used as one, read once at the end; 10 % of the training "
         "images are held out for validation"

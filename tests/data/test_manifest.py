@@ -16,7 +16,7 @@ from fcnn import cli
 from fcnn.analysis import show
 from fcnn.config import Config, DataConfig, ModelConfig, TrainConfig, TransferConfig
 from fcnn.data.manifest import SPLITS, UNUSED, Manifest, Row, compare
-from fcnn.data.parallel import no_track
+from fcnn.data.parallel import no_progress
 from fcnn.data.scan import scan
 from fcnn.report import Console
 from fcnn.train import loop, workdir
@@ -44,10 +44,10 @@ def test_files_that_changed_places_are_seen(tmp_path):
     for i, path in enumerate(paths):
         Image.fromarray(pixels(i)).save(tmp_path / path)
         os.utime(tmp_path / path, (1e9, 1e9))
-    first, second = (seen.sha for seen in scan(tmp_path, paths, no_track))
+    first, second = (seen.sha for seen in scan(tmp_path, paths, no_progress))
     for old, new in (("a.bmp", "c"), ("b.bmp", "a.bmp"), ("c", "b.bmp")):
         (tmp_path / old).rename(tmp_path / new)
-    assert [seen.sha for seen in scan(tmp_path, paths, no_track)] == [second, first]
+    assert [seen.sha for seen in scan(tmp_path, paths, no_progress)] == [second, first]
 
 
 @pytest.mark.parametrize("text", [b"", b"<html>", b"split,class,path,hash\na,b\n", b"split,class,path,hash\nx,a,b,c\n"])
@@ -125,12 +125,12 @@ def test_new_files_are_not_evaluated_and_said(run, capsys):
     root, _, tested = run
     Image.fromarray(pixels(99, 8, 8)).save(root / "photos/a/05b.png")
     (root / "photos/c").mkdir()
-    Image.fromarray(pixels(98, 8, 8)).save(root / "photos/c/colour.png")
+    Image.fromarray(pixels(98, 8, 8)).save(root / "photos/c/color.png")
     (root / "photos/a/bad.png").write_bytes(b"x")
     found = loop.evaluate(root / "run", "test", Console())
     assert [found[name] for name in NUMBERS] == [tested[name] for name in NUMBERS]
     said = capsys.readouterr().out
-    assert "2 new (a/05b.png, c/colour.png). None of these is used." in said
+    assert "2 new (a/05b.png, c/color.png). None of these is used." in said
 
 
 def test_missing_and_changed_files_are_left_out_and_counted(run, capsys):
@@ -205,7 +205,7 @@ def test_moved_images_can_be_named(run, monkeypatch, capsys):
     assert "--data.name folder:PATH names where they are now" in said
     assert cli.main(["evaluate", "run", "--data.name", "folder:moved"]) == 0
     assert f"top-1 {100 * tested['top1']:.2f} %" in capsys.readouterr().out
-    monkeypatch.setattr(show, "looks", lambda exp, *_: iter([print(exp.dataset.name)][1:]))
+    monkeypatch.setattr(show, "looks", lambda setup, *_: iter([print(setup.dataset.name)][1:]))
     assert cli.main(["show", "run", "--data.name", "folder:moved"]) == 0
     assert f"folder:{root / 'moved'}" in capsys.readouterr().out
     moved = dataclasses.replace(config, data=dataclasses.replace(config.data, name="folder:moved"))

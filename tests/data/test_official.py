@@ -191,9 +191,9 @@ def test_no_network_is_one_error_that_says_which_files_go_where(server, data_fol
 
 def test_a_set_is_prepared_and_comes_back_as_published(small, tmp_path, data_folder):
     lay(tmp_path / "files", small["mnist"], packed=True)
-    config = DataConfig(name="mnist", manual_dir=str(tmp_path / "files"), validation=0.2)
+    config = DataConfig(name="mnist", manual_dir=str(tmp_path / "files"), val_fraction=0.2)
     said = []
-    found = load(config, say=said.append)
+    found = load(config, log=said.append)
     assert said == [f"Preparing mnist in {data_folder}/fcnn_mnist/1.0.0 (once) ..."]
     assert list(data_folder.glob("fcnn_mnist/1.0.0/*.array_record*"))
     images, labels = obtain.obtain(official.SETS["mnist"], tmp_path / "files", lambda _: None)["test"]
@@ -204,7 +204,7 @@ def test_a_set_is_prepared_and_comes_back_as_published(small, tmp_path, data_fol
     # From now on the files aren't needed, and nothing is decoded.
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("fcnn.data.stock.open_image", None)
-        again = load(dataclasses.replace(config, manual_dir=None), say=said.append)
+        again = load(dataclasses.replace(config, manual_dir=None), log=said.append)
     assert np.array_equal(again.train.images, found.train.images)
     assert len(said) == 1
 

@@ -14,11 +14,11 @@ from PIL import Image
 
 from fcnn.config import AugmentConfig, Config, DataConfig, ModelConfig, OptimConfig, TrainConfig
 from fcnn.data import Streamed, epoch_order, load
-from fcnn.data.pipeline import Order, StreamFeed
+from fcnn.data.pipeline import EpochSampler, StreamPipeline
 from fcnn.distributed import sharding
 from fcnn.report import Console
 from fcnn.train import loop, metric_log
-from fcnn.train.setup import left_for_the_device, prepare, train_feed, train_items
+from fcnn.train.setup import left_for_the_device, make_setup, train_items, train_pipeline
 from fcnn.utils.errors import UserError
 
 CONFIG = Config(
@@ -29,8 +29,8 @@ CONFIG = Config(
 )
 
 
-def fed(feed: str, config: Config = CONFIG) -> Config:
-    return dataclasses.replace(config, data=dataclasses.replace(config.data, feed=feed))
+def fed(pipeline: str, config: Config = CONFIG) -> Config:
+    return dataclasses.replace(config, data=dataclasses.replace(config.data, pipeline=pipeline))
 
 
 @pytest.fixture
@@ -48,8 +48,8 @@ def folder(tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_both_ways_give_the_same_numbers_to_the_bit(tmp_path, capsys):
     """Over the end of an epoch, with everything random, and evaluations whose last batch is padded."""
-    for feed in ("device", "stream"):
-        loop.train(fed(feed), tmp_path / feed, Console())
+    for pipeline in ("device", "stream"):
+        loop.train(fed(pipeline), tmp_path / pipeline, Console())
     out = capsys.readouterr().out
     assert "images on the device" in out
     assert "images streamed" in out
@@ -63,41 +63,41 @@ def test_an_interpolated_and_accumulated_run_too(tmp_path):
         data=DataConfig(image_size=12, class_weights="balanced"),
         model=ModelConfig(name="mlp"),
         augment=AugmentConfig(rotation=10, brightness=0.2, cutout=2),
-        train=TrainConfig(steps=6, batch_size=64, accumulate=2, log_steps=1),
+        train=TrainConfig(steps=6, batch_size=64, grad_accum_steps=2, log_steps=1),
     )
-    for feed in ("device", "stream"):
-        loop.train(fed(feed, config), tmp_path / feed, Console())
+    for pipeline in ("device", "stream"):
+        loop.train(fed(pipeline, config), tmp_path / pipeline, Console())
     assert comparable(tmp_path / "stream") == comparable(tmp_path / "device")
 
 
-def experiment(feed: str):
-    config = fed(feed)
-    return prepare(config, load(config.data), sharding.make_mesh())
+def experiment(pipeline: str):
+    config = fed(pipeline)
+    return make_setup(config, load(config.data), sharding.make_mesh())
 
 
 def test_a_streamed_step_gets_the_images_that_the_order_says_from_any_step_on():
-    exp = experiment("stream")
-    train, size = exp.dataset.train, exp.config.train.batch_size
-    whole = [jax.device_get(item) for item in train_items(exp, train_feed(exp), 0)]
-    assert len(whole) == exp.total_steps
+    setup = experiment("stream")
+    train, size = setup.dataset.train, setup.config.train.batch_size
+    whole = [jax.device_get(item) for item in train_items(setup, train_pipeline(setup), 0)]
+    assert len(whole) == setup.total_steps
     for first in (1, 20, 22):  # within an epoch, at the end of one, the last step
         chex.assert_trees_all_equal(
-            [jax.device_get(i) for i in train_items(exp, train_feed(exp), first)], whole[first:]
+            [jax.device_get(i) for i in train_items(setup, train_pipeline(setup), first)], whole[first:]
         )
     for step, (images, labels) in enumerate(whole):
-        epoch, place = divmod(step, exp.steps_per_epoch)
-        indices = epoch_order(exp.config.seed, epoch, len(train))[place * size : (place + 1) * size]
+        epoch, place = divmod(step, setup.steps_per_epoch)
+        indices = epoch_order(setup.config.seed, epoch, len(train))[place * size : (place + 1) * size]
         assert np.array_equal(images, train.images[indices])
         assert np.array_equal(labels, train.labels[indices])
 
 
 def test_processes_read_a_slice_each_of_every_batch():
-    exp = experiment("stream")
-    split = exp.dataset.train
+    setup = experiment("stream")
+    split = setup.dataset.train
     assert isinstance(split, Streamed)
-    order = Order(len(split), 64, seed=5)
-    whole = StreamFeed(split, exp.mesh).read(order, 30)
-    parts = [StreamFeed(split, exp.mesh, process_index=i, process_count=4).read(order, 30) for i in range(4)]
+    order = EpochSampler(len(split), 64, seed=5)
+    whole = StreamPipeline(split, setup.mesh).read(order, 30)
+    parts = [StreamPipeline(split, setup.mesh, process_index=i, process_count=4).read(order, 30) for i in range(4)]
     assert [len(labels) for _, labels in parts] == [16] * 4
     chex.assert_trees_all_equal(tuple(np.concatenate(part) for part in zip(*parts, strict=True)), whole)
 
@@ -106,9 +106,9 @@ def test_a_streamed_pass_gives_each_image_once_whatever_the_batch():
     split = experiment("stream").dataset.test
     assert isinstance(split, Streamed)
     for batch_size in (100, 360, 8):
-        once = StreamFeed(split, sharding.make_mesh()).once(batch_size)
+        eval_epoch = StreamPipeline(split, sharding.make_mesh()).eval_epoch(batch_size)
         for _ in range(2):
-            parts = [jax.device_get(part) for part in once()]
+            parts = [jax.device_get(part) for part in eval_epoch()]
             kept = [(images[mask], labels[mask]) for (images, labels), mask in parts]
             images, labels = (np.concatenate(part) for part in zip(*kept, strict=True))
             assert np.array_equal(images, split.images)
@@ -118,16 +118,16 @@ def test_a_streamed_pass_gives_each_image_once_whatever_the_batch():
 def test_no_more_than_a_few_batches_are_read_ahead():
     """And a feed that is left alone stops reading, and its threads end: memory doesn't grow with the set."""
     before, reads = threading.active_count(), []
-    exp = experiment("stream")
-    split = exp.dataset.train
+    setup = experiment("stream")
+    split = setup.dataset.train
     assert isinstance(split, Streamed)
 
-    class Counting(StreamFeed):
+    class Counting(StreamPipeline):
         def read(self, order, step):
             reads.append(step)
             return super().read(order, step)
 
-    items = Counting(split, exp.mesh, threads=3).train(Order(len(split), 8, seed=0), range(10_000))
+    items = Counting(split, setup.mesh, threads=3).train(EpochSampler(len(split), 8, seed=0), range(10_000))
     for taken in range(1, 20):
         next(items)
         time.sleep(0.01)
@@ -141,7 +141,7 @@ def test_no_more_than_a_few_batches_are_read_ahead():
 
 def streamed_folder(folder, **augment) -> Config:
     return Config(
-        data=DataConfig(name=f"folder:{folder}", image_size=24, feed="stream"),
+        data=DataConfig(name=f"folder:{folder}", image_size=24, pipeline="stream"),
         augment=AugmentConfig(**augment),
         model=ModelConfig(name="linear"),
         train=TrainConfig(steps=5, batch_size=8, eval_batch_size=4),
@@ -150,12 +150,12 @@ def streamed_folder(folder, **augment) -> Config:
 
 def test_files_are_cropped_once_where_they_are_decoded(folder):
     config = streamed_folder(folder, resized_crop=0.3)
-    exp = prepare(config, load(config.data), sharding.make_mesh())
-    train = exp.dataset.train
+    setup = make_setup(config, load(config.data), sharding.make_mesh())
+    train = setup.dataset.train
     assert isinstance(train, Streamed)
-    assert left_for_the_device(exp).resized_crop == 1.0
-    images, _ = jax.device_get(next(train_items(exp, train_feed(exp), 4)))
-    epoch, place = divmod(4, exp.steps_per_epoch)
+    assert left_for_the_device(setup).resized_crop == 1.0
+    images, _ = jax.device_get(next(train_items(setup, train_pipeline(setup), 4)))
+    epoch, place = divmod(4, setup.steps_per_epoch)
     indices = epoch_order(0, epoch, len(train))[8 * place : 8 * place + 8]
     assert np.array_equal(images, train.read_crops(indices, 0.3, seed=0, epoch=epoch))
     # Rows of decoded images have no more pixels than those: they are cropped on the device, as everywhere.
@@ -166,11 +166,11 @@ def test_files_are_cropped_once_where_they_are_decoded(folder):
 def test_a_streamed_folder_trains_and_a_file_that_breaks_is_named(folder, tmp_path):
     config = streamed_folder(folder, resized_crop=0.3, flip=True)
     assert loop.train(config, tmp_path / "run", Console())["count"] == 8
-    broken = prepare(config, load(config.data), sharding.make_mesh())
+    broken = make_setup(config, load(config.data), sharding.make_mesh())
     for path in folder.rglob("*.jpg"):
         path.write_bytes(b"broken")
     with pytest.raises(UserError, match=r"jpg could be read before and can't any more: not an image"):
-        next(train_items(broken, train_feed(broken), 0))
+        next(train_items(broken, train_pipeline(broken), 0))
 
 
 @pytest.mark.parametrize(("feed_ms", "step_ms", "share"), [(6, 2, 2 / 3), (3, 2, 1 / 3), (2, 4, 0)])
@@ -182,14 +182,14 @@ def test_what_counts_is_how_long_the_device_waits_and_not_how_long_the_host_does
         nonlocal now
         now = max(now, moment)
 
-    def feed():
+    def pipeline():
         for pair in range(200):
             at(2 * feed_ms * (pair + 1))
             yield from (None, None)
 
     monkeypatch.setattr(metric_log, "time", SimpleNamespace(perf_counter=lambda: now))
-    device, items = SimpleNamespace(block_until_ready=lambda: at(free)), feed()
-    watch = metric_log.Meter(np.ones(1), 1, 1)
+    device, items = SimpleNamespace(block_until_ready=lambda: at(free)), pipeline()
+    watch = metric_log.MetricLog(np.ones(1), 1, 1)
     for _ in range(400):
         watch.next_item(items, device)
         free = max(free, now) + step_ms
@@ -198,15 +198,15 @@ def test_what_counts_is_how_long_the_device_waits_and_not_how_long_the_host_does
 
 
 def test_a_feed_that_holds_up_the_steps_is_told(tmp_path, monkeypatch, capsys):
-    read = StreamFeed.read
+    read = StreamPipeline.read
 
     def slow(self, order, step):
         time.sleep(0.05 * self._threads)
         return read(self, order, step)
 
-    monkeypatch.setattr(StreamFeed, "read", slow)
+    monkeypatch.setattr(StreamPipeline, "read", slow)
     config = Config(
-        data=DataConfig(feed="stream", validation=0),
+        data=DataConfig(pipeline="stream", val_fraction=0),
         model=ModelConfig(name="linear"),
         train=TrainConfig(epochs=1, batch_size=32),
     )

@@ -14,7 +14,7 @@ from fcnn.report import read_records
 pytestmark = pytest.mark.slow
 
 CIFAR = (
-    "-m fcnn train --config cifar10_resnet20 --model.width 0.25 --train.batch-size 1024 --train.epochs 2 "
+    "-m fcnn train --config cifar10_resnet20 --model.width-multiplier 0.25 --train.batch-size 1024 --train.epochs 2 "
     "--train.log-steps 1 --train.checkpoint-steps 10"
 )
 
@@ -22,8 +22,8 @@ CIFAR = (
 def test_two_epochs_of_cifar10_go_on_exactly_after_a_kill_however_they_are_fed(real, tmp_path):
     """A quarter of the preset's width and 43 steps an epoch; tests/test_resume.py compares states as well."""
 
-    def launched(feed):
-        options = ["--data.manual-dir", str(real), "--data.feed", feed, "--workdir", feed]
+    def launched(pipeline):
+        options = ["--data.manual-dir", str(real), "--data.pipeline", pipeline, "--workdir", pipeline]
         return start(*CIFAR.split(), *options, cwd=tmp_path)
 
     with launched("stream") as process:
@@ -32,12 +32,12 @@ def test_two_epochs_of_cifar10_go_on_exactly_after_a_kill_however_they_are_fed(r
         process.kill()
         process.communicate(timeout=120)
     assert 43 < max(record["step"] for record in read_records(tmp_path / "stream")) < 86
-    for feed in ("stream", "device"):
-        with launched(feed) as process:
+    for pipeline in ("stream", "device"):
+        with launched(pipeline) as process:
             out, err = process.communicate(timeout=600)
         assert process.returncode == 0, err
-        assert ("Going on from step 60 of 86" in out) == (feed == "stream")
-    stream, device = (comparable(tmp_path / feed) for feed in ("stream", "device"))
+        assert ("Going on from step 60 of 86" in out) == (pipeline == "stream")
+    stream, device = (comparable(tmp_path / pipeline) for pipeline in ("stream", "device"))
     assert stream == device
     assert device[-1]["kind"] == "test"
     assert device[-1]["count"] == 10_000
@@ -60,7 +60,7 @@ def test_flowers_with_damaged_files_among_them_are_refused_by_name_or_trained_wi
     assert len(refused.stderr.strip().splitlines()) == 2
     assert f"20 of the {4317 + 21:,} files in {root} can't be used: daisy/a-half.jpg (damaged: " in refused.stderr
     assert not list((tmp_path / "runs").iterdir())
-    small = ["--model.width", "0.25", "--data.image-size", "32"]
+    small = ["--model.width-multiplier", "0.25", "--data.image-size", "32"]
     done = fcnn(*command, *small, "--data.on-bad-image", "skip", "--workdir", "run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)

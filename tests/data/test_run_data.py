@@ -33,7 +33,7 @@ def test_a_run_keeps_its_normalization_whatever_the_data_become(tmp_path, draw, 
     root, run = tmp_path / "set", tmp_path / "run"
     draw(root, *(f"train/{c}/{i}.png" for c in "ab" for i in range(8)), *(f"test/{c}/9.png" for c in "ab"))
     (root / "train/a/bad.png").write_bytes(b"x")
-    data = DataConfig(name=f"folder:{root}", image_size=8, validation=0.0, on_bad_image="skip")
+    data = DataConfig(name=f"folder:{root}", image_size=8, val_fraction=0.0, on_bad_image="skip")
     tested = loop.train(config(data), run, Console())
     assert tested["skipped"] == 1
     kept = json.loads((run / "data.json").read_text())
@@ -75,7 +75,7 @@ def test_the_last_lines_of_a_run_count_what_was_left_out(capsys):
         ("ema", 0.1, "epoch 1, the best on validation, averaged weights\n"),
         ("ema", 0.0, "epoch 1, the last, averaged weights, as no validation split was held out\n"),
     ):
-        config = dataclasses.replace(averaged, data=DataConfig(validation=validation))
+        config = dataclasses.replace(averaged, data=DataConfig(val_fraction=validation))
         tell_result(found | {"weights": name}, config, Path("runs/x"), Console())
         assert capsys.readouterr().out.endswith(words)
 
@@ -98,10 +98,10 @@ def test_balanced_weights_make_classes_count_the_same():
     assert load(DataConfig()).class_weights is None
 
 
-@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.parametrize("grad_accum_steps", [1, 2])
 @pytest.mark.parametrize("smoothing", [0.0, 0.3])
 @pytest.mark.parametrize("mixed", [False, True])
-def test_the_weighted_loss_is_numpys(accumulate, mixed, smoothing):
+def test_the_weighted_loss_is_numpys(grad_accum_steps, mixed, smoothing):
     """The gradient of sum_i w_i loss_i / sum_i w_i over the unmasked examples, by NumPy in float64."""
     rng = np.random.default_rng(0)
     images = rng.standard_normal((6, 2, 2, 1)).astype(np.float32)
@@ -114,7 +114,9 @@ def test_the_weighted_loss_is_numpys(accumulate, mixed, smoothing):
     before = jax.device_get(state.params)
     batch = make_batch(jnp.asarray(images), jnp.asarray(rows if mixed else labels))
     batch["mask"] = jnp.asarray(mask)
-    step = make_train_step(model, optimizer, class_weights=weights, accumulate=accumulate, label_smoothing=smoothing)
+    step = make_train_step(
+        model, optimizer, class_weights=weights, grad_accum_steps=grad_accum_steps, label_smoothing=smoothing
+    )
     after, report = step(state, batch)
     after = jax.device_get(after.params)
     kernel = next(leaf for leaf in jax.tree.leaves(before) if leaf.ndim == 2).astype(np.float64)

@@ -15,9 +15,9 @@ from fcnn.data.show import COLUMNS, ROWS, contact_sheet, describe, draw_panels, 
 
 def test_show_tells_counts_and_draws_a_sheet(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert cli.main(["data", "show", "digits", "--data.validation", "0"]) == 0
+    assert cli.main(["data", "show", "digits", "--data.val-fraction", "0"]) == 0
     said = capsys.readouterr().out
-    assert "digits: 10 classes; 1,437 training, 0 validation, 360 test images of 8 x 8 pixels, grey" in said
+    assert "digits: 10 classes; 1,437 training, 0 validation, 360 test images of 8 x 8 pixels, gray" in said
     assert "mean 0.30" in said
     rows = [line.split() for line in said.splitlines() if line[:1].isdigit()]
     assert sum(int(row[1]) for row in rows) == 1437
@@ -66,7 +66,7 @@ def test_mistakes_are_answered_in_a_line_and_leave_nothing(args, words, tmp_path
 
 
 def many(classes: int, channels: int = 3) -> Dataset:
-    """A set with an image of a class's own grey level for each class, and one more for the first."""
+    """A set with an image of a class's own gray level for each class, and one more for the first."""
     labels = np.asarray([0, *range(classes)], np.int32)
     images = np.broadcast_to(labels[:, None, None, None], (len(labels), 5, 9, channels)).astype(np.uint8)
     names = tuple(f"class\n{i}" for i in range(classes))
@@ -95,21 +95,21 @@ def test_each_augmented_image_stands_where_its_own_does(monkeypatch):
 
 
 def test_the_augmentation_that_is_asked_for_is_the_one_that_is_drawn(tmp_path, draw, data_folder, monkeypatch):
-    """Of flat grey images: the default, a shift, gives them black edges and no other colour; noise the opposite."""
+    """Of flat gray images: the default, a shift, gives them black edges and no other color; noise the opposite."""
     for name in ("train/a/1.png", "train/b/1.png", "test/a/2.png", "test/b/2.png"):
         draw(tmp_path / "set", name)
         Image.new("RGB", (32, 32), (200, 200, 200)).save(tmp_path / "set" / name)
     monkeypatch.chdir(tmp_path)
-    black, colours = [], []
+    black, colors = [], []
     for options in ([], ["--augment.noise", "0.1"]):
-        command = ["data", "show", "folder:set", "--data.image-size", "32", "--data.validation", "0", *options]
+        command = ["data", "show", "folder:set", "--data.image-size", "32", "--data.val-fraction", "0", *options]
         assert cli.main(command) == 0
         with Image.open("set.png") as sheet:
             pixels = np.asarray(sheet).reshape(-1, 3)
         black.append((pixels == 0).all(-1).sum())
-        colours.append(len(np.unique(pixels, axis=0)))
+        colors.append(len(np.unique(pixels, axis=0)))
     assert black[0] > black[1] + 96
-    assert colours[1] > colours[0] + 100
+    assert colors[1] > colors[0] + 100
 
 
 def test_panels_stand_side_by_side():

@@ -91,12 +91,12 @@ def test_images_of_several_sizes_need_one(someone):
 
 
 def test_splits_that_are_missing_are_held_out(someone):
-    found = load_fixed(someone("TrainAlone", splits={"train": 10}), image_size=4, test=0.4)
+    found = load_fixed(someone("TrainAlone", splits={"train": 10}), image_size=4, test_fraction=0.4)
     assert (len(found.train), len(found.test)) == (6, 4)
-    found = load_fixed(someone("WithValidation", splits={"train": 10, "validation": 6}), image_size=4, validation=0.2)
+    found = load_fixed(someone("WithValidation", splits={"train": 10, "validation": 6}), image_size=4, val_fraction=0.2)
     assert (len(found.train), len(found.validation), len(found.test)) == (8, 2, 6)
     three = {"train": 10, "validation": 6, "test": 2}
-    found = load_fixed(someone("AllThree", splits=three), image_size=4, validation=0.2)
+    found = load_fixed(someone("AllThree", splits=three), image_size=4, val_fraction=0.2)
     assert (len(found.train), len(found.validation), len(found.test)) == (10, 6, 2)
     with pytest.raises(UserError, match="no train split"):
         load_fixed(someone("TestAlone", splits={"test": 10}), image_size=4)

@@ -1,4 +1,4 @@
-"""Grey values of more than 8 bits: one range for a whole set, the same for everything that reads files later."""
+"""Gray values of more than 8 bits: one range for a whole set, the same for everything that reads files later."""
 
 import io
 import json
@@ -27,7 +27,7 @@ GREY = pixels(0, 32, 32)[..., 0]
 
 
 def stretched(seed: int) -> np.ndarray:
-    """A grey image with several pixels of 0 and of 255, (32, 32) uint8."""
+    """A gray image with several pixels of 0 and of 255, (32, 32) uint8."""
     image = pixels(seed, 32, 32)[..., 0].astype(float)
     low, high = np.percentile(image, [5, 95])
     return ((image - low) * 255 / (high - low)).clip(0, 255).astype(np.uint8)
@@ -77,7 +77,7 @@ def test_values_are_mapped_linearly_rounded_and_clipped(low, width, seed):
 
 
 def tiff(values: np.ndarray, order: str, bits: int = 16) -> io.BytesIO:
-    """An uncompressed TIFF of unsigned grey values in either byte order."""
+    """An uncompressed TIFF of unsigned gray values in either byte order."""
     height, width = values.shape
     tags = [(256, width), (257, height), (258, bits), (259, 1), (262, 1), (273, 8), (277, 1), (278, height)]
     tags += [(279, values.size * bits // 8)]
@@ -128,8 +128,8 @@ def test_a_set_of_12_bits_has_the_pixels_of_the_same_set_in_8(tmp_path):
         assert np.array_equal(getattr(wide, part).images, getattr(narrow, part).images)
     assert not narrow.notes
     (note,) = wide.notes
-    assert note.startswith("grey values of more than 8 bits in 14 files: 0 to 4,080 become 0 to 255, measured over ")
-    streamed = loaded(tmp_path / "wide", feed="stream")
+    assert note.startswith("gray values of more than 8 bits in 14 files: 0 to 4,080 become 0 to 255, measured over ")
+    streamed = loaded(tmp_path / "wide", pipeline="stream")
     assert np.array_equal(streamed.train.images, wide.train.images)
     assert isinstance(streamed.train, Streamed)
     crops = streamed.train.read_crops(np.arange(12), 1.0, seed=0, epoch=0)
@@ -172,9 +172,9 @@ def test_what_is_doubtful_is_told(tmp_path):
     write(root / "train/a/wide.png", stretched(50).astype(np.uint16) * 257)
     write(root / "train/b/narrow.png", stretched(51))
     notes = "\n".join(loaded(root).notes)
-    assert "14 of 15 files use fewer than 32 of the 256 grey levels" in notes
+    assert "14 of 15 files use fewer than 32 of the 256 gray levels" in notes
     assert "(widest file: train/a/wide.png, 0 to 65,535)" in notes
-    assert "1 grey files have 8 bits and stay as they are beside 15 with more" in notes
+    assert "1 gray files have 8 bits and stay as they are beside 15 with more" in notes
     (root / "train/b/color.png").write_bytes(png(pixels(1).astype(np.uint16) * 16).getvalue())
     assert "1 files have 16 bits a channel, in color or with transparency, and only the upper 8 are read" in "\n".join(
         loaded(root).notes
@@ -182,7 +182,7 @@ def test_what_is_doubtful_is_told(tmp_path):
     narrow = tmp_path / "narrow"
     write_set(narrow, lambda image: image)
     assert loaded(narrow, value_range=(0, 9)).notes == (
-        "data.value-range has no effect: no grey file has more than 8 bits",
+        "data.value-range has no effect: no gray file has more than 8 bits",
     )
 
 
@@ -202,9 +202,9 @@ def test_a_run_and_all_that_comes_of_it_read_files_by_the_runs_range(tmp_path, c
     root, run = tmp_path / "set", tmp_path / "run"
     write_set(root, lambda image: image.astype(np.uint16) * 16)
     train = TrainConfig(steps=8, batch_size=4, eval_batch_size=4)
-    data = DataConfig(name=f"folder:{root}", image_size=8, validation=0.0)
+    data = DataConfig(name=f"folder:{root}", image_size=8, val_fraction=0.0)
     tested = loop.train(Config(data=data, model=ModelConfig(name="linear"), train=train), run, Console())
-    assert "Note: grey values of more than 8 bits" in capsys.readouterr().out
+    assert "Note: gray values of more than 8 bits" in capsys.readouterr().out
     assert json.loads((run / "data.json").read_text())["value_range"] == [0, 4080]
     assert main(["export", str(run)]) == 0
     assert main(["export", str(run), "--format", "stablehlo", "--pixels"]) == 0
@@ -250,4 +250,4 @@ def test_a_network_of_8_bit_images_is_evaluated_on_16_bits_by_the_range_of_the_s
     assert "0 to 4,080 become 0 to 255, measured" in said
     given, said = losses("--data.name", f"folder:{tmp_path / 'wide'}", "--data.value-range", "0", "65535")
     assert given != narrow
-    assert "fewer than 32 of the 256 grey levels" in said
+    assert "fewer than 32 of the 256 gray levels" in said

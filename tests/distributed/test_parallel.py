@@ -15,10 +15,10 @@ from harness import ROOT, relative_error, start
 from fcnn import models
 from fcnn.config import AugmentConfig, Config, DataConfig, ModelConfig, ParallelConfig
 from fcnn.data import load
-from fcnn.data.pipeline import Order
+from fcnn.data.pipeline import EpochSampler
 from fcnn.distributed import sharding
 from fcnn.train.checkpoint import Checkpoints
-from fcnn.train.setup import compile_evaluation, compile_train_step, trace_train_step, train_feed, train_step
+from fcnn.train.setup import compile_evaluation, compile_train_step, trace_train_step, train_pipeline, train_step
 from fcnn.utils.batch import make_batch
 from fcnn.utils.errors import UserError
 
@@ -46,9 +46,9 @@ def test_many_devices_give_the_numbers_of_one_in_either_mode(tmp_path, cases):
             assert wrong <= bound, (case, wrong)  # losses are float32 sums in any case
 
 
-def variant(how: ParallelConfig, batch_size: int = BATCH, accumulate: int = 1) -> Config:
+def variant(how: ParallelConfig, batch_size: int = BATCH, grad_accum_steps: int = 1) -> Config:
     """The config without what is random, which depends on an example's place in the batch."""
-    train = dataclasses.replace(CONFIG.train, batch_size=batch_size, accumulate=accumulate)
+    train = dataclasses.replace(CONFIG.train, batch_size=batch_size, grad_accum_steps=grad_accum_steps)
     return dataclasses.replace(
         CONFIG, augment=AugmentConfig(), model=ModelConfig(norm="batch"), train=train, parallel=how
     )
@@ -61,7 +61,7 @@ def test_per_device_statistics_are_those_of_the_shares():
     With k micro-batches example j is in group j mod k; on k devices, groups are the k slices.
     """
     k, order = 4, np.arange(BATCH, dtype=np.int32)
-    accumulated = take_steps(experiment(variant(JIT, accumulate=k), 1), [order], "float32")
+    accumulated = take_steps(experiment(variant(JIT, grad_accum_steps=k), 1), [order], "float32")
     one = experiment(variant(JIT, BATCH // k), 1)
     groups = [take_steps(one, [order[i::k]], "float32") for i in range(k)]
     means = {name: np.mean([group[name] for group in groups], axis=0) for name in accumulated if "batch_stats" in name}
@@ -76,15 +76,15 @@ def test_per_device_statistics_are_those_of_the_shares():
 def test_a_state_goes_on_with_other_devices_in_the_other_mode(tmp_path):
     """A checkpoint is one copy of the state, whatever it was written on."""
     exps = [experiment(variant(how), devices) for how, devices in ((PMAP, 4), (JIT, 2))]
-    steps = [compile_train_step(exp, exp.fresh_state()) for exp in exps]
+    steps = [compile_train_step(setup, setup.init_state()) for setup in exps]
     first, second = np.arange(BATCH, dtype=np.int32), np.arange(BATCH, 2 * BATCH, dtype=np.int32)
     ends = []
     for number, (writer, reader) in enumerate(((0, 0), (0, 1), (1, 0))):
-        with Checkpoints(tmp_path / str(number), keep_latest=1, keep_best=1) as checkpoints:
-            state, _ = steps[writer](exps[writer].fresh_state(), first)
+        with Checkpoints(tmp_path / str(number), max_to_keep=1, keep_best=1) as checkpoints:
+            state, _ = steps[writer](exps[writer].init_state(), first)
             checkpoints.save(state, {}, None)
             checkpoints.wait()
-            restored, _ = checkpoints.restore(exps[reader].fresh_state(), 1)
+            restored, _ = checkpoints.restore(exps[reader].init_state(), 1)
             ends.append(sharding.to_host(steps[reader](restored, second)[0].params))
             if writer == reader:
                 chex.assert_trees_all_equal(ends[-1], sharding.to_host(steps[writer](state, second)[0].params))
@@ -96,9 +96,9 @@ def test_evaluation_on_four_devices_counts_as_one_does():
     found = []
     for devices, size in ((1, 48), (4, 40)):
         config = dataclasses.replace(CONFIG, train=dataclasses.replace(CONFIG.train, eval_batch_size=size))
-        exp = experiment(config, devices)
-        variables = exp.fresh_state().variables
-        found.append(compile_evaluation(exp, variables, exp.dataset.validation)(variables))
+        setup = experiment(config, devices)
+        variables = setup.init_state().variables
+        found.append(compile_evaluation(setup, variables, setup.dataset.validation)(variables))
     assert found[1] == pytest.approx(found[0], rel=1e-5)
 
 
@@ -135,16 +135,16 @@ def test_the_state_is_donated_and_nothing_is_traced_twice(how):
 
 @pytest.mark.parametrize("devices", [1, 4])
 def test_a_step_has_one_copy_of_the_state_and_moves_nothing_between_host_and_devices(devices):
-    streamed, network = load(DataConfig(feed="stream")), models.create("mlp", num_classes=10)
-    exp = dataclasses.replace(experiment(variant(JIT), devices), dataset=streamed, model=network)
-    state, feed = exp.fresh_state(), train_feed(exp)
-    program = trace_train_step(exp, state, feed).lower().compile()
+    streamed, network = load(DataConfig(pipeline="stream")), models.create("mlp", num_classes=10)
+    setup = dataclasses.replace(experiment(variant(JIT), devices), dataset=streamed, model=network)
+    state, pipeline = setup.init_state(), train_pipeline(setup)
+    program = trace_train_step(setup, state, pipeline).lower().compile()
     size = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
     memory: Any = program.memory_analysis()
     assert memory.alias_size_in_bytes == size  # the new state lies where the old one lay
     assert memory.output_size_in_bytes - size + memory.temp_size_in_bytes < size
-    step = compile_train_step(exp, state, feed)
-    items = [item for item, _ in zip(feed.train(Order(1293, BATCH, 0), range(4)), range(4), strict=True)]
+    step = compile_train_step(setup, state, pipeline)
+    items = [item for item, _ in zip(pipeline.train(EpochSampler(1293, BATCH, 0), range(4)), range(4), strict=True)]
     with jax.transfer_guard("disallow_explicit"):
         for item in items:
             state, report = step(state, item)
@@ -180,12 +180,12 @@ def test_finiteness_of_a_tree():
 
 @pytest.mark.slow
 def test_on_one_device_the_program_is_the_one_that_plain_jit_makes():
-    def arguments(exp):
+    def arguments(setup):
         images, labels = jnp.zeros((BATCH, 8, 8, 1)), jnp.zeros(BATCH, jnp.int32)
-        return exp.fresh_state(), sharding.shard(make_batch(images, labels), exp.mesh)
+        return setup.init_state(), sharding.shard(make_batch(images, labels), setup.mesh)
 
-    def program(exp, *args) -> str:
-        return jax.jit(train_step(exp), donate_argnums=0).lower(*args).compile().as_text() or ""
+    def program(setup, *args) -> str:
+        return jax.jit(train_step(setup), donate_argnums=0).lower(*args).compile().as_text() or ""
 
     one, four = experiment(variant(JIT), 1), experiment(variant(JIT), 4)
     ours: Any = sharding.trace_step(train_step(one), *arguments(one), donate=True).lower().compile()

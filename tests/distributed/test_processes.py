@@ -17,7 +17,7 @@ from harness import ROOT, comparable, start
 
 STEPS = 60
 OPTIONS = (
-    "--config resnet --model.name mlp --model.dropout 0.2 --augment.flip --data.feed stream --train.batch-size 32 "
+    "--config resnet --model.name mlp --model.dropout 0.2 --augment.flip --data.pipeline stream --train.batch-size 32 "
     f"--train.eval-steps 20 --train.log-steps 1 --train.steps {STEPS} --workdir"
 ).split()
 

@@ -143,7 +143,7 @@ def test_a_network_that_knows_numbers_alone(network, tmp_path, capsys, monkeypat
 
 
 def test_a_published_set_is_resized_as_its_files_would_be(tmp_path, capsys):
-    """Grey digits of 8 x 8 pixels, for a network of 16 x 16 in colour."""
+    """Gray digits of 8 x 8 pixels, for a network of 16 x 16 in color."""
     trained = random_network("linear", size=16, classes=10)
     about = dataclasses.replace(trained.about, classes=tuple("0123456789"))
     write_network(tmp_path / "net.safetensors", dataclasses.replace(trained, about=about))

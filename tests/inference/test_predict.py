@@ -38,7 +38,7 @@ def run(tmp_path_factory):
                     [split == "test", kind, i],
                 )
     config = Config(
-        data=DataConfig(name=f"folder:{root / 'images'}", image_size=8, validation=0.0),
+        data=DataConfig(name=f"folder:{root / 'images'}", image_size=8, val_fraction=0.0),
         model=ModelConfig(name="linear"),
         optim=OptimConfig(name="adam", learning_rate=0.01),
         train=TrainConfig(epochs=2, batch_size=20, eval_batch_size=40, ema_decay=0.99),
@@ -79,14 +79,14 @@ def test_a_bad_image_is_told_and_does_not_stop_the_others(run, tmp_path, capsys,
     monkeypatch.chdir(tmp_path)
     root, _ = run
     draw("good.png", 0, (16, 16), 0)
-    Image.new("L", (9, 9), 100).save("grey.png")
+    Image.new("L", (9, 9), 100).save("gray.png")
     (tmp_path / "bad.png").write_bytes(b"hello")
     (tmp_path / "empty.png").touch()
     (tmp_path / "folder").mkdir()
-    names = ["bad.png", "good.png", "nowhere.png", "folder", "grey.png", "empty.png"]
+    names = ["bad.png", "good.png", "nowhere.png", "folder", "gray.png", "empty.png"]
     assert cli.main(["predict", str(root / "run"), *names]) == 1
     said = capsys.readouterr()
-    assert [line.split(":")[0] for line in said.out.splitlines()] == ["good.png", "grey.png"]
+    assert [line.split(":")[0] for line in said.out.splitlines()] == ["good.png", "gray.png"]
     assert said.out.startswith("good.png: red ")
     first, *errors = said.err.splitlines()
     assert first == f"By the averaged weights of {root / 'run'}"
@@ -96,7 +96,7 @@ def test_a_bad_image_is_told_and_does_not_stop_the_others(run, tmp_path, capsys,
     assert cli.main(["predict", str(root / "run"), *names, "--json"]) == 1
     answers = json.loads(capsys.readouterr().out)["predictions"]
     assert [("error" in one, "top" in one) for one in answers] == [
-        (name not in ("good.png", "grey.png"), name in ("good.png", "grey.png")) for name in names
+        (name not in ("good.png", "gray.png"), name in ("good.png", "gray.png")) for name in names
     ]
 
 

@@ -54,7 +54,7 @@ def test_shapes_and_types(setup):
 def test_every_parameter_learns_and_statistics_move_in_training_alone(setup):
     _, state, batch, train_step, eval_step = setup
     after, report = train_step(state, batch)
-    after, report = train_step(after, batch)  # zero-initialised scales let nothing through in the first step
+    after, report = train_step(after, batch)  # zero-initialized scales let nothing through in the first step
     chex.assert_tree_all_finite((after.params, after.batch_stats, report))
     for path, norm in jax.tree_util.tree_flatten_with_path(report.grad_norms)[0]:
         assert norm > 0, f"no gradient for {jax.tree_util.keystr(path)}"
@@ -396,7 +396,7 @@ def test_eight_images_are_learnt_by_heart(name):
     pytest.fail(f"the loss is still {report.metrics.loss / 8:.3f}")
 
 
-def test_a_zero_initialised_block_is_the_identity():
+def test_a_zero_initialized_block_is_the_identity():
     x = jax.random.normal(jax.random.key(0), (2, 8, 8, 3))
     model = models.create("resnet20", num_classes=10)
     variables = jax.jit(lambda key: model.init(key, x, train=False))(jax.random.key(1))
@@ -408,7 +408,7 @@ def test_a_zero_initialised_block_is_the_identity():
     assert (scales == 1).all()
 
 
-def test_every_channel_of_a_zero_initialised_network_learns():
+def test_every_channel_of_a_zero_initialized_network_learns():
     """Channels that option-A shortcuts pad with zeros would stay zero behind a scale of zero: a ReLU has no gradient
     there."""
     model = models.create("resnet20", num_classes=10, width_multiplier=0.5)

@@ -119,7 +119,7 @@ def pool_cases(draw):
     """(rng, x's shape, window, arguments of a pooling, the same as the reference's arguments)."""
     n = draw(st.integers(1, 3))
     ceil_mode = draw(st.booleans())
-    plain = draw(st.booleans())  # neighbouring windows that don't overlap, without padding: the commonest case
+    plain = draw(st.booleans())  # neighboring windows that don't overlap, without padding: the commonest case
     window, stride, pairs, size = [], [], [], []
     for _ in range(n):
         k = draw(st.integers(1, 4 if n < 3 else 3))

@@ -17,9 +17,9 @@ from fcnn.data import Split
 from fcnn.report.files import png, readable
 from fcnn.report.fit import curve, fit, lag
 from fcnn.report.html import page, paragraph, picture, shaded, table
-from fcnn.report.page import Insight, Mistake, write_page
+from fcnn.report.page import Mistake, ReportData, write_page
 from fcnn.report.pictures import thumbnail, tiles
-from fcnn.train.predictions import Answers
+from fcnn.train.predictions import Predictions
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +82,7 @@ EVIL = "<script>alert('x')</script>\"&'"
 def test_nothing_breaks_out_of_a_page(tmp_path):
     """Class names and paths are the user's."""
     mistake = Mistake(np.zeros((4, 4, 3), np.uint8), EVIL, EVIL, 0.9)
-    insight = Insight(
+    insight = ReportData(
         title=EVIL, command=EVIL, config={EVIL: EVIL}, classes=[EVIL, "b"], parameters=1, devices=EVIL, best_step=None,
         confusion=np.eye(2, dtype=int), mistakes=[mistake], first_layer=EVIL, filters=np.ones((1, 3, 3, 1), np.float32),
     )  # fmt: skip
@@ -100,7 +100,7 @@ def test_nothing_breaks_out_of_a_page(tmp_path):
 def test_many_classes_are_told_by_their_worst_pairs(tmp_path):
     counts = np.eye(100, dtype=int) * 9
     counts[3, 5] = 4
-    insight = Insight(
+    insight = ReportData(
         title="t", command="c", config={}, classes=[f"class {i}" for i in range(100)], parameters=1, devices="d",
         best_step=None, confusion=counts, mistakes=[], first_layer="l", filters=np.ones((1, 3, 3, 3), np.float32),
     )  # fmt: skip
@@ -147,7 +147,7 @@ def test_of_raw_and_averaged_weights_the_better_is_what_a_run_is_judged_by():
 
 def test_confusion_and_mistakes_are_counted_by_hand():
     probabilities = np.asarray([[0.9, 0.1, 0], [0.2, 0.8, 0], [0.3, 0.1, 0.6], [0.05, 0.95, 0]], np.float32)
-    found = Answers(Split(np.zeros((4, 2, 2, 1), np.uint8), np.asarray([0, 0, 2, 2], np.int32)), probabilities)
+    found = Predictions(Split(np.zeros((4, 2, 2, 1), np.uint8), np.asarray([0, 0, 2, 2], np.int32)), probabilities)
     assert found.confusion().tolist() == [[1, 1, 0], [0, 0, 0], [0, 1, 1]]
     assert found.mistakes(5).tolist() == [3, 1]
     assert found.mistakes(1).tolist() == [3]

@@ -217,7 +217,7 @@ def test_ctrl_c_ends_the_workers_and_the_same_command_goes_on(tmp_path, fcnn):
         (("--over", "optim.name=0:1"), "give choices"),
         (("--over", "augment.flip=maybe"), "'maybe' is no value of it"),
         (("--over", "data.mean=0.1,0.2"), "unknown field"),
-        (("--over", "data.validation=0.1,0.2"), "compared by the same images"),
+        (("--over", "data.val-fraction=0.1,0.2"), "compared by the same images"),
         (("--over", "seed=0,1", "--over", "seed=2,3"), "twice"),
         (("--sampler", "grid"), "needs the number of points"),
         (("--sampler", "grid", "--over", "seed=0,1,2", "--trials", "2"), "the grid has 3 points"),

@@ -15,7 +15,7 @@ from harness import ROOT
 from fcnn import cli
 from fcnn.config import DataConfig, OptimConfig, names
 from fcnn.data import load
-from fcnn.data.parallel import no_track
+from fcnn.data.parallel import no_progress
 from fcnn.models import create
 from fcnn.studies import (
     STUDIES,
@@ -69,7 +69,7 @@ def digits():
 @pytest.fixture(scope="module")
 def measured(digits):
     """The rows of a study's short version, measured once."""
-    return functools.cache(lambda name: STUDIES[name](**SHORT[name]).measure(digits, 0, no_track))
+    return functools.cache(lambda name: STUDIES[name](**SHORT[name]).measure(digits, 0, no_progress))
 
 
 def test_the_names_are_known_before_jax_is():
@@ -98,8 +98,8 @@ def test_every_study_measures_judges_and_draws(name, measured, tmp_path):
 @pytest.mark.parametrize("name", ["initialization", "linear_stack", "small_kernels"])
 def test_the_same_seed_gives_the_same_rows_and_another_one_others(name, measured, digits):
     study = STUDIES[name](**SHORT[name])
-    assert study.measure(digits, 0, no_track) == measured(name)
-    assert study.measure(digits, 1, no_track) != measured(name)
+    assert study.measure(digits, 0, no_progress) == measured(name)
+    assert study.measure(digits, 1, no_progress) != measured(name)
     assert not set(study.runs(0)) & set(study.runs(1))
 
 
@@ -281,7 +281,7 @@ AGREEING = {
     "regularization": rows_of(
         regularization.Row,
         dict(train=1.0),
-        [dict(remedy=r, accuracy=0.8 if r == "nothing" else 0.9, gap=1.0 if r == "nothing" else 0.5)
+        [dict(hint=r, accuracy=0.8 if r == "nothing" else 0.9, gap=1.0 if r == "nothing" else 0.5)
          for r in regularization.REMEDIES],
     ),
     "small_kernels": rows_of(
@@ -331,9 +331,9 @@ REFUTING = [
     ("batch_size", dict(norm="batch", batch=2), dict(gap=0.0)),
     ("optimizers", dict(optimizer="adam"), dict(accuracy=0.96)),
     ("optimizers", dict(optimizer="adam"), dict(loss=1.0)),
-    ("regularization", dict(remedy="L1"), dict(accuracy=0.8)),
-    ("regularization", dict(remedy="dropout"), dict(gap=2.0)),
-    ("regularization", dict(remedy="nothing"), dict(train=0.9)),
+    ("regularization", dict(hint="L1"), dict(accuracy=0.8)),
+    ("regularization", dict(hint="dropout"), dict(gap=2.0)),
+    ("regularization", dict(hint="nothing"), dict(train=0.9)),
     ("small_kernels", dict(kind="three 3x3"), dict(accuracy=0.9)),
     ("small_kernels", dict(kind="three 3x3"), dict(field=5)),
     ("linear_stack", dict(between="none"), dict(composed=1e-6)),

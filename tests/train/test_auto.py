@@ -15,12 +15,12 @@ from fcnn.data import load
 from fcnn.data.dataset import Dataset, Split
 from fcnn.report import Console
 from fcnn.train import auto, loop
-from fcnn.train.setup import prepare
+from fcnn.train.setup import make_setup
 from fcnn.train.workdir import read_choice
 from fcnn.utils.errors import UserError
 from fcnn.weights import write_network
 
-LENET = ModelConfig(name="lenet5", norm="batch", width=0.5)
+LENET = ModelConfig(name="lenet5", norm="batch", width_multiplier=0.5)
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def config(path, **fields: Any):
 
 
 def images(count, *, told: bool):
-    """Grey images of 32 x 32 pixels in two classes, which their brightness tells apart, or nothing does."""
+    """Gray images of 32 x 32 pixels in two classes, which their brightness tells apart, or nothing does."""
     rng = np.random.default_rng(0)
     labels = np.arange(count, dtype=np.int32) % 2
     pixels = rng.integers(0, 100, (count, 32, 32, 1)) + (100 * labels[:, None, None, None] if told else 0)
@@ -76,7 +76,7 @@ def test_the_four_quadrants(weights_file, monkeypatch, count, told, strategy):
 
 @pytest.mark.slow
 def test_a_run_says_what_it_chose_and_keeps_it(weights_file, tmp_path, capsys, monkeypatch):
-    digits = DataConfig(image_size=32, train_images=100)
+    digits = DataConfig(image_size=32, num_train=100)
     settings, run = config(weights_file, data=digits), tmp_path / "run"
     found = loop.train(settings, run, Console())
     told = capsys.readouterr().out
@@ -97,7 +97,7 @@ def test_a_run_says_what_it_chose_and_keeps_it(weights_file, tmp_path, capsys, m
 
 def test_only_a_run_decides(weights_file):
     with pytest.raises(UserError, match=r"transfer\.strategy auto is decided when a run begins"):
-        prepare(
+        make_setup(
             config(weights_file), dataset(images(40, told=True)), jax.sharding.Mesh(np.asarray(jax.devices()[:1]), "b")
         )
     assert cli.main(["train", "--config", "resnet", "--transfer.strategy", "auto"]) == 2

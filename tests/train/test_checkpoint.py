@@ -19,7 +19,7 @@ def state():
 
 def fill(folder, state, scores):
     """A checkpoint for each (step, accuracy or None), params marked by the step."""
-    with Checkpoints(folder, keep_latest=2, keep_best=1) as checkpoints:
+    with Checkpoints(folder, max_to_keep=2, keep_best=1) as checkpoints:
         for step, score in scores:
             marked = state.replace(step=state.step + step, params=jax.tree.map(lambda x, s=step: x + s, state.params))
             checkpoints.save(marked, {"note": step / 3}, None if score is None else {"top1": score, "loss": 0.1})
@@ -34,7 +34,7 @@ def damage(folder):
 def test_the_newest_and_the_best_are_kept_also_when_opened_again(tmp_path, state):
     fill(tmp_path, state, [(10, 0.5), (20, 0.9), (30, 0.7)])
     fill(tmp_path, state, [(40, 0.6), (45, None), (50, 0.8)])
-    with Checkpoints(tmp_path, keep_latest=2, keep_best=1) as checkpoints:
+    with Checkpoints(tmp_path, max_to_keep=2, keep_best=1) as checkpoints:
         assert checkpoints.steps() == [20, 45, 50]
         assert checkpoints.best_step() == 20
 
@@ -42,19 +42,19 @@ def test_the_newest_and_the_best_are_kept_also_when_opened_again(tmp_path, state
 def test_of_equals_the_latest_is_best_and_without_metrics_there_is_none(tmp_path, state):
     fill(tmp_path / "a", state, [(10, 0.9), (20, 0.9), (30, 0.1)])
     fill(tmp_path / "b", state, [(10, None), (20, None)])
-    with Checkpoints(tmp_path / "a", keep_latest=2, keep_best=1) as checkpoints:
+    with Checkpoints(tmp_path / "a", max_to_keep=2, keep_best=1) as checkpoints:
         assert checkpoints.best_step() == 20
-    with Checkpoints(tmp_path / "b", keep_latest=2, keep_best=1) as checkpoints:
+    with Checkpoints(tmp_path / "b", max_to_keep=2, keep_best=1) as checkpoints:
         assert checkpoints.best_step() is None
 
 
 def test_the_better_weights_of_a_step_are_read(tmp_path, state):
     for step, weights in ((10, "raw"), (20, "ema"), (30, None)):
-        with Checkpoints(tmp_path, keep_latest=3, keep_best=1) as checkpoints:
+        with Checkpoints(tmp_path, max_to_keep=3, keep_best=1) as checkpoints:
             metrics = None if weights is None else {"top1": 0.5, "weights": weights}
             moved = state.replace(step=state.step + step, params=jax.tree.map(lambda x: x + 1, state.params))
             checkpoints.save(moved, {}, metrics)
-    with Checkpoints(tmp_path, keep_latest=3, keep_best=1, read_only=True) as checkpoints:
+    with Checkpoints(tmp_path, max_to_keep=3, keep_best=1, read_only=True) as checkpoints:
         for step, weights in ((10, "raw"), (20, "ema"), (30, "ema")):
             variables, found = checkpoints.read_variables(step)
             assert found == weights
@@ -63,7 +63,7 @@ def test_the_better_weights_of_a_step_are_read(tmp_path, state):
 
 def test_a_state_comes_back_bit_for_bit(tmp_path, state):
     fill(tmp_path, state, [(7, 0.5)])
-    with Checkpoints(tmp_path, keep_latest=1, keep_best=1) as checkpoints:
+    with Checkpoints(tmp_path, max_to_keep=1, keep_best=1) as checkpoints:
         restored, meta = checkpoints.restore(state, 7)
     assert int(restored.step) == 7
     assert meta == {"note": 7 / 3}
@@ -78,7 +78,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before_it(tmp_path, state):
     fill(tmp_path, state, [(10, 0.5), (20, 0.6)])
     damage(tmp_path / "20")
     said: list[str] = []
-    with Checkpoints(tmp_path, keep_latest=2, keep_best=1) as checkpoints:
+    with Checkpoints(tmp_path, max_to_keep=2, keep_best=1) as checkpoints:
         found = checkpoints.restore_newest(state, said.append)
         assert found is not None
         assert int(found[0].step) == 10
@@ -88,7 +88,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before_it(tmp_path, state):
         assert checkpoints.steps() == [10]
     damage(tmp_path / "10")
     with (
-        Checkpoints(tmp_path, keep_latest=2, keep_best=1) as checkpoints,
+        Checkpoints(tmp_path, max_to_keep=2, keep_best=1) as checkpoints,
         pytest.raises(UserError, match="can be read"),
     ):
         checkpoints.restore_newest(state, said.append)
@@ -102,17 +102,17 @@ def test_what_is_said_of_many_damaged_arrays_is_all_that_is_said(tmp_path, capfd
         path.write_bytes(b"damaged")
     for _ in range(3):  # each goes wrong nearly always where nobody waits
         with (
-            Checkpoints(tmp_path, keep_latest=1, keep_best=1) as checkpoints,
+            Checkpoints(tmp_path, max_to_keep=1, keep_best=1) as checkpoints,
             pytest.raises(UserError, match="can be read"),
         ):
             checkpoints.restore_newest(many, pytest.fail)  # there is none to go back to
     with (
-        Checkpoints(tmp_path, keep_latest=1, keep_best=1) as checkpoints,
+        Checkpoints(tmp_path, max_to_keep=1, keep_best=1) as checkpoints,
         pytest.raises(UserError, match="10 can't be read"),
     ):
         checkpoints.read_variables(10)
     with (
-        Checkpoints(tmp_path, keep_latest=1, keep_best=1) as checkpoints,
+        Checkpoints(tmp_path, max_to_keep=1, keep_best=1) as checkpoints,
         pytest.raises(UserError, match="10 can't be read"),
     ):
         checkpoints.restore(many, 10)
@@ -124,16 +124,16 @@ def test_looking_changes_nothing(tmp_path, state):
     half = tmp_path / "40.orbax-checkpoint-tmp-123"  # what a run at work is just writing
     half.mkdir()
     before = sorted((path, path.stat().st_mtime_ns) for path in tmp_path.rglob("*"))
-    with Checkpoints(tmp_path, keep_latest=1, keep_best=1, read_only=True) as checkpoints:
+    with Checkpoints(tmp_path, max_to_keep=1, keep_best=1, read_only=True) as checkpoints:
         assert checkpoints.best_step() == 30
         checkpoints.restore(state, 30)
     assert sorted((path, path.stat().st_mtime_ns) for path in tmp_path.rglob("*")) == before
     with pytest.raises(UserError, match="no checkpoint"):
-        Checkpoints(tmp_path / "nothing", keep_latest=1, keep_best=1, read_only=True)
+        Checkpoints(tmp_path / "nothing", max_to_keep=1, keep_best=1, read_only=True)
 
 
 def test_what_a_kill_left_half_written_is_no_checkpoint(tmp_path, state):
     fill(tmp_path, state, [(10, 0.5)])
     (tmp_path / "20.orbax-checkpoint-tmp-123" / "state").mkdir(parents=True)
-    with Checkpoints(tmp_path, keep_latest=2, keep_best=1) as checkpoints:
+    with Checkpoints(tmp_path, max_to_keep=2, keep_best=1) as checkpoints:
         assert checkpoints.steps() == [10]

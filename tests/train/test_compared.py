@@ -16,8 +16,8 @@ from fcnn.weights import write_network
 PRESET = """
 from fcnn.config import Config, DataConfig, ModelConfig, TrainConfig, TransferConfig
 CONFIG = Config(
-    data=DataConfig(train_images=100),
-    model=ModelConfig(name="mlp", width=0.1),
+    data=DataConfig(num_train=100),
+    model=ModelConfig(name="mlp", width_multiplier=0.1),
     train=TrainConfig(steps=4, batch_size=20),
     transfer=TransferConfig(weights="mlp.safetensors", strategy="full", compare="scratch"),
 )

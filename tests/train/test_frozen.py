@@ -95,7 +95,7 @@ def test_what_is_frozen_has_no_gradient_and_no_part_in_clipping():
     frozen, optimizer = {"stem", "bn"}, optax.chain(optax.clip_by_global_norm(0.01), optax.adamw(0.1, weight_decay=0.1))
     heads = []
     for each in (optimizer, freeze(optimizer, frozen)):
-        state, step = start(Net("field"), each, frozen, l2=0.1, accumulate=2)
+        state, step = start(Net("field"), each, frozen, l2=0.1, grad_accum_steps=2)
         new, report = step(state, BATCH)
         norms = jax.device_get(report.grad_norms)
         assert all(norm == 0 for layer in frozen for norm in jax.tree.leaves(norms[layer]))

@@ -12,8 +12,8 @@ from fcnn.train import metrics
 
 
 def softmax(logits):
-    exp = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return exp / exp.sum(axis=1, keepdims=True)
+    setup = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return setup / setup.sum(axis=1, keepdims=True)
 
 
 @given(st.integers(0, 1000), st.integers(2, 12), st.sampled_from([0.0, 0.1, 0.5]))

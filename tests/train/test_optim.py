@@ -107,7 +107,7 @@ def test_schedules_are_pytorchs(steps):
     cases: tuple[tuple[dict[str, Any], Callable], ...] = (
         ({"schedule": "constant"}, lambda o: schedulers.ConstantLR(o, 1.0)),
         ({"schedule": "cosine"}, lambda o: schedulers.CosineAnnealingLR(o, steps)),
-        ({"schedule": "linear", "final_scale": 0.1}, lambda o: schedulers.LinearLR(o, 1.0, 0.1, steps)),
+        ({"schedule": "linear", "end_lr_factor": 0.1}, lambda o: schedulers.LinearLR(o, 1.0, 0.1, steps)),
         ({"schedule": "exponential"}, lambda o: schedulers.ExponentialLR(o, 0.01 ** (1 / steps))),
         (
             {"schedule": "step", "milestones": (0.25, 0.5, 0.75)},

@@ -23,7 +23,7 @@ from fcnn import models
 from fcnn.config import AugmentConfig, Config, DataConfig, ModelConfig, OptimConfig, TrainConfig
 from fcnn.data.dataset import Dataset, Split
 from fcnn.distributed import sharding
-from fcnn.train.setup import compile_train_step, make_model, prepare
+from fcnn.train.setup import compile_train_step, make_model, make_setup
 from fcnn.train.state import create_state
 from fcnn.train.step import make_train_step
 from fcnn.utils.batch import make_batch
@@ -40,7 +40,7 @@ DATASET = Dataset("random", tuple("abcd"), SPLIT, SPLIT.take(np.arange(0)), SPLI
 def make_config(model: Any = None, precision: Any = "float32", train: Any = None, **optim: Any) -> Config:
     """A config of ours with sgd at a constant rate, but for what is given."""
     return Config(
-        data=DataConfig(validation=0.0),
+        data=DataConfig(val_fraction=0.0),
         model=ModelConfig(**{"name": "linear", **(model or {})}),
         optim=OptimConfig(**{"name": "sgd", "learning_rate": RATE, "schedule": "constant", **optim}),
         train=TrainConfig(**{"batch_size": N, "eval_batch_size": N, "steps": STEPS, **(train or {})}),
@@ -51,10 +51,10 @@ def make_config(model: Any = None, precision: Any = "float32", train: Any = None
 def ours(config: Config):
     """The state before and after three steps, on one device, and the reports."""
     mesh = jax.sharding.Mesh(np.asarray(jax.devices()[:1]), (sharding.DATA_AXIS,))
-    exp = prepare(config, DATASET, mesh)
-    before = exp.fresh_state()
+    setup = make_setup(config, DATASET, mesh)
+    before = setup.init_state()
     start = jax.device_get(before.replace(key=jax.random.key_data(before.key)))
-    step, state, reports = compile_train_step(exp, before), before, []
+    step, state, reports = compile_train_step(setup, before), before, []
     for _ in range(STEPS):
         state, report = step(state, np.arange(N, dtype=np.int32))
         reports.append(jax.device_get(report))
@@ -68,8 +68,8 @@ def inputs() -> np.ndarray:
 
 
 def softmax(logits):
-    exp = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return exp / exp.sum(axis=1, keepdims=True)
+    setup = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return setup / setup.sum(axis=1, keepdims=True)
 
 
 def gradient(params, *, smoothing=0.0, l1=0.0, l2=0.0, mask=("kernel",)):
@@ -208,7 +208,7 @@ CASES = {
         "sgd",
     ),
     "cosine, final_scale": (
-        dict(schedule="cosine", final_scale=0.5),
+        dict(schedule="cosine", end_lr_factor=0.5),
         lambda s: reference(s, sgd, rate=lambda t: RATE * (0.5 + 0.5 * (1 + np.cos(np.pi * t / 3)) / 2)),
         "cosine",
     ),
@@ -217,17 +217,17 @@ CASES = {
         dict(schedule="exponential"), lambda s: reference(s, sgd, rate=lambda t: RATE * 0.01 ** (t / 3)), "sgd"
     ),
     "step": (
-        dict(schedule="step", milestones=(0.3, 0.7), decay_factor=0.5),
+        dict(schedule="step", milestones=(0.3, 0.7), gamma=0.5),
         lambda s: reference(s, sgd, rate=lambda t: RATE * [1, 0.5, 0.25][t]),
         "sgd",
     ),
     "step, where milestones meet": (
-        dict(schedule="step", milestones=(0.6, 0.7), decay_factor=0.5),
+        dict(schedule="step", milestones=(0.6, 0.7), gamma=0.5),
         lambda s: reference(s, sgd, rate=lambda t: RATE * [1, 1, 0.25][t]),
         "sgd",
     ),
     "one_cycle": (
-        dict(schedule="one_cycle", rise=0.34),
+        dict(schedule="one_cycle", pct_start=0.34),
         # Up from a 25th of the peak to the peak at step int(0.34 x 3) = 1, and down along half a cosine.
         lambda s: reference(
             s, sgd, rate=lambda t: RATE * [1 / 25, 1, 4e-6 + (1 - 4e-6) * (1 + np.cos(np.pi / 2)) / 2][t]
@@ -303,7 +303,7 @@ def test_averaged_batch_statistics_follow_theirs():
 
 @pytest.mark.parametrize("micro_batches", [2, 3])
 def test_accumulation_is_one_batch_where_there_is_no_batch_norm(micro_batches):
-    start, state, reports = ours(make_config(train={"accumulate": micro_batches}))
+    start, state, reports = ours(make_config(train={"grad_accum_steps": micro_batches}))
     path = reference(start, sgd)
     FOUND[f"accumulate {micro_batches}"] = relative_error(state.params["head"], path[-1])
     assert FOUND[f"accumulate {micro_batches}"] < 1e-6
@@ -351,8 +351,8 @@ def test_every_augmentation_is_tried():
 @pytest.mark.parametrize("augment", [{}, *AUGMENTS], ids=str)
 def test_augmentation_is_drawn_anew_in_each_step(augment, monkeypatch):
     """With a rate of next to nothing, only other images can make another loss."""
-    colours = np.random.default_rng(1).integers(0, 256, (N, 3, 3, 3)).astype(np.uint8)
-    split = Split(colours, LABELS)
+    colors = np.random.default_rng(1).integers(0, 256, (N, 3, 3, 3)).astype(np.uint8)
+    split = Split(colors, LABELS)
     monkeypatch.setattr(sys.modules[__name__], "DATASET", dataclasses.replace(DATASET, train=split, test=split))
     config = make_config(learning_rate=1e-12, label_smoothing=0.1)
     _, _, reports = ours(dataclasses.replace(config, augment=AugmentConfig(**augment)))

@@ -21,7 +21,7 @@ from fcnn.weights import write_network
 from fcnn.weights.files import read_arrays, write_arrays
 from fcnn.weights.timm_names import as_torchvision
 
-MLP = ModelConfig(name="mlp", width=0.1, norm="batch")
+MLP = ModelConfig(name="mlp", width_multiplier=0.1, norm="batch")
 CONFIG = Config(model=MLP, train=TrainConfig(steps=3, eval_steps=3, ema_decay=0.5))
 
 

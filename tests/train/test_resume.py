@@ -19,7 +19,7 @@ STEPS = 50
 # Dropout, crops, flips, accumulation, averages and a schedule: everything that has a state or is random.
 OPTIONS = (
     "--config resnet --model.norm batch --model.dropout 0.2 --augment.crop-padding 1 --augment.flip "
-    "--train.accumulate 2 "
+    "--train.grad-accum-steps 2 "
     "--train.ema-decay 0.9 --train.batch-size 32 --train.eval-steps 23 --train.log-steps 1 --train.checkpoint-steps 5 "
     f"--train.steps {STEPS} --optim.clip-norm 1 --workdir"
 ).split()
@@ -74,9 +74,9 @@ def test_a_streamed_run_killed_within_an_epoch_is_the_one_that_was_fed_from_the_
     options = ["--train.epochs", "2", "--train.checkpoint-steps", "7", "--train.log-steps", "1"]
     options += ["--train.batch-size", "16", "--model.name", "shallow_cnn", "--augment.flip"]
 
-    def launched(feed):
-        return start("-m", "fcnn", "train", "--config", "resnet", *options, "--data.feed", feed, "--workdir", feed,
-                     cwd=tmp_path)  # fmt: skip
+    def launched(pipeline):
+        return start("-m", "fcnn", "train", "--config", "resnet", *options, "--data.pipeline", pipeline,
+                     "--workdir", pipeline, cwd=tmp_path)  # fmt: skip
 
     with launched("stream") as process:
         saved = tmp_path / "stream/checkpoints"
@@ -85,11 +85,11 @@ def test_a_streamed_run_killed_within_an_epoch_is_the_one_that_was_fed_from_the_
         process.kill()
         process.communicate(timeout=120)
     assert last_step(tmp_path / "stream") < 160
-    for feed in ("stream", "device"):
-        with launched(feed) as process:
+    for pipeline in ("stream", "device"):
+        with launched(pipeline) as process:
             out, err = process.communicate(timeout=300)
         assert process.returncode == 0, err
-        assert ("Going on from step" in out) == (feed == "stream")
+        assert ("Going on from step" in out) == (pipeline == "stream")
     assert comparable(tmp_path / "stream") == comparable(tmp_path / "device")
     chex.assert_trees_all_equal(final_state(tmp_path / "stream", 160), final_state(tmp_path / "device", 160))
 

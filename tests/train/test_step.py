@@ -107,7 +107,7 @@ def test_accumulation_without_batch_norm_is_one_large_batch_dropout_included(mic
     """Example j goes to micro-batch j mod k and keeps its mask: the split can't be seen in the result."""
     batch = random_batch(8)
     state, whole = setup(Dropped(), optax.sgd(0.1), batch)
-    _, split = setup(Dropped(), optax.sgd(0.1), batch, accumulate=micro_batches)
+    _, split = setup(Dropped(), optax.sgd(0.1), batch, grad_accum_steps=micro_batches)
     (a, ra), (b, rb) = whole(state, batch), split(state, batch)
     assert relative_error(b.params, a.params) < 1e-6
     chex.assert_trees_all_close(rb.metrics, ra.metrics, rtol=1e-5)
@@ -118,7 +118,7 @@ def test_accumulation_without_batch_norm_is_one_large_batch_dropout_included(mic
 def test_accumulation_with_batch_norm_is_micro_batch_by_micro_batch():
     """The statistics are each micro-batch's own, and the running ones move once by each, in turn."""
     batch = random_batch(8)
-    _, step = setup(Normalized(), optax.sgd(0.1), batch, accumulate=2)
+    _, step = setup(Normalized(), optax.sgd(0.1), batch, grad_accum_steps=2)
     state, whole = setup(Normalized(), optax.sgd(0.1), batch)
     after, report = step(state, batch)
     parts = [jax.tree.map(lambda x, i=i: x[i::2], batch) for i in (0, 1)]
@@ -154,7 +154,7 @@ def test_the_step_is_strict_about_types():
     batch = random_batch(8)
     model = models.create("mlp", num_classes=3, dropout=0.5)
     state = create_state(model, optax.sgd(0.1), (4, 4, 3), jax.random.key(0))
-    step = make_train_step(model, optax.sgd(0.1), label_smoothing=0.1, l1=0.1, l2=0.1, accumulate=2)
+    step = make_train_step(model, optax.sgd(0.1), label_smoothing=0.1, l1=0.1, l2=0.1, grad_accum_steps=2)
     with jax.numpy_dtype_promotion("strict"):
         jax.eval_shape(step, state, batch)
         jax.eval_shape(make_eval_step(model), state.variables, batch)

@@ -25,7 +25,7 @@ from fcnn.train import loop
 from fcnn.train.checkpoint import Checkpoints
 from fcnn.train.features import on_features
 from fcnn.train.optim import freeze, scale_rates
-from fcnn.train.setup import compile_train_step, prepare, train_step
+from fcnn.train.setup import compile_train_step, make_setup, train_step
 from fcnn.train.trainable import make_plan, start_from
 from fcnn.utils.errors import UserError
 from fcnn.weights import write_network
@@ -33,7 +33,7 @@ from fcnn.weights import write_network
 N, SIZE = 12, 32
 RNG = np.random.default_rng(0)
 SPLIT = Split(RNG.integers(0, 256, (N, SIZE, SIZE, 1)).astype(np.uint8), RNG.integers(0, 4, N).astype(np.int32))
-LENET = ModelConfig(name="lenet5", norm="batch", width=0.5)
+LENET = ModelConfig(name="lenet5", norm="batch", width_multiplier=0.5)
 OPTIMIZERS = (
     OptimConfig(name="adamw", weight_decay=0.1, decay_mask="all", schedule="constant", learning_rate=0.01),
     OptimConfig(name="lars", l2=0.1, l1=0.1, decay_mask="all", clip_norm=0.1, schedule="constant"),
@@ -52,28 +52,28 @@ def weights_file(tmp_path_factory):
 
 
 def experiment(path, strategy: Any, optim=OPTIMIZERS[0], classes="abcd", augment=None, **train: Any):
-    """On one device; grey images, which the weights' statistics give three channels."""
+    """On one device; gray images, which the weights' statistics give three channels."""
     config = Config(
-        data=DataConfig(validation=0.0),
+        data=DataConfig(val_fraction=0.0),
         augment=augment or AugmentConfig(),
         model=LENET,
         optim=optim,
         train=TrainConfig(**{"batch_size": N, "eval_batch_size": N, "steps": 3, **train}),
-        transfer=TransferConfig(weights=str(path), strategy=strategy, body_rate=0.5, layer_decay=0.25),
+        transfer=TransferConfig(weights=str(path), strategy=strategy, backbone_lr_scale=0.5, layer_decay=0.25),
     )
     given = np.asarray(MEAN, np.float32), np.full(3, 0.2, np.float32)
     dataset = Dataset("random", tuple(classes), SPLIT, SPLIT.take(np.arange(4)), SPLIT, normalization=given)
-    return prepare(config, dataset, jax.sharding.Mesh(np.asarray(jax.devices()[:1]), (sharding.DATA_AXIS,)))
+    return make_setup(config, dataset, jax.sharding.Mesh(np.asarray(jax.devices()[:1]), (sharding.DATA_AXIS,)))
 
 
 def host(state) -> Any:
     return jax.device_get(state.replace(key=jax.random.key_data(state.key)))
 
 
-def trained(exp, features=False):
-    state, losses = exp.first_state(lambda _: None), []
+def trained(setup, features=False):
+    state, losses = setup.start_state(lambda _: None), []
     before = host(state)
-    source = on_features(exp, state.variables) if features else exp
+    source = on_features(setup, state.variables) if features else setup
     step = compile_train_step(source, state)
     for _ in range(3):
         state, report = step(state, np.arange(N, dtype=np.int32))
@@ -98,45 +98,45 @@ FROZEN = {"head": {"c1", "c3", "c5", "f6"}, "last_block": {"c1"}, "full": set(),
     ],
 )
 def test_frozen_means_frozen_and_all_else_learns(weights_file, strategy, optim):
-    exp = experiment(weights_file, strategy, optim, ema_decay=0.9, accumulate=2 if optim.name == "lars" else 1)
-    assert exp.plan.frozen == FROZEN[strategy]
-    before, after, losses = trained(exp)
+    setup = experiment(weights_file, strategy, optim, ema_decay=0.9, grad_accum_steps=2 if optim.name == "lars" else 1)
+    assert setup.plan.frozen == FROZEN[strategy]
+    before, after, losses = trained(setup)
     for tree in ("params", "batch_stats"):
         old, new = getattr(before, tree), getattr(after, tree)
         for layer in old:
             same = [a == b for a, b in zip(bits(old[layer]), bits(new[layer]), strict=True)]
-            assert all(same) if layer in exp.plan.frozen else not any(same), (tree, layer)
-            if layer in exp.plan.frozen:
+            assert all(same) if layer in setup.plan.frozen else not any(same), (tree, layer)
+            if layer in setup.plan.frozen:
                 assert bits(after.ema[tree][layer]) == bits(old[layer])
     assert losses[2] < losses[0]
     # Moments of what learns, and of nothing else.
-    learnt = sum(
-        leaf.size for k in before.params if k not in exp.plan.frozen for leaf in jax.tree.leaves(before.params[k])
+    trainable = sum(
+        leaf.size for k in before.params if k not in setup.plan.frozen for leaf in jax.tree.leaves(before.params[k])
     )
     moments = sum(leaf.size for leaf in jax.tree.leaves(before.opt_state) if leaf.ndim)
-    assert moments == learnt * {"adamw": 2, "lars": 1}[optim.name]
+    assert moments == trainable * {"adamw": 2, "lars": 1}[optim.name]
 
 
 def test_no_gradient_is_computed_of_what_is_frozen(weights_file):
     """Two convolutions forward; then of the second, of its input and of the first, as far as they learn."""
     for strategy, expected in (("last_block", 3), ("head", 2)):
-        exp = experiment(weights_file, strategy)
-        state = exp.fresh_state()
+        setup = experiment(weights_file, strategy)
+        state = setup.init_state()
         batch = {
             "image": jnp.zeros((N, SIZE, SIZE, 3)), "label": jnp.zeros(N, jnp.int32), "mask": jnp.ones(N, bool),
             "index": jnp.arange(N),
         }  # fmt: skip
-        program = jax.jit(train_step(exp)).trace(state, batch).lower(lowering_platforms=("cuda",)).as_text()
+        program = jax.jit(train_step(setup)).trace(state, batch).lower(lowering_platforms=("cuda",)).as_text()
         assert program.count("stablehlo.convolution") == expected, strategy
 
 
 def test_frozen_layers_are_fused_as_in_evaluation(weights_file):
-    exp = experiment(weights_file, "last_block")
+    setup = experiment(weights_file, "last_block")
     batch = {
         "image": jnp.zeros((N, SIZE, SIZE, 3)), "label": jnp.zeros(N, jnp.int32), "mask": jnp.ones(N, bool),
         "index": jnp.arange(N),
     }  # fmt: skip
-    program = str(jax.make_jaxpr(train_step(exp))(exp.fresh_state(), batch))
+    program = str(jax.make_jaxpr(train_step(setup))(setup.init_state(), batch))
     assert program.count("fused_convolution[") == 1  # c1, and not c3
 
 
@@ -158,24 +158,24 @@ def test_there_is_no_dropout_among_frozen_layers():
 
 
 def test_features_computed_once_train_the_same_head(weights_file):
-    exp = experiment(weights_file, "head")
-    _, slow, losses = trained(exp)
-    _, fast, again = trained(exp, features=True)
+    setup = experiment(weights_file, "head")
+    _, slow, losses = trained(setup)
+    _, fast, again = trained(setup, features=True)
     assert again == pytest.approx(losses, rel=1e-5)
     assert relative_error(fast.params["head"], slow.params["head"]) < 1e-5
     assert bits(fast.params["c5"]) == bits(slow.params["c5"])
-    source = on_features(exp, exp.first_state(lambda _: None).variables)
+    source = on_features(setup, setup.start_state(lambda _: None).variables)
     assert isinstance(source.dataset.train, Split)
     assert source.dataset.train.images.shape == (N, 42)
     # Images that change in each epoch have no features to keep; neither has a body that learns.
     for other in (experiment(weights_file, "head", augment=AugmentConfig(flip=True)), experiment(weights_file, "full")):
-        assert on_features(other, other.fresh_state().variables) is other
+        assert on_features(other, other.init_state().variables) is other
 
 
 def test_the_compiled_step_on_features_knows_no_image(weights_file):
-    exp = experiment(weights_file, "head")
-    source = on_features(exp, exp.first_state(lambda _: None).variables)
-    state = exp.fresh_state()
+    setup = experiment(weights_file, "head")
+    source = on_features(setup, setup.start_state(lambda _: None).variables)
+    state = setup.init_state()
     batch = {
         "image": jnp.zeros((N, 42)), "label": jnp.zeros(N, jnp.int32), "mask": jnp.ones(N, bool), "index": jnp.arange(N)
     }  # fmt: skip
@@ -333,7 +333,7 @@ def test_a_squeezenet_with_a_linear_head_learns_on_averaged_features(tmp_path):
     network = random_network("squeezenet1_1", width=0.125)
     write_network(tmp_path / "a.safetensors", network)
     images = RNG.normal(size=(2, SIZE, SIZE, 3)).astype(np.float32)
-    config = ModelConfig(name="squeezenet1_1", width=0.125, options={"linear_head": "true"})
+    config = ModelConfig(name="squeezenet1_1", width_multiplier=0.125, options={"linear_head": "true"})
     model = dataclasses.replace(network.about, model=config).create()
     variables = network.variables
     logits, found = jax.jit(lambda x: model.apply(variables, x, train=False, features=("pool", "fire9")))(images)
@@ -342,34 +342,34 @@ def test_a_squeezenet_with_a_linear_head_learns_on_averaged_features(tmp_path):
     want = np.asarray(found["fire9"], np.float64).mean((1, 2)) @ head["kernel"][0, 0] + head["bias"]
     np.testing.assert_allclose(logits, want, rtol=1e-4, atol=1e-5)
     assert (np.asarray(logits) < 0).any()
-    exp = experiment(tmp_path / "a.safetensors", "head")
-    exp = prepare(dataclasses.replace(exp.config, model=config), exp.dataset, exp.mesh)
-    assert exp.plan.endpoint == "pool"
+    setup = experiment(tmp_path / "a.safetensors", "head")
+    setup = make_setup(dataclasses.replace(setup.config, model=config), setup.dataset, setup.mesh)
+    assert setup.plan.endpoint == "pool"
     said = []
-    state = exp.first_state(said.append)
+    state = setup.start_state(said.append)
     assert "The head is new: it is of another kind. 260 parameters learn." in said[0]
     assert bits(state.params["fire9"]) == bits(network.variables["params"]["fire9"])
 
 
 def test_what_does_not_fit_is_named(weights_file):
-    network, drawn = random_network("lenet5", norm="batch"), experiment(weights_file, "full").fresh_state().variables
+    network, drawn = random_network("lenet5", norm="batch"), experiment(weights_file, "full").init_state().variables
     with pytest.raises(UserError, match=r"don't fit images of this size: params/.* \(.*\), must be \(.*\)"):
         start_from(network, tuple("abcd"), drawn, "full", seed=0)
     network = random_network("lenet5", norm="batch", width=0.5)
     with pytest.raises(UserError, match="strategy pretrained: the weights don't know x"):
         start_from(network, tuple("abcx"), drawn, "pretrained", seed=0)
-    exp = experiment(weights_file, "full")
-    wide = dataclasses.replace(exp.config, model=dataclasses.replace(LENET, width=1.0))
-    exp = prepare(wide, exp.dataset, exp.mesh)
+    setup = experiment(weights_file, "full")
+    wide = dataclasses.replace(setup.config, model=dataclasses.replace(LENET, width=1.0))
+    setup = make_setup(wide, setup.dataset, setup.mesh)
     with pytest.raises(UserError, match=r"has model\.width 0\.5, not 1\.0"):
-        exp.first_state(lambda _: None)
+        setup.start_state(lambda _: None)
     with pytest.raises(ValueError, match=r"transfer\.strategy head needs transfer\.weights"):
         TransferConfig(strategy="head")
 
 
 def test_mean_var_draws_every_array_with_the_moments_of_the_trained_one(weights_file):
     network = random_network("lenet5", norm="batch", width=0.5)
-    drawn = experiment(weights_file, "full").fresh_state().variables
+    drawn = experiment(weights_file, "full").init_state().variables
     made, _ = start_from(network, tuple("abcd"), drawn, "mean_var", seed=0)
     trained, kernel = (np.asarray(tree["params"]["c5"]["kernel"]) for tree in (network.variables, made))
     assert kernel.size > 10_000
@@ -391,7 +391,7 @@ def test_a_run_needs_its_weights_only_at_its_start(tmp_path, monkeypatch):
 
     def config(strategy: Any, steps):
         return Config(
-            data=DataConfig(train_images=100, validation=0.0), model=source.model, optim=optim,
+            data=DataConfig(num_train=100, val_fraction=0.0), model=source.model, optim=optim,
             train=TrainConfig(steps=steps, batch_size=20, eval_steps=4),
             transfer=TransferConfig(weights=str(tmp_path / "source"), strategy=strategy),
         )  # fmt: skip
@@ -406,9 +406,9 @@ def test_a_run_needs_its_weights_only_at_its_start(tmp_path, monkeypatch):
     again = loop.train(config("head", 8), tmp_path / "head", console)
     states = []
     for name in ("head", "whole"):
-        exp = prepare(config("head", 8), load(config("head", 8).data), sharding.make_mesh())
-        with Checkpoints(tmp_path / name / "checkpoints", keep_latest=2, keep_best=1, read_only=True) as checkpoints:
-            states.append(host(checkpoints.restore(exp.fresh_state(), 8)[0]))
+        setup = make_setup(config("head", 8), load(config("head", 8).data), sharding.make_mesh())
+        with Checkpoints(tmp_path / name / "checkpoints", max_to_keep=2, keep_best=1, read_only=True) as checkpoints:
+            states.append(host(checkpoints.restore(setup.init_state(), 8)[0]))
     assert bits(states[0]) == bits(states[1])
     assert loop.evaluate(tmp_path / "head", "test", console)["top1"] == again["top1"]
     assert json.loads((tmp_path / "head" / "data.json").read_text())["images"]["train"] == [10] * 10

@@ -19,7 +19,7 @@ from fcnn.train import loop, step, trainer
 from fcnn.train.checkpoint import Checkpoints
 from fcnn.train.metric_log import NonFinite
 from fcnn.train.pretrained import load_network
-from fcnn.train.setup import compile_evaluation, prepare
+from fcnn.train.setup import compile_evaluation, make_setup
 from fcnn.utils.errors import UserError
 
 CONFIG = Config(
@@ -41,9 +41,9 @@ def change(config=CONFIG, **parts):
 
 
 def final_state(config, workdir):
-    exp = prepare(config, load(config.data), sharding.make_mesh())
-    with Checkpoints(workdir / "checkpoints", keep_latest=2, keep_best=1) as checkpoints:
-        found = checkpoints.restore_newest(exp.fresh_state(), print)
+    setup = make_setup(config, load(config.data), sharding.make_mesh())
+    with Checkpoints(workdir / "checkpoints", max_to_keep=2, keep_best=1) as checkpoints:
+        found = checkpoints.restore_newest(setup.init_state(), print)
         assert found is not None
         return jax.device_get(found[0].replace(key=jax.random.key_data(found[0].key)))
 
@@ -83,9 +83,9 @@ def test_the_test_split_is_read_once_at_the_end(tmp_path, console, monkeypatch):
     compiled = []
     original = trainer.compile_evaluation
 
-    def counting(exp, variables, split, **details):
+    def counting(setup, variables, split, **details):
         compiled.append(len(split))
-        return original(exp, variables, split, **details)
+        return original(setup, variables, split, **details)
 
     monkeypatch.setattr(trainer, "compile_evaluation", counting)
     loop.train(CONFIG, tmp_path / "run", console)
@@ -118,9 +118,9 @@ def test_each_step_is_traced_once(tmp_path, console, monkeypatch):
 def test_evaluation_counts_every_example_at_any_batch_size():
     results = []
     for size in (4, 100, 1000):
-        exp = prepare(change(train={"eval_batch_size": size}), load(CONFIG.data), sharding.make_mesh())
-        variables = exp.fresh_state().variables
-        results.append(compile_evaluation(exp, variables, exp.dataset.test, details=True)(variables))
+        setup = make_setup(change(train={"eval_batch_size": size}), load(CONFIG.data), sharding.make_mesh())
+        variables = setup.init_state().variables
+        results.append(compile_evaluation(setup, variables, setup.dataset.test, details=True)(variables))
     for found in results:
         assert sum(found["images"].values()) == 360
         assert found["top1"] == results[0]["top1"]
@@ -212,7 +212,7 @@ def test_a_loss_that_is_no_number_stops_the_run_within_an_interval(tmp_path, con
     assert "checkpoint" in message.splitlines()[-1]
     for record in read_records(tmp_path / "run"):
         assert math.isfinite(record["loss"])
-    with Checkpoints(tmp_path / "run" / "checkpoints", keep_latest=2, keep_best=1) as checkpoints:
+    with Checkpoints(tmp_path / "run" / "checkpoints", max_to_keep=2, keep_best=1) as checkpoints:
         assert all(s <= 5 for s in checkpoints.steps())
 
 

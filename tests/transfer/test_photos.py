@@ -80,11 +80,11 @@ def test_a_folder_becomes_a_model_that_answers(folder, tmp_path, monkeypatch, ca
 
 def test_what_is_asked_for_is_kept(folder, weights):
     given = Config(
-        data=DataConfig(image_size=20, validation=0.25), transfer=TransferConfig(weights=weights, strategy="full")
+        data=DataConfig(image_size=20, val_fraction=0.25), transfer=TransferConfig(weights=weights, strategy="full")
     )
     named = {"data.image_size", "data.validation", "transfer.weights", "transfer.strategy"}
     found = photos.configure(folder, given, named)
-    assert (found.config.data.image_size, found.config.data.validation) == (20, 0.25)
+    assert (found.config.data.image_size, found.config.data.val_fraction) == (20, 0.25)
     assert found.config.transfer.strategy == "full"
     assert found.config.augment.flip
     assert "as you asked" in found.reasons[0]
@@ -114,9 +114,9 @@ def test_a_default_that_is_named_is_kept(folder, weights):
 def test_somebody_elses_file_is_of_the_network_that_is_named(folder, tmp_path, name):
     path = str(tmp_path / "theirs.safetensors")
     save_file(to_torch(name, random_network(name, width=0.125).variables), path)
-    model = ModelConfig(name=name, width=0.125)
+    model = ModelConfig(name=name, width_multiplier=0.125)
     given = Config(data=DataConfig(image_size=32), model=model, transfer=TransferConfig(weights=path, strategy="auto"))
-    found = photos.configure(folder, given, {"transfer.weights", "model.name", "model.width"}).config
+    found = photos.configure(folder, given, {"transfer.weights", "model.name", "model.width-multiplier"}).config
     assert found.model == dataclasses.replace(model, options={"linear_head": "true"} if "squeeze" in name else {})
 
 
@@ -172,7 +172,8 @@ def test_a_presets_name_is_no_folder(tmp_path, monkeypatch, capsys):
 def test_a_new_head_and_then_everything_from_there(folder, tmp_path, monkeypatch, capsys):
     """The two presets for photographs, the second on what the first leaves where it leaves it."""
     monkeypatch.chdir(tmp_path)
-    small = ["--model.width", "0.125", "--data.image-size", "32", "--train.batch-size", "4", "--train.epochs", "1"]
+    small = ["--model.width-multiplier", "0.125", "--data.image-size", "32"]
+    small += ["--train.batch-size", "4", "--train.epochs", "1"]
     write_network(tmp_path / "imagenet.safetensors", random_network("squeezenet1_0", width=0.125, classes=7))
     options = ["--data.name", f"folder:{folder}", *small]
     weights = ["--transfer.weights", "imagenet.safetensors"]

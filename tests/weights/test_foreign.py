@@ -266,16 +266,16 @@ def test_a_backbone_may_start_a_run_and_nothing_else(head, tmp_path):
 def test_a_kernel_for_other_channels_gives_the_same_for_equal_channels(before, after):
     """As PyTorch convolves."""
     rng = np.random.default_rng(0)
-    kernel, grey = rng.normal(size=(3, 3, before, 5)), rng.normal(size=(2, 1, 8, 8))
+    kernel, gray = rng.normal(size=(3, 3, before, 5)), rng.normal(size=(2, 1, 8, 8))
     adapted = adapt_input(kernel, after)
 
     def convolved(kernel):
-        images = np.broadcast_to(grey, (2, kernel.shape[2], 8, 8))
+        images = np.broadcast_to(gray, (2, kernel.shape[2], 8, 8))
         return torch.conv2d(torch.tensor(images), torch.tensor(kernel.transpose(3, 2, 0, 1)))
 
     assert adapted is not None
     assert adapted.shape == (3, 3, after, 5)
-    # Summing keeps all that grey images meet; repeating keeps the mean of the channels.
+    # Summing keeps all that gray images meet; repeating keeps the mean of the channels.
     np.testing.assert_allclose(convolved(adapted), convolved(kernel), rtol=1e-6, atol=1e-6)
 
 
@@ -296,7 +296,7 @@ def test_weights_for_other_channels_are_adapted_and_that_is_said(tmp_path):
     )
 
 
-def test_a_grey_networks_normalization_holds_for_each_color():
+def test_a_gray_networks_normalization_holds_for_each_color():
     images, labels = np.zeros((3, 4, 4, 3), np.uint8), np.zeros(3, np.int32)
     split = Split(images, labels)
     dataset = Dataset(name="colors", classes=("a", "b"), train=split, validation=split, test=split)

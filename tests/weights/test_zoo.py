@@ -61,8 +61,9 @@ def served(tmp_path, monkeypatch):
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     entry = functools.partial(
-        zoo.Entry, name="lenet", model=ModelConfig(name="lenet5", width=0.5), source="nothing", accuracy=0.25,
-        megabytes=0.1, licence="none",
+        zoo.Entry, name="lenet", model=ModelConfig(name="lenet5", width_multiplier=0.5),
+        source="nothing", accuracy=0.25,
+        megabytes=0.1, license="none",
     )  # fmt: skip
     digits = hashlib.sha256((tmp_path / "published" / "lenet.safetensors").read_bytes()).hexdigest()
     made = entry(sha256=digits[:8], url=f"http://127.0.0.1:{server.server_port}/lenet.safetensors")
@@ -156,7 +157,7 @@ def test_what_ships_is_what_its_card_says(entry, tmp_path):
     network = load_network(entry.name)
     assert network.about.model == entry.model
     card = path.with_suffix(".md").read_text()
-    for told in (entry.sha256, f"{100 * entry.accuracy:.2f} %", entry.source, entry.licence, "seed", "fcnn train"):
+    for told in (entry.sha256, f"{100 * entry.accuracy:.2f} %", entry.source, entry.license, "seed", "fcnn train"):
         assert told in card, told
     for name in network.about.classes:
         assert name in card

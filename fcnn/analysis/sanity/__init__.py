@@ -12,56 +12,56 @@ from fcnn.analysis.sanity import average, depth, images, learning, modes, rates
 from fcnn.analysis.sanity.figures import draw_depth, draw_rates, draw_sheet
 from fcnn.analysis.sanity.line import Line, skip
 from fcnn.analysis.sanity.trial import STEPS, order, run_trial, stored
-from fcnn.train.setup import Experiment
+from fcnn.train.setup import TrainSetup
 
 __all__ = ["PARTS", "Line"]
 
 
-def check_data(exp: Experiment, folder: Path) -> Iterator[Line]:
+def check_data(setup: TrainSetup, folder: Path) -> Iterator[Line]:
     """The images and labels, before any network sees them."""
-    draw_sheet(exp, folder)
+    draw_sheet(setup, folder)
     for look in (
         images.check_inputs, images.check_classes, images.check_order, images.check_leak, images.check_labels,
         images.check_augmentation,
     ):  # fmt: skip
-        yield look(exp)
+        yield look(setup)
 
 
-def check_start(exp: Experiment, folder: Path) -> Iterator[Line]:
+def check_start(setup: TrainSetup, folder: Path) -> Iterator[Line]:
     """The first steps of the run itself: the network before, in and after them."""
-    trial, training = run_trial(exp, min(STEPS, exp.total_steps)), exp.total_steps > 0
-    batch = augment.normalize(*exp.dataset.mean_std())(stored(exp, order(exp).at(0)[1]))
-    loss = float(trial.losses[0]) if training else learning.evaluation_loss(exp, trial.start, batch)
-    yield learning.check_initial_loss(exp, loss)
-    layers = depth.measure(exp.model, trial, batch["image"], train=training)
+    trial, training = run_trial(setup, min(STEPS, setup.total_steps)), setup.total_steps > 0
+    batch = augment.normalize(*setup.dataset.mean_std())(stored(setup, order(setup).at(0)[1]))
+    loss = float(trial.losses[0]) if training else learning.evaluation_loss(setup, trial.start, batch)
+    yield learning.check_initial_loss(setup, loss)
+    layers = depth.measure(setup.model, trial, batch["image"], train=training)
     draw_depth(layers, folder)
-    yield depth.check_signal(exp, layers)
-    yield depth.check_gradient_depth(exp, layers)
-    yield depth.check_dead(exp, layers)
-    yield learning.check_gradients(exp, trial) if training else skip("gradients", "nothing is trained")
-    yield learning.check_first_steps(exp, trial) if training else skip("first steps", "nothing is trained")
-    yield from modes.check_modes(exp, trial)
+    yield depth.check_signal(setup, layers)
+    yield depth.check_gradient_depth(setup, layers)
+    yield depth.check_dead(setup, layers)
+    yield learning.check_gradients(setup, trial) if training else skip("gradients", "nothing is trained")
+    yield learning.check_first_steps(setup, trial) if training else skip("first steps", "nothing is trained")
+    yield from modes.check_modes(setup, trial)
 
 
-def check_overfit(exp: Experiment, folder: Path) -> Iterator[Line]:
+def check_overfit(setup: TrainSetup, folder: Path) -> Iterator[Line]:
     """A few images overfitted, and evaluated."""
-    if not exp.total_steps:
+    if not setup.total_steps:
         yield from (skip(name, "nothing is trained") for name in ("overfit", "batch norm"))
         return
-    state, batch, losses = learning.overfit(exp)
+    state, batch, losses = learning.overfit(setup)
     yield learning.check_overfit(losses)
-    yield modes.check_batch_norm(exp, state, batch)
+    yield modes.check_batch_norm(setup, state, batch)
 
 
-def check_rate(exp: Experiment, folder: Path) -> Iterator[Line]:
+def check_rate(setup: TrainSetup, folder: Path) -> Iterator[Line]:
     """The learning rate, and the average over the steps."""
-    if not exp.total_steps:
+    if not setup.total_steps:
         yield skip("learning rate", "nothing is trained")
         return
-    found = rates.range_test(exp)
-    draw_rates(found, exp.config.optim.learning_rate, folder)
-    yield rates.check_rate(exp, found)
-    if (line := average.check_average(exp)) is not None:
+    found = rates.range_test(setup)
+    draw_rates(found, setup.config.optim.learning_rate, folder)
+    yield rates.check_rate(setup, found)
+    if (line := average.check_average(setup)) is not None:
         yield line
 
 

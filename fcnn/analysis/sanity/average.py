@@ -1,12 +1,12 @@
 """Whether the moving average of the weights fits the run."""
 
 from fcnn.analysis.sanity.line import Line, judge
-from fcnn.train.setup import Experiment
+from fcnn.train.setup import TrainSetup
 
 
-def check_average(exp: Experiment) -> Line | None:
+def check_average(setup: TrainSetup) -> Line | None:
     """Checks that the average's horizon, 1 / (1 - decay) steps, isn't longer than the run; None if there is none."""
-    decay, steps = exp.config.train.ema_decay, exp.total_steps
+    decay, steps = setup.config.train.ema_decay, setup.total_steps
     if decay is None or steps == 0:
         return None
     horizon = 1 / (1 - decay)

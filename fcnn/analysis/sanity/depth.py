@@ -12,7 +12,7 @@ import numpy as np
 from fcnn import models
 from fcnn.analysis.sanity.line import Line, judge, skip
 from fcnn.analysis.sanity.trial import Trial, compile_once, trained
-from fcnn.train.setup import Experiment
+from fcnn.train.setup import TrainSetup
 from fcnn.train.step import evaluated
 
 SMALL, LARGE = 1e-3, 1e3
@@ -92,10 +92,10 @@ def _looker(
     return look, names
 
 
-def check_signal(exp: Experiment, layers: list[Layer]) -> Line:
+def check_signal(setup: TrainSetup, layers: list[Layer]) -> Line:
     """What tells images apart neither dies out nor explodes on its way to the last layer."""
     hint = "initialize by the activation (leave model.kernel-init out), or normalize: --model.norm batch"
-    if exp.transferred:
+    if setup.transferred:
         hint = "the weights' normalization doesn't suit these images, or the weights are damaged"
     values = [layer.signal_start for layer in layers]
     worst = max(layers, key=lambda layer: abs(np.log10(max(layer.signal_start, 1e-30))))
@@ -108,9 +108,9 @@ def check_signal(exp: Experiment, layers: list[Layer]) -> Line:
     )
 
 
-def check_gradient_depth(exp: Experiment, layers: list[Layer]) -> Line:
+def check_gradient_depth(setup: TrainSetup, layers: list[Layer]) -> Line:
     """Gradients neither vanish nor explode on their way back to the first layers that are trained."""
-    names = trained(exp, [layer.name for layer in layers])
+    names = trained(setup, [layer.name for layer in layers])
     if len(names) < 2:
         return skip("gradient by depth", f"{names[0] if names else 'no layer'} alone is trained")
     layers = [layer for layer in layers if layer.name in names]
@@ -118,7 +118,7 @@ def check_gradient_depth(exp: Experiment, layers: list[Layer]) -> Line:
     third = max(len(norms) // 3, 1)
     early, late = float(np.median(norms[:third])), float(np.median(norms[-third:]))
     ratio = early / late if late else 0.0
-    which = "trained " if exp.plan.frozen else ""
+    which = "trained " if setup.plan.frozen else ""
     return judge(
         "gradient by depth",
         SMALL < ratio < LARGE,
@@ -129,9 +129,9 @@ def check_gradient_depth(exp: Experiment, layers: list[Layer]) -> Line:
     )
 
 
-def check_dead(exp: Experiment, layers: list[Layer]) -> Line:
+def check_dead(setup: TrainSetup, layers: list[Layer]) -> Line:
     """Units of layers that are trained answer differently to different images."""
-    names = trained(exp, [layer.name for layer in layers])
+    names = trained(setup, [layer.name for layer in layers])
     if not names:
         return skip("dead units", "no layer is trained")
     layers = [layer for layer in layers if layer.name in names]

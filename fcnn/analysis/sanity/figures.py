@@ -13,7 +13,7 @@ from fcnn.analysis.sanity.rates import RangeTest
 from fcnn.analysis.sanity.trial import change
 from fcnn.data.show import contact_sheet
 from fcnn.report.files import png, write_table
-from fcnn.train.setup import Experiment
+from fcnn.train.setup import TrainSetup
 from fcnn.utils.files import write_bytes
 
 
@@ -76,14 +76,14 @@ def draw_rates(found: RangeTest, rate: float, folder: Path) -> None:
     write_table(folder / "learning_rate.csv", ("learning_rate", "loss", "smoothed"), rows)
 
 
-def draw_sheet(exp: Experiment, folder: Path) -> None:
+def draw_sheet(setup: TrainSetup, folder: Path) -> None:
     """`contact_sheet.png`: training images of each class, as stored and as the run augments them."""
-    augmented = jax.jit(change(exp))
+    augmented = jax.jit(change(setup))
 
     def changed(images: np.ndarray) -> np.ndarray:
         index = np.arange(len(images), dtype=np.int32)
         batch = {"image": images, "label": np.zeros_like(index), "mask": index >= 0, "index": index}
-        found = np.asarray(augmented(jax.random.key(exp.config.seed), batch)["image"])
+        found = np.asarray(augmented(jax.random.key(setup.config.seed), batch)["image"])
         return np.clip(np.round(found), 0, 255).astype(np.uint8)
 
-    write_bytes(folder / "contact_sheet.png", png(contact_sheet(exp.dataset, changed)))
+    write_bytes(folder / "contact_sheet.png", png(contact_sheet(setup.dataset, changed)))

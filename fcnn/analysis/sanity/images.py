@@ -8,7 +8,7 @@ from fcnn.analysis.sanity.line import Line, judge, skip
 from fcnn.analysis.sanity.trial import change, compile_once, order, stored
 from fcnn.data import spread
 from fcnn.data.names import listed, shown
-from fcnn.train.setup import Experiment
+from fcnn.train.setup import TrainSetup
 from fcnn.utils.batch import Batch
 
 LOOKED_AT = 1000
@@ -20,21 +20,21 @@ SURE = 4.0
 _SIDE = 16  # pixels to which images are averaged before they are compared
 
 
-def check_inputs(exp: Experiment) -> Line:
+def check_inputs(setup: TrainSetup) -> Line:
     """What the network sees has mean 0 and standard deviation 1, roughly, with and without augmentation."""
-    batch = stored(exp, spread(len(exp.dataset.train), LOOKED_AT))
-    normalize = augment.normalize(*exp.dataset.mean_std())
+    batch = stored(setup, spread(len(setup.dataset.train), LOOKED_AT))
+    normalize = augment.normalize(*setup.dataset.mean_std())
 
     @compile_once
     def seen(batch: Batch) -> tuple[jax.Array, jax.Array]:
-        return normalize(batch)["image"], normalize(change(exp)(jax.random.key(0), batch))["image"]
+        return normalize(batch)["image"], normalize(change(setup)(jax.random.key(0), batch))["image"]
 
     plain, changed = (np.asarray(images, np.float64) for images in seen(batch))
     mean, std = plain.mean(axis=(0, 1, 2)), plain.std(axis=(0, 1, 2))
     finite = bool(np.isfinite(changed).all())
     # Other images than those that the weights were trained on have another mean; it must only not be far out.
-    given = exp.config.transfer.weights is not None and exp.config.transfer.strategy != "scratch"
-    given = given and exp.config.data.mean is None
+    given = setup.config.transfer.weights is not None and setup.config.transfer.strategy != "scratch"
+    given = given and setup.config.data.mean is None
     center, low, high = (3.0, 0.2, 3.0) if given else (0.25, 0.7, 1.4)
     ok = bool((np.abs(mean) < center).all() and (std > low).all() and (std < high).all())
     ok = ok and finite and 0.2 < changed.std() < 5
@@ -50,10 +50,10 @@ def check_inputs(exp: Experiment) -> Line:
     )
 
 
-def check_classes(exp: Experiment) -> Line:
+def check_classes(setup: TrainSetup) -> Line:
     """The network has an output for each class, and each class has images."""
-    labels, names = exp.dataset.train.labels, exp.dataset.classes
-    outputs = exp.model.num_classes
+    labels, names = setup.dataset.train.labels, setup.dataset.classes
+    outputs = setup.model.num_classes
     counts = np.bincount(labels, minlength=outputs)
     empty = [shown(names[i]) if i < len(names) else str(i) for i in np.flatnonzero(counts == 0)]
     told = f"{outputs} outputs, {len(names)} classes, labels {labels.min()} to {labels.max()}"
@@ -66,12 +66,12 @@ def check_classes(exp: Experiment) -> Line:
     )
 
 
-def check_order(exp: Experiment) -> Line:
+def check_order(setup: TrainSetup) -> Line:
     """Batches are drawn from all over the split, in another order each epoch."""
-    if not exp.total_steps:
+    if not setup.total_steps:
         return skip("order", "nothing is trained")
-    labels, batches = exp.dataset.train.labels, order(exp)
-    steps = range(exp.steps_per_epoch)
+    labels, batches = setup.dataset.train.labels, order(setup)
+    steps = range(setup.steps_per_epoch)
     first, second = (np.concatenate([batches.at(e * len(steps) + s)[1] for s in steps]) for e in (0, 1))
     shares = np.bincount(labels) / len(labels)
     chance, pairs = float((shares**2).sum()), len(first) - 1
@@ -79,7 +79,7 @@ def check_order(exp: Experiment) -> Line:
     same, again = bool((first == second).all()), len(first) - len(np.unique(first))
     limit = chance + 2 * SURE * np.sqrt(chance * (1 - chance) / pairs)
     told = (
-        f"{100 * alike:.0f} % of neighbours in an epoch share a class, by chance {100 * chance:.0f} %; the next "
+        f"{100 * alike:.0f} % of neighbors in an epoch share a class, by chance {100 * chance:.0f} %; the next "
         f"epoch's order is {'the same' if same else 'another'}; {again} images twice in an epoch"
     )
     return judge(
@@ -87,13 +87,13 @@ def check_order(exp: Experiment) -> Line:
     )
 
 
-def check_leak(exp: Experiment) -> Line:
+def check_leak(setup: TrainSetup) -> Line:
     """No image to choose the best epoch by is one that is trained on. The test split stays unread."""
-    if not len(exp.dataset.validation):
+    if not len(setup.dataset.validation):
         return skip("leak", "there is no validation split")
     train, validation = (
         {image.tobytes() for image in split.read(spread(len(split), COMPARED))}
-        for split in (exp.dataset.train, exp.dataset.validation)
+        for split in (setup.dataset.train, setup.dataset.validation)
     )
     both = len(train & validation)
     return judge(
@@ -104,9 +104,9 @@ def check_leak(exp: Experiment) -> Line:
     )
 
 
-def check_labels(exp: Experiment) -> Line:
+def check_labels(setup: TrainSetup) -> Line:
     """Images that look alike share a label more often than chance would have it."""
-    same, chance, z = _agreement(exp, augmented=False)
+    same, chance, z = _agreement(setup, augmented=False)
     return judge(
         "labels",
         z >= SURE,
@@ -116,12 +116,12 @@ def check_labels(exp: Experiment) -> Line:
     )
 
 
-def check_augmentation(exp: Experiment) -> Line:
+def check_augmentation(setup: TrainSetup) -> Line:
     """An augmented image still looks more like those of its class than chance would have it."""
-    if not exp.total_steps:
+    if not setup.total_steps:
         return skip("augmentation", "nothing is trained")
-    same, chance, z = _agreement(exp, augmented=True)
-    plain = _agreement(exp, augmented=False)[0]
+    same, chance, z = _agreement(setup, augmented=True)
+    plain = _agreement(setup, augmented=False)[0]
     return judge(
         "augmentation",
         z >= SURE and same - chance >= 0.2 * (plain - chance),
@@ -131,14 +131,14 @@ def check_augmentation(exp: Experiment) -> Line:
     )
 
 
-def _agreement(exp: Experiment, *, augmented: bool) -> tuple[float, float, float]:
-    """How often an image's nearest neighbour among other training images has its label, the same by chance, and the
+def _agreement(setup: TrainSetup, *, augmented: bool) -> tuple[float, float, float]:
+    """How often an image's nearest neighbor among other training images has its label, the same by chance, and the
     difference in standard errors."""
-    batch = stored(exp, spread(len(exp.dataset.train), LOOKED_AT))
+    batch = stored(setup, spread(len(setup.dataset.train), LOOKED_AT))
     images, labels = np.asarray(batch["image"]), np.asarray(batch["label"])
     asked = images
     if augmented:
-        found = compile_once(change(exp))(jax.random.key(0), batch)
+        found = compile_once(change(setup))(jax.random.key(0), batch)
         asked = np.asarray(found["image"])
         labels_asked = np.asarray(found["label"])
         labels_asked = labels_asked if labels_asked.ndim == 1 else labels_asked.argmax(axis=1)
@@ -146,7 +146,7 @@ def _agreement(exp: Experiment, *, augmented: bool) -> tuple[float, float, float
         labels_asked = labels
     a, b = _small(asked), _small(images)
     distance = (a**2).sum(1)[:, None] + (b**2).sum(1)[None] - 2 * a @ b.T
-    np.fill_diagonal(distance, np.inf)  # an image isn't its own neighbour
+    np.fill_diagonal(distance, np.inf)  # an image isn't its own neighbor
     same = float((labels[distance.argmin(axis=1)] == labels_asked).mean())
     shares = np.bincount(labels) / len(labels)
     chance = float((shares**2).sum())

@@ -15,7 +15,7 @@ class Line:
     """FAIL, or skip where there is nothing to look at: no batch norm, no validation split."""
     reason: str
     """What was measured, with its numbers."""
-    remedy: str
+    hint: str
     """What to do where it fails."""
 
     @property
@@ -24,9 +24,9 @@ class Line:
         return self.verdict == "FAIL"
 
 
-def judge(name: str, ok: bool, reason: str, remedy: str) -> Line:
+def judge(name: str, ok: bool, reason: str, hint: str) -> Line:
     """A line that passes if `ok`."""
-    return Line(name, "pass" if ok else "FAIL", reason, remedy)
+    return Line(name, "pass" if ok else "FAIL", reason, hint)
 
 
 def skip(name: str, reason: str) -> Line:

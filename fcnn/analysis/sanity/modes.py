@@ -12,7 +12,7 @@ from fcnn.analysis.sanity.line import Line, judge, skip
 from fcnn.analysis.sanity.trial import Trial, compile_once, order, stored, trained
 from fcnn.nn import Dropout
 from fcnn.train.metrics import cross_entropy
-from fcnn.train.setup import Experiment
+from fcnn.train.setup import TrainSetup
 from fcnn.train.state import TrainState
 from fcnn.train.step import evaluated
 from fcnn.utils.batch import Batch
@@ -38,24 +38,24 @@ def _apply(model: models.Classifier, *, train: bool) -> Apply:
     return apply
 
 
-def check_modes(exp: Experiment, trial: Trial) -> list[Line]:
+def check_modes(setup: TrainSetup, trial: Trial) -> list[Line]:
     """In training, statistics move and dropout drops; in evaluation nothing moves, and an image is by itself."""
-    batches = order(exp)
-    normalize = jax.jit(augment.normalize(*exp.dataset.mean_std()))
-    one, other = (normalize(stored(exp, batches.at(step)[1][:8]))["image"] for step in (0, 1))
+    batches = order(setup)
+    normalize = jax.jit(augment.normalize(*setup.dataset.mean_std()))
+    one, other = (normalize(stored(setup, batches.at(step)[1][:8]))["image"] for step in (0, 1))
     variables, keys = trial.end.variables, [jax.random.key(0), jax.random.key(1)]
     return [
-        _training(exp, trial, one, keys),
-        _evaluation(_apply(exp.model, train=False), variables, one, other, keys),
+        _training(setup, trial, one, keys),
+        _evaluation(_apply(setup.model, train=False), variables, one, other, keys),
     ]
 
 
-def _training(exp: Experiment, trial: Trial, images: jax.Array, keys: list[jax.Array]) -> Line:
-    if not exp.total_steps:
+def _training(setup: TrainSetup, trial: Trial, images: jax.Array, keys: list[jax.Array]) -> Line:
+    if not setup.total_steps:
         return skip("training mode", "nothing is trained")
     start, end = trial.start.batch_stats, trial.end.batch_stats
-    norms, frozen = trained(exp, start), start.keys() & exp.plan.frozen
-    drops = _drops(exp.model, trial.end.variables, images)
+    norms, frozen = trained(setup, start), start.keys() & setup.plan.frozen
+    drops = _drops(setup.model, trial.end.variables, images)
     if not norms and not drops and not frozen:
         return skip("training mode", "no layer of this network behaves differently in training")
     told, ok = [], True
@@ -68,7 +68,7 @@ def _training(exp: Experiment, trial: Trial, images: jax.Array, keys: list[jax.A
         told.append(f"frozen batch norm's running averages {'move' if moved else 'stay'}")
         ok = ok and not moved
     if drops:
-        apply = _apply(exp.model, train=True)
+        apply = _apply(setup.model, train=True)
         a, b = (np.asarray(apply(trial.end.variables, images, key)[0]) for key in keys)
         random = not np.allclose(a, b)
         told.append(f"dropout {'drops' if random else 'drops nothing'}")
@@ -95,15 +95,15 @@ def _evaluation(apply: Apply, variables: Any, one: jax.Array, other: jax.Array, 
     )
 
 
-def check_batch_norm(exp: Experiment, state: TrainState, batch: Batch) -> Line:
+def check_batch_norm(setup: TrainSetup, state: TrainState, batch: Batch) -> Line:
     """Once the running averages have arrived, evaluation has the loss of training on the same images.
 
     Args:
       state: a network that has overfitted `batch`.
     """
-    if not trained(exp, state.batch_stats):
+    if not trained(setup, state.batch_stats):
         return skip("batch norm", "all of it is frozen" if state.batch_stats else "there is none")
-    model, key = exp.model.clone(dropout=0.0), jax.random.key(0)
+    model, key = setup.model.clone(dropout=0.0), jax.random.key(0)
     train, evaluate = _apply(model, train=True), _apply(model, train=False)
     variables = state.variables
     logits, _ = train(variables, batch["image"], key)

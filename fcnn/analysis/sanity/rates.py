@@ -9,8 +9,8 @@ import math
 import numpy as np
 
 from fcnn.analysis.sanity.line import Line, judge, skip
-from fcnn.analysis.sanity.trial import first_state, make_step, order, stored
-from fcnn.train.setup import Experiment, plan_optimizer
+from fcnn.analysis.sanity.trial import make_step, order, start_state, stored
+from fcnn.train.setup import TrainSetup, plan_optimizer
 
 LOWEST, HIGHEST, STEPS = 1e-5, 10.0, 72
 LOW = 0.1
@@ -28,19 +28,19 @@ class RangeTest:
     losses: np.ndarray
     """(steps,) of each step's batch."""
     smoothed: np.ndarray
-    """(steps,) the same, averaged over WINDOW neighbours."""
+    """(steps,) the same, averaged over WINDOW neighbors."""
     suggestion: float
     """Where the smoothed loss falls fastest."""
     diverges: float
     """The first rate from which on the loss is clearly above its least; infinite if there is none."""
 
 
-def range_test(exp: Experiment) -> RangeTest:
+def range_test(setup: TrainSetup) -> RangeTest:
     """Trains for STEPS steps at rates that grow from LOWEST to HIGHEST by the same factor each."""
     factor = (HIGHEST / LOWEST) ** (1 / (STEPS - 1))
-    optimizer = plan_optimizer(exp.config, exp.plan, lambda step: LOWEST * factor**step)
-    ramp = dataclasses.replace(exp, optimizer=optimizer)
-    step, batches, state = make_step(ramp), order(ramp), first_state(ramp)
+    optimizer = plan_optimizer(setup.config, setup.plan, lambda step: LOWEST * factor**step)
+    ramp = dataclasses.replace(setup, optimizer=optimizer)
+    step, batches, state = make_step(ramp), order(ramp), start_state(ramp)
     losses: list[float] = []
     for number in range(STEPS):
         state, report = step(state, stored(ramp, batches.at(number)[1]))
@@ -64,10 +64,10 @@ def read(rates: np.ndarray, losses: np.ndarray) -> RangeTest:
     return RangeTest(rates, losses, curve, suggestion, diverges)
 
 
-def check_rate(exp: Experiment, found: RangeTest) -> Line:
+def check_rate(setup: TrainSetup, found: RangeTest) -> Line:
     """The run's peak rate is below where training stops to hold, and not so low that nothing would happen."""
-    rate = exp.config.optim.learning_rate
-    if found.losses[0] < LOW * math.log(exp.model.num_classes):
+    rate = setup.config.optim.learning_rate
+    if found.losses[0] < LOW * math.log(setup.model.num_classes):
         return skip("learning rate", f"the loss starts at {found.losses[0]:.3f} already: no rate makes it fall clearly")
     beyond = "holds up to 10" if found.diverges == math.inf else f"breaks at {found.diverges:.2g}"
     return judge(

@@ -11,9 +11,9 @@ import jax
 import numpy as np
 
 from fcnn import augment
-from fcnn.data.pipeline import Order
+from fcnn.data.pipeline import EpochSampler
 from fcnn.distributed import sharding
-from fcnn.train.setup import Experiment, train_step
+from fcnn.train.setup import TrainSetup, train_step
 from fcnn.train.state import TrainState
 from fcnn.train.step import StepReport
 from fcnn.utils.batch import Batch, make_batch
@@ -45,38 +45,38 @@ def compile_once(function: Callable) -> Any:
     return jax.jit(function, compiler_options=options)
 
 
-def order(exp: Experiment) -> Order:
+def order(setup: TrainSetup) -> EpochSampler:
     """Which images each step sees."""
-    return Order(len(exp.dataset.train), exp.config.train.batch_size, exp.config.seed)
+    return EpochSampler(len(setup.dataset.train), setup.config.train.batch_size, setup.config.seed)
 
 
-def stored(exp: Experiment, indices: np.ndarray) -> Batch:
+def stored(setup: TrainSetup, indices: np.ndarray) -> Batch:
     """Training images as they are stored, uint8, with their labels."""
-    train = exp.dataset.train
+    train = setup.dataset.train
     return make_batch(train.read(indices), train.labels[indices])
 
 
-def change(exp: Experiment) -> augment.Augment:
+def change(setup: TrainSetup) -> augment.Augment:
     """The run's augmentation, with the crops that the files' reader would take."""
-    return augment.from_config(exp.config.augment, num_classes=len(exp.dataset.classes))
+    return augment.from_config(setup.config.augment, num_classes=len(setup.dataset.classes))
 
 
-def first_state(exp: Experiment) -> TrainState:
+def start_state(setup: TrainSetup) -> TrainState:
     """Returns the run's state before the first step, with the weights that it starts from, on one device."""
-    one = dataclasses.replace(exp, mesh=sharding.make_mesh(jax.devices()[:1]))
-    return one.first_state(lambda _: None)
+    one = dataclasses.replace(setup, mesh=sharding.make_mesh(jax.devices()[:1]))
+    return one.start_state(lambda _: None)
 
 
-def trained(exp: Experiment, names: Iterable[str]) -> list[str]:
+def trained(setup: TrainSetup, names: Iterable[str]) -> list[str]:
     """Returns those of some parameters or layers, by path, that the run trains."""
-    if not exp.total_steps:
+    if not setup.total_steps:
         return []
-    return [name for name in names if name.partition("/")[0] not in exp.plan.frozen]
+    return [name for name in names if name.partition("/")[0] not in setup.plan.frozen]
 
 
-def make_step(exp: Experiment) -> Step:
+def make_step(setup: TrainSetup) -> Step:
     """The compiled step from stored images to the next state: augmentation, normalization and the update."""
-    augmented, normalize, update = change(exp), augment.normalize(*exp.dataset.mean_std()), train_step(exp)
+    augmented, normalize, update = change(setup), augment.normalize(*setup.dataset.mean_std()), train_step(setup)
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, StepReport]:
         key = jax.random.fold_in(jax.random.fold_in(state.key, state.step), 1)
@@ -85,14 +85,14 @@ def make_step(exp: Experiment) -> Step:
     return jax.jit(step)
 
 
-def run_trial(exp: Experiment, steps: int) -> Trial:
+def run_trial(setup: TrainSetup, steps: int) -> Trial:
     """Takes the first steps of the run, up to the first loss that isn't a number."""
-    step, batches, start = make_step(exp), order(exp), first_state(exp)
+    step, batches, start = make_step(setup), order(setup), start_state(setup)
     state, losses = start, []
     first: dict[str, float] = {}
     largest: dict[str, float] = {}
     for number in range(steps):
-        state, report = step(state, stored(exp, batches.at(number)[1]))
+        state, report = step(state, stored(setup, batches.at(number)[1]))
         losses.append(float(report.metrics.loss) / float(report.metrics.count))
         norms = by_path(jax.device_get(report.grad_norms))
         first = first or norms

@@ -9,19 +9,19 @@ from fcnn.analysis.show.grad_cam import show_grad_cam
 from fcnn.analysis.show.layers import show_activations, show_filters
 from fcnn.analysis.show.look import Look
 from fcnn.analysis.show.mistakes import show_answers, show_confusion, show_mistakes
-from fcnn.analysis.show.neighbours import show_neighbours
+from fcnn.analysis.show.neighbors import show_neighbors
 from fcnn.analysis.show.subject import find_image, make_subject
-from fcnn.data.parallel import Track
+from fcnn.data.parallel import Progress
 from fcnn.report.html import page, paragraph, picture
 from fcnn.train.predictions import ask
-from fcnn.train.setup import Experiment
+from fcnn.train.setup import TrainSetup
 from fcnn.utils.files import write_bytes
 
 __all__ = ["Look", "looks", "write_page"]
 FILE = "show.html"
 
 
-def looks(exp: Experiment, variables: Any, split_name: str, image: str, track: Track) -> Iterator[Look]:
+def looks(setup: TrainSetup, variables: Any, split_name: str, image: str, progress: Progress) -> Iterator[Look]:
     """Every way to look at a network, each as soon as it's ready.
 
     Args:
@@ -33,17 +33,17 @@ def looks(exp: Experiment, variables: Any, split_name: str, image: str, track: T
     Raises:
       UserError: there is no such image.
     """
-    split = getattr(exp.dataset, split_name)
-    pixels, title, label = find_image(image, split_name, split, exp.dataset.value_range)
-    subject = make_subject(exp, variables, pixels, title, label)
+    split = getattr(setup.dataset, split_name)
+    pixels, title, label = find_image(image, split_name, split, setup.dataset.value_range)
+    subject = make_subject(setup, variables, pixels, title, label)
     yield show_answers(subject)
     yield show_filters(subject)
     yield show_activations(subject)
     yield show_grad_cam(subject)
     yield show_field(subject)
     index = None if label is None else int(image)
-    yield show_neighbours(subject, variables, split, index, track)
-    answers = ask(exp, variables, split, track)
+    yield show_neighbors(subject, variables, split, index, progress)
+    answers = ask(setup, variables, split, progress)
     yield show_confusion(subject, answers, split_name)
     yield show_mistakes(subject, answers, split, split_name)
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from fcnn.analysis.show.layers import LAYERS, spread
 from fcnn.analysis.show.look import Look, draw_image, sheet
-from fcnn.analysis.show.subject import Subject
+from fcnn.analysis.show.subject import AnalysisInput
 from fcnn.models.trace import Everything, View, walk
 from fcnn.report.files import png
 
@@ -16,12 +16,12 @@ ACROSS = 6
 """Panels in a row."""
 
 
-def views(subject: Subject) -> dict[str, View | Everything]:
+def views(subject: AnalysisInput) -> dict[str, View | Everything]:
     """What each endpoint sees of the image."""
-    images = jax.ShapeDtypeStruct((1, *subject.exp.dataset.image_shape), jnp.float32)
+    images = jax.ShapeDtypeStruct((1, *subject.setup.dataset.image_shape), jnp.float32)
 
     def apply(variables: Any, images: Any) -> Any:
-        return subject.exp.model.apply(variables, images, train=False)
+        return subject.setup.model.apply(variables, images, train=False)
 
     return {mark.name: mark.view for mark in walk(apply, subject.variables, images)}
 
@@ -36,7 +36,7 @@ def box(view: View | Everything, place: tuple[int, int], size: tuple[int, int]) 
     return top, left, bottom, right
 
 
-def show_field(subject: Subject) -> Look:
+def show_field(subject: AnalysisInput) -> Look:
     """The receptive field of each layer's most active unit."""
     heading = "What a unit sees: receptive fields"
     if not subject.spatial:

@@ -13,16 +13,16 @@ import numpy as np
 
 from fcnn import models
 from fcnn.analysis.show.look import Look, draw_image, sheet
-from fcnn.analysis.show.subject import Subject
+from fcnn.analysis.show.subject import AnalysisInput
 from fcnn.report.files import png
 
 CLASSES = 3
 """The likeliest classes that are asked about, and the label if it isn't among them."""
 
 
-def show_grad_cam(subject: Subject) -> Look:
+def show_grad_cam(subject: AnalysisInput) -> Look:
     """The image's heat map for each of the likeliest classes."""
-    heading, kind = "What speaks for each answer: Grad-CAM", type(subject.exp.model).__name__
+    heading, kind = "What speaks for each answer: Grad-CAM", type(subject.setup.model).__name__
     places = [name for name in subject.spatial if subject.activations[name][..., 0].size > 1]
     if not places:
         return Look("grad_cam", heading, f"Grad-CAM needs a convolutional layer with positions, which {kind} has not.")
@@ -30,7 +30,7 @@ def show_grad_cam(subject: Subject) -> Look:
     likeliest = np.argsort(-subject.probabilities, kind="stable")[:CLASSES].tolist()
     if subject.label is not None and subject.label not in likeliest:
         likeliest.append(subject.label)
-    model, shape = subject.exp.model, subject.exp.dataset.image_shape
+    model, shape = subject.setup.model, subject.setup.dataset.image_shape
     maps = grad_cam(model, subject.variables, subject.activations[layer], layer, likeliest, shape)
     figure, axes = sheet(1, len(likeliest) + 1, side=2.4)
     draw_image(axes[0, 0], image, subject.title)

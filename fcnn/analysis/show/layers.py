@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from fcnn.analysis.show.look import Look, draw_image, sheet
-from fcnn.analysis.show.subject import Subject
+from fcnn.analysis.show.subject import AnalysisInput
 from fcnn.report.files import png
 from fcnn.report.pictures import MOST, tiles
 from fcnn.train.predictions import first_filters
@@ -16,15 +16,15 @@ LAYERS = 12
 """Layers that are drawn, evenly spread, the last among them."""
 
 
-def show_filters(subject: Subject) -> Look:
+def show_filters(subject: AnalysisInput) -> Look:
     """The kernels of the first layer: a convolution's filters, or a dense layer's templates."""
-    name, filters = first_filters(subject.exp, subject.variables["params"])
+    name, filters = first_filters(subject.setup, subject.variables["params"])
     count, height, width, channels = filters.shape
-    kind = "templates" if filters.shape[1:] == subject.exp.dataset.image_shape else "filters"
+    kind = "templates" if filters.shape[1:] == subject.setup.dataset.image_shape else "filters"
     order = f", of the classes {', '.join(subject.classes[:MOST])} in this order" if name == "head" else ""
     words = (
         f"{min(count, MOST)} of the {count} {kind} of {name}{order}: {height} x {width} pixels, "
-        f"{'in colour' if channels == 3 else 'in grey'}, each on a scale of its own with zero in the middle grey."
+        f"{'in color' if channels == 3 else 'in gray'}, each on a scale of its own with zero in the middle gray."
     )
     places = [(i, y, x, c) for i in range(min(count, MOST)) for y, x, c in np.ndindex(height, width, channels)]
     rows = [(*place, float(filters[place])) for place in places]
@@ -33,7 +33,7 @@ def show_filters(subject: Subject) -> Look:
     )
 
 
-def show_activations(subject: Subject) -> Look:
+def show_activations(subject: AnalysisInput) -> Look:
     """The strongest activation maps of each layer."""
     heading = "What the image becomes, layer by layer"
     if not subject.activations:

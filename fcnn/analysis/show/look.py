@@ -53,7 +53,7 @@ def sheet(rows: int, columns: int, *, side: float = 1.6, titles: float = 0.35) -
 
 
 def draw_image(axis: Any, image: np.ndarray, title: str = "") -> None:
-    """An image (H, W, C) uint8 in its colours; of a small one each pixel is seen."""
+    """An image (H, W, C) uint8 in its colors; of a small one each pixel is seen."""
     small = max(image.shape) < 64
     shown = image.squeeze(-1) if image.shape[-1] == 1 else image
     axis.imshow(shown, cmap="gray", vmin=0, vmax=255, interpolation="nearest" if small else "antialiased")

@@ -5,16 +5,16 @@ import os
 import numpy as np
 
 from fcnn.analysis.show.look import Look, draw_image, sheet
-from fcnn.analysis.show.subject import Subject
+from fcnn.analysis.show.subject import AnalysisInput
 from fcnn.data import AnySplit
 from fcnn.report.files import png, short
-from fcnn.train.predictions import Answers, asked
+from fcnn.train.predictions import Predictions, asked
 
 TOP, MISTAKES, NUMBERS = 5, 24, 20
 """Answers to an image, mistakes that are drawn, and the classes up to which a matrix has its numbers written in."""
 
 
-def show_answers(subject: Subject) -> Look:
+def show_answers(subject: AnalysisInput) -> Look:
     """The likeliest classes of the chosen image."""
     order = np.argsort(-subject.probabilities, kind="stable")[:TOP].tolist()
     names, shares = [subject.classes[i] for i in order], subject.probabilities[order]
@@ -22,8 +22,8 @@ def show_answers(subject: Subject) -> Look:
     draw_image(axes[0, 0], subject.image, subject.title)
     axis = axes[0, 1]
     axis.set_axis_on()
-    colours = ["tab:green" if i == subject.label else "tab:blue" for i in order]
-    axis.barh(range(len(order)), 100 * shares, color=colours)
+    colors = ["tab:green" if i == subject.label else "tab:blue" for i in order]
+    axis.barh(range(len(order)), 100 * shares, color=colors)
     axis.set_yticks(range(len(order)), list(map(short, names)))
     axis.invert_yaxis()
     axis.set(xlabel="probability (%)", xlim=(0, 100))
@@ -34,7 +34,7 @@ def show_answers(subject: Subject) -> Look:
     return Look("answers", "What it says", words, png(figure), ("rank", "class", "probability"), rows)
 
 
-def show_confusion(subject: Subject, answers: Answers, name: str) -> Look:
+def show_confusion(subject: AnalysisInput, answers: Predictions, name: str) -> Look:
     """Which classes are taken for which."""
     from matplotlib.figure import Figure  # slow to import
 
@@ -67,14 +67,14 @@ def show_confusion(subject: Subject, answers: Answers, name: str) -> Look:
     return Look("confusion", "Which classes are taken for which", words, png(figure), head, rows)
 
 
-def show_mistakes(subject: Subject, answers: Answers, split: AnySplit, name: str) -> Look:
+def show_mistakes(subject: AnalysisInput, answers: Predictions, split: AnySplit, name: str) -> Look:
     """The wrong answers that the network is surest of; `split` as a whole, for the images' places in it."""
     heading, wrong, places = "The most confident mistakes", answers.mistakes(MISTAKES), asked(split)
     if not len(wrong):
         return Look("mistakes", heading, f"There are none: all {len(places):,} images of the {name} split are right.")
     across = min(len(wrong), 8)
     figure, axes = sheet(-(-len(wrong) // across), across, side=1.4)
-    rows, files = [], subject.exp.dataset.paths(name)
+    rows, files = [], subject.setup.dataset.paths(name)
     for axis, i, image in zip(axes.flat, wrong, answers.split.read(wrong), strict=False):
         label, answer = subject.classes[answers.split.labels[i]], subject.classes[answers.chosen[i]]
         sure = float(answers.probabilities[i].max())

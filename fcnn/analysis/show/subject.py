@@ -12,16 +12,16 @@ from fcnn.data import AnySplit
 from fcnn.data.decode import BadImage, ValueRange, fitted, open_image, quiet
 from fcnn.data.names import shown
 from fcnn.distributed import sharding
-from fcnn.train.setup import Experiment
+from fcnn.train.setup import TrainSetup
 from fcnn.utils.batch import make_batch
 from fcnn.utils.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)
-class Subject:
+class AnalysisInput:
     """A network and an image."""
 
-    exp: Experiment
+    setup: TrainSetup
     variables: Any
     """On the host: a single image needs no more than one device."""
     image: np.ndarray
@@ -38,12 +38,12 @@ class Subject:
     @property
     def classes(self) -> list[str]:
         """Names that can be printed."""
-        return [shown(name) for name in self.exp.dataset.classes]
+        return [shown(name) for name in self.setup.dataset.classes]
 
     @property
     def given(self) -> jax.Array:
         """The image as the network takes it, (1, H, W, C) float32."""
-        return normalized(self.exp, self.image[None])
+        return normalized(self.setup, self.image[None])
 
     @property
     def spatial(self) -> list[str]:
@@ -51,18 +51,18 @@ class Subject:
         return [name for name, found in self.activations.items() if found.ndim == 3]
 
 
-def make_subject(exp: Experiment, variables: Any, image: np.ndarray, title: str, label: int | None) -> Subject:
+def make_subject(setup: TrainSetup, variables: Any, image: np.ndarray, title: str, label: int | None) -> AnalysisInput:
     """Shows the network the image, (H, W, C) uint8."""
     variables = sharding.to_host(variables)
-    names = tuple(place.name for place in models.endpoints(exp.model, exp.dataset.image_shape))
+    names = tuple(place.name for place in models.endpoints(setup.model, setup.dataset.image_shape))
 
     def forward(variables: Any, images: jax.Array) -> Any:
-        found: Any = exp.model.apply(variables, images, train=False, features=names)
+        found: Any = setup.model.apply(variables, images, train=False, features=names)
         return found if names else (found, {})
 
-    logits, activations = jax.jit(forward)(variables, normalized(exp, image[None]))
-    return Subject(
-        exp=exp,
+    logits, activations = jax.jit(forward)(variables, normalized(setup, image[None]))
+    return AnalysisInput(
+        setup=setup,
         variables=variables,
         image=image,
         title=title,
@@ -72,9 +72,9 @@ def make_subject(exp: Experiment, variables: Any, image: np.ndarray, title: str,
     )
 
 
-def normalized(exp: Experiment, images: np.ndarray) -> jax.Array:
+def normalized(setup: TrainSetup, images: np.ndarray) -> jax.Array:
     """uint8 images (B, H, W, C) as the network takes them, float32."""
-    return exp.normalize()(make_batch(images, np.zeros(len(images), np.int32)))["image"]
+    return setup.normalize()(make_batch(images, np.zeros(len(images), np.int32)))["image"]
 
 
 def find_image(

@@ -24,7 +24,7 @@ oneDNN comes as a wheel, `onednn-cpu-gomp`, for x86-64 Linux. Where it's missing
 
 3x3 convolutions of many channels take Winograd's algorithm, as in cuDNN. With 256 channels its results are off by
 1.5e-6 of their deviation, oneDNN's of the convolution as written by 8e-7, XLA's by 4e-7; and one infinite pixel makes
-nearly all of its image's outputs NaN, not only its neighbours. `jax.default_matmul_precision("highest")`, or that
+nearly all of its image's outputs NaN, not only its neighbors. `jax.default_matmul_precision("highest")`, or that
 precision given to the convolution, does without it.
 
 A compiled program calls back into Python for each of them, about 40 microseconds, and lets other Python threads run

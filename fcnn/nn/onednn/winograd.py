@@ -1,6 +1,6 @@
 """Winograd's algorithm as matrices: a 3x3 convolution with a quarter of the multiplications.
 
-Four neighbouring outputs of a row are coefficients of the product of two polynomials, one of the row's weights and one
+Four neighboring outputs of a row are coefficients of the product of two polynomials, one of the row's weights and one
 of six inputs. So evaluate both at five points and at infinity, multiply value by value, and interpolate. In two
 dimensions that is 36 multiplications for 16 outputs in the place of 144. Evaluation and interpolation are linear, the
 matrices G, T and R below, and with many channels, which share them, they cost little:

@@ -19,7 +19,7 @@ def output_size(size: int, kernel: int, stride: int = 1, padding: int | tuple[in
       kernel: K, the number of taps.
       stride: S, the step between two windows.
       padding: P entries on both sides, or the pair (before, after), whose sum takes the place of 2P.
-      dilation: D, the distance of two neighbouring taps.
+      dilation: D, the distance of two neighboring taps.
 
     Returns:
       The length of the output, at least 1.

@@ -8,10 +8,10 @@ from fcnn.nn.fast_conv import conv_general_dilated
 from fcnn.nn.teaching.edges import PaddingMode, pad
 
 RIDGE = np.array([[-1, -1, -1], [-1, 8, -1], [-1, -1, -1]], dtype=np.float64)
-"""Eight times the centre less its neighbours: 0 where the image is constant or changes evenly, large on edges."""
+"""Eight times the center less its neighbors: 0 where the image is constant or changes evenly, large on edges."""
 
 SHARPEN = np.array([[0, -1, 0], [-1, 5, -1], [0, -1, 0]], dtype=np.float64)
-"""The image plus its difference from the four neighbours; the entries sum to 1, which keeps the brightness."""
+"""The image plus its difference from the four neighbors; the entries sum to 1, which keeps the brightness."""
 
 
 def box_kernel(size: int = 3) -> np.ndarray:
@@ -28,7 +28,7 @@ def box_kernel(size: int = 3) -> np.ndarray:
 
 
 def gaussian_kernel(size: int = 5, sigma: float = 1.0) -> np.ndarray:
-    """(size, size) samples of exp(-(i² + j²) / (2 sigma²)) around the centre, divided by their sum.
+    """(size, size) samples of exp(-(i² + j²) / (2 sigma²)) around the center, divided by their sum.
 
     Raises:
       ValueError: if `size` isn't positive and odd, or `sigma` isn't positive.
@@ -80,7 +80,7 @@ def filter_image(x: jax.Array, kernel: np.ndarray | jax.Array, *, padding_mode: 
 
 
 def ridge(x: jax.Array) -> jax.Array:
-    """Edges, as what differs from its eight neighbours: `filter_image` with `RIDGE`; x is (B, H, W, C).
+    """Edges, as what differs from its eight neighbors: `filter_image` with `RIDGE`; x is (B, H, W, C).
 
     >>> x = jnp.zeros((1, 3, 3, 1)).at[0, 1, 1, 0].set(1.0)
     >>> ridge(x)[0, :, :, 0].tolist()
@@ -120,4 +120,4 @@ def gaussian_blur(x: jax.Array, size: int = 5, sigma: float = 1.0) -> jax.Array:
 
 def _odd(caller: str, size: int) -> None:
     if size < 1 or size % 2 == 0:
-        raise ValueError(f"{caller}: the size must be positive and odd, so that there is a centre, got {size}")
+        raise ValueError(f"{caller}: the size must be positive and odd, so that there is a center, got {size}")

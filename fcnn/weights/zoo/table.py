@@ -18,7 +18,7 @@ class Entry:
     """Top-1 on the test split of `source` (of ImageNet: on the validation split, one crop, as published), 0 to 1."""
     megabytes: float
     """Size of the file, in units of 10^6 bytes."""
-    licence: str
+    license: str
     sha256: str
     """Of the file, in hexadecimal: all 64 digits, or the first ones where the publisher tells no more of them."""
     url: str | None = None
@@ -38,7 +38,7 @@ def _torchvision(name: str, digits: str, model: str, accuracy: float, mebibytes:
         source="ImageNet-1k",
         accuracy=accuracy / 100,
         megabytes=mebibytes * 2**20 / 1e6,
-        licence="BSD-3-Clause",
+        license="BSD-3-Clause",
         sha256=digits,
         url=f"https://download.pytorch.org/models/{file or model}-{digits}.pth",
     )
@@ -53,7 +53,7 @@ _ENTRIES = (
         source="CIFAR-10",
         accuracy=0.8893,
         megabytes=1.1,
-        licence="Apache-2.0",
+        license="Apache-2.0",
         sha256="bf32c48feb880e62ae46d71b2f9f23ef4358a72e5efa009fcf272b6dc84f5418",
     ),
     _torchvision("alexnet", "7be5be79", "alexnet", 56.522, 233.087, file="alexnet-owt"),

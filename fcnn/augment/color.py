@@ -12,15 +12,15 @@ from fcnn.utils.batch import Batch
 from fcnn.utils.errors import UserError
 
 LUMA = (0.2989, 0.587, 0.114)
-"""Weights of red, green and blue in grey: ITU-R BT.601, with torchvision's digits."""
+"""Weights of red, green and blue in gray: ITU-R BT.601, with torchvision's digits."""
 
 
-def colour_jitter(
+def color_jitter(
     *, brightness: float = 0.0, contrast: float = 0.0, saturation: float = 0.0, hue: float = 0.0
 ) -> Augment:
     """Changes brightness, contrast, saturation and hue of each image, in an order drawn for each: float32.
 
-    The first three are blends with black, with the mean of the grey image and with the grey image (`blend`), by factors
+    The first three are blends with black, with the mean of the gray image and with the gray image (`blend`), by factors
     uniform in [max(0, 1 - strength), 1 + strength]; the hue's shift is uniform in [-hue, hue] turns (`shift_hue`). As
     torchvision's ColorJitter.
 
@@ -35,7 +35,7 @@ def colour_jitter(
             which = order[slot]
             other = jnp.zeros_like(image[:1])
             if contrast or saturation:
-                light = grey(image)
+                light = gray(image)
                 other = jnp.where(which == 1, light.mean(), jnp.where(which == 2, light, other))
             image = blend(image, other, jnp.where(wanted[slot], factors[which], 1.0))
         return image
@@ -65,7 +65,7 @@ def blend(image: jax.Array, other: jax.Array, factor: jax.Array) -> jax.Array:
     return jnp.clip(factor * image + (1 - factor) * other, 0, 255)
 
 
-def grey(image: jax.Array) -> jax.Array:
+def gray(image: jax.Array) -> jax.Array:
     """0.2989 R + 0.587 G + 0.114 B: (C, H, W) float, C = 1 or 3, -> (1, H, W)."""
     return image if len(image) == 1 else LUMA[0] * image[:1] + LUMA[1] * image[1:2] + LUMA[2] * image[2:]
 
@@ -80,7 +80,7 @@ def shift_hue(image: jax.Array, turns: jax.Array) -> jax.Array:
     red, green, blue = image
     value = jnp.maximum(jnp.maximum(red, green), blue)
     chroma = value - jnp.minimum(jnp.minimum(red, green), blue)
-    scale = 1 / jnp.where(chroma == 0, 1, chroma)  # a grey has no hue: any will do
+    scale = 1 / jnp.where(chroma == 0, 1, chroma)  # a gray has no hue: any will do
     hue = jnp.where(value == green, 2 + (blue - red) * scale, 4 + (red - green) * scale)
     hue = jnp.where(value == red, (green - blue) * scale, hue)
 

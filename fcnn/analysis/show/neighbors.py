@@ -1,4 +1,4 @@
-"""Nearest neighbours in feature space: the training images that look most alike to the network."""
+"""Nearest neighbors in feature space: the training images that look most alike to the network."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,27 +9,27 @@ import numpy as np
 
 from fcnn import models
 from fcnn.analysis.show.look import Look, draw_image, sheet
-from fcnn.analysis.show.subject import Subject, normalized
+from fcnn.analysis.show.subject import AnalysisInput, normalized
 from fcnn.data import AnySplit
-from fcnn.data.parallel import Track, no_track
+from fcnn.data.parallel import Progress, no_progress
 from fcnn.distributed import sharding
 from fcnn.report.files import png
 from fcnn.train.predictions import asked
-from fcnn.train.setup import Experiment, compile_on_each
+from fcnn.train.setup import TrainSetup, compile_on_each
 
 QUERIES, NEAREST = 6, 7
-"""Images that are asked about, the chosen one first; neighbours of each."""
+"""Images that are asked about, the chosen one first; neighbors of each."""
 
 
-def feature_space(exp: Experiment) -> tuple[str, Callable]:
+def feature_space(setup: TrainSetup) -> tuple[str, Callable]:
     """What the classifier is given: its name, and `(variables, images (B, H, W, C)) -> (B, features)`."""
-    places = models.endpoints(exp.model, exp.dataset.image_shape)
+    places = models.endpoints(setup.model, setup.dataset.image_shape)
     if not places:
         return "the pixels", lambda variables, images: images.reshape(len(images), -1)
     name, spatial = places[-1].name, len(places[-1].shape) == 3
 
     def features(variables: Any, images: jax.Array) -> jax.Array:
-        answer: Any = exp.model.apply(variables, images, train=False, features=(name,))
+        answer: Any = setup.model.apply(variables, images, train=False, features=(name,))
         found = answer[1][name]
         return (found.mean(axis=(1, 2)) if spatial else found).astype(jnp.float32)
 
@@ -37,7 +37,13 @@ def feature_space(exp: Experiment) -> tuple[str, Callable]:
 
 
 def nearest(
-    exp: Experiment, variables: Any, images: np.ndarray, most: int, *, but: np.ndarray, track: Track = no_track
+    setup: TrainSetup,
+    variables: Any,
+    images: np.ndarray,
+    most: int,
+    *,
+    but: np.ndarray,
+    progress: Progress = no_progress,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The training images with the least Euclidean distance in feature space, of those that `asked` names.
 
@@ -49,43 +55,45 @@ def nearest(
     Returns:
       Their places in the training split, (Q, most) int, the nearest first, and their distances, (Q, most) float32.
     """
-    _, features = feature_space(exp)
-    queries = jax.jit(features)(sharding.to_host(variables), normalized(exp, images))
+    _, features = feature_space(setup)
+    queries = jax.jit(features)(sharding.to_host(variables), normalized(setup, images))
 
     def distances(given: Any, images: jax.Array) -> jax.Array:
         variables, queries = given
         # Differences, not |a|^2 + |b|^2 - 2ab: that loses its digits where two images are alike.
         return jnp.sqrt(((features(variables, images)[:, None] - queries[None]) ** 2).sum(axis=-1))
 
-    train = exp.dataset.train
+    train = setup.dataset.train
     places = asked(train)
-    given = (variables, sharding.replicate(np.asarray(queries), exp.mesh))
-    found = compile_on_each(exp, distances, given, train.take(places))(track)
+    given = (variables, sharding.replicate(np.asarray(queries), setup.mesh))
+    found = compile_on_each(setup, distances, given, train.take(places))(progress)
     found = np.where(places[:, None] == but[None], np.inf, found).T
     order = np.argsort(found, axis=1, kind="stable")[:, :most]
     return places[order], np.take_along_axis(found, order, axis=1)
 
 
-def show_neighbours(subject: Subject, variables: Any, split: AnySplit, index: int | None, track: Track) -> Look:
-    """The neighbours of the chosen image and of some others.
+def show_neighbors(
+    subject: AnalysisInput, variables: Any, split: AnySplit, index: int | None, progress: Progress
+) -> Look:
+    """The neighbors of the chosen image and of some others.
 
     Args:
       variables: on the devices.
       split: where the others are from.
       index: of the chosen image in it; None if it is a file.
     """
-    exp, train = subject.exp, subject.exp.dataset.train
+    setup, train = subject.setup, subject.setup.dataset.train
     others = [i for i in np.linspace(0, len(split) - 1, QUERIES).astype(int).tolist() if i != index]
     others = list(dict.fromkeys(others))[: QUERIES - 1]
     images = np.concatenate([subject.image[None], split.read(np.asarray(others, int))])
     places = [-1 if index is None else index, *others]
     but = np.asarray(places if split is train else [-1] * len(places))
-    found, distances = nearest(exp, variables, images, NEAREST, but=but, track=track)
+    found, distances = nearest(setup, variables, images, NEAREST, but=but, progress=progress)
     labels = [subject.label, *split.labels[others].tolist()]
     titles = [subject.title, *(f"image {i}" for i in others)]
 
     figure, axes = sheet(len(images), found.shape[1] + 1, side=1.3)
-    rows, files = [], exp.dataset.paths("train")
+    rows, files = [], setup.dataset.paths("train")
     for axis, image, title, label, near, far in zip(axes, images, titles, labels, found, distances, strict=True):
         draw_image(axis[0], image, title if label is None else f"{title}\n{subject.classes[label]}")
         for rank, (one, place, distance) in enumerate(zip(train.read(near), near, far, strict=True), start=1):
@@ -93,11 +101,11 @@ def show_neighbours(subject: Subject, variables: Any, split: AnySplit, index: in
             draw_image(axis[rank], one, f"{subject.classes[answer]}\n{distance:.2f}")
             axis[rank].title.set_color("tab:red" if label not in (None, answer) else "black")
             rows.append((title, rank, int(place), files[place], subject.classes[answer], float(distance)))
-    name, _ = feature_space(exp)
+    name, _ = feature_space(setup)
     words = (
         f"At the left an image, beside it the training images that are nearest to it in {name}, with their class (red "
         "where it is another) and the Euclidean distance. Those of the chosen image: "
         f"{', '.join(subject.classes[train.labels[i]] for i in found[0])}."
     )
     head = ("image", "rank", "training image", "file", "class", "distance")
-    return Look("neighbours", "Nearest neighbours in feature space", words, png(figure), head, rows)
+    return Look("neighbors", "Nearest neighbors in feature space", words, png(figure), head, rows)
