@@ -25,8 +25,8 @@ Every architecture also has `width_multiplier`, `activation`, `norm`, `kernel_in
 ([`classifier.py`](../fcnn/models/classifier.py)). On the command line they are `--model.width-multiplier 0.5`, `--model.norm group`
 and so on, the options of its own `--model.options hidden [] shortcut projection`.
 
-**Held against** (the tests are in [`tests/models`](../tests/models), [`tests/study`](../tests/study) and
-[`tests/test_weights.py`](../tests/test_weights.py)):
+**Held against** (the tests are in [`tests/models`](../tests/models) and
+[`tests/weights`](../tests/weights)):
 
 | | reference |
 |---|---|

@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parent.parent / "fcnn"
 FLOORS = [
     ["utils"],
     ["config", "nn"],
-    ["runtime", "report"],
+    ["runtime", "report", "zoo"],
     ["models", "distributed"],
     ["data", "weights"],
     ["augment"],
@@ -24,6 +24,7 @@ FLOORS = [
 STANDARD_LIBRARY_ONLY = [
     "utils/errors",
     "runtime/memory",
+    "zoo/table",
     *(f"config/{p.stem}" for p in (PACKAGE / "config").glob("*.py")),
 ]
 LEVEL = {name: level for level, names in enumerate(FLOORS) for name in names}

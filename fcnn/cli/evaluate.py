@@ -11,7 +11,7 @@ from fcnn.cli.parse import parse
 from fcnn.cli.ready import get_ready
 from fcnn.config import Config, DataConfig
 from fcnn.utils.errors import UserError
-from fcnn.weights.zoo import TABLE
+from fcnn.zoo import TABLE
 
 MOST_CLASSES = 20
 """With more classes than this, text names only the worst."""

@@ -7,10 +7,10 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
+from fcnn import zoo
 from fcnn.cli.parse import parse
 from fcnn.config import ModelConfig
 from fcnn.utils.errors import UserError
-from fcnn.weights import zoo
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

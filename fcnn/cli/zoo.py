@@ -4,8 +4,8 @@ import dataclasses
 import json
 from typing import Any
 
+from fcnn import zoo
 from fcnn.cli.parse import parse
-from fcnn.weights import zoo
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -32,7 +32,7 @@ from fcnn.train.metrics import ClassMetrics, measure, measure_by_class
 from fcnn.train.setup import detail, means
 from fcnn.utils.errors import UserError
 from fcnn.weights import About, match_classes
-from fcnn.weights.zoo import TABLE
+from fcnn.zoo import TABLE
 
 BATCH = 64
 """Images at once."""

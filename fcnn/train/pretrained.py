@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
+from fcnn import zoo
 from fcnn.config import Config, ModelConfig
 from fcnn.train import workdir as folder
 from fcnn.train.checkpoint import Checkpoints
 from fcnn.utils.errors import UserError, unknown
-from fcnn.weights import About, Network, check_same, read_network, zoo
+from fcnn.weights import About, Network, check_same, read_network
 
 
 def load_network(where: str, model: ModelConfig | None = None, *, head: bool = True, ema: bool = True) -> Network:

@@ -13,7 +13,7 @@ from fcnn.config import Config
 from fcnn.config.serialize import differences, from_json, to_json
 from fcnn.utils.errors import UserError
 from fcnn.utils.files import write_bytes
-from fcnn.weights.zoo import TABLE
+from fcnn.zoo import TABLE
 
 CONFIG = "config.json"
 DATA = "data.json"

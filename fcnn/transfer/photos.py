@@ -11,13 +11,14 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
+from fcnn import zoo
 from fcnn.config import AugmentConfig, Config, ModelConfig, OptimConfig, TrainConfig, TransferConfig, in_steps
 from fcnn.data import Dataset, load
 from fcnn.data.parallel import Progress, no_progress
 from fcnn.train import auto
 from fcnn.train.pretrained import load_network
 from fcnn.utils.errors import UserError
-from fcnn.weights import About, published, zoo
+from fcnn.weights import About, published
 
 PREFERRED = ("resnet18", "squeezenet1_1", "squeezenet1_0", "cifar10_resnet20")
 """The zoo's networks that a CPU can train, the one for photographs first: the first that is here is taken."""

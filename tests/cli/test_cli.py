@@ -213,7 +213,7 @@ from fcnn import cli; from fcnn.train import trainer
 def compile(*_):
     print("COMPILING", flush=True)
     hashlib.pbkdf2_hmac("sha256", b"", b"", 2**31 - 1)  # minutes in C, without Python's lock
-run.compile_train_step = compile
+trainer.compile_train_step = compile
 sys.exit(cli.main(sys.argv[1:]))
 """
 

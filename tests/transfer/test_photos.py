@@ -12,12 +12,12 @@ from harness import random_network
 from PIL import Image
 from safetensors.numpy import save_file
 
-from fcnn import cli
+from fcnn import cli, zoo
 from fcnn.cli.photos import folder_of
 from fcnn.config import Config, DataConfig, ModelConfig, TrainConfig, TransferConfig
 from fcnn.config.serialize import from_json
 from fcnn.transfer import photos
-from fcnn.weights import to_torch, write_network, zoo
+from fcnn.weights import to_torch, write_network
 
 
 @pytest.fixture

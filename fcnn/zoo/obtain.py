@@ -11,7 +11,7 @@ from typing import IO
 from filelock import FileLock
 
 from fcnn.utils.errors import UserError
-from fcnn.weights.zoo.table import Entry
+from fcnn.zoo.table import Entry
 
 TIMEOUT = 30  # seconds without a byte
 BLOCK = 1 << 20

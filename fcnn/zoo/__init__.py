@@ -6,7 +6,7 @@
 `TABLE` lists them. Downloads lie in `folder()`, verified each time they are used.
 """
 
-from fcnn.weights.zoo.obtain import folder, is_here, obtain, where
-from fcnn.weights.zoo.table import TABLE, Entry
+from fcnn.zoo.obtain import folder, is_here, obtain, where
+from fcnn.zoo.table import TABLE, Entry
 
 __all__ = ["TABLE", "Entry", "folder", "is_here", "obtain", "where"]

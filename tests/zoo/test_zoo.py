@@ -14,11 +14,11 @@ import pytest
 from harness import ROOT, random_network
 from PIL import Image
 
-from fcnn import cli
+from fcnn import cli, zoo
 from fcnn.config import ModelConfig
 from fcnn.train.pretrained import load_network
 from fcnn.utils.errors import UserError
-from fcnn.weights import read_network, write_network, zoo
+from fcnn.weights import read_network, write_network
 
 BUILT_IN = [entry for entry in zoo.TABLE.values() if entry.url is None]
 
