@@ -59,7 +59,10 @@ class About:
     def to_dict(self) -> dict[str, Any]:
         """Returns it as JSON can write it, without the fields that have their default."""
         defaults = {field.name: field.default for field in dataclasses.fields(self)}
-        return {name: value for name, value in dataclasses.asdict(self).items() if value != defaults[name]}
+        values = {name: value for name, value in dataclasses.asdict(self).items() if value != defaults[name]}
+        usual = dataclasses.asdict(ModelConfig())
+        model = {name: value for name, value in values["model"].items() if name == "name" or value != usual[name]}
+        return values | {"model": model}
 
     @staticmethod
     def from_json(text: str, where: str) -> "About":
@@ -210,5 +213,5 @@ def check_same(theirs: ModelConfig, ours: ModelConfig, where: str) -> None:
     theirs, ours = published(theirs), published(ours)
     fields = [field.name for field in dataclasses.fields(ModelConfig) if field.name not in TRAINING]
     pairs = {name: (getattr(theirs, name), getattr(ours, name)) for name in fields}
-    if different := [f"model.{name} {a}, not {b}" for name, (a, b) in pairs.items() if a != b]:
+    if different := [f"model.{name.replace('_', '-')} {a}, not {b}" for name, (a, b) in pairs.items() if a != b]:
         raise UserError(f"the network in {where} has {'; '.join(different)}")

@@ -54,7 +54,7 @@ _ENTRIES = (
         accuracy=0.8893,
         megabytes=1.1,
         license="Apache-2.0",
-        sha256="bf32c48feb880e62ae46d71b2f9f23ef4358a72e5efa009fcf272b6dc84f5418",
+        sha256="17ffd8ff21762a6d5438bfd9942aa715c39e87e7fb1bee1fcf93a4ee7830ff1b",
     ),
     _torchvision("alexnet", "7be5be79", "alexnet", 56.522, 233.087, file="alexnet-owt"),
     _torchvision("googlenet", "1378be20", "googlenet", 69.778, 49.731),

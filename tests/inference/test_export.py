@@ -32,16 +32,20 @@ def logits(given, images):
     [
         ({"name": "lenet5", "norm": "batch", "activation": "gelu"}, False),
         ({"name": "mlp", "norm": "batch", "size": 8}, False),
-        ({"name": "lenet5", "norm": "group", "width": 0.5}, True),
+        ({"name": "lenet5", "norm": "group", "width_multiplier": 0.5}, True),
         pytest.param({"name": "lenet5"}, False, marks=pytest.mark.slow),
-        pytest.param({"name": "resnet20", "width": 0.25}, False, marks=pytest.mark.slow),
-        pytest.param({"name": "vgg11_bn", "width": 0.1}, False, marks=pytest.mark.slow),  # convolutions with a bias
-        pytest.param({"name": "plain20", "activation": "gelu", "width": 0.25}, False, marks=pytest.mark.slow),
-        pytest.param({"name": "resnet20", "norm": "group", "width": 0.5}, True, marks=pytest.mark.slow),
-        pytest.param({"name": "preact_resnet110", "width": 0.25}, True, marks=pytest.mark.slow),
-        pytest.param({"name": "googlenet", "size": 64, "width": 0.1}, False, marks=pytest.mark.slow),
-        pytest.param({"name": "inception_v2", "size": 64, "width": 0.1}, False, marks=pytest.mark.slow),
-        pytest.param({"name": "resnet50", "size": 64, "width": 0.1}, False, marks=pytest.mark.slow),
+        pytest.param({"name": "resnet20", "width_multiplier": 0.25}, False, marks=pytest.mark.slow),
+        pytest.param(
+            {"name": "vgg11_bn", "width_multiplier": 0.1}, False, marks=pytest.mark.slow
+        ),  # convolutions with a bias
+        pytest.param(
+            {"name": "plain20", "activation": "gelu", "width_multiplier": 0.25}, False, marks=pytest.mark.slow
+        ),
+        pytest.param({"name": "resnet20", "norm": "group", "width_multiplier": 0.5}, True, marks=pytest.mark.slow),
+        pytest.param({"name": "preact_resnet110", "width_multiplier": 0.25}, True, marks=pytest.mark.slow),
+        pytest.param({"name": "googlenet", "size": 64, "width_multiplier": 0.1}, False, marks=pytest.mark.slow),
+        pytest.param({"name": "inception_v2", "size": 64, "width_multiplier": 0.1}, False, marks=pytest.mark.slow),
+        pytest.param({"name": "resnet50", "size": 64, "width_multiplier": 0.1}, False, marks=pytest.mark.slow),
     ],
     ids=lambda value: value["name"] if isinstance(value, dict) else "",
 )
@@ -62,7 +66,7 @@ def test_the_program_gives_the_networks_logits_for_any_number_of_images(fields, 
 
 @pytest.mark.parametrize("channels", [pytest.param(3, marks=pytest.mark.slow), 1])
 def test_a_process_without_fcnn_runs_it(channels, tmp_path):
-    given = network("lenet5", norm="batch", width=0.25, channels=channels)
+    given = network("lenet5", norm="batch", width_multiplier=0.25, channels=channels)
     path = tmp_path / "model.stablehlo"
     write_stablehlo(path, given, pixels=True)
     images = np.random.default_rng(1).integers(0, 256, (5, 32, 32, channels)).astype(np.uint8)
@@ -175,7 +179,7 @@ def test_torchvisions_networks_come_in_and_go_out(name, size, tmp_path):
 
 def test_every_model_keeps_its_place(tmp_path):
     """What a file says of a network makes the same network again."""
-    about = network("resnet20", width=0.5).about
+    about = network("resnet20", width_multiplier=0.5).about
     changed = dataclasses.replace(about, model=dataclasses.replace(about.model, options={"shortcut": "projection"}))
     again = About.from_json(json.dumps(changed.to_dict()), "here")
     assert again == changed

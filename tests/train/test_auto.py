@@ -26,7 +26,7 @@ LENET = ModelConfig(name="lenet5", norm="batch", width_multiplier=0.5)
 @pytest.fixture(scope="module")
 def weights_file(tmp_path_factory):
     path = tmp_path_factory.mktemp("weights") / "lenet.safetensors"
-    write_network(path, random_network("lenet5", norm="batch", width=0.5))
+    write_network(path, random_network("lenet5", norm="batch", width_multiplier=0.5))
     return path
 
 

@@ -27,7 +27,7 @@ CONFIG = Config(
 @pytest.mark.slow
 def test_two_runs_that_differ_in_the_strategy_alone(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    write_network(tmp_path / "mlp.safetensors", random_network("mlp", size=8, width=0.1))
+    write_network(tmp_path / "mlp.safetensors", random_network("mlp", size=8, width_multiplier=0.1))
     (tmp_path / "small.py").write_text(PRESET)
     assert cli.main(["train", "--config", "small.py", "--workdir", "run", "--json"]) == 0
     output = capsys.readouterr()

@@ -63,7 +63,10 @@ def test_weights_are_of_the_network_that_is_asked_for(run, tmp_path):
     for change, words in (
         ({"name": "linear"}, r"the network in .* has model\.name mlp, not linear$"),
         ({"activation": "gelu"}, r"has model\.activation None, not gelu$"),
-        ({"width": 1.0, "norm": None}, r"has model\.width 0\.1, not 1\.0; model\.norm batch, not None$"),
+        (
+            {"width_multiplier": 1.0, "norm": None},
+            r"has model\.width-multiplier 0\.1, not 1\.0; model\.norm batch, not None$",
+        ),
     ):
         with pytest.raises(UserError, match=words):
             load_network(folder, dataclasses.replace(MLP, **change))
@@ -113,7 +116,9 @@ def test_torchvisions_weights_go_in_and_out_unchanged(name, tmp_path):
     given = weights.to_torch(name, draw(name, 3, **options), **options)
     write_network(
         tmp_path / "out.safetensors",
-        weights.Network(about=about(name, 3, width=0.125), variables=weights.from_torch(name, given, **options)),
+        weights.Network(
+            about=about(name, 3, width_multiplier=0.125), variables=weights.from_torch(name, given, **options)
+        ),
     )
     found = read_arrays(tmp_path / "out.safetensors")[0]
     assert found.keys() == given.keys()

@@ -44,7 +44,7 @@ OPTIMIZERS = (
 def weights_file(tmp_path_factory):
     """A LeNet-5 with batch norm for images of three channels and four classes."""
     path = tmp_path_factory.mktemp("weights") / "lenet.safetensors"
-    network = random_network("lenet5", norm="batch", width=0.5)
+    network = random_network("lenet5", norm="batch", width_multiplier=0.5)
     for leaf in jax.tree.leaves(network.variables):
         leaf.flat[0] = -0.0  # which adding zero would change
     write_network(path, network)
@@ -238,7 +238,7 @@ def test_where_each_network_is_cut(name, head, last_block):
 @pytest.fixture(scope="module")
 def network():
     """A LeNet-5 with batch norm and the classes a, b, c, d."""
-    return random_network("lenet5", norm="batch", width=0.5)
+    return random_network("lenet5", norm="batch", width_multiplier=0.5)
 
 
 def drawn(network, classes):
@@ -330,7 +330,7 @@ def test_a_head_of_another_kind_is_new(network):
 @pytest.mark.slow
 def test_a_squeezenet_with_a_linear_head_learns_on_averaged_features(tmp_path):
     """From weights with the published head, which differ in what the head computes alone."""
-    network = random_network("squeezenet1_1", width=0.125)
+    network = random_network("squeezenet1_1", width_multiplier=0.125)
     write_network(tmp_path / "a.safetensors", network)
     images = RNG.normal(size=(2, SIZE, SIZE, 3)).astype(np.float32)
     config = ModelConfig(name="squeezenet1_1", width_multiplier=0.125, options={"linear_head": "true"})
@@ -355,20 +355,20 @@ def test_what_does_not_fit_is_named(weights_file):
     network, drawn = random_network("lenet5", norm="batch"), experiment(weights_file, "full").init_state().variables
     with pytest.raises(UserError, match=r"don't fit images of this size: params/.* \(.*\), must be \(.*\)"):
         start_from(network, tuple("abcd"), drawn, "full", seed=0)
-    network = random_network("lenet5", norm="batch", width=0.5)
+    network = random_network("lenet5", norm="batch", width_multiplier=0.5)
     with pytest.raises(UserError, match="strategy pretrained: the weights don't know x"):
         start_from(network, tuple("abcx"), drawn, "pretrained", seed=0)
     setup = experiment(weights_file, "full")
-    wide = dataclasses.replace(setup.config, model=dataclasses.replace(LENET, width=1.0))
+    wide = dataclasses.replace(setup.config, model=dataclasses.replace(LENET, width_multiplier=1.0))
     setup = make_setup(wide, setup.dataset, setup.mesh)
-    with pytest.raises(UserError, match=r"has model\.width 0\.5, not 1\.0"):
+    with pytest.raises(UserError, match=r"has model\.width-multiplier 0\.5, not 1\.0"):
         setup.start_state(lambda _: None)
     with pytest.raises(ValueError, match=r"transfer\.strategy head needs transfer\.weights"):
         TransferConfig(strategy="head")
 
 
 def test_mean_var_draws_every_array_with_the_moments_of_the_trained_one(weights_file):
-    network = random_network("lenet5", norm="batch", width=0.5)
+    network = random_network("lenet5", norm="batch", width_multiplier=0.5)
     drawn = experiment(weights_file, "full").init_state().variables
     made, _ = start_from(network, tuple("abcd"), drawn, "mean_var", seed=0)
     trained, kernel = (np.asarray(tree["params"]["c5"]["kernel"]) for tree in (network.variables, made))

@@ -36,14 +36,14 @@ def folder(tmp_path):
 def weights(tmp_path):
     """A network small enough to be trained in a moment."""
     path = tmp_path / "small.safetensors"
-    write_network(path, random_network("lenet5", size=16, norm="batch", width=0.5))
+    write_network(path, random_network("lenet5", size=16, norm="batch", width_multiplier=0.5))
     return str(path)
 
 
 def test_a_folder_becomes_a_model_that_answers(folder, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "zoo.safetensors"
-    write_network(path, random_network("lenet5", size=16, norm="batch", width=0.5))
+    write_network(path, random_network("lenet5", size=16, norm="batch", width_multiplier=0.5))
     monkeypatch.setattr(photos, "PREFERRED", (str(path),))
     monkeypatch.setattr(photos, "_here", lambda _: str(path))
     assert cli.main(["train", "my photos", "--train.epochs", "3"]) == 0
@@ -113,7 +113,7 @@ def test_a_default_that_is_named_is_kept(folder, weights):
 @pytest.mark.parametrize("name", ["squeezenet1_1", "resnet20"])  # the second is the default of model.name
 def test_somebody_elses_file_is_of_the_network_that_is_named(folder, tmp_path, name):
     path = str(tmp_path / "theirs.safetensors")
-    save_file(to_torch(name, random_network(name, width=0.125).variables), path)
+    save_file(to_torch(name, random_network(name, width_multiplier=0.125).variables), path)
     model = ModelConfig(name=name, width_multiplier=0.125)
     given = Config(data=DataConfig(image_size=32), model=model, transfer=TransferConfig(weights=path, strategy="auto"))
     found = photos.configure(folder, given, {"transfer.weights", "model.name", "model.width-multiplier"}).config
@@ -174,7 +174,7 @@ def test_a_new_head_and_then_everything_from_there(folder, tmp_path, monkeypatch
     monkeypatch.chdir(tmp_path)
     small = ["--model.width-multiplier", "0.125", "--data.image-size", "32"]
     small += ["--train.batch-size", "4", "--train.epochs", "1"]
-    write_network(tmp_path / "imagenet.safetensors", random_network("squeezenet1_0", width=0.125, classes=7))
+    write_network(tmp_path / "imagenet.safetensors", random_network("squeezenet1_0", width_multiplier=0.125, classes=7))
     options = ["--data.name", f"folder:{folder}", *small]
     weights = ["--transfer.weights", "imagenet.safetensors"]
     assert cli.main(["train", "--config", "transfer_head", *options, *weights]) == 0

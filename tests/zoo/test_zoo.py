@@ -54,7 +54,7 @@ def served(tmp_path, monkeypatch):
     """A network on a server, as the zoo's only entry; and the class that answers."""
     monkeypatch.setenv("FCNN_CACHE", str(tmp_path / "cache"))
     (tmp_path / "published").mkdir()
-    write_network(tmp_path / "published" / "lenet.safetensors", random_network("lenet5", width=0.5))
+    write_network(tmp_path / "published" / "lenet.safetensors", random_network("lenet5", width_multiplier=0.5))
     handler = type("Handler", (Server,), {"asked": []})
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     server.root = tmp_path / "published"  # pyright: ignore[reportAttributeAccessIssue]
@@ -78,7 +78,7 @@ def test_a_name_is_downloaded_once_and_read_as_any_file(served, tmp_path, capsys
     entry, handler = served
     assert not zoo.is_here(entry)
     network = load_network("lenet")
-    assert network.about == random_network("lenet5", width=0.5).about
+    assert network.about == random_network("lenet5", width_multiplier=0.5).about
     assert zoo.where(entry) == tmp_path / "cache" / "weights" / "lenet.safetensors"
     assert f"Downloading {entry.url}, 0." in capsys.readouterr().err
     load_network("lenet")
