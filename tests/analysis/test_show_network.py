@@ -114,7 +114,7 @@ def untrained(name, size=8, **fields):
 
 def test_grad_cam_is_cam_where_an_average_and_a_dense_layer_follow():
     """Zhou et al. 2016, arXiv:1512.04150: a class's weights times the maps, here over the positions."""
-    setup, variables = untrained("resnet20", width=0.5)
+    setup, variables = untrained("resnet20", width_multiplier=0.5)
     image = setup.dataset.validation.read(np.asarray([3]))[0]
     subject = make_subject(setup, variables, image, "", None)
     maps = subject.activations["stage3"].astype(np.float64)
