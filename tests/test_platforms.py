@@ -11,7 +11,7 @@ from harness import start
 
 from fcnn.config import DataConfig
 from fcnn.data import load
-from fcnn.data.arrays import cached
+from fcnn.data.cache import cached
 from fcnn.utils.errors import UserError
 
 PACKAGE = Path(__file__).parent.parent / "fcnn"

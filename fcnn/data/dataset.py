@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fcnn.data.arrays import remembered
+from fcnn.data.cache import remembered
 from fcnn.data.manifest import Manifest
 from fcnn.data.names import shown
 from fcnn.data.parallel import each, no_progress
@@ -70,6 +70,8 @@ class Dataset:
     """Which files are in which split, where there are any."""
     value_range: tuple[float, float] | None = None
     """The gray values of more than 8 bits that became 0 and 255; None where there were none."""
+    pixels: str = ""
+    """A hash of all images, where they come from arrays of the caller's; else what they come from is checked."""
     notes: tuple[str, ...] = ()
     """What a person should know of this set, a line each: images in two splits, unlike numbers of images, ..."""
 
@@ -157,6 +159,7 @@ class Dataset:
         return {
             "classes": list(self.classes),
             "image_shape": list(self.train.shape),
+            "pixels": self.pixels,
             "images": {name: self.counts(split).tolist() for name, split in splits.items()},
             # Which image has which label: a split that is cut anew shows here, at equal counts too.
             "labels": {name: hashlib.sha256(split.labels.tobytes()).hexdigest()[:24] for name, split in splits.items()},
@@ -175,7 +178,7 @@ class Dataset:
         """
         by_file = self.manifest is not None
         for name, mine in self._identity().items():
-            if facts.get(name) != mine and not (by_file and name in ("images", "labels")):
+            if facts.get(name, "") != mine and not (by_file and name in ("images", "labels")):
                 raise UserError(f"{self.name} has changed since the run in {where} began: {name.replace('_', ' ')}")
         given = np.asarray(facts["mean"], np.float32), np.asarray(facts["std"], np.float32)
         return dataclasses.replace(self, normalization=given, notes=tuple(facts["notes"]))

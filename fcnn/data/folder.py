@@ -11,8 +11,8 @@ import numpy as np
 
 from fcnn.config import DataConfig
 from fcnn.data import value_range
-from fcnn.data.arrays import cached, digest
 from fcnn.data.audit import audit
+from fcnn.data.cache import cached, digest
 from fcnn.data.dataset import AnySplit, Split
 from fcnn.data.decode import ValueRange, quiet
 from fcnn.data.files import Files

@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 
-from fcnn.data.arrays import beside, data_dir
+from fcnn.data.cache import beside, data_dir
 from fcnn.data.formats import Arrays
 from fcnn.data.official import SETS, File, OfficialSet
 from fcnn.utils.errors import UserError

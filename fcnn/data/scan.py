@@ -10,7 +10,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from fcnn.data.arrays import VERSION, beside, cache_dir, digest
+from fcnn.data.cache import VERSION, beside, cache_dir, digest
 from fcnn.data.decode import EXTENSIONS, FORMATS, BadImage, header, lowest_highest, open_stored, plain, quiet
 from fcnn.data.fingerprint import fingerprint
 from fcnn.data.parallel import Progress, each

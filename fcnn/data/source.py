@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from fcnn.config import DataConfig
-from fcnn.data.arrays import data_dir
+from fcnn.data.cache import data_dir
 from fcnn.data.cut import cut_splits, shortages, why_empty
 from fcnn.data.dataset import AnySplit, Dataset, Split, balanced_weights
 from fcnn.data.manifest import UNUSED, Manifest, Row

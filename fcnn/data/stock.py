@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from fcnn.config import names
-from fcnn.data.arrays import cached, data_dir
+from fcnn.data.cache import cached, data_dir
 from fcnn.data.decode import BadImage, open_image, quiet, square
 from fcnn.data.manifest import SPLITS
 from fcnn.data.parallel import Progress, each

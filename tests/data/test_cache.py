@@ -1,0 +1,67 @@
+"""The cache of decoded images: the same source, the same file; anything else, made again and never half."""
+
+import numpy as np
+import pytest
+
+from fcnn.data.cache import cache_dir, cached
+
+
+def make(name, identity, value, count=3):
+    calls = []
+
+    def fill(out):
+        calls.append(1)
+        out["image"][:] = value
+        out["label"][:] = np.arange(count)
+
+    found = cached(name, identity, count, (2, 2, 1), fill)
+    return found, bool(calls)
+
+
+def files():
+    return sorted(path.name for path in (cache_dir() / "arrays").iterdir())
+
+
+def test_a_source_is_decoded_once_and_replaced_when_it_changes(data_folder):
+    found, made = make("a set-train", {"version": 1}, 7)
+    assert made
+    assert (found["image"] == 7).all()
+    assert found["label"].tolist() == [0, 1, 2]
+    assert not make("a set-train", {"version": 1}, 8)[1]
+    assert make("a set-test", {"version": 1}, 8)[1]
+    again, made = make("a set-train", {"version": 2}, 9)
+    assert made
+    assert len(files()) == 2
+    assert (found["image"] == 7).all()  # what is in use stays
+    assert (again["image"] == 9).all()
+
+
+@pytest.mark.parametrize("damage", [b"", b"\x93NUMPY", None])
+def test_a_damaged_file_is_made_again(data_folder, damage):
+    make("x", 1, 7)
+    (path,) = (cache_dir() / "arrays").iterdir()
+    path.write_bytes(path.read_bytes()[:-3] if damage is None else damage)
+    found, made = make("x", 1, 7)
+    assert made
+    assert (found["image"] == 7).all()
+
+
+def test_a_failure_leaves_nothing(data_folder):
+    def fail(out):
+        out["image"][0] = 1
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        cached("x", 1, 3, (2, 2, 1), fail)
+    assert files() == []
+
+
+def test_without_room_the_images_are_in_memory(data_folder, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.posix_fallocate", full)
+    found, made = make("x", 1, 7)
+    assert made
+    assert (found["image"] == 7).all()
+    assert files() == []
