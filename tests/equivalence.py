@@ -23,7 +23,7 @@ from fcnn.config import AugmentConfig, Config, DataConfig, ModelConfig, OptimCon
 from fcnn.data import load
 from fcnn.distributed import sharding
 from fcnn.models.classifier import Classifier, EndpointFn
-from fcnn.train.setup import TrainSetup, compile_train_step, make_setup
+from fcnn.training.setup import TrainSetup, compile_train_step, make_setup
 
 BATCH, MICRO = 32, 2
 CONFIG = Config(

@@ -5,9 +5,9 @@ import jax
 from fcnn.data import load
 from fcnn.distributed import sharding
 from fcnn.report import read_records
-from fcnn.train.checkpoint import Checkpoints
-from fcnn.train.setup import make_setup
-from fcnn.train.workdir import read_config
+from fcnn.training.checkpoint import Checkpoints
+from fcnn.training.setup import make_setup
+from fcnn.training.workdir import read_config
 
 
 def last_step(workdir) -> int:

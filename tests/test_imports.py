@@ -15,7 +15,7 @@ FLOORS = [
     ["models", "distributed"],
     ["data", "weights"],
     ["augment"],
-    ["train"],
+    ["training"],
     ["transfer", "inference", "bench", "search"],
     ["analysis"],
     ["studies"],

@@ -31,7 +31,7 @@ import contextlib
 from pathlib import Path
 from fcnn.cli import main
 assert main(["--help"]) == 0
-from fcnn.train import workdir
+from fcnn.training import workdir
 from fcnn.config import Config
 from fcnn.utils.errors import UserError
 with workdir.claim(Path("run"), Config()):

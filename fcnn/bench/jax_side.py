@@ -15,8 +15,8 @@ from fcnn import models
 from fcnn.bench.job import Job
 from fcnn.distributed import sharding
 from fcnn.models.trace import walk, without_hook
-from fcnn.train.state import create_state
-from fcnn.train.step import make_train_step
+from fcnn.training.state import create_state
+from fcnn.training.step import make_train_step
 from fcnn.utils.batch import make_batch
 
 

@@ -20,8 +20,8 @@ from fcnn.config import Config
 from fcnn.data import outline
 from fcnn.distributed import sharding
 from fcnn.models.summary import summarize
-from fcnn.train.pretrained import source_of
-from fcnn.train.setup import TrainSetup, make_setup, trace_train_step, train_pipeline
+from fcnn.training.pretrained import source_of
+from fcnn.training.setup import TrainSetup, make_setup, trace_train_step, train_pipeline
 from fcnn.utils.errors import UserError, unknown
 
 

@@ -12,7 +12,7 @@ from fcnn import augment
 from fcnn.config import Config
 from fcnn.data import Dataset, Split
 from fcnn.distributed import sharding
-from fcnn.train.setup import TrainSetup, compile_train_step, make_setup, train_items, train_pipeline, train_step
+from fcnn.training.setup import TrainSetup, compile_train_step, make_setup, train_items, train_pipeline, train_step
 
 Run = Callable[[int], None]
 """Takes so many steps and waits for them."""

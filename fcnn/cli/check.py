@@ -49,7 +49,7 @@ def check_command(args: list[str]) -> int:
 def _check(config: Config, folder: Path) -> int:
     from fcnn.analysis import sanity
     from fcnn.report import Console
-    from fcnn.train import loop
+    from fcnn.training import loop
 
     console = Console()
     setup, _ = loop.build(config, console)

@@ -55,7 +55,7 @@ def evaluate_command(args: list[str]) -> int:
     """`fcnn evaluate WORKDIR|FILE|NAME [--split test] [--data.name folder:PATH|NAME] [--json]`."""
     parsed = parse(EvaluateArgs, args, "fcnn evaluate")
 
-    from fcnn.train import workdir
+    from fcnn.training import workdir
 
     # What is wrong with the arguments is answered before jax is imported.
     run = _run(parsed.network)
@@ -69,7 +69,7 @@ def evaluate_command(args: list[str]) -> int:
     from fcnn.inference import evaluate
     from fcnn.report import Console
     from fcnn.report.records import WEIGHTS
-    from fcnn.train import loop
+    from fcnn.training import loop
 
     console = Console(stderr=parsed.json)
     own = run is not None and (data is None or evaluate.is_of_run(run, data, console))
@@ -104,7 +104,7 @@ def _run(network: str) -> Path | None:
 
 def _data(args: DataArgs) -> DataConfig | None:
     """The images that are named, a folder by its absolute path."""
-    from fcnn.train import workdir
+    from fcnn.training import workdir
 
     if args.name is None:
         if args != DataArgs():

@@ -43,7 +43,7 @@ def config_for(photos: Path, given: Config, workdir: Path | None, named: frozens
     """
     from fcnn.cli.ready import get_ready
     from fcnn.report import Console
-    from fcnn.train import workdir as folder
+    from fcnn.training import workdir as folder
     from fcnn.transfer import photos as chosen
 
     if "data.name" in named:
@@ -70,7 +70,7 @@ def config_for(photos: Path, given: Config, workdir: Path | None, named: frozens
 
 def leave_model(workdir: Path, console: Any) -> None:
     """Writes the network beside the report, and says how to ask it."""
-    from fcnn.train.pretrained import load_network
+    from fcnn.training.pretrained import load_network
     from fcnn.weights import write_network
 
     out = workdir / "model.safetensors"

@@ -32,7 +32,7 @@ def report_command(args: list[str]) -> int:
         raise UserError(f"--out: there is no folder {parsed.out.parent}")
 
     from fcnn.config.serialize import flatten
-    from fcnn.train import workdir
+    from fcnn.training import workdir
 
     configs = [flatten(workdir.read_config(run)) for run in parsed.runs]  # wrong folders are answered first
 

@@ -14,7 +14,7 @@ from fcnn.cli.parse import parse, take_option
 from fcnn.cli.ready import get_ready
 from fcnn.config import Config, presets
 from fcnn.config.serialize import options
-from fcnn.train.workdir import check_path
+from fcnn.training.workdir import check_path
 from fcnn.utils.errors import UserError
 
 

@@ -37,7 +37,7 @@ def show_command(args: list[str]) -> int:
     """`fcnn show WORKDIR [--image INDEX|FILE] [--split validation]`."""
     parsed = parse(ShowArgs, args, "fcnn show")
 
-    from fcnn.train import workdir
+    from fcnn.training import workdir
 
     config = workdir.read_config(parsed.workdir)  # a wrong folder is answered before jax is imported
     data = None
@@ -48,7 +48,7 @@ def show_command(args: list[str]) -> int:
     from fcnn.analysis import show
     from fcnn.report import Console
     from fcnn.report.records import WEIGHTS
-    from fcnn.train import loop
+    from fcnn.training import loop
 
     console = Console()
     setup, best = loop.restore(parsed.workdir, console, parsed.split, data=data)

@@ -70,7 +70,7 @@ def train_command(args: list[str]) -> int:
         default = dataclasses.replace(default, config=config)
         parsed = parse(TrainArgs, rest, "fcnn train", default=default)
 
-    from fcnn.train import workdir
+    from fcnn.training import workdir
 
     made = parsed.workdir is None
     folder = parsed.workdir or workdir.fresh(Path("runs"), Path(default.preset).stem)
@@ -91,7 +91,7 @@ def _train(args: TrainArgs, folder: Path, seeds: list[int] | None, again: str, *
     from fcnn.distributed import processes
     from fcnn.report import Console
     from fcnn.runtime.signals import Interrupted, Stopped
-    from fcnn.train.metric_log import NonFinite
+    from fcnn.training.metric_log import NonFinite
 
     if args.distributed:
         processes.join(args.coordinator, args.num_processes, args.process_id)
@@ -124,7 +124,7 @@ def _train(args: TrainArgs, folder: Path, seeds: list[int] | None, again: str, *
 
 def _run(config: Config, folder: Path, console: Any) -> dict[str, Any]:
     """A run, and the one that `transfer.compare` asks for; its test record, with the other's as "compared"."""
-    from fcnn.train import loop
+    from fcnn.training import loop
 
     found = loop.train(config, folder, console)
     tell_result(found, config, folder, console)

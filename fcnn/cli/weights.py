@@ -74,7 +74,7 @@ def export_command(args: list[str]) -> int:
         raise UserError("--pixels has no effect with safetensors; it belongs to --format stablehlo")
 
     from fcnn.inference.export import write_stablehlo
-    from fcnn.train.pretrained import load_network
+    from fcnn.training.pretrained import load_network
     from fcnn.weights import write_network
 
     network = load_network(parsed.network)
@@ -100,7 +100,7 @@ def import_command(args: list[str]) -> int:
         raise UserError(str(error)) from None
     labels = None if parsed.labels is None else _labels(parsed.labels)
 
-    from fcnn.train.pretrained import load_network
+    from fcnn.training.pretrained import load_network
     from fcnn.weights import Network, write_network
 
     network = load_network(parsed.file, model, ema=parsed.ema)

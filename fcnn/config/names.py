@@ -1,7 +1,7 @@
 """What there is, by name: so that a misspelt name is answered at once, before jax is imported.
 
-The tables of the implementations (`fcnn.models`, `fcnn.train.optim`, `fcnn.data`) hold the same names; a test compares
-them.
+The tables of the implementations (`fcnn.models`, `fcnn.training.optim`, `fcnn.data`) hold the same names; a test
+compares them.
 """
 
 MODELS = (

@@ -27,9 +27,9 @@ from fcnn.data.stock import read_tfds, varied_sizes
 from fcnn.inference.predict import load_classifier, read_image
 from fcnn.report import Console
 from fcnn.report.records import Record
-from fcnn.train import workdir as folder
-from fcnn.train.metrics import ClassMetrics, measure, measure_by_class
-from fcnn.train.setup import detail, means
+from fcnn.training import workdir as folder
+from fcnn.training.metrics import ClassMetrics, measure, measure_by_class
+from fcnn.training.setup import detail, means
 from fcnn.utils.errors import UserError
 from fcnn.weights import About, match_classes
 from fcnn.zoo import TABLE

@@ -11,7 +11,7 @@ import numpy as np
 from fcnn.augment import normalize
 from fcnn.data.decode import BadImage, fitted, open_image, quiet
 from fcnn.inference.export import read_stablehlo
-from fcnn.train.pretrained import load_network
+from fcnn.training.pretrained import load_network
 from fcnn.utils.batch import make_batch
 from fcnn.weights import About
 
@@ -26,7 +26,7 @@ def load_classifier(where: str, log: Callable[[str], None] = lambda _: None) -> 
     """A network to ask: a run's folder, a file of weights, or an exported .stablehlo program.
 
     Args:
-      where: as for `fcnn.train.pretrained.load_network`, or a path that ends in .stablehlo.
+      where: as for `fcnn.training.pretrained.load_network`, or a path that ends in .stablehlo.
       log: gets the network's notes.
 
     Raises:

@@ -22,7 +22,7 @@ from sqlalchemy.pool import NullPool
 from fcnn.config import Config
 from fcnn.config.serialize import flatten, from_json, to_json
 from fcnn.search.space import Dimension
-from fcnn.train.workdir import resolved
+from fcnn.training.workdir import resolved
 from fcnn.utils.errors import UserError
 
 HEARTBEAT, GRACE, RETRIES = 10, 90, 5

@@ -13,9 +13,9 @@ from fcnn.report.records import Record
 from fcnn.runtime.signals import Interrupt, Interrupted, Stopped
 from fcnn.search.space import replaced
 from fcnn.search.study import Job, fail_the_silent, is_wanted, open_study, place, sampler, take_up_again
-from fcnn.train import loop
-from fcnn.train.metric_log import NonFinite
-from fcnn.train.trainer import best_of
+from fcnn.training import loop
+from fcnn.training.metric_log import NonFinite
+from fcnn.training.trainer import best_of
 from fcnn.utils.errors import UserError
 
 PAUSE = 2.0

@@ -13,7 +13,7 @@ from fcnn.data.parallel import Progress
 from fcnn.studies.networks import ConvStack
 from fcnn.studies.study import Study, Verdict, curve, levels, pick
 from fcnn.studies.training import Trainer
-from fcnn.train.state import TrainState
+from fcnn.training.state import TrainState
 
 TRAINED = 0.8
 """A network that reaches this accuracy on the test images, in the mean over seeds, has been trained."""

@@ -15,7 +15,7 @@ from fcnn.data import Dataset
 from fcnn.data.parallel import Progress
 from fcnn.studies.study import Study, Verdict, clearly_above, levels, pick, spread
 from fcnn.studies.training import normalized
-from fcnn.train.metrics import cross_entropy
+from fcnn.training.metrics import cross_entropy
 
 # Each hyperparameter's range, from which both searches take their values, evenly on a logarithmic scale.
 SPACE = {"rate": (1e-4, 10.0), "l2": (1e-6, 1e-1), "l1": (1e-7, 1e-2)}

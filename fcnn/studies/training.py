@@ -13,10 +13,10 @@ from fcnn.config import AugmentConfig, OptimConfig
 from fcnn.data import AnySplit, Dataset, eval_batches, spread
 from fcnn.data.dataset import stratified_holdout
 from fcnn.data.pipeline import EpochSampler
-from fcnn.train.metrics import Metrics, cross_entropy, measure
-from fcnn.train.optim import make_optimizer, make_schedule
-from fcnn.train.state import TrainState, state_init
-from fcnn.train.step import make_train_step
+from fcnn.training.metrics import Metrics, cross_entropy, measure
+from fcnn.training.optim import make_optimizer, make_schedule
+from fcnn.training.state import TrainState, state_init
+from fcnn.training.step import make_train_step
 from fcnn.utils.batch import Batch, make_batch
 
 EVALUATED = 2000

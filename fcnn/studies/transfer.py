@@ -19,9 +19,9 @@ from fcnn.distributed.sharding import make_mesh
 from fcnn.models.from_config import from_config
 from fcnn.studies.study import Study, Verdict, clearly_above, curve, levels, percent, pick
 from fcnn.studies.training import EVALUATED, Trainer, fewer, pick_batch
-from fcnn.train.features import on_features
-from fcnn.train.pretrained import load_network
-from fcnn.train.setup import compile_evaluation, make_setup, train_step
+from fcnn.training.features import on_features
+from fcnn.training.pretrained import load_network
+from fcnn.training.setup import compile_evaluation, make_setup, train_step
 from fcnn.weights import About, Network, write_network
 
 Strategy = Literal["head", "last_block", "full", "mean_var", "scratch"]

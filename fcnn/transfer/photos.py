@@ -15,8 +15,8 @@ from fcnn import zoo
 from fcnn.config import AugmentConfig, Config, ModelConfig, OptimConfig, TrainConfig, TransferConfig, in_steps
 from fcnn.data import Dataset, load
 from fcnn.data.parallel import Progress, no_progress
-from fcnn.train import auto
-from fcnn.train.pretrained import load_network
+from fcnn.training import auto
+from fcnn.training.pretrained import load_network
 from fcnn.utils.errors import UserError
 from fcnn.weights import About, published
 

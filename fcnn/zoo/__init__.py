@@ -1,6 +1,6 @@
 """Trained networks by name: one that ships with fcnn, and published ones that are downloaded when they are asked for.
 
-    from fcnn.train.pretrained import load_network
+    from fcnn.training.pretrained import load_network
     network = load_network("cifar10_resnet20")
 
 `TABLE` lists them. Downloads lie in `folder()`, verified each time they are used.

@@ -22,8 +22,8 @@ from fcnn.distributed import sharding
 from fcnn.models import classifier, mlp
 from fcnn.nn import BatchNorm
 from fcnn.report import Console
-from fcnn.train import loop
-from fcnn.train.setup import TrainSetup, make_setup
+from fcnn.training import loop
+from fcnn.training.setup import TrainSetup, make_setup
 from fcnn.weights import About, Network, write_network
 
 # Small, and with everything that can go wrong: batch norm, dropout, a rate that suits it.

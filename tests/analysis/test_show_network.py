@@ -21,8 +21,8 @@ from fcnn.analysis.show.subject import make_subject
 from fcnn.config import Config, ModelConfig
 from fcnn.data import load
 from fcnn.distributed import sharding
-from fcnn.train import loop
-from fcnn.train.setup import make_setup
+from fcnn.training import loop
+from fcnn.training.setup import make_setup
 
 NAMES = ("answers", "filters", "activations", "grad_cam", "receptive_field", "neighbors", "confusion", "mistakes")
 SPATIAL = ("activations", "grad_cam", "receptive_field")

@@ -16,7 +16,7 @@ from fcnn.config import Config, ModelConfig, ParallelConfig, TrainConfig, preset
 from fcnn.data import outline
 from fcnn.distributed import sharding
 from fcnn.nn import cpu_convolutions
-from fcnn.train.setup import TrainSetup, make_setup, trace_train_step, train_pipeline
+from fcnn.training.setup import TrainSetup, make_setup, trace_train_step, train_pipeline
 from fcnn.utils.errors import UserError
 
 IMAGENET = [name for name in presets.names() if name.endswith("_imagenet")]

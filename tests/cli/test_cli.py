@@ -209,7 +209,7 @@ def test_a_second_run_on_a_workdir_is_refused(tmp_path, fcnn):
 
 BUSY = """
 import hashlib, sys
-from fcnn import cli; from fcnn.train import trainer
+from fcnn import cli; from fcnn.training import trainer
 def compile(*_):
     print("COMPILING", flush=True)
     hashlib.pbkdf2_hmac("sha256", b"", b"", 2**31 - 1)  # minutes in C, without Python's lock

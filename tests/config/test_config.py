@@ -16,7 +16,7 @@ from fcnn import models, nn
 from fcnn.cli.parse import named_options
 from fcnn.config import Config, DataConfig, ModelConfig, OptimConfig, TrainConfig, names, presets, schema, serialize
 from fcnn.data import source
-from fcnn.train import optim
+from fcnn.training import optim
 from fcnn.utils.errors import UserError
 
 
@@ -43,7 +43,7 @@ def test_every_field_says_what_it_is():
     ("make", "words"),
     [
         (lambda: DataConfig(name="digit"), "unknown data.name 'digit'; did you mean digits?"),
-        (lambda: DataConfig(val_fraction=1.0), "data.validation must be at least 0 and at most 0.9"),
+        (lambda: DataConfig(val_fraction=1.0), "data.val-fraction must be at least 0 and at most 0.9"),
         (lambda: ModelConfig(name="resnet21"), "did you mean resnet"),
         (lambda: ModelConfig(dropout=1.0), "model.dropout"),
         (lambda: OptimConfig(name="adamm"), "did you mean adam"),
@@ -58,7 +58,7 @@ def test_every_field_says_what_it_is():
         ),
         (lambda: OptimConfig(schedule="exponential", end_lr_factor=0.0), "above 0 with exponential"),
         (lambda: OptimConfig(schedule="step", milestones=(0.7, 0.5)), "optim.milestones must rise"),
-        (lambda: OptimConfig(schedule="one_cycle", warmup_epochs=1), "warm-up of its own"),
+        (lambda: OptimConfig(schedule="one_cycle", warmup_epochs=1), "its own warm-up"),
         (lambda: OptimConfig(label_smoothing=1.0), "optim.label-smoothing"),
         (lambda: TrainConfig(epochs=cast(Any, "3")), "train.epochs must be a number, got '3'"),
         (lambda: TrainConfig(batch_size=0), "train.batch-size must be at least 1"),

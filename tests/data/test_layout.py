@@ -9,8 +9,8 @@ from PIL import Image
 from fcnn.cli.photos import folder_of
 from fcnn.config import Config, DataConfig
 from fcnn.data import decode, load
-from fcnn.train import workdir
-from fcnn.train.trainer import few_images
+from fcnn.training import workdir
+from fcnn.training.trainer import few_images
 from fcnn.utils.errors import UserError
 
 pytestmark = pytest.mark.usefixtures("data_folder")

@@ -19,7 +19,7 @@ from fcnn.data.manifest import SPLITS, UNUSED, Manifest, Row, compare
 from fcnn.data.parallel import no_progress
 from fcnn.data.scan import scan
 from fcnn.report import Console
-from fcnn.train import loop, workdir
+from fcnn.training import loop, workdir
 from fcnn.utils.errors import UserError
 
 NAMES = st.one_of(

@@ -17,8 +17,8 @@ from fcnn.data import Streamed, epoch_order, load
 from fcnn.data.pipeline import EpochSampler, StreamPipeline
 from fcnn.distributed import sharding
 from fcnn.report import Console
-from fcnn.train import loop, metric_log
-from fcnn.train.setup import left_for_the_device, make_setup, train_items, train_pipeline
+from fcnn.training import loop, metric_log
+from fcnn.training.setup import left_for_the_device, make_setup, train_items, train_pipeline
 from fcnn.utils.errors import UserError
 
 CONFIG = Config(

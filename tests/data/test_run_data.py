@@ -17,9 +17,9 @@ from fcnn.config import Config, DataConfig, ModelConfig, TrainConfig
 from fcnn.data import load
 from fcnn.data.dataset import balanced_weights
 from fcnn.report import Console
-from fcnn.train import loop
-from fcnn.train.state import create_state
-from fcnn.train.step import make_train_step
+from fcnn.training import loop
+from fcnn.training.state import create_state
+from fcnn.training.step import make_train_step
 from fcnn.utils.batch import make_batch
 from fcnn.utils.errors import UserError
 

@@ -20,7 +20,7 @@ from fcnn.data import Dataset, Streamed, load
 from fcnn.data.decode import BadImage, lowest_highest, open_image, plain
 from fcnn.inference.predict import load_classifier, predict
 from fcnn.report import Console
-from fcnn.train import loop
+from fcnn.training import loop
 
 pytestmark = pytest.mark.usefixtures("data_folder")
 GREY = pixels(0, 32, 32)[..., 0]

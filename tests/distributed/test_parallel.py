@@ -17,8 +17,8 @@ from fcnn.config import AugmentConfig, Config, DataConfig, ModelConfig, Parallel
 from fcnn.data import load
 from fcnn.data.pipeline import EpochSampler
 from fcnn.distributed import sharding
-from fcnn.train.checkpoint import Checkpoints
-from fcnn.train.setup import compile_evaluation, compile_train_step, trace_train_step, train_pipeline, train_step
+from fcnn.training.checkpoint import Checkpoints
+from fcnn.training.setup import compile_evaluation, compile_train_step, trace_train_step, train_pipeline, train_step
 from fcnn.utils.batch import make_batch
 from fcnn.utils.errors import UserError
 

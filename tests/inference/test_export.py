@@ -15,7 +15,7 @@ from jax import export as jax_export
 from fcnn import cli, models
 from fcnn.config import ModelConfig
 from fcnn.inference.export import read_stablehlo, to_stablehlo, write_stablehlo
-from fcnn.train.pretrained import load_network
+from fcnn.training.pretrained import load_network
 from fcnn.utils.errors import UserError
 from fcnn.weights import About, write_network
 

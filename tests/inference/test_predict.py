@@ -9,7 +9,7 @@ from PIL import Image
 from fcnn import cli
 from fcnn.config import Config, DataConfig, ModelConfig, OptimConfig, TrainConfig
 from fcnn.report import Console
-from fcnn.train import loop
+from fcnn.training import loop
 
 SIZES = ((20, 12), (12, 20), (16, 16))
 

@@ -14,7 +14,7 @@ import pytest
 from harness import relative_error
 
 from fcnn import models, weights
-from fcnn.train.metrics import cross_entropy
+from fcnn.training.metrics import cross_entropy
 
 FOLDER = Path(__file__).parent.parent / "golden"
 NAMES = {path.stem: path.stem for path in sorted(FOLDER.glob("*.json"))} | {"bninception": "inception_v2"}

@@ -14,9 +14,9 @@ import pytest
 from fcnn import models
 from fcnn.config import OptimConfig
 from fcnn.models.classifier import Classifier
-from fcnn.train import optim
-from fcnn.train.state import create_state
-from fcnn.train.step import make_eval_step, make_train_step
+from fcnn.training import optim
+from fcnn.training.state import create_state
+from fcnn.training.step import make_eval_step, make_train_step
 from fcnn.utils.batch import make_batch
 from fcnn.utils.errors import UserError
 

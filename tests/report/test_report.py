@@ -19,7 +19,7 @@ from fcnn.report.fit import curve, fit, lag
 from fcnn.report.html import page, paragraph, picture, shaded, table
 from fcnn.report.page import Mistake, ReportData, write_page
 from fcnn.report.pictures import thumbnail, tiles
-from fcnn.train.predictions import Predictions
+from fcnn.training.predictions import Predictions
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from harness import comparable, start
 from fcnn import cli
 from fcnn.report import read_records
 from fcnn.runtime.signals import Interrupt, Stopped
-from fcnn.train import loop, trainer
+from fcnn.training import loop, trainer
 
 SMALL = ["--config", "resnet", "--model.name", "linear", "--train.epochs", "1"]
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}

@@ -23,7 +23,7 @@ from fcnn.search import worker
 from fcnn.search.space import default_space, parse_space, replaced
 from fcnn.search.study import Job, open_study, results, sqlite_url
 from fcnn.search.worker import work
-from fcnn.train import loop
+from fcnn.training import loop
 from fcnn.utils.errors import UserError
 
 BASE = replaced(Config(), {"model.name": "linear", "train.epochs": 3.0})

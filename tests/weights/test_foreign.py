@@ -15,7 +15,7 @@ from safetensors.numpy import save, save_file
 from fcnn import models
 from fcnn.config import ModelConfig
 from fcnn.data import Dataset, Split
-from fcnn.train.trainable import start_from
+from fcnn.training.trainable import start_from
 from fcnn.utils.errors import UserError
 from fcnn.weights import adapt_input, foreign, from_torch, read_network
 from fcnn.weights.files import read_arrays

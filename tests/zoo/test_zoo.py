@@ -16,7 +16,7 @@ from PIL import Image
 
 from fcnn import cli, zoo
 from fcnn.config import ModelConfig
-from fcnn.train.pretrained import load_network
+from fcnn.training.pretrained import load_network
 from fcnn.utils.errors import UserError
 from fcnn.weights import read_network, write_network
 

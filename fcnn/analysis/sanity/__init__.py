@@ -12,7 +12,7 @@ from fcnn.analysis.sanity import average, depth, images, learning, modes, rates
 from fcnn.analysis.sanity.figures import draw_depth, draw_rates, draw_sheet
 from fcnn.analysis.sanity.line import Line, skip
 from fcnn.analysis.sanity.trial import STEPS, order, run_trial, stored
-from fcnn.train.setup import TrainSetup
+from fcnn.training.setup import TrainSetup
 
 __all__ = ["PARTS", "Line"]
 

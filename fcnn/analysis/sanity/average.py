@@ -1,7 +1,7 @@
 """Whether the moving average of the weights fits the run."""
 
 from fcnn.analysis.sanity.line import Line, judge
-from fcnn.train.setup import TrainSetup
+from fcnn.training.setup import TrainSetup
 
 
 def check_average(setup: TrainSetup) -> Line | None:

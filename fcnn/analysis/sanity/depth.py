@@ -12,8 +12,8 @@ import numpy as np
 from fcnn import models
 from fcnn.analysis.sanity.line import Line, judge, skip
 from fcnn.analysis.sanity.trial import Trial, compile_once, trained
-from fcnn.train.setup import TrainSetup
-from fcnn.train.step import evaluated
+from fcnn.training.setup import TrainSetup
+from fcnn.training.step import evaluated
 
 SMALL, LARGE = 1e-3, 1e3
 """A signal or a gradient that changes by more than this on its way has vanished or exploded."""

@@ -13,7 +13,7 @@ from fcnn.analysis.sanity.rates import RangeTest
 from fcnn.analysis.sanity.trial import change
 from fcnn.data.show import contact_sheet
 from fcnn.report.files import png, write_table
-from fcnn.train.setup import TrainSetup
+from fcnn.training.setup import TrainSetup
 from fcnn.utils.files import write_bytes
 
 

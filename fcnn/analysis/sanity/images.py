@@ -8,7 +8,7 @@ from fcnn.analysis.sanity.line import Line, judge, skip
 from fcnn.analysis.sanity.trial import change, compile_once, order, stored
 from fcnn.data import spread
 from fcnn.data.names import listed, shown
-from fcnn.train.setup import TrainSetup
+from fcnn.training.setup import TrainSetup
 from fcnn.utils.batch import Batch
 
 LOOKED_AT = 1000

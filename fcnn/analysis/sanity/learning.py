@@ -10,10 +10,10 @@ from fcnn import augment
 from fcnn.analysis.sanity.line import Line, judge
 from fcnn.analysis.sanity.rates import LOW
 from fcnn.analysis.sanity.trial import Trial, by_path, compile_once, order, start_state, stored, trained
-from fcnn.train.optim import freeze
-from fcnn.train.setup import TrainSetup
-from fcnn.train.state import TrainState
-from fcnn.train.step import make_eval_step, make_train_step
+from fcnn.training.optim import freeze
+from fcnn.training.setup import TrainSetup
+from fcnn.training.state import TrainState
+from fcnn.training.step import make_eval_step, make_train_step
 from fcnn.utils.batch import Batch
 
 EXAMPLES, ENOUGH, MOST_STEPS = 8, 0.01, 500

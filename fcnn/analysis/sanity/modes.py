@@ -11,10 +11,10 @@ from fcnn import augment, models
 from fcnn.analysis.sanity.line import Line, judge, skip
 from fcnn.analysis.sanity.trial import Trial, compile_once, order, stored, trained
 from fcnn.nn import Dropout
-from fcnn.train.metrics import cross_entropy
-from fcnn.train.setup import TrainSetup
-from fcnn.train.state import TrainState
-from fcnn.train.step import evaluated
+from fcnn.training.metrics import cross_entropy
+from fcnn.training.setup import TrainSetup
+from fcnn.training.state import TrainState
+from fcnn.training.step import evaluated
 from fcnn.utils.batch import Batch
 
 PASSES = 60

@@ -10,7 +10,7 @@ import numpy as np
 
 from fcnn.analysis.sanity.line import Line, judge, skip
 from fcnn.analysis.sanity.trial import make_step, order, start_state, stored
-from fcnn.train.setup import TrainSetup, plan_optimizer
+from fcnn.training.setup import TrainSetup, plan_optimizer
 
 LOWEST, HIGHEST, STEPS = 1e-5, 10.0, 72
 LOW = 0.1

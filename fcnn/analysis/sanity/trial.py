@@ -13,9 +13,9 @@ import numpy as np
 from fcnn import augment
 from fcnn.data.pipeline import EpochSampler
 from fcnn.distributed import sharding
-from fcnn.train.setup import TrainSetup, train_step
-from fcnn.train.state import TrainState
-from fcnn.train.step import StepReport
+from fcnn.training.setup import TrainSetup, train_step
+from fcnn.training.state import TrainState
+from fcnn.training.step import StepReport
 from fcnn.utils.batch import Batch, make_batch
 
 STEPS = 60

@@ -13,8 +13,8 @@ from fcnn.analysis.show.neighbors import show_neighbors
 from fcnn.analysis.show.subject import find_image, make_subject
 from fcnn.data.parallel import Progress
 from fcnn.report.html import page, paragraph, picture
-from fcnn.train.predictions import ask
-from fcnn.train.setup import TrainSetup
+from fcnn.training.predictions import ask
+from fcnn.training.setup import TrainSetup
 from fcnn.utils.files import write_bytes
 
 __all__ = ["Look", "looks", "write_page"]

@@ -8,7 +8,7 @@ from fcnn.analysis.show.look import Look, draw_image, sheet
 from fcnn.analysis.show.subject import AnalysisInput
 from fcnn.report.files import png
 from fcnn.report.pictures import MOST, tiles
-from fcnn.train.predictions import first_filters
+from fcnn.training.predictions import first_filters
 
 MAPS = 8
 """Activation maps that are drawn of a layer: those with the largest mean absolute value."""

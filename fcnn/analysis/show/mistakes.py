@@ -8,7 +8,7 @@ from fcnn.analysis.show.look import Look, draw_image, sheet
 from fcnn.analysis.show.subject import AnalysisInput
 from fcnn.data import AnySplit
 from fcnn.report.files import png, short
-from fcnn.train.predictions import Predictions, asked
+from fcnn.training.predictions import Predictions, asked
 
 TOP, MISTAKES, NUMBERS = 5, 24, 20
 """Answers to an image, mistakes that are drawn, and the classes up to which a matrix has its numbers written in."""

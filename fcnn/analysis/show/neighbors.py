@@ -14,8 +14,8 @@ from fcnn.data import AnySplit
 from fcnn.data.parallel import Progress, no_progress
 from fcnn.distributed import sharding
 from fcnn.report.files import png
-from fcnn.train.predictions import asked
-from fcnn.train.setup import TrainSetup, compile_on_each
+from fcnn.training.predictions import asked
+from fcnn.training.setup import TrainSetup, compile_on_each
 
 QUERIES, NEAREST = 6, 7
 """Images that are asked about, the chosen one first; neighbors of each."""

@@ -12,7 +12,7 @@ from fcnn.data import AnySplit
 from fcnn.data.decode import BadImage, ValueRange, fitted, open_image, quiet
 from fcnn.data.names import shown
 from fcnn.distributed import sharding
-from fcnn.train.setup import TrainSetup
+from fcnn.training.setup import TrainSetup
 from fcnn.utils.batch import make_batch
 from fcnn.utils.errors import UserError
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from fcnn.distributed import sharding
 from fcnn.report.records import Record
-from fcnn.train.step import StepReport
+from fcnn.training.step import StepReport
 
 NAMES = ("count", "loss", "top1", "top5")
 WAITS = 1 / 8

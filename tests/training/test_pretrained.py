@@ -14,8 +14,8 @@ import pytest
 from fcnn import cli, models, weights
 from fcnn.config import Config, ModelConfig, TrainConfig
 from fcnn.report import Console
-from fcnn.train import loop
-from fcnn.train.pretrained import load_network
+from fcnn.training import loop
+from fcnn.training.pretrained import load_network
 from fcnn.utils.errors import UserError
 from fcnn.weights import write_network
 from fcnn.weights.files import read_arrays, write_arrays

@@ -13,7 +13,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
-from fcnn.train.state import TrainState
+from fcnn.training.state import TrainState
 from fcnn.utils.errors import UserError
 
 Weights = Literal["raw", "ema"]

@@ -9,7 +9,7 @@ import numpy as np
 
 from fcnn.config import AugmentConfig
 from fcnn.data import AnySplit, Split
-from fcnn.train.setup import TrainSetup, compile_on_each
+from fcnn.training.setup import TrainSetup, compile_on_each
 
 
 def on_features(setup: TrainSetup, variables: Any) -> TrainSetup:

@@ -19,7 +19,7 @@ from fcnn.data.names import shown
 from fcnn.data.parallel import Progress, no_progress
 from fcnn.distributed import sharding
 from fcnn.report.page import Mistake, ReportData
-from fcnn.train.setup import TrainSetup, compile_on_each
+from fcnn.training.setup import TrainSetup, compile_on_each
 
 MOST = 10_000
 """Images of a split that are asked about, evenly spread."""

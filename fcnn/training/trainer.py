@@ -16,14 +16,14 @@ from fcnn.report.fit import curve, lag
 from fcnn.report.page import FILE as PAGE
 from fcnn.report.records import Record, better
 from fcnn.runtime.signals import Interrupt, Interrupted
-from fcnn.train import workdir as folder
-from fcnn.train.checkpoint import Checkpoints, Weights
-from fcnn.train.features import on_features
-from fcnn.train.metric_log import MetricLog, NonFinite
-from fcnn.train.metrics import wilson
-from fcnn.train.predictions import describe
-from fcnn.train.setup import TrainSetup, compile_evaluation, compile_train_step, train_items, train_pipeline
-from fcnn.train.state import TrainState
+from fcnn.training import workdir as folder
+from fcnn.training.checkpoint import Checkpoints, Weights
+from fcnn.training.features import on_features
+from fcnn.training.metric_log import MetricLog, NonFinite
+from fcnn.training.metrics import wilson
+from fcnn.training.predictions import describe
+from fcnn.training.setup import TrainSetup, compile_evaluation, compile_train_step, train_items, train_pipeline
+from fcnn.training.state import TrainState
 from fcnn.utils.errors import UserError
 
 PIPELINES = {"device": "images on the device", "stream": "images streamed"}

@@ -23,9 +23,9 @@ from fcnn import models
 from fcnn.config import AugmentConfig, Config, DataConfig, ModelConfig, OptimConfig, TrainConfig
 from fcnn.data.dataset import Dataset, Split
 from fcnn.distributed import sharding
-from fcnn.train.setup import compile_train_step, make_model, make_setup
-from fcnn.train.state import create_state
-from fcnn.train.step import make_train_step
+from fcnn.training.setup import compile_train_step, make_model, make_setup
+from fcnn.training.state import create_state
+from fcnn.training.step import make_train_step
 from fcnn.utils.batch import make_batch
 from fcnn.utils.errors import UserError
 

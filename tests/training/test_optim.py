@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fcnn.config import OptimConfig
-from fcnn.train.optim import make_optimizer, make_schedule
+from fcnn.training.optim import make_optimizer, make_schedule
 
 STEPS, RATE = 10, 0.1
 RNG = np.random.default_rng(0)

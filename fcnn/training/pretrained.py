@@ -4,8 +4,8 @@ from pathlib import Path
 
 from fcnn import zoo
 from fcnn.config import Config, ModelConfig
-from fcnn.train import workdir as folder
-from fcnn.train.checkpoint import Checkpoints
+from fcnn.training import workdir as folder
+from fcnn.training.checkpoint import Checkpoints
 from fcnn.utils.errors import UserError, unknown
 from fcnn.weights import About, Network, check_same, read_network
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fcnn.train import metrics
+from fcnn.training import metrics
 
 
 def softmax(logits):

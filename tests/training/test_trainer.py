@@ -15,11 +15,11 @@ from fcnn.config import Config, ModelConfig, OptimConfig, TrainConfig
 from fcnn.data import load, pipeline
 from fcnn.distributed import processes, sharding
 from fcnn.report import Console, fit, read_records
-from fcnn.train import loop, step, trainer
-from fcnn.train.checkpoint import Checkpoints
-from fcnn.train.metric_log import NonFinite
-from fcnn.train.pretrained import load_network
-from fcnn.train.setup import compile_evaluation, make_setup
+from fcnn.training import loop, step, trainer
+from fcnn.training.checkpoint import Checkpoints
+from fcnn.training.metric_log import NonFinite
+from fcnn.training.pretrained import load_network
+from fcnn.training.setup import compile_evaluation, make_setup
 from fcnn.utils.errors import UserError
 
 CONFIG = Config(
@@ -107,7 +107,7 @@ def test_each_step_is_traced_once(tmp_path, console, monkeypatch):
 
         return made
 
-    from fcnn.train import setup
+    from fcnn.training import setup
 
     monkeypatch.setattr(setup, "make_train_step", counted("train", step.make_train_step))
     monkeypatch.setattr(setup, "make_eval_step", counted("eval", step.make_eval_step))

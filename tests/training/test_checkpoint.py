@@ -6,8 +6,8 @@ import optax
 import pytest
 
 from fcnn import models
-from fcnn.train.checkpoint import Checkpoints
-from fcnn.train.state import create_state
+from fcnn.training.checkpoint import Checkpoints
+from fcnn.training.state import create_state
 from fcnn.utils.errors import UserError
 
 

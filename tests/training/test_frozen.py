@@ -12,9 +12,9 @@ import pytest
 from harness import ROOT, random_variables
 
 from fcnn import nn as ours
-from fcnn.train.optim import freeze, scale_rates
-from fcnn.train.state import create_state
-from fcnn.train.step import make_train_step
+from fcnn.training.optim import freeze, scale_rates
+from fcnn.training.state import create_state
+from fcnn.training.step import make_train_step
 from fcnn.utils.batch import make_batch
 from fcnn.utils.errors import UserError
 

@@ -14,9 +14,9 @@ from fcnn.config import Config, DataConfig, ModelConfig, TrainConfig, TransferCo
 from fcnn.data import load
 from fcnn.data.dataset import Dataset, Split
 from fcnn.report import Console
-from fcnn.train import auto, loop
-from fcnn.train.setup import make_setup
-from fcnn.train.workdir import read_choice
+from fcnn.training import auto, loop
+from fcnn.training.setup import make_setup
+from fcnn.training.workdir import read_choice
 from fcnn.utils.errors import UserError
 from fcnn.weights import write_network
 

@@ -21,12 +21,12 @@ from fcnn.data import load
 from fcnn.data.dataset import Dataset, Split
 from fcnn.distributed import sharding
 from fcnn.report import Console
-from fcnn.train import loop
-from fcnn.train.checkpoint import Checkpoints
-from fcnn.train.features import on_features
-from fcnn.train.optim import freeze, scale_rates
-from fcnn.train.setup import compile_train_step, make_setup, train_step
-from fcnn.train.trainable import make_plan, start_from
+from fcnn.training import loop
+from fcnn.training.checkpoint import Checkpoints
+from fcnn.training.features import on_features
+from fcnn.training.optim import freeze, scale_rates
+from fcnn.training.setup import compile_train_step, make_setup, train_step
+from fcnn.training.trainable import make_plan, start_from
 from fcnn.utils.errors import UserError
 from fcnn.weights import write_network
 
@@ -397,7 +397,7 @@ def test_a_run_needs_its_weights_only_at_its_start(tmp_path, monkeypatch):
         )  # fmt: skip
 
     with monkeypatch.context() as patch:
-        patch.setattr("fcnn.train.trainer.compile_train_step", None)  # nothing learns, nothing is compiled to learn
+        patch.setattr("fcnn.training.trainer.compile_train_step", None)  # nothing learns, nothing is compiled to learn
         as_it_is = loop.train(config("pretrained", 8), tmp_path / "pretrained", console)
     assert [as_it_is[name] for name in ("top1", "loss", "step")] == [found["top1"], found["loss"], 0]
     loop.train(config("head", 4), tmp_path / "head", console)

@@ -14,13 +14,13 @@ from fcnn.report import Console, read_records
 from fcnn.report.page import FILE as PAGE
 from fcnn.report.records import Record
 from fcnn.runtime.signals import Interrupt, Interrupted
-from fcnn.train import auto
-from fcnn.train import workdir as folder
-from fcnn.train.checkpoint import Checkpoints
-from fcnn.train.metric_log import NonFinite
-from fcnn.train.pretrained import source_of
-from fcnn.train.setup import TrainSetup, make_setup
-from fcnn.train.trainer import PIPELINES, BestWeights, Run, best_weights, evaluate_best, tested
+from fcnn.training import auto
+from fcnn.training import workdir as folder
+from fcnn.training.checkpoint import Checkpoints
+from fcnn.training.metric_log import NonFinite
+from fcnn.training.pretrained import source_of
+from fcnn.training.setup import TrainSetup, make_setup
+from fcnn.training.trainer import PIPELINES, BestWeights, Run, best_weights, evaluate_best, tested
 from fcnn.utils.errors import UserError
 
 

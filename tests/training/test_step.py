@@ -11,8 +11,8 @@ from harness import relative_error
 
 from fcnn import models
 from fcnn.nn import Dropout
-from fcnn.train.state import create_state
-from fcnn.train.step import make_eval_step, make_train_step
+from fcnn.training.state import create_state
+from fcnn.training.step import make_eval_step, make_train_step
 from fcnn.utils.batch import make_batch
 
 

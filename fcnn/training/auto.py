@@ -14,8 +14,8 @@ import numpy as np
 from fcnn.config import Config
 from fcnn.data import AnySplit, Dataset
 from fcnn.distributed import sharding
-from fcnn.train.features import compile_features
-from fcnn.train.setup import make_setup
+from fcnn.training.features import compile_features
+from fcnn.training.setup import make_setup
 from fcnn.utils.errors import UserError
 
 LARGE = 1000

@@ -18,12 +18,12 @@ from fcnn.data.pipeline import DevicePipeline, EpochSampler, StreamPipeline, mak
 from fcnn.distributed import sharding
 from fcnn.models.from_config import from_config
 from fcnn.report.records import WEIGHTS
-from fcnn.train.metrics import ClassMetrics, Metrics, wilson
-from fcnn.train.optim import freeze, make_optimizer, make_schedule, scale_rates
-from fcnn.train.pretrained import load_network
-from fcnn.train.state import TrainState, create_state, state_init
-from fcnn.train.step import StepReport, make_eval_step, make_train_step
-from fcnn.train.trainable import Plan, make_plan, start_from
+from fcnn.training.metrics import ClassMetrics, Metrics, wilson
+from fcnn.training.optim import freeze, make_optimizer, make_schedule, scale_rates
+from fcnn.training.pretrained import load_network
+from fcnn.training.state import TrainState, create_state, state_init
+from fcnn.training.step import StepReport, make_eval_step, make_train_step
+from fcnn.training.trainable import Plan, make_plan, start_from
 from fcnn.utils.batch import Batch
 from fcnn.utils.errors import UserError
 from fcnn.weights import linear_head, published

@@ -15,9 +15,17 @@ import numpy as np
 import optax
 
 from fcnn.nn import Dropout
-from fcnn.train.metrics import ClassMetrics, Metrics, cross_entropy, label_rows, measure, measure_by_class, no_metrics
-from fcnn.train.optim import check_layers, penalty
-from fcnn.train.state import TrainState
+from fcnn.training.metrics import (
+    ClassMetrics,
+    Metrics,
+    cross_entropy,
+    label_rows,
+    measure,
+    measure_by_class,
+    no_metrics,
+)
+from fcnn.training.optim import check_layers, penalty
+from fcnn.training.state import TrainState
 from fcnn.utils.batch import Batch
 from fcnn.utils.errors import UserError
 
