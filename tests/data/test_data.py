@@ -49,7 +49,7 @@ def test_digits_are_scikit_learns(digits):
 def test_preparing_needs_no_tensorflow_and_happens_once(tmp_path):
     program = (
         "import sys\nfrom fcnn.config import DataConfig\nfrom fcnn.data import load\nsaid = []\n"
-        "load(DataConfig(), say=said.append)\nprint(len(said), 'tensorflow' in sys.modules)"
+        "load(DataConfig(), log=said.append)\nprint(len(said), 'tensorflow' in sys.modules)"
     )
     env = dict(os.environ) | {"TFDS_DATA_DIR": str(tmp_path)}
     runs = [subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True) for _ in range(2)]

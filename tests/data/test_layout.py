@@ -17,7 +17,7 @@ pytestmark = pytest.mark.usefixtures("data_folder")
 
 
 def config(root, **options: Any) -> DataConfig:
-    return DataConfig(name=f"folder:{root}", **{"image_size": 16, "validation": 0.0, **options})
+    return DataConfig(name=f"folder:{root}", **{"image_size": 16, "val_fraction": 0.0, **options})
 
 
 def refusal(root, **options: Any) -> str:

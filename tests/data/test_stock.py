@@ -63,7 +63,7 @@ def someone(tmp_path, monkeypatch):
 
 
 def load_fixed(name: str, **options):
-    return load(DataConfig(name=name, **{"validation": 0.0, **options}))
+    return load(DataConfig(name=name, **{"val_fraction": 0.0, **options}))
 
 
 def test_a_builder_of_ones_own_is_prepared_read_and_known_from_then_on(someone, data_folder):

@@ -48,7 +48,7 @@ def write_set(root: Path, change: Any, count: int = 6, ext: str = "png") -> None
 
 
 def loaded(root: Path, **options: Any) -> Dataset:
-    return load(DataConfig(name=f"folder:{root}", **{"image_size": 32, "validation": 0.0, **options}))
+    return load(DataConfig(name=f"folder:{root}", **{"image_size": 32, "val_fraction": 0.0, **options}))
 
 
 def png(values: np.ndarray) -> io.BytesIO:

@@ -41,7 +41,7 @@ def whole(tmp_path_factory):
     ("module", "function", "number"),
     [
         (loop, "load", signal.SIGINT),
-        (loop, "prepare", signal.SIGTERM),
+        (loop, "make_setup", signal.SIGTERM),
         (trainer, "compile_train_step", signal.SIGHUP),
         (trainer, "evaluate_best", signal.SIGINT),
         (trainer, "draw_curves", signal.SIGTERM),

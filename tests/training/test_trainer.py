@@ -165,7 +165,7 @@ def test_another_config_is_another_run(tmp_path, console):
 
 
 def test_without_validation_there_is_no_best(tmp_path, console):
-    config = change(data={"validation": 0.0}, train={"epochs": 2, "ema_decay": 0.9})
+    config = change(data={"val_fraction": 0.0}, train={"epochs": 2, "ema_decay": 0.9})
     found = loop.train(config, tmp_path / "run", console)
     assert found["step"] == found["checkpoint"] == 44
     assert found["weights"] == "ema"
