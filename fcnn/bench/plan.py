@@ -21,7 +21,7 @@ from fcnn.data import outline
 from fcnn.distributed import sharding
 from fcnn.models.summary import summarize
 from fcnn.training.pretrained import source_of
-from fcnn.training.setup import TrainSetup, make_setup, trace_train_step, train_pipeline
+from fcnn.training.setup import TrainSetup, make_setup, trace_train_step
 from fcnn.utils.errors import UserError, unknown
 
 
@@ -173,7 +173,7 @@ def plan(config: Config, target: str) -> Plan:
     chip, _ = parse_target(target)
     setup = experiment(config, target)
     try:
-        compiled: Any = trace_train_step(setup, setup.abstract_state(), train_pipeline(setup)).lower().compile()
+        compiled: Any = trace_train_step(setup, setup.abstract_state(), setup.train_pipeline()).lower().compile()
     except jax.errors.JaxRuntimeError as error:
         if "Ran out of memory" not in str(error):
             raise
@@ -256,7 +256,7 @@ def padding_waste(setup: TrainSetup, tile: int) -> tuple[float, tuple[tuple[str,
     kernels: dict[tuple[str, ...], Any] = dict(flatten_dict(setup.abstract_state().params))
     shapes = {"/".join(path[:-1]): leaf.shape for path, leaf in kernels.items() if path[-1] == "kernel"}
     wasted, total = {}, 0.0
-    for row in summarize(setup.model, setup.dataset.image_shape):
+    for row in summarize(setup.classifier, setup.dataset.image_shape):
         if row.multiply_adds and row.name in shapes:
             *window, inputs, outputs = shapes[row.name]
             inputs *= math.prod(window) if inputs <= 4 else 1

@@ -12,7 +12,7 @@ from fcnn import augment
 from fcnn.config import Config
 from fcnn.data import Dataset, Split
 from fcnn.distributed import sharding
-from fcnn.training.setup import TrainSetup, compile_train_step, make_setup, train_items, train_pipeline, train_step
+from fcnn.training.setup import TrainSetup, compile_train_step, make_setup
 
 Run = Callable[[int], None]
 """Takes so many steps and waits for them."""
@@ -77,8 +77,8 @@ def _first_batch_seconds(setup: TrainSetup) -> float:
 
 def _a_batch(setup: TrainSetup) -> Any:
     """The first batch, on the devices, as the step is given it: pixels as they are stored."""
-    pipeline = train_pipeline(setup)
-    item = next(train_items(setup, pipeline, 0))
+    pipeline = setup.train_pipeline()
+    item = next(setup.train_items(pipeline, 0))
     mask = sharding.shard(np.ones(setup.config.train.batch_size, bool), setup.mesh)
     return jax.block_until_ready(jax.jit(pipeline.batch)(*pipeline.device_put(item), mask))
 
@@ -87,7 +87,7 @@ def _bare(setup: TrainSetup) -> Run:
     """Steps on one batch that is normalized already."""
     batch = sharding.shard(augment.normalize(*setup.dataset.mean_std())(_a_batch(setup)), setup.mesh)
     state = setup.init_state()
-    step = sharding.compile_step(train_step(setup), state, batch, donate=True, how=setup.config.parallel)
+    step = sharding.compile_step(setup.train_step(), state, batch, donate=True, how=setup.config.parallel)
 
     def run(steps: int) -> None:
         nonlocal state
@@ -100,8 +100,8 @@ def _bare(setup: TrainSetup) -> Run:
 
 def _fed(setup: TrainSetup) -> Run:
     """Steps as a run takes them."""
-    pipeline, state = train_pipeline(setup), setup.init_state()
-    items = train_items(setup, pipeline, 0)
+    pipeline, state = setup.train_pipeline(), setup.init_state()
+    items = setup.train_items(pipeline, 0)
     step = compile_train_step(setup, state, pipeline)
 
     def run(steps: int) -> None:

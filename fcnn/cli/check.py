@@ -49,10 +49,12 @@ def check_command(args: list[str]) -> int:
 def _check(config: Config, folder: Path) -> int:
     from fcnn.analysis import sanity
     from fcnn.report import Console
-    from fcnn.training import loop
+    from fcnn.training import trainer
+    from fcnn.transfer import auto
 
     console = Console()
-    setup, _ = loop.build(config, console)
+    config, _ = auto.decide(config, console)
+    setup = trainer.build(config, console)
     if setup.transferred:
         setup.start_state(console.log)  # says what is kept of the weights and what is trained
     folder.mkdir(parents=True, exist_ok=True)

@@ -66,13 +66,13 @@ def evaluate_command(args: list[str]) -> int:
         workdir.read_config(run or Path(parsed.network))
     get_ready()
 
-    from fcnn.inference import evaluate
+    from fcnn.inference.evaluate import evaluate_images, is_of_run
     from fcnn.report import Console
     from fcnn.report.records import WEIGHTS
-    from fcnn.training import loop
+    from fcnn.training.evaluate import evaluate
 
     console = Console(stderr=parsed.json)
-    own = run is not None and (data is None or evaluate.is_of_run(run, data, console))
+    own = run is not None and (data is None or is_of_run(run, data, console))
     if own and run is not None and parsed.split != "all":
         config = workdir.read_config(run)
         moved = (
@@ -80,12 +80,12 @@ def evaluate_command(args: list[str]) -> int:
             if data is None
             else dataclasses.replace(config.data, name=data.name, manual_dir=data.manual_dir or config.data.manual_dir)
         )
-        found = loop.evaluate(run, parsed.split or "test", console, data=moved)
+        found = evaluate(run, parsed.split or "test", console, data=moved)
         found = {"workdir": str(run)} | found
         averages = config.train.ema_decay is not None
     else:
         data = data or workdir.read_config(Path(parsed.network)).data
-        found = evaluate.evaluate(parsed.network, data, parsed.split, console)
+        found = evaluate_images(parsed.network, data, parsed.split, console)
         averages = found["weights"] is not None
     if parsed.json:
         print(json.dumps(found))

@@ -48,10 +48,10 @@ def show_command(args: list[str]) -> int:
     from fcnn.analysis import show
     from fcnn.report import Console
     from fcnn.report.records import WEIGHTS
-    from fcnn.training import loop
+    from fcnn.training.evaluate import restore
 
     console = Console()
-    setup, best = loop.restore(parsed.workdir, console, parsed.split, data=data)
+    setup, best = restore(parsed.workdir, console, parsed.split, data=data)
     if setup.config.train.ema_decay is not None:
         console.log(f"{parsed.workdir}: {WEIGHTS[best.weights]} of step {best.step:,}")
     folder, found = parsed.workdir / "show", []

@@ -124,16 +124,18 @@ def _train(args: TrainArgs, folder: Path, seeds: list[int] | None, again: str, *
 
 def _run(config: Config, folder: Path, console: Any) -> dict[str, Any]:
     """A run, and the one that `transfer.compare` asks for; its test record, with the other's as "compared"."""
-    from fcnn.training import loop
+    from fcnn.training import trainer
+    from fcnn.transfer import auto
 
-    found = loop.train(config, folder, console)
+    config, choice = auto.decide(config, console, folder)
+    found = trainer.train(config, folder, console, choice=choice)
     tell_result(found, config, folder, console)
     if (compare := config.transfer.compare) is None:
         return found
     transfer = dataclasses.replace(config.transfer, strategy=compare, compare=None)
     rival = dataclasses.replace(config, transfer=transfer)
     console.log(f"\nThe same by {compare}, to compare:")
-    other = loop.train(rival, folder / compare, console)
+    other = trainer.train(rival, folder / compare, console)
     tell_result(other, rival, folder / compare, console)
     tell_comparison(config, found, other, console)
     return found | {"compared": {"strategy": compare} | other}

@@ -144,7 +144,7 @@ class Dataset:
         mean, std = self.mean_std()
         return {
             "name": self.name,
-            "feed": self.pipeline,
+            "pipeline": self.pipeline,
             **self._identity(),
             "mean": [float(value) for value in mean],
             "std": [float(value) for value in std],

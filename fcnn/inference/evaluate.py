@@ -28,8 +28,8 @@ from fcnn.inference.predict import load_classifier, read_image
 from fcnn.report import Console
 from fcnn.report.records import Record
 from fcnn.training import workdir as folder
+from fcnn.training.evaluate import class_metrics, means
 from fcnn.training.metrics import ClassMetrics, measure, measure_by_class
-from fcnn.training.setup import detail, means
 from fcnn.utils.errors import UserError
 from fcnn.weights import About, match_classes
 from fcnn.zoo import TABLE
@@ -54,7 +54,7 @@ class Labelled:
     """Of the files, where there are any."""
 
 
-def evaluate(network: str, data: DataConfig, split: str | None, console: Console) -> Record:
+def evaluate_images(network: str, data: DataConfig, split: str | None, console: Console) -> Record:
     """Evaluates a network on labelled images that need not be those of its run.
 
     Args:
@@ -64,7 +64,7 @@ def evaluate(network: str, data: DataConfig, split: str | None, console: Console
 
     Returns:
       {"kind": "evaluation", "network", "weights" (`About.weights`), "data", "split", "count", "loss", "top1", "top5",
-      "interval", "recall", "images" (as `experiment.detail` has them), "num_classes" (that are compared),
+      "interval", "recall", "images" (as `class_metrics` has them), "num_classes" (that are compared),
       "network_classes", "top1_all_classes" (among all classes of the network), "trained_on" (how many of the images the
       run was trained on, by content; None if that is not known)}.
 
@@ -92,7 +92,7 @@ def evaluate(network: str, data: DataConfig, split: str | None, console: Console
         one, among_all = measured(logits(batch), labels, np.arange(len(batch)) < len(places))
         sums.append(jax.device_get(one))
         hits += float(among_all)
-    details = detail(sums, names)
+    details = class_metrics(sums, names)
     return {
         "kind": "evaluation",
         "network": network,

@@ -1,7 +1,9 @@
 """A worker: one of the processes that draw trials from a study and train them."""
 
+import dataclasses
 import os
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from fcnn.report.records import Record
 from fcnn.runtime.signals import Interrupt, Interrupted, Stopped
 from fcnn.search.space import replaced
 from fcnn.search.study import Job, fail_the_silent, is_wanted, open_study, place, sampler, take_up_again
-from fcnn.training import loop
+from fcnn.training import trainer
 from fcnn.training.metric_log import NonFinite
 from fcnn.training.trainer import best_of
 from fcnn.utils.errors import UserError
@@ -30,7 +32,7 @@ def work(job: Job) -> None:
       Interrupted: a signal came, or whoever started this process is gone; the trial is saved and queued.
     """
     study, parent = open_study(job), os.getppid()
-    # Within a run, `loop.train` obeys at once, or saves first; what is written in the database comes to its end.
+    # Within a run, `trainer.train` obeys at once, or saves first; what is written in the database comes to its end.
     with Interrupt() as interrupt, interrupt.deferred("writing in the study"):
 
         def must_stop() -> int | None:
@@ -74,6 +76,30 @@ class _Surplus(Exception):
     """A trial more than was asked for."""
 
 
+@dataclasses.dataclass(kw_only=True)
+class Pruner:
+    """Ends a run that Optuna gives up, or that is to stop, with the first record after an evaluation: the last
+    evaluation of a run has none."""
+
+    trial: optuna.Trial
+    must_stop: Callable[[], int | None]
+    evaluations: Callable[[], Sequence[Record]]
+    reported: int = 0
+
+    def __call__(self, record: Record) -> None:
+        if record["kind"] == "test" or record["split"] != "train":
+            return
+        # By the number of the evaluation: steps differ with the batch size.
+        evaluations = [row for row in self.evaluations() if row["step"] < record["step"]]
+        if len(evaluations) > self.reported:
+            self.reported = len(evaluations)
+            self.trial.report(evaluations[-1]["top1"], self.reported)
+            if self.trial.should_prune():
+                raise optuna.TrialPruned
+        if (received := self.must_stop()) is not None:
+            raise Interrupted(received)
+
+
 def _train(trial: optuna.Trial, job: Job, folder: Path, must_stop: Any) -> float:
     """The best validation accuracy of a trial's run."""
     config = replaced(job.config, values := {d.field: d.suggest(trial) for d in job.space})
@@ -83,16 +109,9 @@ def _train(trial: optuna.Trial, job: Job, folder: Path, must_stop: Any) -> float
     def evaluations() -> list[Record]:
         return list(curve(read_records(folder), "validation"))
 
-    def judge(record: Record) -> None:
-        # By the number of the evaluation: steps differ with the batch size.
-        trial.report(record["top1"], len(evaluations()))
-        if (received := must_stop()) is not None:
-            raise Interrupted(received)
-        if trial.should_prune():
-            raise optuna.TrialPruned
-
+    pruner = Pruner(trial=trial, must_stop=must_stop, evaluations=evaluations)
     try:
-        return loop.train(config, folder, Console(silent=True), test=False, judge=judge)["top1"]
+        return trainer.train(config, folder, Console(silent=True), test=False, callbacks=[pruner])["top1"]
     except NonFinite:
         trial.set_user_attr("note", "diverged")
         raise optuna.TrialPruned from None

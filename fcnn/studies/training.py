@@ -56,10 +56,14 @@ class Trainer:
         unit = make_schedule(OptimConfig(learning_rate=1.0, schedule=self.optim.schedule), steps=self.steps, warmup=0)
         return make_optimizer(self.optim, lambda step: rate * unit(step))
 
+    def _preprocess(self, key: jax.Array, batch: Batch) -> Batch:
+        return self._normalize(self._change(key, batch))
+
     def _update(self, state: TrainState, batch: Batch, rate: jax.Array) -> tuple[TrainState, jax.Array]:
-        key = jax.random.fold_in(jax.random.fold_in(state.key, state.step), 1)
-        update = make_train_step(self.model, self._optimizer(rate), l1=self.optim.l1, l2=self.optim.l2)
-        state, report = update(state, self._normalize(self._change(key, batch)))
+        update = make_train_step(
+            self.model, self._optimizer(rate), preprocess=self._preprocess, l1=self.optim.l1, l2=self.optim.l2
+        )
+        state, report = update(state, batch)
         return state, report.metrics.loss / report.metrics.count
 
     def start(self, seed: int) -> TrainState:

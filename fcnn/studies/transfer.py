@@ -19,9 +19,10 @@ from fcnn.distributed.sharding import make_mesh
 from fcnn.models.from_config import from_config
 from fcnn.studies.study import Study, Verdict, clearly_above, curve, levels, percent, pick
 from fcnn.studies.training import EVALUATED, Trainer, fewer, pick_batch
+from fcnn.training.evaluate import compile_evaluation
 from fcnn.training.features import on_features
 from fcnn.training.pretrained import load_network
-from fcnn.training.setup import compile_evaluation, make_setup, train_step
+from fcnn.training.setup import make_setup
 from fcnn.weights import About, Network, write_network
 
 Strategy = Literal["head", "last_block", "full", "mean_var", "scratch"]
@@ -125,7 +126,7 @@ class Transfer(Study):
             return dataclasses.replace(setup, config=dataclasses.replace(config, seed=run)).start_state(lambda _: None)
 
         given = on_features(setup, start(0).variables)
-        update, normalize = train_step(given), given.normalize()
+        update, normalize = given.train_step(), given.normalize()
         step = jax.jit(lambda state, batch: update(state, normalize(batch))[0])
         validate, evaluate = (compile_evaluation(setup, start(0).variables, s) for s in (data.validation, data.test))
         rows = []

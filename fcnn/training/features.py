@@ -9,7 +9,8 @@ import numpy as np
 
 from fcnn.config import AugmentConfig
 from fcnn.data import AnySplit, Split
-from fcnn.training.setup import TrainSetup, compile_on_each
+from fcnn.training.evaluate import compile_on_each
+from fcnn.training.setup import TrainSetup
 
 
 def on_features(setup: TrainSetup, variables: Any) -> TrainSetup:
@@ -26,14 +27,14 @@ def on_features(setup: TrainSetup, variables: Any) -> TrainSetup:
     return dataclasses.replace(
         setup,
         dataset=dataclasses.replace(setup.dataset, train=train, validation=validation),
-        model=setup.model.clone(start=(str(setup.plan.endpoint), setup.dataset.image_shape)),
+        model=setup.classifier.clone(start=(str(setup.trainable.endpoint), setup.dataset.image_shape)),
     )
 
 
 def compile_features(setup: TrainSetup, variables: Any, split: AnySplit) -> Callable[[], Split]:
     """What computes the activations of a split's images at the plan's endpoint, (N, ...) float32 as if they were
     images."""
-    name = str(setup.plan.endpoint)
+    name = str(setup.trainable.endpoint)
     if not len(split):
         return lambda: Split(np.zeros((0, 1)), split.labels)
 

@@ -33,12 +33,12 @@ class MetricLog:
     another's sums gets the same means, bit for bit.
 
     Args:
-      rates: the learning rate of each step of the run, (steps,).
+      rates: the learning rate of each step of the run, (steps,); None where nobody knows it.
       steps_per_epoch: for the fractional epoch in a record.
       log_steps: steps between records.
     """
 
-    def __init__(self, rates: np.ndarray, steps_per_epoch: int, log_steps: int) -> None:
+    def __init__(self, rates: np.ndarray | None, steps_per_epoch: int, log_steps: int) -> None:
         self._rates, self._steps_per_epoch, self._log_steps = rates, steps_per_epoch, log_steps
         self._pending: list[tuple[int, StepReport]] = []
         self._interval = self._epoch = _zeros()
@@ -107,16 +107,19 @@ class MetricLog:
             self._epoch = {name: self._epoch[name] + sums[name] for name in NAMES}
             self._images += int(sums["count"])
             if step % self._log_steps == 0:
-                extra = {"learning_rate": float(self._rates[step - 1]), "grad_norm": self._grad_norm}
+                extra = self._rate(step) | {"grad_norm": self._grad_norm}
                 records.append(self._record("steps", int(step), self._interval) | extra)
                 self._interval, self._grad_norm = _zeros(), 0.0
         return records
 
     def end_epoch(self, step: int) -> Record:
         """The record of the epoch that ends at `step`; drain first."""
-        record = self._record("epoch", step, self._epoch) | {"learning_rate": float(self._rates[step - 1])}
+        record = self._record("epoch", step, self._epoch) | self._rate(int(step))
         self._epoch = _zeros()
         return record | {"images_per_second": self.images_per_second()}
+
+    def _rate(self, step: int) -> dict[str, float]:
+        return {} if self._rates is None else {"learning_rate": float(self._rates[step - 1])}
 
     def _record(self, kind: str, step: int, sums: dict[str, float]) -> Record:
         means = {name: sums[name] / sums["count"] for name in NAMES[1:]}
@@ -136,9 +139,10 @@ class MetricLog:
         known = {name: norm for name, norm in norms.items() if math.isfinite(norm)} or self._last_norms
         when = "then" if len(bad) < len(norms) else "the step before"
         largest = sorted(known, key=lambda name: -known[name])[:5]
+        rate = "".join(f", learning rate {value:g}" for value in self._rate(step).values())
         raise NonFinite(
-            f"the loss is {loss / float(report.metrics.count):g} at step {step}, learning rate "
-            f"{self._rates[step - 1]:g}; {len(bad)} of {len(norms)} gradients are not finite.\n"
+            f"the loss is {loss / float(report.metrics.count):g} at step {step}{rate}; "
+            f"{len(bad)} of {len(norms)} gradients are not finite.\n"
             f"Largest gradient norms {when}: {', '.join(f'{name} {known[name]:.3g}' for name in largest)}.\n"
             f"Try a lower --optim.learning-rate, a longer --optim.warmup-epochs or --optim.clip-norm 1."
         )

@@ -1,11 +1,15 @@
 """Loss and accuracy as sums over examples, so that they add up over batches, devices and padding."""
 
 import math
+from collections.abc import Callable
 
 import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
+
+LogitsLoss = Callable[[jax.Array, jax.Array], jax.Array]
+"""`(logits (B, classes), labels (B,) int or (B, classes) float) -> (B,)`."""
 
 
 class Metrics(flax.struct.PyTreeNode):

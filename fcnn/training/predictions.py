@@ -19,7 +19,8 @@ from fcnn.data.names import shown
 from fcnn.data.parallel import Progress, no_progress
 from fcnn.distributed import sharding
 from fcnn.report.page import Mistake, ReportData
-from fcnn.training.setup import TrainSetup, compile_on_each
+from fcnn.training.evaluate import compile_on_each
+from fcnn.training.setup import TrainSetup
 
 MOST = 10_000
 """Images of a split that are asked about, evenly spread."""
@@ -58,7 +59,7 @@ def asked(split: AnySplit) -> np.ndarray:
     return spread(len(split), MOST)
 
 
-def ask(setup: TrainSetup, variables: Any, split: AnySplit, progress: Progress = no_progress) -> Predictions:
+def predict_split(setup: TrainSetup, variables: Any, split: AnySplit, progress: Progress = no_progress) -> Predictions:
     """Shows the network those images of a split, not augmented.
 
     Args:
@@ -88,7 +89,7 @@ def describe(setup: TrainSetup, variables: Any, best_step: int | None) -> Report
     program = Path(sys.argv[0]).name.replace("__main__.py", "fcnn")
     confusion, mistakes = None, []
     if len(data.validation):
-        found = ask(setup, variables, data.validation)
+        found = predict_split(setup, variables, data.validation)
         confusion, wrong = found.confusion(), found.mistakes(SHOWN)
         files, places = data.paths("validation"), asked(data.validation)
         for i, image in zip(wrong, found.split.read(wrong), strict=True):

@@ -4,7 +4,8 @@ They know nothing of devices but for one optional `axis_name`, over which sums a
 runs a program of its own.
 """
 
-from collections.abc import Callable, Collection, Mapping
+import contextlib
+from collections.abc import Callable, Collection
 from typing import Any
 
 import flax.linen as nn
@@ -14,9 +15,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from fcnn.nn import Dropout
+from fcnn.training.layers import by_example, evaluated, synchronized
 from fcnn.training.metrics import (
     ClassMetrics,
+    LogitsLoss,
     Metrics,
     cross_entropy,
     label_rows,
@@ -27,11 +29,10 @@ from fcnn.training.metrics import (
 from fcnn.training.optim import check_layers, penalty
 from fcnn.training.state import TrainState
 from fcnn.utils.batch import Batch
-from fcnn.utils.errors import UserError
 
 
 class StepReport(flax.struct.PyTreeNode):
-    """What a training step tells about itself."""
+    """What a training step returns beside the state."""
 
     metrics: Metrics
     """Of the batch, before the update."""
@@ -41,74 +42,16 @@ class StepReport(flax.struct.PyTreeNode):
 
 TrainStep = Callable[[TrainState, Batch], tuple[TrainState, StepReport]]
 EvalStep = Callable[[dict[str, Any], Batch], ClassMetrics]
-
-
-def by_example(index: jax.Array) -> Any:
-    """A context in which every `Dropout` draws example j's mask for position `index[j]` of the global batch."""
-
-    def interceptor(call: Callable, args: tuple, kwargs: dict, context: nn.module.InterceptorContext) -> Any:
-        if isinstance(context.module, Dropout) and context.method_name == "__call__":
-            kwargs = {**kwargs, "index": index}
-        return call(*args, **kwargs)
-
-    return nn.intercept_methods(interceptor)
-
-
-# What makes a layer run as in evaluation: a field or an argument of it, and its value there.
-SWITCHES: tuple[tuple[type[nn.Module], str, bool], ...] = (
-    (nn.BatchNorm, "use_running_average", True),
-    (nn.Dropout, "deterministic", True),
-    (nn.SpectralNorm, "update_stats", False),
-    (Dropout, "train", False),
-)
-
-
-def evaluated(frozen: Collection[str]) -> Any:
-    """Returns a context in which the layers named in `frozen`, in the top level of the variables, and all that is
-    inside of them run as in evaluation: batch norm by its running statistics, dropout as the identity.
-
-    Raises:
-      UserError: in it, a frozen layer of a class that isn't in SWITCHES has changed its statistics.
-    """
-
-    def interceptor(call: Callable, args: tuple, kwargs: dict, context: nn.module.InterceptorContext) -> Any:
-        module = context.module
-        if context.method_name != "__call__" or not set(module.path[:1]) & set(frozen):
-            return call(*args, **kwargs)
-        for kind, name, value in SWITCHES:
-            if isinstance(module, kind) and hasattr(module, name):  # a field, or an argument in its place
-                if getattr(module, name) is value:
-                    return call(*args, **kwargs)
-                # The field holds, and the argument, by position the second one, is left to it.
-                args = (*args[:1], *(None for _ in args[1:2]), *args[2:])
-                kwargs = {key: item for key, item in kwargs.items() if key != name}
-                object.__setattr__(module, name, value)  # for `conv_norm_act` to see; the module lives for one call
-                return call(*args, **kwargs)
-            if isinstance(module, kind):
-                return call(*args, **{**kwargs, name: value})
-        before = _statistics(module)
-        result = call(*args, **kwargs)
-        if any(before.get(name) is not array for name, array in _statistics(module).items()):
-            raise UserError(
-                f"frozen layer {'/'.join(module.path)}: a {type(module).__name__} can't be switched to its running "
-                "statistics from outside; call it as in evaluation in your model"
-            )
-        return result
-
-    return nn.intercept_methods(interceptor)
-
-
-def _statistics(module: nn.Module) -> dict[str, Any]:
-    """Returns the running statistics that are a module's own and not those of a module inside of it."""
-    own = module.variables.get("batch_stats", {})
-    return {name: array for name, array in own.items() if not isinstance(array, Mapping)}
+Preprocess = Callable[[jax.Array, Batch], Batch]
+"""`(key, batch) -> batch`, pure: augmentation, normalization."""
 
 
 def make_train_step(
     model: nn.Module,
     optimizer: optax.GradientTransformation,
     *,
-    label_smoothing: float = 0.0,
+    preprocess: Preprocess | None = None,
+    loss: LogitsLoss = cross_entropy,
     l1: float = 0.0,
     l2: float = 0.0,
     decay_mask: str = "kernels",
@@ -117,20 +60,22 @@ def make_train_step(
     class_weights: np.ndarray | None = None,
     frozen: Collection[str] = (),
     axis_name: str | None = None,
+    sync_batch_norm: bool = True,
 ) -> TrainStep:
-    """One update from one batch.
+    """Returns the update from one batch, which `preprocess` augments and normalizes first.
 
-    The loss is the mean cross-entropy over the batch's unmasked examples, plus those of the auxiliary heads times their
-    weights, plus the penalties; with `class_weights`, (classes,), the mean is weighted by those of the labels: sum_i
-    w_i loss_i / sum_i w_i. The metrics are the main head's alone and unweighted. With `grad_accum_steps` = k,
-    example j goes to micro-batch j mod k, and the gradient is that of the same mean: for a model without batch norm the
-    update equals the one of the whole batch up to rounding. Batch norm sees each micro-batch by itself: it normalizes
-    by that one's statistics, and the running averages move k times a step, once by each in turn.
+    The loss is the mean of `loss(logits, labels)`, (B,), over the batch's unmasked examples, plus those of the
+    auxiliary heads times their weights, plus the penalties; with `class_weights`, (classes,), the mean is weighted by
+    those of the labels: sum_i w_i loss_i / sum_i w_i. The metrics are the main head's alone and unweighted.
+
+    With `grad_accum_steps` = k, example j goes to micro-batch j mod k, and the gradient is that of the same mean: for a
+    model without batch norm the update equals the one of the whole batch up to rounding. Batch norm sees each
+    micro-batch by itself: it normalizes by that one's statistics, and the running averages move k times a step, once by
+    each in turn.
 
     With `axis_name` the batch is a device's share of one, all of the same size, and the result is the whole batch's,
-    the same on all devices. Batch norm sees what the model's own `axis_name` lets it see; running averages become the
-    devices' means. That could wait until somebody reads them, as training doesn't and averages are linear, but then
-    the state would not be one.
+    the same on all devices. Batch norm normalizes by the whole batch with `sync_batch_norm`, else by the device's
+    share; running averages become the devices' means.
 
     With `ema_decay`, the moving averages keep the share min(ema_decay, (1 + t) / (10 + t)) in step t, from 0: the first
     weights, which are random, are soon forgotten (TensorFlow's `tf.train.ExponentialMovingAverage` with `num_updates`).
@@ -145,11 +90,12 @@ def make_train_step(
 
     gradient = _make_gradient(
         model,
-        label_smoothing=label_smoothing,
+        loss=loss,
         class_weights=class_weights,
         grad_accum_steps=grad_accum_steps,
         frozen=frozen,
         axis_name=axis_name,
+        sync_batch_norm=sync_batch_norm,
     )
 
     def trainable(params: Any) -> Any:
@@ -162,6 +108,8 @@ def make_train_step(
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, StepReport]:
         check_layers(frozen, [*state.params, *state.batch_stats])
         key = jax.random.fold_in(state.key, state.step)
+        if preprocess is not None:
+            batch = preprocess(jax.random.fold_in(key, 1), batch)  # another key than the model's dropout has
         grads, batch_stats, metrics = gradient(state.params, state.batch_stats, batch, key)
         batch_stats = kept(batch_stats, state.batch_stats)
         if l1 or l2:
@@ -187,17 +135,23 @@ def make_train_step(
 def _make_gradient(
     model: nn.Module,
     *,
-    label_smoothing: float,
+    loss: LogitsLoss,
     class_weights: np.ndarray | None,
     grad_accum_steps: int,
     frozen: Collection[str],
     axis_name: str | None,
+    sync_batch_norm: bool,
 ) -> Callable[[Any, Any, Batch, jax.Array], tuple[Any, Any, Metrics]]:
     """(params, batch_stats, batch, key) -> the gradient of the loss without penalties, new batch_stats, metrics."""
 
     def loss_fn(params: Any, batch_stats: Any, batch: Batch, key: jax.Array, total: jax.Array) -> tuple:
         params = {name: jax.lax.stop_gradient(layer) if name in frozen else layer for name, layer in params.items()}
-        with by_example(batch["index"]), evaluated(frozen):
+        with contextlib.ExitStack() as contexts:
+            if frozen:
+                contexts.enter_context(evaluated(frozen))
+            contexts.enter_context(by_example(batch["index"]))
+            if axis_name is not None and sync_batch_norm:
+                contexts.enter_context(synchronized(axis_name))
             logits, updates = model.apply(
                 {"params": params, "batch_stats": batch_stats},
                 batch["image"],
@@ -205,12 +159,12 @@ def _make_gradient(
                 mutable=["batch_stats", "aux"],
                 rngs={"dropout": key},
             )
-        losses = cross_entropy(logits, batch["label"], label_smoothing)
+        losses = loss(logits, batch["label"])
         for aux_logits, weight in (updates.get("aux") or {}).values():
-            losses += weight * cross_entropy(aux_logits, batch["label"], label_smoothing)
-        loss = jnp.where(batch["mask"], losses * _weights(batch, class_weights), 0).sum() / total
+            losses += weight * loss(aux_logits, batch["label"])
+        mean = jnp.where(batch["mask"], losses * _weights(batch, class_weights), 0).sum() / total
         metrics = measure(logits, batch["label"], batch["mask"])
-        return loss, (updates.get("batch_stats", {}), metrics)
+        return mean, (updates.get("batch_stats", {}), metrics)
 
     grad = jax.grad(loss_fn, has_aux=True)
 

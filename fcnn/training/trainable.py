@@ -5,6 +5,7 @@ import itertools
 from collections.abc import Mapping
 from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,27 +19,28 @@ from fcnn.weights import About, Network, adapt_input, match_classes
 
 
 @dataclasses.dataclass(frozen=True)
-class Plan:
-    """What a strategy means for a model."""
+class Trainable:
+    """Which layers of a model learn, and how fast."""
 
     endpoint: str | None = None
     """Up to which nothing learns: the model's `frozen`."""
     frozen: frozenset[str] = frozenset()
     """The layers before it."""
-    shares: Mapping[str, float] = dataclasses.field(default_factory=dict)
-    """The learning rates of the other layers, as shares of the schedule's, where they aren't 1."""
+    lr_scales: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    """The learning rates of the other layers, relative to the schedule's, where they aren't 1."""
 
 
-def make_plan(config: TransferConfig, model: models.Classifier, image_shape: tuple[int, int, int]) -> Plan:
-    """Which layers of a model learn, and how fast.
+def find_trainable(config: TransferConfig, model: nn.Module, image_shape: tuple[int, int, int]) -> Trainable:
+    """Returns which layers of a model a strategy trains, and how fast.
 
     Raises:
       UserError: the architecture has no part that the strategy could freeze.
     """
     if config.weights is None or config.strategy in ("scratch", "mean_var", "pretrained"):
-        return Plan()
+        return Trainable()
     if config.strategy == "auto":
         raise UserError("transfer.strategy auto is decided when a run begins; name one of the others here")
+    assert isinstance(model, models.Classifier)  # whose endpoints have names
     places = models.endpoints(model, image_shape)
     last = None
     if config.strategy == "head":
@@ -49,10 +51,10 @@ def make_plan(config: TransferConfig, model: models.Classifier, image_shape: tup
     if last is None and config.strategy != "full":
         raise UserError(f"transfer.strategy {config.strategy}: {type(model).__name__} has no body that could be frozen")
     frozen = last.layers if last else frozenset()
-    shares = {}
+    lr_scales = {}
     for distance, group in enumerate(_groups(places)):
-        shares |= dict.fromkeys(group - frozen, config.backbone_lr_scale * config.layer_decay**distance)
-    return Plan(last.name if last else None, frozen, shares)
+        lr_scales |= dict.fromkeys(group - frozen, config.backbone_lr_scale * config.layer_decay**distance)
+    return Trainable(last.name if last else None, frozen, lr_scales)
 
 
 def _groups(places: list[models.Endpoint]) -> list[frozenset[str]]:

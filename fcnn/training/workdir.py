@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -96,11 +96,26 @@ def read_splits(workdir: Path) -> bytes:
     return path.read_bytes()
 
 
+def check_same_custom(
+    workdir: Path, facts: dict[str, Any], names: Sequence[str], *, needed: Sequence[str] | None = None
+) -> None:
+    """UserError unless `names` are those of what the user passed when the run began; of these, the `needed` ones."""
+    before = [name for name in facts.get("custom", ()) if needed is None or name in needed]
+    now = [name for name in names if needed is None or name in needed]
+    if missing := [name for name in before if name not in now]:
+        raise UserError(
+            f"the run in {workdir} was trained with {' and '.join(missing)} of the user's own: pass them again, or "
+            "name the preset that defines them, --config FILE.py"
+        )
+    if extra := [name for name in now if name not in before]:
+        raise UserError(f"the run in {workdir} was trained without {' and '.join(extra)} of the user's own")
+
+
 def write_data(workdir: Path, facts: dict[str, Any], splits: bytes | None) -> None:
     """Keeps them, each whole or not at all, unless they are there: a run's data stay what they were when it began.
 
     Args:
-      facts: `Dataset.facts`.
+      facts: `Dataset.facts`, and under "custom" the names of what the user passed.
       splits: which file is in which split (`fcnn.data.manifest`), where there are files.
     """
     if (workdir / DATA).exists():
@@ -116,11 +131,6 @@ def read_choice(workdir: Path) -> dict[str, Any] | None:
     return _read(workdir / CHOICE)
 
 
-def write_choice(workdir: Path, choice: dict[str, Any]) -> None:
-    """Keeps it, whole or not at all: a run that goes on must not choose anew."""
-    _write(workdir / CHOICE, choice)
-
-
 def _read(path: Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
@@ -130,19 +140,22 @@ def _read(path: Path) -> dict[str, Any] | None:
         raise UserError(f"{path}: {error}") from None
 
 
-def _write(path: Path, found: dict[str, Any]) -> None:
-    write_bytes(path, (json.dumps(found, indent=1) + "\n").encode())
+def _write(path: Path, found: Mapping[str, Any]) -> None:
+    write_bytes(path, (json.dumps(dict(found), indent=1) + "\n").encode())
 
 
 @contextlib.contextmanager
-def claim(workdir: Path, config: Config) -> Iterator[None]:
-    """Makes the folder if need be, writes its config, and keeps every other run out of it while the context lasts."""
+def claim(workdir: Path, config: Config, choice: Mapping[str, Any] | None = None) -> Iterator[None]:
+    """Makes the folder if need be, writes its config, and how it was chosen if it was, and keeps every other run out of
+    the folder while the context lasts."""
     workdir.mkdir(parents=True, exist_ok=True)
     try:
         lock = FileLock(workdir / LOCK).acquire(timeout=0)
     except Timeout:
         raise UserError(f"another run is writing to {workdir}; wait for it or take another --workdir") from None
     with lock:
+        if choice is not None and not (workdir / CHOICE).exists():
+            _write(workdir / CHOICE, choice)
         write_bytes(workdir / CONFIG, to_json(config).encode())
         yield
 

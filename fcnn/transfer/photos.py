@@ -15,8 +15,8 @@ from fcnn import zoo
 from fcnn.config import AugmentConfig, Config, ModelConfig, OptimConfig, TrainConfig, TransferConfig, in_steps
 from fcnn.data import Dataset, load
 from fcnn.data.parallel import Progress, no_progress
-from fcnn.training import auto
 from fcnn.training.pretrained import load_network
+from fcnn.transfer import auto
 from fcnn.utils.errors import UserError
 from fcnn.weights import About, published
 
@@ -126,7 +126,7 @@ def _for(config: Config, given: dict[str, Any], strategy: str, dataset: Dataset)
     epochs = given.get("epochs", epochs)
     train = {"epochs": epochs, "batch_size": batch, "eval_batch_size": 64, "eval_epochs": max(epochs // 10, 1)}
     return dataclasses.replace(
-        auto.decided(config, strategy),
+        auto.with_strategy(config, strategy),
         augment=AugmentConfig(flip=strategy != "head"),  # without, a head's features are computed once
         train=TrainConfig(**train | given),
     )

@@ -21,7 +21,7 @@ from fcnn.analysis.show.subject import make_subject
 from fcnn.config import Config, ModelConfig
 from fcnn.data import load
 from fcnn.distributed import sharding
-from fcnn.training import loop
+from fcnn.training import run_data
 from fcnn.training.setup import make_setup
 
 NAMES = ("answers", "filters", "activations", "grad_cam", "receptive_field", "neighbors", "confusion", "mistakes")
@@ -46,7 +46,7 @@ def runs(tmp_path_factory):
 
 
 def test_it_draws_everything_and_leaves_the_test_split_unread(runs, monkeypatch, capsys):
-    monkeypatch.setattr(loop, "load", unread(loop.load))
+    monkeypatch.setattr(run_data, "load", unread(run_data.load))
     assert cli.main(["show", str(runs / "cnn")]) == 0
     folder = runs / "cnn/show"
     assert {path.name for path in folder.iterdir()} == {
@@ -118,7 +118,7 @@ def test_grad_cam_is_cam_where_an_average_and_a_dense_layer_follow():
     image = setup.dataset.validation.read(np.asarray([3]))[0]
     subject = make_subject(setup, variables, image, "", None)
     maps = subject.activations["stage3"].astype(np.float64)
-    found = grad_cam(setup.model, variables, subject.activations["stage3"], "stage3", range(10), (8, 8, 1))
+    found = grad_cam(setup.classifier, variables, subject.activations["stage3"], "stage3", range(10), (8, 8, 1))
     weights = np.asarray(variables["params"]["head"]["kernel"], np.float64) / maps[:, :, 0].size
     np.testing.assert_allclose(found, np.maximum(np.einsum("yxk,kc->cyx", maps, weights), 0), rtol=1e-5, atol=1e-5)
     assert (found > 0).any()

@@ -16,7 +16,7 @@ from fcnn.config import Config, ModelConfig, ParallelConfig, TrainConfig, preset
 from fcnn.data import outline
 from fcnn.distributed import sharding
 from fcnn.nn import cpu_convolutions
-from fcnn.training.setup import TrainSetup, make_setup, trace_train_step, train_pipeline
+from fcnn.training.setup import TrainSetup, make_setup, trace_train_step
 from fcnn.utils.errors import UserError
 
 IMAGENET = [name for name in presets.names() if name.endswith("_imagenet")]
@@ -25,7 +25,7 @@ HAS_COMPILER = importlib.util.find_spec("libtpu") is not None
 
 def lowered(setup: TrainSetup, platform: str) -> str:
     return (
-        trace_train_step(setup, setup.abstract_state(), train_pipeline(setup))
+        trace_train_step(setup, setup.abstract_state(), setup.train_pipeline())
         .lower(lowering_platforms=(platform,))
         .as_text()
     )
@@ -133,7 +133,7 @@ def test_all_gradients_are_reduced_in_one_all_reduce(grad_accum_steps, norm):
     train = dataclasses.replace(CONFIG.train, grad_accum_steps=grad_accum_steps)
     config = dataclasses.replace(CONFIG, train=train, parallel=ParallelConfig(batch_norm=norm))
     setup = dataclasses.replace(experiment(config, 4), model=models.create("mlp", num_classes=10))
-    program = trace_train_step(setup, setup.abstract_state(), train_pipeline(setup)).lower().compile().as_text() or ""
+    program = trace_train_step(setup, setup.abstract_state(), setup.train_pipeline()).lower().compile().as_text() or ""
     before, entry = program.split("\nENTRY ")
     assert [one.arrays >= 3 for one in plan.collectives(entry) if one.gradients] == [True]
     assert not any(one.gradients for one in plan.collectives(before))

@@ -73,7 +73,7 @@ def test_a_memory_mapped_array_is_streamed(tmp_path):
     mapped = from_arrays(np.load(tmp_path / "images.npy", mmap_mode="r"), LABELS)
     assert isinstance(mapped.train, Streamed)
     assert mapped.pipeline == "stream"
-    assert mapped.facts() | {"feed": ""} == from_arrays(IMAGES, LABELS).facts() | {"feed": ""}
+    assert mapped.facts() | {"pipeline": ""} == from_arrays(IMAGES, LABELS).facts() | {"pipeline": ""}
 
 
 def test_a_run_takes_no_other_arrays():

@@ -44,7 +44,7 @@ def test_a_streamed_set_is_the_set(root):
         assert np.array_equal(ours.labels, reference.labels)
         assert np.array_equal(ours.images, reference.images)
         assert np.array_equal(ours.read(np.asarray([1, 0])), reference.images[[1, 0]])
-    assert device.facts() | {"feed": ""} == stream.facts() | {"feed": ""}
+    assert device.facts() | {"pipeline": ""} == stream.facts() | {"pipeline": ""}
 
 
 def test_auto_streams_what_takes_more_than_a_quarter_of_the_memory(root, monkeypatch):

@@ -10,7 +10,7 @@ from fcnn.cli.photos import folder_of
 from fcnn.config import Config, DataConfig
 from fcnn.data import decode, load
 from fcnn.training import workdir
-from fcnn.training.trainer import few_images
+from fcnn.training.notes import few_images
 from fcnn.utils.errors import UserError
 
 pytestmark = pytest.mark.usefixtures("data_folder")

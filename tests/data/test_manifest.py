@@ -19,7 +19,7 @@ from fcnn.data.manifest import SPLITS, UNUSED, Manifest, Row, compare
 from fcnn.data.parallel import no_progress
 from fcnn.data.scan import scan
 from fcnn.report import Console
-from fcnn.training import loop, workdir
+from fcnn.training import evaluate, trainer, workdir
 from fcnn.utils.errors import UserError
 
 NAMES = st.one_of(
@@ -81,7 +81,7 @@ def trained(tmp_path_factory):
         data = DataConfig(name="folder:photos", image_size=8)
         train = TrainConfig(steps=4, batch_size=8, eval_batch_size=8)
         config = Config(data=data, model=ModelConfig(name="linear"), train=train)
-        tested = loop.train(config, root / "run", Console())
+        tested = trainer.train(config, root / "run", Console())
     return root, config, tested
 
 
@@ -127,7 +127,7 @@ def test_new_files_are_not_evaluated_and_said(run, capsys):
     (root / "photos/c").mkdir()
     Image.fromarray(pixels(98, 8, 8)).save(root / "photos/c/color.png")
     (root / "photos/a/bad.png").write_bytes(b"x")
-    found = loop.evaluate(root / "run", "test", Console())
+    found = evaluate.evaluate(root / "run", "test", Console())
     assert [found[name] for name in NUMBERS] == [tested[name] for name in NUMBERS]
     said = capsys.readouterr().out
     assert "2 new (a/05b.png, c/color.png). None of these is used." in said
@@ -140,7 +140,7 @@ def test_missing_and_changed_files_are_left_out_and_counted(run, capsys):
         (root / "photos" / path).unlink()
     Image.fromarray(pixels(99, 8, 8)).save(root / "photos" / other)
     (root / "photos" / train).write_bytes(b"no longer an image")
-    found = loop.evaluate(root / "run", "test", Console())
+    found = evaluate.evaluate(root / "run", "test", Console())
     assert found["count"] == sum(found["images"].values()) == 10
     assert found["epoch"] == 4 / 5  # of the run's 43 images, not of those that are left
     said = capsys.readouterr().out
@@ -149,7 +149,7 @@ def test_missing_and_changed_files_are_left_out_and_counted(run, capsys):
     for path in files(root, "test"):
         (root / "photos" / path).unlink(missing_ok=True)
     with pytest.raises(UserError, match="has none of its 12 test images left"):
-        loop.evaluate(root / "run", "test", Console())
+        evaluate.evaluate(root / "run", "test", Console())
 
 
 def test_a_run_goes_on_with_the_same_files_alone(run):
@@ -164,11 +164,11 @@ def test_a_run_goes_on_with_the_same_files_alone(run):
     ):
         change()
         with pytest.raises(UserError, match=f"no longer those that the run began with: {words}"):
-            loop.train(longer, root / "run", Console())
+            trainer.train(longer, root / "run", Console())
         first.write_bytes(kept)
     first.with_name("x.png").unlink()
     before = (root / "run/splits.csv").read_bytes()
-    assert loop.train(longer, root / "run", Console())["step"] == 6
+    assert trainer.train(longer, root / "run", Console())["step"] == 6
     assert (root / "run/splits.csv").read_bytes() == before
 
 
@@ -179,9 +179,9 @@ def test_it_is_the_same_run_from_anywhere(run, monkeypatch, capsys):
     for place, name in ((".", "photos"), (".", "./photos/"), (".", "link"), ("elsewhere", "../photos")):
         monkeypatch.chdir(root / place)
         here = dataclasses.replace(config, data=dataclasses.replace(config.data, name=f"folder:{name}"))
-        assert loop.train(here, root / "run", Console()) == tested
+        assert trainer.train(here, root / "run", Console()) == tested
     assert f'"name": "folder:{root / "photos"}"' in (root / "run/config.json").read_text()
-    assert loop.evaluate(root / "run", "test", Console())["loss"] == tested["loss"]
+    assert evaluate.evaluate(root / "run", "test", Console())["loss"] == tested["loss"]
 
 
 def test_every_path_of_a_config_is_kept_absolute(tmp_path, monkeypatch):
@@ -209,7 +209,7 @@ def test_moved_images_can_be_named(run, monkeypatch, capsys):
     assert cli.main(["show", "run", "--data.name", "folder:moved"]) == 0
     assert f"folder:{root / 'moved'}" in capsys.readouterr().out
     moved = dataclasses.replace(config, data=dataclasses.replace(config.data, name="folder:moved"))
-    assert loop.train(moved, root / "run", Console()) == tested
+    assert trainer.train(moved, root / "run", Console()) == tested
     shutil.copytree(root / "moved/a", root / "other/x")
     shutil.copytree(root / "moved/b", root / "other/y")
     assert cli.main(["show", "run", "--data.name", "folder:other"]) == 2

@@ -17,8 +17,8 @@ from fcnn.data import Streamed, epoch_order, load
 from fcnn.data.pipeline import EpochSampler, StreamPipeline
 from fcnn.distributed import sharding
 from fcnn.report import Console
-from fcnn.training import loop, metric_log
-from fcnn.training.setup import left_for_the_device, make_setup, train_items, train_pipeline
+from fcnn.training import metric_log, trainer
+from fcnn.training.setup import make_setup
 from fcnn.utils.errors import UserError
 
 CONFIG = Config(
@@ -49,7 +49,7 @@ def folder(tmp_path, monkeypatch):
 def test_both_ways_give_the_same_numbers_to_the_bit(tmp_path, capsys):
     """Over the end of an epoch, with everything random, and evaluations whose last batch is padded."""
     for pipeline in ("device", "stream"):
-        loop.train(fed(pipeline), tmp_path / pipeline, Console())
+        trainer.train(fed(pipeline), tmp_path / pipeline, Console())
     out = capsys.readouterr().out
     assert "images on the device" in out
     assert "images streamed" in out
@@ -66,7 +66,7 @@ def test_an_interpolated_and_accumulated_run_too(tmp_path):
         train=TrainConfig(steps=6, batch_size=64, grad_accum_steps=2, log_steps=1),
     )
     for pipeline in ("device", "stream"):
-        loop.train(fed(pipeline, config), tmp_path / pipeline, Console())
+        trainer.train(fed(pipeline, config), tmp_path / pipeline, Console())
     assert comparable(tmp_path / "stream") == comparable(tmp_path / "device")
 
 
@@ -78,11 +78,11 @@ def experiment(pipeline: str):
 def test_a_streamed_step_gets_the_images_that_the_order_says_from_any_step_on():
     setup = experiment("stream")
     train, size = setup.dataset.train, setup.config.train.batch_size
-    whole = [jax.device_get(item) for item in train_items(setup, train_pipeline(setup), 0)]
+    whole = [jax.device_get(item) for item in setup.train_items(setup.train_pipeline(), 0)]
     assert len(whole) == setup.total_steps
     for first in (1, 20, 22):  # within an epoch, at the end of one, the last step
         chex.assert_trees_all_equal(
-            [jax.device_get(i) for i in train_items(setup, train_pipeline(setup), first)], whole[first:]
+            [jax.device_get(i) for i in setup.train_items(setup.train_pipeline(), first)], whole[first:]
         )
     for step, (images, labels) in enumerate(whole):
         epoch, place = divmod(step, setup.steps_per_epoch)
@@ -153,24 +153,24 @@ def test_files_are_cropped_once_where_they_are_decoded(folder):
     setup = make_setup(config, load(config.data), sharding.make_mesh())
     train = setup.dataset.train
     assert isinstance(train, Streamed)
-    assert left_for_the_device(setup).resized_crop == 1.0
-    images, _ = jax.device_get(next(train_items(setup, train_pipeline(setup), 4)))
+    assert setup.device_augment().resized_crop == 1.0
+    images, _ = jax.device_get(next(setup.train_items(setup.train_pipeline(), 4)))
     epoch, place = divmod(4, setup.steps_per_epoch)
     indices = epoch_order(0, epoch, len(train))[8 * place : 8 * place + 8]
     assert np.array_equal(images, train.read_crops(indices, 0.3, seed=0, epoch=epoch))
     # Rows of decoded images have no more pixels than those: they are cropped on the device, as everywhere.
     digits = experiment("stream")
-    assert left_for_the_device(digits) == CONFIG.augment
+    assert digits.device_augment() == CONFIG.augment
 
 
 def test_a_streamed_folder_trains_and_a_file_that_breaks_is_named(folder, tmp_path):
     config = streamed_folder(folder, resized_crop=0.3, flip=True)
-    assert loop.train(config, tmp_path / "run", Console())["count"] == 8
+    assert trainer.train(config, tmp_path / "run", Console())["count"] == 8
     broken = make_setup(config, load(config.data), sharding.make_mesh())
     for path in folder.rglob("*.jpg"):
         path.write_bytes(b"broken")
     with pytest.raises(UserError, match=r"jpg could be read before and can't any more: not an image"):
-        next(train_items(broken, train_pipeline(broken), 0))
+        next(broken.train_items(broken.train_pipeline(), 0))
 
 
 @pytest.mark.parametrize(("feed_ms", "step_ms", "share"), [(6, 2, 2 / 3), (3, 2, 1 / 3), (2, 4, 0)])
@@ -210,5 +210,5 @@ def test_a_feed_that_holds_up_the_steps_is_told(tmp_path, monkeypatch, capsys):
         model=ModelConfig(name="linear"),
         train=TrainConfig(epochs=1, batch_size=32),
     )
-    loop.train(config, tmp_path / "run", Console())
+    trainer.train(config, tmp_path / "run", Console())
     assert "Input-bound: " in capsys.readouterr().out

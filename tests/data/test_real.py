@@ -36,7 +36,7 @@ def test_two_epochs_of_cifar10_go_on_exactly_after_a_kill_however_they_are_fed(r
         with launched(pipeline) as process:
             out, err = process.communicate(timeout=600)
         assert process.returncode == 0, err
-        assert ("Going on from step 60 of 86" in out) == (pipeline == "stream")
+        assert ("Continuing from step 60 of 86" in out) == (pipeline == "stream")
     stream, device = (comparable(tmp_path / pipeline) for pipeline in ("stream", "device"))
     assert stream == device
     assert device[-1]["kind"] == "test"

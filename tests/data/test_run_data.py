@@ -1,6 +1,7 @@
 """What a run keeps of its data and holds on to: normalization, classes, what was left out, and the classes' weights."""
 
 import dataclasses
+import functools
 import json
 from pathlib import Path
 
@@ -17,7 +18,8 @@ from fcnn.config import Config, DataConfig, ModelConfig, TrainConfig
 from fcnn.data import load
 from fcnn.data.dataset import balanced_weights
 from fcnn.report import Console
-from fcnn.training import loop
+from fcnn.training import evaluate, trainer
+from fcnn.training.metrics import cross_entropy
 from fcnn.training.state import create_state
 from fcnn.training.step import make_train_step
 from fcnn.utils.batch import make_batch
@@ -34,17 +36,17 @@ def test_a_run_keeps_its_normalization_whatever_the_data_become(tmp_path, draw, 
     draw(root, *(f"train/{c}/{i}.png" for c in "ab" for i in range(8)), *(f"test/{c}/9.png" for c in "ab"))
     (root / "train/a/bad.png").write_bytes(b"x")
     data = DataConfig(name=f"folder:{root}", image_size=8, val_fraction=0.0, on_bad_image="skip")
-    tested = loop.train(config(data), run, Console())
+    tested = trainer.train(config(data), run, Console())
     assert tested["skipped"] == 1
     kept = json.loads((run / "data.json").read_text())
     assert (kept["classes"], kept["image_shape"]) == (["a", "b"], [8, 8, 3])
     assert kept["images"] == {"train": [8, 8], "validation": [0, 0], "test": [1, 1]}
     assert kept["skipped"] == ["train/a/bad.png (not an image that Pillow can read)"]
     draw(root, "train/a/more.png", "train/b/more.png", "train/c/0.png", "test/c/0.png")
-    evaluated = loop.evaluate(run, "test", Console())
+    evaluated = evaluate.evaluate(run, "test", Console())
     assert evaluated["loss"] == tested["loss"]  # not so with the statistics of the larger set
     with pytest.raises(UserError, match=r"those that the run began with: 4 new \(train/a/more.png, train/b/more.png, "):
-        loop.train(config(data, steps=6), run, Console())
+        trainer.train(config(data, steps=6), run, Console())
     assert json.loads((run / "data.json").read_text()) == kept
 
 
@@ -115,7 +117,11 @@ def test_the_weighted_loss_is_numpys(grad_accum_steps, mixed, smoothing):
     batch = make_batch(jnp.asarray(images), jnp.asarray(rows if mixed else labels))
     batch["mask"] = jnp.asarray(mask)
     step = make_train_step(
-        model, optimizer, class_weights=weights, grad_accum_steps=grad_accum_steps, label_smoothing=smoothing
+        model,
+        optimizer,
+        class_weights=weights,
+        grad_accum_steps=grad_accum_steps,
+        loss=functools.partial(cross_entropy, smoothing=smoothing),
     )
     after, report = step(state, batch)
     after = jax.device_get(after.params)

@@ -20,7 +20,7 @@ from fcnn.data import Dataset, Streamed, load
 from fcnn.data.decode import BadImage, lowest_highest, open_image, plain
 from fcnn.inference.predict import load_classifier, predict
 from fcnn.report import Console
-from fcnn.training import loop
+from fcnn.training import evaluate, trainer
 
 pytestmark = pytest.mark.usefixtures("data_folder")
 GREY = pixels(0, 32, 32)[..., 0]
@@ -203,7 +203,7 @@ def test_a_run_and_all_that_comes_of_it_read_files_by_the_runs_range(tmp_path, c
     write_set(root, lambda image: image.astype(np.uint16) * 16)
     train = TrainConfig(steps=8, batch_size=4, eval_batch_size=4)
     data = DataConfig(name=f"folder:{root}", image_size=8, val_fraction=0.0)
-    tested = loop.train(Config(data=data, model=ModelConfig(name="linear"), train=train), run, Console())
+    tested = trainer.train(Config(data=data, model=ModelConfig(name="linear"), train=train), run, Console())
     assert "Note: gray values of more than 8 bits" in capsys.readouterr().out
     assert json.loads((run / "data.json").read_text())["value_range"] == [0, 4080]
     assert main(["export", str(run)]) == 0
@@ -223,7 +223,7 @@ def test_a_run_and_all_that_comes_of_it_read_files_by_the_runs_range(tmp_path, c
         probabilities = [[one["probability"] for one in found] for found in (answer, answers[0])]
         np.testing.assert_allclose(probabilities[0], probabilities[1], atol=1e-5)
     write(root / "train/a/brighter.png", stretched(9).astype(np.uint16) * 200)
-    assert loop.evaluate(run, "test", Console())["loss"] == tested["loss"]
+    assert evaluate.evaluate(run, "test", Console())["loss"] == tested["loss"]
 
 
 def test_a_network_of_8_bit_images_refuses_files_whose_range_it_cannot_know(tmp_path):

@@ -18,7 +18,8 @@ from fcnn.data import load
 from fcnn.data.pipeline import EpochSampler
 from fcnn.distributed import sharding
 from fcnn.training.checkpoint import Checkpoints
-from fcnn.training.setup import compile_evaluation, compile_train_step, trace_train_step, train_pipeline, train_step
+from fcnn.training.evaluate import compile_evaluation
+from fcnn.training.setup import compile_train_step, trace_train_step
 from fcnn.utils.batch import make_batch
 from fcnn.utils.errors import UserError
 
@@ -137,7 +138,7 @@ def test_the_state_is_donated_and_nothing_is_traced_twice(how):
 def test_a_step_has_one_copy_of_the_state_and_moves_nothing_between_host_and_devices(devices):
     streamed, network = load(DataConfig(pipeline="stream")), models.create("mlp", num_classes=10)
     setup = dataclasses.replace(experiment(variant(JIT), devices), dataset=streamed, model=network)
-    state, pipeline = setup.init_state(), train_pipeline(setup)
+    state, pipeline = setup.init_state(), setup.train_pipeline()
     program = trace_train_step(setup, state, pipeline).lower().compile()
     size = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
     memory: Any = program.memory_analysis()
@@ -185,10 +186,10 @@ def test_on_one_device_the_program_is_the_one_that_plain_jit_makes():
         return setup.init_state(), sharding.shard(make_batch(images, labels), setup.mesh)
 
     def program(setup, *args) -> str:
-        return jax.jit(train_step(setup), donate_argnums=0).lower(*args).compile().as_text() or ""
+        return jax.jit(setup.train_step(), donate_argnums=0).lower(*args).compile().as_text() or ""
 
     one, four = experiment(variant(JIT), 1), experiment(variant(JIT), 4)
-    ours: Any = sharding.trace_step(train_step(one), *arguments(one), donate=True).lower().compile()
+    ours: Any = sharding.trace_step(one.train_step(), *arguments(one), donate=True).lower().compile()
     assert "all-reduce" not in ours.as_text()
     assert operations(ours.as_text()) == operations(program(one, *jax.device_put(arguments(one), jax.devices()[0])))
     assert "all-reduce" in program(four, *arguments(four))

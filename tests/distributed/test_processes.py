@@ -120,7 +120,7 @@ def test_a_signal_to_one_process_stops_all_and_the_run_goes_on_as_if_nothing_had
     with train(stopped, 2, 2, "--json") as running:
         ends = finished(running)
         assert [code for code, _, _ in ends] == [0, 0], ends
-    assert "Going on from step" in ends[0][2]
+    assert "Continuing from step" in ends[0][2]
     assert json.loads(ends[0][1])["count"] == 360  # the first process writes, and nobody else
     assert ends[1][1] == ""
     with train(whole, *((2, 2) if bits else (1, 4))) as running:

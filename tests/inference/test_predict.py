@@ -9,7 +9,7 @@ from PIL import Image
 from fcnn import cli
 from fcnn.config import Config, DataConfig, ModelConfig, OptimConfig, TrainConfig
 from fcnn.report import Console
-from fcnn.training import loop
+from fcnn.training import trainer
 
 SIZES = ((20, 12), (12, 20), (16, 16))
 
@@ -43,7 +43,7 @@ def run(tmp_path_factory):
         optim=OptimConfig(name="adam", learning_rate=0.01),
         train=TrainConfig(epochs=2, batch_size=20, eval_batch_size=40, ema_decay=0.99),
     )
-    found = loop.train(config, root / "run", Console(stderr=True))
+    found = trainer.train(config, root / "run", Console(stderr=True))
     for arguments in ([], ["--format", "stablehlo"], ["--format", "stablehlo", "--pixels", "--out"]):
         out = [str(root / "run" / "pixels.stablehlo")] if "--out" in arguments else []
         assert cli.main(["export", str(root / "run"), *arguments, *out]) == 0

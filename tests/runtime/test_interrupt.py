@@ -13,7 +13,7 @@ from harness import comparable, start
 from fcnn import cli
 from fcnn.report import read_records
 from fcnn.runtime.signals import Interrupt, Stopped
-from fcnn.training import loop, trainer
+from fcnn.training import results, run_data, trainer
 
 SMALL = ["--config", "resnet", "--model.name", "linear", "--train.epochs", "1"]
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
@@ -40,13 +40,13 @@ def whole(tmp_path_factory):
 @pytest.mark.parametrize(
     ("module", "function", "number"),
     [
-        (loop, "load", signal.SIGINT),
-        (loop, "make_setup", signal.SIGTERM),
+        (run_data, "load", signal.SIGINT),
+        (trainer, "make_setup", signal.SIGTERM),
         (trainer, "compile_train_step", signal.SIGHUP),
         (trainer, "evaluate_best", signal.SIGINT),
-        (trainer, "draw_curves", signal.SIGTERM),
-        (trainer, "describe", signal.SIGHUP),
-        (trainer, "write_page", signal.SIGINT),
+        (results, "draw_curves", signal.SIGTERM),
+        (results, "describe", signal.SIGHUP),
+        (results, "write_page", signal.SIGINT),
     ],
 )
 def test_a_signal_before_the_first_step_or_after_the_last(
@@ -75,7 +75,7 @@ def test_a_picture_that_cannot_be_drawn_costs_no_result(function, whole, tmp_pat
 
     monkeypatch.chdir(tmp_path)
     with monkeypatch.context() as patched:
-        patched.setattr(trainer, function, fails)
+        patched.setattr(results, function, fails)
         assert cli.main(["train", *SMALL, "--workdir", "run"]) == 0
     name = "curves.png" if function == "draw_curves" else "report.html"
     *_, told, _, accuracy = capfd.readouterr().out.splitlines()

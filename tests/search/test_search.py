@@ -18,12 +18,13 @@ from sqlalchemy.pool import NullPool
 from fcnn import cli
 from fcnn.config import Config
 from fcnn.config.serialize import options
+from fcnn.report import Console
 from fcnn.runtime.signals import Interrupted
 from fcnn.search import worker
 from fcnn.search.space import default_space, parse_space, replaced
 from fcnn.search.study import Job, open_study, results, sqlite_url
 from fcnn.search.worker import work
-from fcnn.training import loop
+from fcnn.training import run_data, trainer
 from fcnn.utils.errors import UserError
 
 BASE = replaced(Config(), {"model.name": "linear", "train.epochs": 3.0})
@@ -40,7 +41,7 @@ def quick(monkeypatch):
     """Runs that take no time: the accuracy grows with the rate, in four evaluations, of which records are kept."""
     made = []
 
-    def train(config, folder, console, *, test, judge):
+    def train(config, folder, console, *, test, callbacks):
         assert not test
         made.append(folder.name)
         folder.mkdir(exist_ok=True)
@@ -51,11 +52,12 @@ def quick(monkeypatch):
             rows.append(where | {"top1": top1, "loss": 1.0})
             monkeypatch.setitem(kept, folder, list(rows))
             if epoch < 4:
-                judge(rows[-1])
+                for callback in callbacks:  # with what comes after the evaluation
+                    callback({"kind": "steps", "split": "train", "step": epoch + 0.5})
         return rows[-1]
 
     kept = {}
-    monkeypatch.setattr(loop, "train", train)
+    monkeypatch.setattr(trainer, "train", train)
     monkeypatch.setattr(worker, "read_records", lambda folder: kept.get(folder, []))
     return made
 
@@ -104,15 +106,15 @@ def test_a_grid_is_every_combination_once(quick, tmp_path):
 def test_a_trial_that_was_left_behind_is_taken_up_in_its_folder(quick, tmp_path, monkeypatch):
     """By the next worker if its own was asked to stop; once its heartbeat has been silent for long if it was killed."""
     job = make_job(tmp_path / "study", trials=3)
-    train = loop.train
+    train = trainer.train
 
     def interrupted(*args, **options):
         raise Interrupted(signal.SIGTERM)
 
-    monkeypatch.setattr(loop, "train", interrupted)
+    monkeypatch.setattr(trainer, "train", interrupted)
     with pytest.raises(Interrupted):
         work(job)
-    monkeypatch.setattr(loop, "train", train)
+    monkeypatch.setattr(trainer, "train", train)
     study = open_study(job)
     with pytest.warns(UserWarning, match="Heartbeat"):
         killed = study.ask()  # takes up the first, and is never heard of again
@@ -141,7 +143,7 @@ def test_workers_that_draw_at_the_same_moment_make_no_trial_too_many(quick, tmp_
 
 
 def test_trials_are_runs_that_leave_the_test_split_unread(tmp_path, monkeypatch):
-    monkeypatch.setattr(loop, "load", unread(loop.load))
+    monkeypatch.setattr(run_data, "load", unread(run_data.load))
     job = make_job(tmp_path / "study", "optim.learning-rate=0.1,1e38", sampler="grid", trials=2)
     work(job)
     good, bad = results(open_study(job))
@@ -155,7 +157,7 @@ def test_trials_are_runs_that_leave_the_test_split_unread(tmp_path, monkeypatch)
     assert '"learning_rate": 0.1' in (folder / "config.json").read_text()
     assert '"split": "test"' not in (folder / "metrics.jsonl").read_text()
     with pytest.raises(AssertionError, match="test split was read"):
-        loop.train(replaced(BASE, {"optim.learning_rate": 0.1}), folder, loop.Console(silent=True))
+        trainer.train(replaced(BASE, {"optim.learning_rate": 0.1}), folder, Console(silent=True))
 
 
 @pytest.mark.slow

@@ -68,8 +68,8 @@ def inputs() -> np.ndarray:
 
 
 def softmax(logits):
-    setup = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return setup / setup.sum(axis=1, keepdims=True)
+    exp = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return exp / exp.sum(axis=1, keepdims=True)
 
 
 def gradient(params, *, smoothing=0.0, l1=0.0, l2=0.0, mask=("kernel",)):

@@ -14,7 +14,7 @@ import pytest
 from fcnn import cli, models, weights
 from fcnn.config import Config, ModelConfig, TrainConfig
 from fcnn.report import Console
-from fcnn.training import loop
+from fcnn.training import trainer
 from fcnn.training.pretrained import load_network
 from fcnn.utils.errors import UserError
 from fcnn.weights import write_network
@@ -39,7 +39,7 @@ def draw(name, classes=10, **options):
 def run(tmp_path_factory):
     """A run's folder, and what its test said."""
     folder = tmp_path_factory.mktemp("run") / "run"
-    return folder, loop.train(CONFIG, folder, Console(stderr=True))
+    return folder, trainer.train(CONFIG, folder, Console(stderr=True))
 
 
 def test_a_run_is_a_network_and_a_network_is_a_file(run, tmp_path):

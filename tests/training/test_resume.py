@@ -62,7 +62,7 @@ def test_a_run_killed_often_is_the_run_that_was_not(tmp_path, model, kills):
     with launch(killed, model) as process:
         out, err = process.communicate(timeout=300)
         assert process.returncode == 0, err
-        assert "Going on from step" in out
+        assert "Continuing from step" in out
     chex.assert_trees_all_equal(final_state(killed, STEPS), final_state(whole, STEPS))
     assert comparable(killed) == comparable(whole)
     assert [record["step"] for record in comparable(whole) if record["kind"] == "steps"] == list(range(1, STEPS + 1))
@@ -89,7 +89,7 @@ def test_a_streamed_run_killed_within_an_epoch_is_the_one_that_was_fed_from_the_
         with launched(pipeline) as process:
             out, err = process.communicate(timeout=300)
         assert process.returncode == 0, err
-        assert ("Going on from step" in out) == (pipeline == "stream")
+        assert ("Continuing from step" in out) == (pipeline == "stream")
     assert comparable(tmp_path / "stream") == comparable(tmp_path / "device")
     chex.assert_trees_all_equal(final_state(tmp_path / "stream", 160), final_state(tmp_path / "device", 160))
 
@@ -111,5 +111,5 @@ def test_a_damaged_checkpoint_costs_no_more_than_the_steps_after_the_one_before(
     told = run("run", "6")
     assert told.startswith("Checkpoint run/checkpoints/80 can't be read")
     assert told.splitlines()[0].endswith(": back to the one before.")
-    assert "Going on from step 40 of 120" in told
+    assert "Continuing from step 40 of 120" in told
     assert comparable(tmp_path / "run") == comparable(tmp_path / "whole")

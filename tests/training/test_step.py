@@ -1,5 +1,7 @@
 """The step: batch norm against NumPy, the gradient of the mean, and randomness by example."""
 
+import functools
+
 import chex
 import flax.linen as nn
 import jax
@@ -11,6 +13,7 @@ from harness import relative_error
 
 from fcnn import models
 from fcnn.nn import Dropout
+from fcnn.training.metrics import cross_entropy
 from fcnn.training.state import create_state
 from fcnn.training.step import make_eval_step, make_train_step
 from fcnn.utils.batch import make_batch
@@ -87,7 +90,7 @@ def test_masked_examples_teach_nothing():
 
 def test_label_rows_train_as_labels_do():
     model, batch = models.create("mlp", num_classes=3), random_batch(8)
-    state, step = setup(model, optax.sgd(0.1), batch, label_smoothing=0.1)
+    state, step = setup(model, optax.sgd(0.1), batch, loss=functools.partial(cross_entropy, smoothing=0.1))
     rows = {**batch, "label": jax.nn.one_hot(batch["label"], 3)}
     chex.assert_trees_all_close(step(state, batch)[0].params, step(state, rows)[0].params, rtol=1e-6)
 
@@ -154,7 +157,9 @@ def test_the_step_is_strict_about_types():
     batch = random_batch(8)
     model = models.create("mlp", num_classes=3, dropout=0.5)
     state = create_state(model, optax.sgd(0.1), (4, 4, 3), jax.random.key(0))
-    step = make_train_step(model, optax.sgd(0.1), label_smoothing=0.1, l1=0.1, l2=0.1, grad_accum_steps=2)
+    step = make_train_step(
+        model, optax.sgd(0.1), loss=functools.partial(cross_entropy, smoothing=0.1), l1=0.1, l2=0.1, grad_accum_steps=2
+    )
     with jax.numpy_dtype_promotion("strict"):
         jax.eval_shape(step, state, batch)
         jax.eval_shape(make_eval_step(model), state.variables, batch)

@@ -21,12 +21,12 @@ from fcnn.data import load
 from fcnn.data.dataset import Dataset, Split
 from fcnn.distributed import sharding
 from fcnn.report import Console
-from fcnn.training import loop
+from fcnn.training import evaluate, trainer
 from fcnn.training.checkpoint import Checkpoints
 from fcnn.training.features import on_features
 from fcnn.training.optim import freeze, scale_rates
-from fcnn.training.setup import compile_train_step, make_setup, train_step
-from fcnn.training.trainable import make_plan, start_from
+from fcnn.training.setup import compile_train_step, make_setup
+from fcnn.training.trainable import find_trainable, start_from
 from fcnn.utils.errors import UserError
 from fcnn.weights import write_network
 
@@ -99,19 +99,22 @@ FROZEN = {"head": {"c1", "c3", "c5", "f6"}, "last_block": {"c1"}, "full": set(),
 )
 def test_frozen_means_frozen_and_all_else_learns(weights_file, strategy, optim):
     setup = experiment(weights_file, strategy, optim, ema_decay=0.9, grad_accum_steps=2 if optim.name == "lars" else 1)
-    assert setup.plan.frozen == FROZEN[strategy]
+    assert setup.trainable.frozen == FROZEN[strategy]
     before, after, losses = trained(setup)
     for tree in ("params", "batch_stats"):
         old, new = getattr(before, tree), getattr(after, tree)
         for layer in old:
             same = [a == b for a, b in zip(bits(old[layer]), bits(new[layer]), strict=True)]
-            assert all(same) if layer in setup.plan.frozen else not any(same), (tree, layer)
-            if layer in setup.plan.frozen:
+            assert all(same) if layer in setup.trainable.frozen else not any(same), (tree, layer)
+            if layer in setup.trainable.frozen:
                 assert bits(after.ema[tree][layer]) == bits(old[layer])
     assert losses[2] < losses[0]
     # Moments of what learns, and of nothing else.
     trainable = sum(
-        leaf.size for k in before.params if k not in setup.plan.frozen for leaf in jax.tree.leaves(before.params[k])
+        leaf.size
+        for k in before.params
+        if k not in setup.trainable.frozen
+        for leaf in jax.tree.leaves(before.params[k])
     )
     moments = sum(leaf.size for leaf in jax.tree.leaves(before.opt_state) if leaf.ndim)
     assert moments == trainable * {"adamw": 2, "lars": 1}[optim.name]
@@ -126,7 +129,7 @@ def test_no_gradient_is_computed_of_what_is_frozen(weights_file):
             "image": jnp.zeros((N, SIZE, SIZE, 3)), "label": jnp.zeros(N, jnp.int32), "mask": jnp.ones(N, bool),
             "index": jnp.arange(N),
         }  # fmt: skip
-        program = jax.jit(train_step(setup)).trace(state, batch).lower(lowering_platforms=("cuda",)).as_text()
+        program = jax.jit(setup.train_step()).trace(state, batch).lower(lowering_platforms=("cuda",)).as_text()
         assert program.count("stablehlo.convolution") == expected, strategy
 
 
@@ -136,7 +139,7 @@ def test_frozen_layers_are_fused_as_in_evaluation(weights_file):
         "image": jnp.zeros((N, SIZE, SIZE, 3)), "label": jnp.zeros(N, jnp.int32), "mask": jnp.ones(N, bool),
         "index": jnp.arange(N),
     }  # fmt: skip
-    program = str(jax.make_jaxpr(train_step(setup))(setup.init_state(), batch))
+    program = str(jax.make_jaxpr(setup.train_step())(setup.init_state(), batch))
     assert program.count("fused_convolution[") == 1  # c1, and not c3
 
 
@@ -179,7 +182,7 @@ def test_the_compiled_step_on_features_knows_no_image(weights_file):
     batch = {
         "image": jnp.zeros((N, 42)), "label": jnp.zeros(N, jnp.int32), "mask": jnp.ones(N, bool), "index": jnp.arange(N)
     }  # fmt: skip
-    program = jax.jit(train_step(source)).lower(state, batch).compile().as_text()
+    program = jax.jit(source.train_step()).lower(state, batch).compile().as_text()
     assert program is not None
     assert " dot(" in program
     assert " convolution(" not in program
@@ -196,12 +199,12 @@ def test_clipping_sees_what_learns_alone():
 
 
 def test_rates_fall_with_the_distance_from_the_head(weights_file):
-    plan = experiment(weights_file, "full").plan
-    assert plan.shares == {"f6": 0.5, "c5": 0.5 / 4, "c3": 0.5 / 16, "c1": 0.5 / 64}
-    assert experiment(weights_file, "last_block").plan.shares == {"f6": 0.5, "c5": 0.5 / 4, "c3": 0.5 / 16}
-    assert not experiment(weights_file, "scratch").plan.shares
-    tree = {name: {"kernel": jnp.ones((2, 2))} for name in (*plan.shares, "head")}
-    optimizer = scale_rates(optax.sgd(0.1), plan.shares)
+    trainable = experiment(weights_file, "full").trainable
+    assert trainable.lr_scales == {"f6": 0.5, "c5": 0.5 / 4, "c3": 0.5 / 16, "c1": 0.5 / 64}
+    assert experiment(weights_file, "last_block").trainable.lr_scales == {"f6": 0.5, "c5": 0.5 / 4, "c3": 0.5 / 16}
+    assert not experiment(weights_file, "scratch").trainable.lr_scales
+    tree = {name: {"kernel": jnp.ones((2, 2))} for name in (*trainable.lr_scales, "head")}
+    optimizer = scale_rates(optax.sgd(0.1), trainable.lr_scales)
     updates: Any = optimizer.update(tree, optimizer.init(tree), tree)[0]
     assert float(updates["c1"]["kernel"][0, 0]) == pytest.approx(-0.1 / 128)
     assert float(updates["head"]["kernel"][0, 0]) == pytest.approx(-0.1)
@@ -225,14 +228,14 @@ def test_where_each_network_is_cut(name, head, last_block):
         config = TransferConfig(weights="file", strategy=strategy)
         if endpoint is None:
             with pytest.raises(UserError, match=f"transfer.strategy {strategy}: MLP has no body"):
-                make_plan(config, model, model.image_shape)
+                find_trainable(config, model, model.image_shape)
             continue
-        plan = make_plan(config, model, model.image_shape)
-        assert plan.endpoint == endpoint
-        assert "head" not in plan.frozen
-        assert plan.frozen | set(plan.shares) <= layers
+        trainable = find_trainable(config, model, model.image_shape)
+        assert trainable.endpoint == endpoint
+        assert "head" not in trainable.frozen
+        assert trainable.frozen | set(trainable.lr_scales) <= layers
         # An auxiliary head half-way up is frozen with what it helps to learn.
-        assert ("aux1" in plan.frozen) == (name == "googlenet")
+        assert ("aux1" in trainable.frozen) == (name == "googlenet")
 
 
 @pytest.fixture(scope="module")
@@ -344,7 +347,7 @@ def test_a_squeezenet_with_a_linear_head_learns_on_averaged_features(tmp_path):
     assert (np.asarray(logits) < 0).any()
     setup = experiment(tmp_path / "a.safetensors", "head")
     setup = make_setup(dataclasses.replace(setup.config, model=config), setup.dataset, setup.mesh)
-    assert setup.plan.endpoint == "pool"
+    assert setup.trainable.endpoint == "pool"
     said = []
     state = setup.start_state(said.append)
     assert "The head is new: it is of another kind. 260 parameters learn." in said[0]
@@ -386,7 +389,7 @@ def test_a_run_needs_its_weights_only_at_its_start(tmp_path, monkeypatch):
     """A run on digits from another run; going on is the same as never having stopped, with the source long gone."""
     console = Console(stderr=True)
     source = Config(model=ModelConfig(name="mlp", norm="batch"), train=TrainConfig(steps=20))
-    found = loop.train(source, tmp_path / "source", console)
+    found = trainer.train(source, tmp_path / "source", console)
     optim = OptimConfig(name="adam", learning_rate=0.01, schedule="constant")
 
     def config(strategy: Any, steps):
@@ -398,19 +401,19 @@ def test_a_run_needs_its_weights_only_at_its_start(tmp_path, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr("fcnn.training.trainer.compile_train_step", None)  # nothing learns, nothing is compiled to learn
-        as_it_is = loop.train(config("pretrained", 8), tmp_path / "pretrained", console)
+        as_it_is = trainer.train(config("pretrained", 8), tmp_path / "pretrained", console)
     assert [as_it_is[name] for name in ("top1", "loss", "step")] == [found["top1"], found["loss"], 0]
-    loop.train(config("head", 4), tmp_path / "head", console)
-    loop.train(config("head", 8), tmp_path / "whole", console)
+    trainer.train(config("head", 4), tmp_path / "head", console)
+    trainer.train(config("head", 8), tmp_path / "whole", console)
     shutil.rmtree(tmp_path / "source")
-    again = loop.train(config("head", 8), tmp_path / "head", console)
+    again = trainer.train(config("head", 8), tmp_path / "head", console)
     states = []
     for name in ("head", "whole"):
         setup = make_setup(config("head", 8), load(config("head", 8).data), sharding.make_mesh())
         with Checkpoints(tmp_path / name / "checkpoints", max_to_keep=2, keep_best=1, read_only=True) as checkpoints:
             states.append(host(checkpoints.restore(setup.init_state(), 8)[0]))
     assert bits(states[0]) == bits(states[1])
-    assert loop.evaluate(tmp_path / "head", "test", console)["top1"] == again["top1"]
+    assert evaluate.evaluate(tmp_path / "head", "test", console)["top1"] == again["top1"]
     assert json.loads((tmp_path / "head" / "data.json").read_text())["images"]["train"] == [10] * 10
 
 

@@ -15,11 +15,12 @@ from fcnn.config import Config, ModelConfig, OptimConfig, TrainConfig
 from fcnn.data import load, pipeline
 from fcnn.distributed import processes, sharding
 from fcnn.report import Console, fit, read_records
-from fcnn.training import loop, step, trainer
+from fcnn.training import evaluate, step, trainer
 from fcnn.training.checkpoint import Checkpoints
+from fcnn.training.evaluate import compile_evaluation
 from fcnn.training.metric_log import NonFinite
 from fcnn.training.pretrained import load_network
-from fcnn.training.setup import compile_evaluation, make_setup
+from fcnn.training.setup import make_setup
 from fcnn.utils.errors import UserError
 
 CONFIG = Config(
@@ -50,7 +51,7 @@ def final_state(config, workdir):
 
 def test_a_run_learns_and_leaves_what_it_says(tmp_path, console, capsys):
     workdir, began = tmp_path / "run", time.time()
-    found = loop.train(CONFIG, workdir, console)
+    found = trainer.train(CONFIG, workdir, console)
     assert found["top1"] > 0.85
     assert found["count"] == 360
     for name in ("config.json", "metrics.jsonl", "checkpoints", "tensorboard", "curves.png", "report.html"):
@@ -69,26 +70,27 @@ def test_a_run_learns_and_leaves_what_it_says(tmp_path, console, capsys):
     assert "epoch 3  train loss" in out
     assert not list(workdir.rglob("*.tmp"))
     # An evaluation from the folder alone gives the very same numbers.
-    again = loop.evaluate(workdir, "test", console)
+    again = evaluate.evaluate(workdir, "test", console)
     assert all(again[name] == found[name] for name in ("loss", "top1", "top5", "count", "interval", "recall"))
-    assert loop.evaluate(workdir, "validation", console)["count"] == 144
-    assert loop.evaluate(workdir, "train", console)["count"] == 1293
+    assert evaluate.evaluate(workdir, "validation", console)["count"] == 144
+    assert evaluate.evaluate(workdir, "train", console)["count"] == 1293
     # The same command again has nothing left to do and says the same.
     before = (workdir / "metrics.jsonl").read_text()
-    assert loop.train(CONFIG, workdir, console) == found
+    assert trainer.train(CONFIG, workdir, console) == found
     assert (workdir / "metrics.jsonl").read_text() == before
 
 
 def test_the_test_split_is_read_once_at_the_end(tmp_path, console, monkeypatch):
     compiled = []
-    original = trainer.compile_evaluation
+    original = evaluate.compile_evaluation
 
     def counting(setup, variables, split, **details):
         compiled.append(len(split))
         return original(setup, variables, split, **details)
 
-    monkeypatch.setattr(trainer, "compile_evaluation", counting)
-    loop.train(CONFIG, tmp_path / "run", console)
+    for module in (trainer, evaluate):
+        monkeypatch.setattr(module, "compile_evaluation", counting)
+    trainer.train(CONFIG, tmp_path / "run", console)
     assert compiled == [144, 360]
 
 
@@ -107,11 +109,11 @@ def test_each_step_is_traced_once(tmp_path, console, monkeypatch):
 
         return made
 
-    from fcnn.training import setup
+    from fcnn.training import setup, trainer
 
     monkeypatch.setattr(setup, "make_train_step", counted("train", step.make_train_step))
-    monkeypatch.setattr(setup, "make_eval_step", counted("eval", step.make_eval_step))
-    loop.train(CONFIG, tmp_path / "run", console)
+    monkeypatch.setattr(evaluate, "make_eval_step", counted("eval", step.make_eval_step))
+    trainer.train(CONFIG, tmp_path / "run", console)
     assert traces == {"train": 1, "eval": 2}  # one for validation, one for test
 
 
@@ -120,7 +122,7 @@ def test_evaluation_counts_every_example_at_any_batch_size():
     for size in (4, 100, 1000):
         setup = make_setup(change(train={"eval_batch_size": size}), load(CONFIG.data), sharding.make_mesh())
         variables = setup.init_state().variables
-        results.append(compile_evaluation(setup, variables, setup.dataset.test, details=True)(variables))
+        results.append(compile_evaluation(setup, variables, setup.dataset.test, by_class=True)(variables))
     for found in results:
         assert sum(found["images"].values()) == 360
         assert found["top1"] == results[0]["top1"]
@@ -130,49 +132,49 @@ def test_evaluation_counts_every_example_at_any_batch_size():
 def test_the_same_run_twice_gives_the_same_bits(tmp_path, console):
     config = change(model={"dropout": 0.1}, augment={"crop_padding": 1}, train={"steps": 12})
     for name in ("a", "b"):
-        loop.train(config, tmp_path / name, console)
+        trainer.train(config, tmp_path / name, console)
     assert comparable(tmp_path / "a") == comparable(tmp_path / "b")
     chex.assert_trees_all_equal(final_state(config, tmp_path / "a"), final_state(config, tmp_path / "b"))
     other = dataclasses.replace(config, seed=1)
-    loop.train(other, tmp_path / "c", console)
+    trainer.train(other, tmp_path / "c", console)
     assert comparable(tmp_path / "a") != comparable(tmp_path / "c")
 
 
 def test_a_longer_run_goes_on_from_the_newest_checkpoint(tmp_path, console, capsys):
     constant = change(optim={"schedule": "constant"})
-    loop.train(change(constant, train={"epochs": 2}), tmp_path / "run", console)
-    found = loop.train(constant, tmp_path / "run", console)
-    assert "Going on from step 40 of 60" in capsys.readouterr().out
-    assert found == loop.train(constant, tmp_path / "whole", console)
+    trainer.train(change(constant, train={"epochs": 2}), tmp_path / "run", console)
+    found = trainer.train(constant, tmp_path / "run", console)
+    assert "Continuing from step 40 of 60" in capsys.readouterr().out
+    assert found == trainer.train(constant, tmp_path / "whole", console)
     chex.assert_trees_all_equal(final_state(constant, tmp_path / "run"), final_state(constant, tmp_path / "whole"))
     assert [r["step"] for r in read_records(tmp_path / "run") if r["kind"] == "test"] == [40, 60]
     with pytest.raises(UserError, match="has 60 steps already, more than the 20 asked for"):
-        loop.train(change(constant, train={"epochs": 1}), tmp_path / "run", console)
+        trainer.train(change(constant, train={"epochs": 1}), tmp_path / "run", console)
     kept = [r for r in comparable(tmp_path / "run") if r["kind"] != "test"]
     assert kept == [r for r in comparable(tmp_path / "whole") if r["kind"] != "test"]
 
 
 def test_another_config_is_another_run(tmp_path, console):
-    loop.train(change(train={"epochs": 1}), tmp_path / "run", console)
+    trainer.train(change(train={"epochs": 1}), tmp_path / "run", console)
     before = sorted((path, path.stat().st_mtime_ns) for path in tmp_path.rglob("*"))
     with pytest.raises(UserError, match=r"\(optim.learning-rate: 0.05 -> 0.1\); take another"):
-        loop.train(change(optim={"learning_rate": 0.1}), tmp_path / "run", console)
+        trainer.train(change(optim={"learning_rate": 0.1}), tmp_path / "run", console)
     assert sorted((path, path.stat().st_mtime_ns) for path in tmp_path.rglob("*")) == before
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").write_text("precious")
     with pytest.raises(UserError, match="not the folder of a run"):
-        loop.train(CONFIG, tmp_path / "mine", console)
+        trainer.train(CONFIG, tmp_path / "mine", console)
 
 
 def test_without_validation_there_is_no_best(tmp_path, console):
     config = change(data={"val_fraction": 0.0}, train={"epochs": 2, "ema_decay": 0.9})
-    found = loop.train(config, tmp_path / "run", console)
+    found = trainer.train(config, tmp_path / "run", console)
     assert found["step"] == found["checkpoint"] == 44
     assert found["weights"] == "ema"
     records = read_records(tmp_path / "run")
     assert {r["split"] for r in records} == {"train", "test"}
     with pytest.raises(UserError, match="held out no validation split"):
-        loop.evaluate(tmp_path / "run", "validation", console)
+        evaluate.evaluate(tmp_path / "run", "validation", console)
 
 
 def test_the_better_of_raw_and_averaged_weights_is_the_result(tmp_path, console, monkeypatch, capsys):
@@ -182,30 +184,30 @@ def test_the_better_of_raw_and_averaged_weights_is_the_result(tmp_path, console,
     config = change(optim={"schedule": "constant"}, train={"ema_decay": 0.9, "steps": 3, "eval_steps": 3})
     workdir, chosen = tmp_path / "run", []
     for steps in (3, 21):
-        found = loop.train(change(config, train={"steps": steps}), workdir, console)
+        found = trainer.train(change(config, train={"steps": steps}), workdir, console)
         validation = [r for r in read_records(workdir) if r["split"] == "validation"]
         assert [r["weights"] for r in validation] == ["raw", "ema"] * (steps // 3)
         best = max(validation, key=lambda r: (r["top1"], r["step"], r["weights"] == "ema"))
         assert (found["weights"], found["checkpoint"]) == (best["weights"], best["step"])
-        assert loop.evaluate(workdir, "validation", console)["loss"] == best["loss"]
-        assert loop.evaluate(workdir, "test", console)["loss"] == found["loss"]
+        assert evaluate.evaluate(workdir, "validation", console)["loss"] == best["loss"]
+        assert evaluate.evaluate(workdir, "test", console)["loss"] == found["loss"]
         chosen.append(found["weights"])
         assert load_network(str(workdir)).about.weights == found["weights"]
         # The same weights, and nothing learns.
         transfer = {"weights": str(workdir), "strategy": "pretrained"}
-        again = loop.train(change(transfer=transfer), tmp_path / f"from-{steps}", console)
+        again = trainer.train(change(transfer=transfer), tmp_path / f"from-{steps}", console)
         assert (again["top1"], again["loss"]) == (found["top1"], pytest.approx(found["loss"], rel=1e-5))
         out = capsys.readouterr().out
         assert f"From {workdir}, {'averaged' if found['weights'] == 'ema' else 'raw'} weights." in out
         assert ("The averaged weights lag behind" in out) == (steps == 3)
     assert chosen == ["raw", "ema"]
-    assert found == loop.train(change(config, train={"steps": 21}), tmp_path / "whole", console)
+    assert found == trainer.train(change(config, train={"steps": 21}), tmp_path / "whole", console)
 
 
 def test_a_loss_that_is_no_number_stops_the_run_within_an_interval(tmp_path, console):
     config = change(optim={"learning_rate": 1e30}, train={"log_steps": 4, "checkpoint_steps": 1})
     with pytest.raises(NonFinite) as caught:
-        loop.train(config, tmp_path / "run", console)
+        trainer.train(config, tmp_path / "run", console)
     message = str(caught.value)
     assert "--optim.learning-rate" in message
     assert len(message.splitlines()) <= 4
@@ -223,7 +225,7 @@ def test_batches_too_large_are_refused_before_anything_is_written(tmp_path, cons
         ({"eval_batch_size": 30}, "does not divide over 4 devices"),
     ):
         with pytest.raises(UserError, match=words):
-            loop.train(change(train=train), tmp_path / "run", console)
+            trainer.train(change(train=train), tmp_path / "run", console)
     assert not list(tmp_path.iterdir())
 
 
@@ -231,7 +233,7 @@ def test_an_epoch_is_the_mean_of_its_intervals_and_has_an_order_of_its_own(tmp_p
     orders = []
     original = pipeline.epoch_order
     monkeypatch.setattr(pipeline, "epoch_order", lambda *args: orders.append(args) or original(*args))
-    loop.train(change(train={"log_steps": 5}), tmp_path / "run", console)
+    trainer.train(change(train={"log_steps": 5}), tmp_path / "run", console)
     records = [r for r in read_records(tmp_path / "run") if r["split"] == "train"]
     for epoch in (1, 2, 3):
         parts = [r["loss"] for r in records if r["kind"] == "steps" and epoch - 1 < r["epoch"] <= epoch]
@@ -248,7 +250,7 @@ def test_records_cut_short_by_a_kill_are_left_out(tmp_path):
 
 def test_the_learning_rate_that_is_told_is_the_one_that_was_used(tmp_path, console):
     config = change(optim={"warmup_steps": 10, "schedule": "linear"}, train={"log_steps": 5, "steps": 30})
-    loop.train(config, tmp_path / "run", console)
+    trainer.train(config, tmp_path / "run", console)
     rates = [r["learning_rate"] for r in read_records(tmp_path / "run") if r["kind"] == "steps"]
     expected = [0.05 * min(s / 11, 1) if s <= 10 else 0.05 * (1 - (s - 11) / 20) for s in (5, 10, 15, 20, 25, 30)]
     np.testing.assert_allclose(rates, expected, rtol=1e-5)
@@ -258,6 +260,6 @@ def test_all_processes_feed_their_steps_as_the_first_one_does(tmp_path, console,
     """ "auto" goes by the memory of the host; here the first one's would be too small for what this one has."""
     asked = []
     monkeypatch.setattr(processes, "of_first", lambda mine: asked.append(mine) or 1)
-    loop.train(change(train={"steps": 4}), tmp_path / "run", console)
+    trainer.train(change(train={"steps": 4}), tmp_path / "run", console)
     assert asked == [0]
-    assert json.loads((tmp_path / "run/data.json").read_text())["feed"] == "stream"
+    assert json.loads((tmp_path / "run/data.json").read_text())["pipeline"] == "stream"

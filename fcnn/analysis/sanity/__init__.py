@@ -33,7 +33,7 @@ def check_start(setup: TrainSetup, folder: Path) -> Iterator[Line]:
     batch = augment.normalize(*setup.dataset.mean_std())(stored(setup, order(setup).at(0)[1]))
     loss = float(trial.losses[0]) if training else learning.evaluation_loss(setup, trial.start, batch)
     yield learning.check_initial_loss(setup, loss)
-    layers = depth.measure(setup.model, trial, batch["image"], train=training)
+    layers = depth.measure(setup.classifier, trial, batch["image"], train=training)
     draw_depth(layers, folder)
     yield depth.check_signal(setup, layers)
     yield depth.check_gradient_depth(setup, layers)

@@ -12,8 +12,8 @@ import numpy as np
 from fcnn import models
 from fcnn.analysis.sanity.line import Line, judge, skip
 from fcnn.analysis.sanity.trial import Trial, compile_once, trained
+from fcnn.training.layers import evaluated
 from fcnn.training.setup import TrainSetup
-from fcnn.training.step import evaluated
 
 SMALL, LARGE = 1e-3, 1e3
 """A signal or a gradient that changes by more than this on its way has vanished or exploded."""
@@ -118,7 +118,7 @@ def check_gradient_depth(setup: TrainSetup, layers: list[Layer]) -> Line:
     third = max(len(norms) // 3, 1)
     early, late = float(np.median(norms[:third])), float(np.median(norms[-third:]))
     ratio = early / late if late else 0.0
-    which = "trained " if setup.plan.frozen else ""
+    which = "trained " if setup.trainable.frozen else ""
     return judge(
         "gradient by depth",
         SMALL < ratio < LARGE,

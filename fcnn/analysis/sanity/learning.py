@@ -94,7 +94,7 @@ def overfit(setup: TrainSetup) -> tuple[TrainState, Batch, list[float]]:
     Returns:
       The state, the batch and the loss of each step.
     """
-    frozen = setup.plan.frozen
+    frozen = setup.trainable.frozen
     # A head alone is a convex problem, which takes a larger rate.
     model, optimizer = setup.model.clone(dropout=0.0), freeze(optax.adam(1e-2 if frozen else 1e-3), frozen)
     indices = order(setup).at(0)[1][:EXAMPLES]

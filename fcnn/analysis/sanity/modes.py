@@ -11,10 +11,10 @@ from fcnn import augment, models
 from fcnn.analysis.sanity.line import Line, judge, skip
 from fcnn.analysis.sanity.trial import Trial, compile_once, order, stored, trained
 from fcnn.nn import Dropout
+from fcnn.training.layers import evaluated
 from fcnn.training.metrics import cross_entropy
 from fcnn.training.setup import TrainSetup
 from fcnn.training.state import TrainState
-from fcnn.training.step import evaluated
 from fcnn.utils.batch import Batch
 
 PASSES = 60
@@ -46,7 +46,7 @@ def check_modes(setup: TrainSetup, trial: Trial) -> list[Line]:
     variables, keys = trial.end.variables, [jax.random.key(0), jax.random.key(1)]
     return [
         _training(setup, trial, one, keys),
-        _evaluation(_apply(setup.model, train=False), variables, one, other, keys),
+        _evaluation(_apply(setup.classifier, train=False), variables, one, other, keys),
     ]
 
 
@@ -54,8 +54,8 @@ def _training(setup: TrainSetup, trial: Trial, images: jax.Array, keys: list[jax
     if not setup.total_steps:
         return skip("training mode", "nothing is trained")
     start, end = trial.start.batch_stats, trial.end.batch_stats
-    norms, frozen = trained(setup, start), start.keys() & setup.plan.frozen
-    drops = _drops(setup.model, trial.end.variables, images)
+    norms, frozen = trained(setup, start), start.keys() & setup.trainable.frozen
+    drops = _drops(setup.classifier, trial.end.variables, images)
     if not norms and not drops and not frozen:
         return skip("training mode", "no layer of this network behaves differently in training")
     told, ok = [], True
@@ -68,7 +68,7 @@ def _training(setup: TrainSetup, trial: Trial, images: jax.Array, keys: list[jax
         told.append(f"frozen batch norm's running averages {'move' if moved else 'stay'}")
         ok = ok and not moved
     if drops:
-        apply = _apply(setup.model, train=True)
+        apply = _apply(setup.classifier, train=True)
         a, b = (np.asarray(apply(trial.end.variables, images, key)[0]) for key in keys)
         random = not np.allclose(a, b)
         told.append(f"dropout {'drops' if random else 'drops nothing'}")
@@ -103,7 +103,7 @@ def check_batch_norm(setup: TrainSetup, state: TrainState, batch: Batch) -> Line
     """
     if not trained(setup, state.batch_stats):
         return skip("batch norm", "all of it is frozen" if state.batch_stats else "there is none")
-    model, key = setup.model.clone(dropout=0.0), jax.random.key(0)
+    model, key = setup.classifier.clone(dropout=0.0), jax.random.key(0)
     train, evaluate = _apply(model, train=True), _apply(model, train=False)
     variables = state.variables
     logits, _ = train(variables, batch["image"], key)

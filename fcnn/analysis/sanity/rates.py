@@ -10,7 +10,8 @@ import numpy as np
 
 from fcnn.analysis.sanity.line import Line, judge, skip
 from fcnn.analysis.sanity.trial import make_step, order, start_state, stored
-from fcnn.training.setup import TrainSetup, plan_optimizer
+from fcnn.training.optim import make_optimizer
+from fcnn.training.setup import TrainSetup, limited
 
 LOWEST, HIGHEST, STEPS = 1e-5, 10.0, 72
 LOW = 0.1
@@ -38,7 +39,7 @@ class RangeTest:
 def range_test(setup: TrainSetup) -> RangeTest:
     """Trains for STEPS steps at rates that grow from LOWEST to HIGHEST by the same factor each."""
     factor = (HIGHEST / LOWEST) ** (1 / (STEPS - 1))
-    optimizer = plan_optimizer(setup.config, setup.plan, lambda step: LOWEST * factor**step)
+    optimizer = limited(make_optimizer(setup.config.optim, lambda step: LOWEST * factor**step), setup.trainable)
     ramp = dataclasses.replace(setup, optimizer=optimizer)
     step, batches, state = make_step(ramp), order(ramp), start_state(ramp)
     losses: list[float] = []

@@ -13,7 +13,7 @@ import numpy as np
 from fcnn import augment
 from fcnn.data.pipeline import EpochSampler
 from fcnn.distributed import sharding
-from fcnn.training.setup import TrainSetup, train_step
+from fcnn.training.setup import TrainSetup
 from fcnn.training.state import TrainState
 from fcnn.training.step import StepReport
 from fcnn.utils.batch import Batch, make_batch
@@ -71,18 +71,12 @@ def trained(setup: TrainSetup, names: Iterable[str]) -> list[str]:
     """Returns those of some parameters or layers, by path, that the run trains."""
     if not setup.total_steps:
         return []
-    return [name for name in names if name.partition("/")[0] not in setup.plan.frozen]
+    return [name for name in names if name.partition("/")[0] not in setup.trainable.frozen]
 
 
 def make_step(setup: TrainSetup) -> Step:
     """The compiled step from stored images to the next state: augmentation, normalization and the update."""
-    augmented, normalize, update = change(setup), augment.normalize(*setup.dataset.mean_std()), train_step(setup)
-
-    def step(state: TrainState, batch: Batch) -> tuple[TrainState, StepReport]:
-        key = jax.random.fold_in(jax.random.fold_in(state.key, state.step), 1)
-        return update(state, normalize(augmented(key, batch)))
-
-    return jax.jit(step)
+    return jax.jit(setup.train_step(setup.preprocess()))
 
 
 def run_trial(setup: TrainSetup, steps: int) -> Trial:

@@ -13,7 +13,7 @@ from fcnn.analysis.show.neighbors import show_neighbors
 from fcnn.analysis.show.subject import find_image, make_subject
 from fcnn.data.parallel import Progress
 from fcnn.report.html import page, paragraph, picture
-from fcnn.training.predictions import ask
+from fcnn.training.predictions import predict_split
 from fcnn.training.setup import TrainSetup
 from fcnn.utils.files import write_bytes
 
@@ -43,7 +43,7 @@ def looks(setup: TrainSetup, variables: Any, split_name: str, image: str, progre
     yield show_field(subject)
     index = None if label is None else int(image)
     yield show_neighbors(subject, variables, split, index, progress)
-    answers = ask(setup, variables, split, progress)
+    answers = predict_split(setup, variables, split, progress)
     yield show_confusion(subject, answers, split_name)
     yield show_mistakes(subject, answers, split, split_name)
 

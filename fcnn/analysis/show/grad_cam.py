@@ -30,7 +30,7 @@ def show_grad_cam(subject: AnalysisInput) -> Look:
     likeliest = np.argsort(-subject.probabilities, kind="stable")[:CLASSES].tolist()
     if subject.label is not None and subject.label not in likeliest:
         likeliest.append(subject.label)
-    model, shape = subject.setup.model, subject.setup.dataset.image_shape
+    model, shape = subject.setup.classifier, subject.setup.dataset.image_shape
     maps = grad_cam(model, subject.variables, subject.activations[layer], layer, likeliest, shape)
     figure, axes = sheet(1, len(likeliest) + 1, side=2.4)
     draw_image(axes[0, 0], image, subject.title)

@@ -14,8 +14,9 @@ from fcnn.data import AnySplit
 from fcnn.data.parallel import Progress, no_progress
 from fcnn.distributed import sharding
 from fcnn.report.files import png
+from fcnn.training.evaluate import compile_on_each
 from fcnn.training.predictions import asked
-from fcnn.training.setup import TrainSetup, compile_on_each
+from fcnn.training.setup import TrainSetup
 
 QUERIES, NEAREST = 6, 7
 """Images that are asked about, the chosen one first; neighbors of each."""
@@ -23,7 +24,7 @@ QUERIES, NEAREST = 6, 7
 
 def feature_space(setup: TrainSetup) -> tuple[str, Callable]:
     """What the classifier is given: its name, and `(variables, images (B, H, W, C)) -> (B, features)`."""
-    places = models.endpoints(setup.model, setup.dataset.image_shape)
+    places = models.endpoints(setup.classifier, setup.dataset.image_shape)
     if not places:
         return "the pixels", lambda variables, images: images.reshape(len(images), -1)
     name, spatial = places[-1].name, len(places[-1].shape) == 3

@@ -54,7 +54,7 @@ class AnalysisInput:
 def make_subject(setup: TrainSetup, variables: Any, image: np.ndarray, title: str, label: int | None) -> AnalysisInput:
     """Shows the network the image, (H, W, C) uint8."""
     variables = sharding.to_host(variables)
-    names = tuple(place.name for place in models.endpoints(setup.model, setup.dataset.image_shape))
+    names = tuple(place.name for place in models.endpoints(setup.classifier, setup.dataset.image_shape))
 
     def forward(variables: Any, images: jax.Array) -> Any:
         found: Any = setup.model.apply(variables, images, train=False, features=names)

@@ -8,14 +8,19 @@ learn, from the trained weights either way. How alike they are is measured, not 
 
 import dataclasses
 import time
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from fcnn.config import Config
 from fcnn.data import AnySplit, Dataset
 from fcnn.distributed import sharding
+from fcnn.report import Console
 from fcnn.training.features import compile_features
+from fcnn.training.run_data import load_for_all
 from fcnn.training.setup import make_setup
+from fcnn.training.workdir import read_choice
 from fcnn.utils.errors import UserError
 
 LARGE = 1000
@@ -116,6 +121,25 @@ def _cross_validated(found: np.ndarray, labels: np.ndarray) -> float:
     return float(np.mean(cross_val_predict(classifier, found, labels, cv=PredefinedSplit(folds)) == labels))
 
 
-def decided(config: Config, strategy: str) -> Config:
-    """The config with a strategy in the place of auto."""
+def decide(config: Config, console: Console, workdir: Path | None = None) -> tuple[Config, dict[str, Any] | None]:
+    """Returns the config with a strategy in place of `auto`, and what to keep of the choice; the config as it is, and
+    None, if it names a strategy.
+
+    Args:
+      workdir: the run's folder, whose choice holds if it has one.
+
+    Raises:
+      UserError: as for `choose`, or the images can't be loaded.
+    """
+    if config.transfer.strategy != "auto":
+        return config, None
+    choice = None if workdir is None else read_choice(workdir)
+    if choice is None:
+        choice = dataclasses.asdict(choose(config, load_for_all(config, workdir, console)))
+    console.log(f"Strategy {choice['strategy']}: {choice['reason']}.")
+    return with_strategy(config, choice["strategy"]), choice
+
+
+def with_strategy(config: Config, strategy: str) -> Config:
+    """Returns the config with a strategy in place of `auto`."""
     return dataclasses.replace(config, transfer=dataclasses.replace(config.transfer, strategy=strategy))

@@ -14,9 +14,11 @@ from fcnn.config import Config, DataConfig, ModelConfig, TrainConfig, TransferCo
 from fcnn.data import load
 from fcnn.data.dataset import Dataset, Split
 from fcnn.report import Console
-from fcnn.training import auto, loop
+from fcnn.training import trainer
+from fcnn.training.evaluate import evaluate
 from fcnn.training.setup import make_setup
 from fcnn.training.workdir import read_choice
+from fcnn.transfer import auto
 from fcnn.utils.errors import UserError
 from fcnn.weights import write_network
 
@@ -78,20 +80,22 @@ def test_the_four_quadrants(weights_file, monkeypatch, count, told, strategy):
 def test_a_run_says_what_it_chose_and_keeps_it(weights_file, tmp_path, capsys, monkeypatch):
     digits = DataConfig(image_size=32, num_train=100)
     settings, run = config(weights_file, data=digits), tmp_path / "run"
-    found = loop.train(settings, run, Console())
+    settings, choice = auto.decide(settings, Console(), run)
+    found = trainer.train(settings, run, Console(), choice=choice)
     told = capsys.readouterr().out
-    choice = read_choice(run)
+    assert choice == read_choice(run)
     assert choice is not None
     assert f"Strategy {choice['strategy']}: 100 training images, which is few" in told
-    assert json.loads((run / "config.json").read_text())["transfer"]["strategy"] == "auto"
+    assert json.loads((run / "config.json").read_text())["transfer"]["strategy"] == choice["strategy"]
     # What is kept counts, whatever would be chosen now.
     monkeypatch.setattr(auto, "SIMILAR", 0.0 if choice["strategy"] == "last_block" else 1.0)
     given = np.asarray(MEAN, np.float32), np.asarray(STD, np.float32)
     now = dataclasses.replace(load(digits), normalization=given)
     assert auto.choose(settings, now).strategy != choice["strategy"]
-    assert loop.evaluate(run, "test", Console())["top1"] == found["top1"]
+    assert auto.decide(auto.with_strategy(settings, "auto"), Console(), run) == (settings, choice)
+    assert evaluate(run, "test", Console())["top1"] == found["top1"]
     longer = dataclasses.replace(settings, train=dataclasses.replace(settings.train, steps=4))
-    assert loop.train(longer, run, Console())["step"] == 4
+    assert trainer.train(longer, run, Console())["step"] == 4
     assert read_choice(run) == choice
 
 

@@ -1,0 +1,187 @@
+"""Evaluation: every image of a split counted once, whatever the batch size and the number of devices."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from fcnn.config import DataConfig
+from fcnn.data import AnySplit
+from fcnn.data.parallel import Progress, no_progress
+from fcnn.data.pipeline import make_pipeline
+from fcnn.distributed import sharding
+from fcnn.report import Console
+from fcnn.report.records import Record
+from fcnn.training import workdir as folder
+from fcnn.training.checkpoint import Checkpoints, Weights
+from fcnn.training.custom import Custom
+from fcnn.training.metrics import ClassMetrics, Metrics, wilson
+from fcnn.training.run_data import load_run_data
+from fcnn.training.setup import TrainSetup, make_setup
+from fcnn.training.step import make_eval_step
+from fcnn.utils.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class BestWeights:
+    """The weights that a run's results are of."""
+
+    step: int
+    weights: Weights
+    variables: Any
+    """{"params", "batch_stats"}, on the devices."""
+
+
+def evaluate(
+    workdir: Path, split: str, console: Console, *, data: DataConfig | None = None, custom: Custom | None = None
+) -> Record:
+    """Evaluates a run's best weights on a split (`best_weights`).
+
+    Args:
+      split: "train", "validation" or "test".
+      data: where the run's images are now; None for where they were.
+      custom: the model and data set of a run that was trained with the user's own.
+
+    Returns:
+      {"kind": "evaluation", "split", "weights", "step", "epoch", "count", "loss", "top1", "top5", "interval",
+      "recall", "images" (as `class_metrics` has them)}.
+    """
+    setup, best = restore(workdir, console, split, data=data, custom=custom)
+    return evaluate_best(setup, best, split) | {"kind": "evaluation"}
+
+
+def restore(
+    workdir: Path, console: Console, split: str, *, data: DataConfig | None = None, custom: Custom | None = None
+) -> tuple[TrainSetup, BestWeights]:
+    """Returns a run's setup and its best weights; the arguments are those of `evaluate`.
+
+    Raises:
+      UserError: the split has no image, the run's images aren't there, or `custom` isn't what the run was trained with.
+    """
+    config = folder.read_config(workdir)
+    if data is not None:
+        config = dataclasses.replace(config, data=data)
+    facts = folder.read_data(workdir)
+    if facts is None:
+        raise UserError(f"there is no checkpoint in {workdir} yet")
+    counts = {name: sum(images) for name, images in facts["images"].items()}
+    if not counts[split]:
+        others = " and ".join(f"--split {name}" for name, count in counts.items() if count)
+        raise UserError(f"the run in {workdir} held out no {split} split (data.val-fraction 0); {others} have images")
+    folder.check_same_custom(workdir, facts, custom.names() if custom else [], needed=("model", "dataset"))
+    dataset = load_run_data(config, workdir, console, exact=False, dataset=custom.dataset if custom else None)
+    if not len(getattr(dataset, split)):
+        raise UserError(f"the run in {workdir} has none of its {counts[split]:,} {split} images left")
+    setup = make_setup(config, dataset, sharding.make_mesh(), num_train=counts["train"], custom=custom)
+    with Checkpoints(workdir / "checkpoints", max_to_keep=1, keep_best=1, read_only=True) as checkpoints:
+        return setup, best_weights(checkpoints, setup)
+
+
+def best_weights(checkpoints: Checkpoints, setup: TrainSetup) -> BestWeights:
+    """Restores the best checkpoint on validation, or the newest if none was evaluated; of raw and averaged weights,
+    those that were better on validation, or the averaged ones.
+
+    Raises:
+      UserError: there is no checkpoint, or it can't be read.
+    """
+    step = checkpoints.chosen_step()
+    if step is None:
+        raise UserError("there is no checkpoint yet")
+    variables, weights = checkpoints.read_variables(step)
+    variables = {"params": variables["params"], "batch_stats": variables.get("batch_stats", {})}
+    return BestWeights(step, weights or "raw", sharding.replicate(variables, setup.mesh))
+
+
+def evaluate_best(setup: TrainSetup, best: BestWeights, split: str) -> Record:
+    """Evaluates them on a split, by class too."""
+    images = getattr(setup.dataset, split)
+    where = {"split": split, "weights": best.weights, "step": best.step, "epoch": best.step / setup.steps_per_epoch}
+    metrics = compile_evaluation(setup, best.variables, images, by_class=True)(best.variables)
+    return where | {"count": len(images)} | metrics
+
+
+def compile_evaluation(
+    setup: TrainSetup, variables: Any, split: AnySplit, *, by_class: bool = False
+) -> Callable[[Any], dict[str, Any]]:
+    """Compiles the evaluation of a split: `variables -> {"loss", "top1", "top5"}`, means over every image once; with
+    `by_class`, what `class_metrics` gives as well."""
+    normalize = setup.normalize()
+    eval_step = make_eval_step(setup.model)
+    pipeline, batch_size = make_pipeline(split, setup.mesh), eval_batch_size(setup, split)
+
+    def step(variables: Any, *arrays: jax.Array) -> ClassMetrics:
+        return eval_step(variables, normalize(pipeline.batch(*arrays)))
+
+    mask = sharding.shard(np.ones(batch_size, bool), setup.mesh)
+    compiled = sharding.compile_step(step, variables, *pipeline.abstract(batch_size), mask, donate=False)
+    eval_epoch = pipeline.eval_epoch(batch_size)
+
+    def evaluate(variables: Any) -> dict[str, Any]:
+        sums = sharding.to_host([compiled(variables, *pipeline.device_put(item), mask) for item, mask in eval_epoch()])
+        metrics = means(sums, expected=len(split))
+        return metrics | class_metrics(sums, setup.dataset.classes) if by_class else metrics
+
+    return evaluate
+
+
+def compile_on_each(
+    setup: TrainSetup, function: Callable[[Any, jax.Array], jax.Array], argument: Any, split: AnySplit
+) -> Callable[..., np.ndarray]:
+    """Compiles `function` on every image of a split, not augmented: `(progress=no_progress) -> (N, ...)`.
+
+    Args:
+      function: `(argument, images) -> (B, ...)`, pure, of normalized images (B, H, W, C).
+      argument: on the devices.
+      split: not empty.
+    """
+    normalize, pipeline, batch_size = setup.normalize(), make_pipeline(split, setup.mesh), eval_batch_size(setup, split)
+
+    def step(argument: Any, *arrays: jax.Array) -> jax.Array:
+        return function(argument, normalize(pipeline.batch(*arrays))["image"])
+
+    mask = sharding.shard(np.ones(batch_size, bool), setup.mesh)
+    compiled = sharding.compile_step(step, argument, *pipeline.abstract(batch_size), mask, donate=False)
+
+    def compute(progress: Progress = no_progress) -> np.ndarray:
+        batches = progress(pipeline.eval_epoch(batch_size)(), "predicting", -(-len(split) // batch_size))
+        outputs = sharding.to_host([compiled(argument, *pipeline.device_put(item), mask) for item, mask in batches])
+        return np.concatenate(outputs)[: len(split)]  # without the padding of the last batch
+
+    return compute
+
+
+def eval_batch_size(setup: TrainSetup, split: AnySplit) -> int:
+    """Returns the configured size, or what the split needs if that is less."""
+    devices = setup.mesh.size
+    return min(setup.config.train.eval_batch_size, -(-len(split) // devices) * devices)
+
+
+def means(sums: Sequence[Metrics], *, expected: int) -> dict[str, float]:
+    """Returns the means over all examples from the sums of batches, added in float64.
+
+    Raises:
+      AssertionError: the batches held another number of examples than `expected`.
+    """
+    count = sum(float(part.count) for part in sums)
+    assert count == expected, f"{count:g} examples were counted, there are {expected}"
+    return {name: sum(float(getattr(part, name)) for part in sums) / count for name in ("loss", "top1", "top5")}
+
+
+def class_metrics(sums: Sequence[ClassMetrics], classes: Sequence[str]) -> dict[str, Any]:
+    """Returns how sure the accuracy is and which classes it comes from, as JSON can write it.
+
+    Returns:
+      {"interval": [low, high], the 95 % interval of top-1, "recall": {class: share of its images that are top-1 hits,
+      None where it has no image}, "images": {class: how many it has}}.
+    """
+    hits = np.stack([part.class_top1 for part in sums]).astype(np.float64).sum(axis=0)
+    counts = np.stack([part.class_count for part in sums]).astype(np.float64).sum(axis=0)
+    by_class = [(name, int(hit), int(count)) for name, hit, count in zip(classes, hits, counts, strict=True)]
+    return {
+        "interval": list(wilson(sum(hit for _, hit, _ in by_class), sum(count for _, _, count in by_class))),
+        "recall": {name: hit / count if count else None for name, hit, count in by_class},
+        "images": {name: count for name, _, count in by_class},
+    }

@@ -1,0 +1,68 @@
+"""The images of a run: those that it began with, normalized as it has always normalized them."""
+
+import dataclasses
+from pathlib import Path
+
+from fcnn.config import Config
+from fcnn.data import Dataset, RunFiles, load
+from fcnn.data.manifest import Manifest
+from fcnn.distributed import processes
+from fcnn.report import Console
+from fcnn.training import workdir as folder
+from fcnn.training.pretrained import source_of
+from fcnn.utils.errors import UserError
+
+PIPELINES = {"device": "images on the device", "stream": "images streamed"}
+
+
+def load_for_all(config: Config, workdir: Path | None, console: Console, dataset: Dataset | None = None) -> Dataset:
+    """Loads the data of a run, new or to be continued, in every process alike.
+
+    Args:
+      workdir: the run's folder; None for a run without one.
+      dataset: the user's own, in place of what the config names.
+    """
+    loaded = processes.in_turn(lambda: load_run_data(config, workdir, console, exact=True, dataset=dataset))
+    pipeline = list(PIPELINES)[processes.of_first(list(PIPELINES).index(loaded.pipeline))]
+    with processes.together():
+        if pipeline != loaded.pipeline:  # "auto" looks at the memory, and the hosts may differ in it
+            data = dataclasses.replace(config.data, pipeline=pipeline)
+            loaded = load_run_data(dataclasses.replace(config, data=data), workdir, console, exact=True)
+    return loaded
+
+
+def load_run_data(
+    config: Config, workdir: Path | None, console: Console, *, exact: bool, dataset: Dataset | None = None
+) -> Dataset:
+    """Loads the data of a run.
+
+    Args:
+      exact: whether every image must be the same as when the run began.
+      dataset: as for `load_for_all`.
+
+    Raises:
+      UserError: the images aren't there, or aren't those that the run began with.
+    """
+    facts, settings = None if workdir is None else folder.read_data(workdir), config.data
+    if dataset is not None:
+        return dataset if facts is None else dataset.as_in(facts, str(workdir))
+    if facts is not None and exact:  # whatever this machine's memory: the pipeline decides where random crops are cut
+        settings = dataclasses.replace(settings, pipeline=facts["pipeline"])
+    run = None
+    if workdir is not None and facts is not None and settings.name.startswith("folder:"):
+        manifest = Manifest.from_csv(folder.read_splits(workdir), str(workdir / folder.SPLITS))
+        run = RunFiles(manifest, facts["image_shape"][2], exact)
+        if not Path(settings.name.removeprefix("folder:")).expanduser().is_dir():
+            raise UserError(
+                f"the images of the run in {workdir} are not in {settings.name.removeprefix('folder:')} any more; "
+                "--data.name folder:PATH names where they are now"
+            )
+    about, value_range = None, settings.value_range or (None if facts is None else facts.get("value_range"))
+    if facts is None and (about := source_of(config)) is not None:
+        value_range = value_range or about.value_range
+    if value_range and settings.name.startswith("folder:"):
+        settings = dataclasses.replace(settings, value_range=tuple(value_range))
+    dataset = load(settings, run=run, log=console.log, progress=console.progress)
+    if about is not None and config.data.mean is None:
+        dataset = dataset.normalized_by(about.mean, about.std)
+    return dataset if facts is None else dataset.as_in(facts, str(workdir))
