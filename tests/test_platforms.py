@@ -11,7 +11,7 @@ from harness import start
 
 from fcnn.config import DataConfig
 from fcnn.data import load
-from fcnn.data.cache import cached
+from fcnn.data.cache import cached_arrays
 from fcnn.utils.errors import UserError
 
 PACKAGE = Path(__file__).parent.parent / "fcnn"
@@ -87,7 +87,7 @@ def test_a_cache_file_has_its_room_without_posix_fallocate(tmp_path, monkeypatch
         assert Path(out.filename).stat().st_blocks * 512 >= out.nbytes > 0
         out["image"] = 7
 
-    found = cached("x", 1, 7000, (40, 40, 1), fill)
+    found = cached_arrays("x", 1, 7000, (40, 40, 1), fill)
     assert isinstance(found, np.memmap)
     assert (found["image"] == 7).all()
 

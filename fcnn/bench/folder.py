@@ -14,10 +14,10 @@ from PIL import Image
 from fcnn.bench.jax_side import make_setup
 from fcnn.bench.job import Job
 from fcnn.data import Streamed
-from fcnn.data.files import Files, random_box
 from fcnn.data.parallel import cores, no_progress
 from fcnn.data.pipeline import EpochSampler, StreamPipeline
 from fcnn.data.scan import scan
+from fcnn.data.streamed import Files, random_box
 from fcnn.distributed import sharding
 from fcnn.utils.errors import UserError
 
@@ -83,7 +83,7 @@ def _our_batches(root: Path, paths: tuple[str, ...], job: Job, workers: int, epo
     count = len(paths)
     files = Files(root, paths, job.image_size, job.channels, identity="")
     split = Streamed(files, np.zeros(count, np.int32), np.arange(count))
-    pipeline = StreamPipeline(split, sharding.make_mesh(), least=LEAST, threads=workers)
+    pipeline = StreamPipeline(split, sharding.make_mesh(), min_area=LEAST, threads=workers)
     steps = count // job.batch
     for item in pipeline.train(EpochSampler(count, job.batch, seed=0), range(epoch * steps, (epoch + 1) * steps)):
         yield jax.block_until_ready(item)

@@ -22,7 +22,7 @@ def folder_of(args: list[str]) -> Path | None:
         return None
     path = Path(args[0]).expanduser()
     if path.is_file() and path.suffix != ".py":
-        from fcnn.data.layout_help import no_folder
+        from fcnn.data.layout import no_folder
 
         raise UserError(no_folder(path))
     return path if path.is_dir() else None

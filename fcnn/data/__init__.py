@@ -3,7 +3,8 @@
 from fcnn.data.arrays import from_arrays
 from fcnn.data.batch import epoch_order, eval_batches, gather, spread
 from fcnn.data.dataset import AnySplit, Dataset, Split
-from fcnn.data.source import RunFiles, load, outline
+from fcnn.data.manifest import RunFiles
+from fcnn.data.source import load, outline
 from fcnn.data.streamed import Streamed
 
 __all__ = [

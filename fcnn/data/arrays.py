@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from fcnn.data.dataset import AnySplit, Dataset, Split, stratified_holdout
+from fcnn.data.dataset import AnySplit, Dataset, Split
 from fcnn.data.names import listed
+from fcnn.data.splits import stratified_holdout
 from fcnn.data.streamed import Streamed
 from fcnn.utils.errors import UserError
 

@@ -1,5 +1,5 @@
-"""Decoded images on disk, so that a set is decoded once: a memory-mapped file for each split, as long as its source is
-what it was."""
+"""Decoded images on disk, so that a set is decoded once: a memory-mapped file for each split, valid as long as its
+source is what it was."""
 
 import contextlib
 import hashlib
@@ -13,34 +13,37 @@ from typing import Any
 
 import numpy as np
 
+from fcnn.utils.errors import UserError
+from fcnn.utils.files import write_bytes
+
 VERSION = 3  # raise it when the same source would decode to other pixels
 _BLOCK = 1 << 20  # bytes that are written at once
 
 
 def data_dir() -> Path:
-    """Where prepared sets are: TFDS_DATA_DIR, or TFDS's own default."""
+    """Returns the folder of prepared sets: TFDS_DATA_DIR, or TFDS's own default."""
     return Path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
 
 
 def cache_dir() -> Path:
-    """Where what can be made again is kept; a name that TFDS doesn't take for a set's."""
+    """Returns the folder of what can be computed again; TFDS doesn't take its name for a set's."""
     return data_dir() / "fcnn-cache"
 
 
 def digest(identity: Any) -> str:
-    """A short name for anything that JSON can write."""
+    """Returns a short name for anything that JSON can write."""
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:24]
 
 
-def cached(
+def cached_arrays(
     name: str, identity: Any, count: int, shape: tuple[int, ...], fill: Callable[[np.ndarray], None]
 ) -> np.ndarray:
-    """The images and labels of a split, from the cache, or made by `fill` and kept there.
+    """Returns the images and labels of a split, from the cache, or computed by `fill` and saved there.
 
     Args:
       name: of the split, for people: "cifar10-train". A newer identity under the same name replaces the older file.
       identity: everything that the pixels depend on, as JSON can write it.
-      count: how many images, N.
+      count: number of images, N.
       shape: of one, (H, W, C).
       fill: writes into an array of zeros like the result.
 
@@ -48,24 +51,24 @@ def cached(
       (N,) with fields "image" (H, W, C) uint8 and "label" int32; read-only and mapped into memory if it is on disk.
       Where the cache can't be written, the array is in memory alone.
     """
-    kind = np.dtype([("image", np.uint8, shape), ("label", np.int32)])
+    dtype = np.dtype([("image", np.uint8, shape), ("label", np.int32)])
     slug = re.sub(r"[^A-Za-z0-9.]+", "_", name)[-60:] + "-" + digest(name)[:8]
     folder = cache_dir() / "arrays"
     path = folder / f"{slug}-{digest([VERSION, identity])}.npy"
     with contextlib.suppress(OSError, ValueError, EOFError):  # not there, or cut short
-        found: np.ndarray = np.load(path, mmap_mode="r")
-        if found.dtype == kind and found.shape == (count,):
-            return found
+        stored: np.ndarray = np.load(path, mmap_mode="r")
+        if stored.dtype == dtype and stored.shape == (count,):
+            return stored
     try:
-        temporary, made = _reserve(folder, kind, count)
+        temporary, array = _reserve(folder, dtype, count)
     except OSError:  # a full disk, a read-only folder
-        made = np.zeros(count, kind)
-        fill(made)
-        return made
+        array = np.zeros(count, dtype)
+        fill(array)
+        return array
     try:
-        fill(made)
-        made.flush()
-        del made  # Windows renames no file that is mapped
+        fill(array)
+        array.flush()
+        del array  # Windows renames no file that is mapped
         os.replace(temporary, path)
     except BaseException:  # Ctrl-C too leaves nothing half-written
         temporary.unlink(missing_ok=True)
@@ -77,38 +80,41 @@ def cached(
     return np.load(path, mmap_mode="r")
 
 
-def remembered(kind: str, identity: Any, make: Callable[[], Any]) -> Any:
-    """What `make` returned for this identity, from the cache or made now; anything small that JSON can write."""
+def cached_json(kind: str, identity: Any, compute: Callable[[], Any]) -> Any:
+    """Returns what `compute` returned for this identity, from the cache or now; anything small that JSON can write."""
     path = cache_dir() / kind / f"{digest([VERSION, identity])}.json"
     with contextlib.suppress(OSError, ValueError):  # not there, or damaged
         return json.loads(path.read_text(encoding="utf-8"))
-    made = make()
-    with contextlib.suppress(OSError):  # a full disk, a read-only folder: it is made again next time
-        temporary = beside(path.parent)
-        temporary.write_text(json.dumps(made), encoding="utf-8")
-        temporary.replace(path)
-    return made
+    value = compute()
+    save_json(path, value)
+    return value
 
 
-def _reserve(folder: Path, kind: np.dtype, count: int) -> tuple[Path, np.memmap]:
-    """A new file of zeros, mapped into memory, with its room on the disk taken: a write can't fail any more."""
+def save_json(path: Path, value: Any) -> None:
+    """Writes a file of the cache; where that isn't possible, it is computed again the next time."""
+    with contextlib.suppress(UserError):
+        write_bytes(path, json.dumps(value).encode())
+
+
+def _reserve(folder: Path, dtype: np.dtype, count: int) -> tuple[Path, np.memmap]:
+    """Returns a new file of zeros, mapped into memory, with its space on the disk taken: no write fails any more."""
     path = beside(folder)
     try:
-        made = np.lib.format.open_memmap(path, mode="w+", dtype=kind, shape=(count,))
+        array = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=(count,))
         with path.open("r+b") as file:
             if hasattr(os, "posix_fallocate"):
                 os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
-            else:  # macOS, Windows: zeros that are written have room too
-                file.seek(made.offset)
-                for start in range(0, made.nbytes, _BLOCK):
-                    file.write(bytes(min(_BLOCK, made.nbytes - start)))
+            else:  # macOS, Windows: zeros that are written take space too
+                file.seek(array.offset)
+                for start in range(0, array.nbytes, _BLOCK):
+                    file.write(bytes(min(_BLOCK, array.nbytes - start)))
     except BaseException:  # Ctrl-C too leaves nothing half-written
         path.unlink(missing_ok=True)
         raise
-    return path, made
+    return path, array
 
 
 def beside(folder: Path) -> Path:
-    """A name in a folder, made if need be, under which a file can be written before it is moved into place."""
+    """Returns a name in a folder, which it creates, for a file that is moved into place when it is whole."""
     folder.mkdir(parents=True, exist_ok=True)
     return folder / f"{uuid.uuid4().hex}.tmp"

@@ -1,4 +1,4 @@
-"""What a data set is once it is loaded: arrays of images and labels by split, and how a split is cut in two."""
+"""What a data set is once it is loaded: images and labels by split, its classes and its normalization."""
 
 import dataclasses
 import functools
@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fcnn.data.cache import remembered
+from fcnn.data.cache import cached_json
 from fcnn.data.manifest import Manifest
 from fcnn.data.names import shown
 from fcnn.data.parallel import each, no_progress
@@ -38,11 +38,11 @@ class Split:
         return height, width, channels
 
     def read(self, indices: np.ndarray) -> np.ndarray:
-        """The images at `indices` (B,) int: (B, H, W, C) uint8."""
+        """Returns the images at `indices` (B,) int: (B, H, W, C) uint8."""
         return self.images[indices]
 
     def take(self, indices: np.ndarray | slice) -> "Split":
-        """The images at `indices` (int, or a slice), in their order."""
+        """Returns the images at `indices` (int, or a slice), in their order."""
         return Split(self.images[indices], self.labels[indices])
 
 
@@ -59,13 +59,13 @@ class Dataset:
     validation: AnySplit
     test: AnySplit
     normalization: tuple[np.ndarray, np.ndarray] | None = None
-    """Mean and standard deviation, each (C,) float32, where they are given and not measured."""
+    """Mean and standard deviation, each (C,) float32; None to measure them."""
     class_weights: np.ndarray | None = None
-    """(classes,) float32: what an example of each class counts in the loss; None for the same."""
+    """(classes,) float32: the weight of each class in the loss; None for equal weights."""
     skipped: tuple[str, ...] = ()
     """Files that were left out because they can't be read: "path: reason"."""
     files: str = ""
-    """What the files were before they were decoded, where there were any: "JPEG; 128 x 128 (4,317)"."""
+    """Formats and sizes of the files, where there are any: "JPEG; 128 x 128 (4,317)"."""
     manifest: Manifest | None = None
     """Which files are in which split, where there are any."""
     value_range: tuple[float, float] | None = None
@@ -73,7 +73,7 @@ class Dataset:
     pixels: str = ""
     """A hash of all images, where they come from arrays of the caller's; else what they come from is checked."""
     notes: tuple[str, ...] = ()
-    """What a person should know of this set, a line each: images in two splits, unlike numbers of images, ..."""
+    """Warnings about this set, a line each: images in two splits, imbalance, ..."""
 
     def paths(self, split: str) -> list[str]:
         """Returns the files of a split below the folder, as they can be printed; "" for each where there are none."""
@@ -82,23 +82,19 @@ class Dataset:
         return [shown(path) for path in self.manifest.paths(split)]
 
     def mean_std(self) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and standard deviation by channel, each (C,) float32, on a scale of 0 to 1: given, or measured on the
-        training pixels."""
+        """Returns mean and standard deviation by channel, each (C,) float32, of pixels from 0 to 1."""
         return self.normalization or self._measured
 
     def normalized_by(self, mean: Sequence[float], std: Sequence[float]) -> "Dataset":
-        """The same set with this mean and standard deviation by channel, of pixels from 0 to 1: another network's.
+        """Returns the same set with another network's mean and standard deviation by channel, of pixels from 0 to 1.
 
-        A gray network's holds for each channel of color images.
-
-        Raises:
-          UserError: they are for another number of channels than the images have.
+        A gray network's are used for each channel of color images; UserError for any other number of channels.
         """
         channels = self.train.shape[2]
         if channels != 1 and len(mean) not in (1, channels):
             raise UserError(f"the weights are for images of {len(mean)} channels, the images have {channels}")
-        times = channels if len(mean) == 1 else 1
-        normalization = np.asarray([*mean] * times, np.float32), np.asarray([*std] * times, np.float32)
+        repeats = channels if len(mean) == 1 else 1
+        normalization = np.asarray([*mean] * repeats, np.float32), np.asarray([*std] * repeats, np.float32)
         return dataclasses.replace(self, normalization=normalization)
 
     @property
@@ -116,8 +112,7 @@ class Dataset:
         return mean.astype(np.float32), np.maximum(np.sqrt(variance), 1e-6).astype(np.float32)
 
     def _pixel_counts(self) -> np.ndarray:
-        """How often each value occurs in each channel of the training split, (C, 256) int64."""
-        # Exact in integers, and no float copy of the whole set.
+        """Returns how often each value occurs in each channel of the training split, (C, 256) int64: exact."""
         count = min(len(self.train), MEASURED)
         places = np.arange(count) * len(self.train) // count
 
@@ -131,7 +126,7 @@ class Dataset:
 
         if isinstance(self.train, Streamed) and self.train.files is not None:  # every file would be decoded again
             identity = [self.train.files.identity, self.train.places[places].tolist()]
-            return np.asarray(remembered("statistics", identity, measure))
+            return np.asarray(cached_json("statistics", identity, measure))
         return np.asarray(measure())
 
     @property
@@ -140,7 +135,7 @@ class Dataset:
         return "stream" if isinstance(self.train, Streamed) else "device"
 
     def facts(self) -> dict[str, Any]:
-        """What a run keeps of its data, as JSON can write it."""
+        """Returns what a run stores about its data, as JSON can write it."""
         mean, std = self.mean_std()
         return {
             "name": self.name,
@@ -154,7 +149,7 @@ class Dataset:
         }
 
     def _identity(self) -> dict[str, Any]:
-        """What must not change in a run's life."""
+        """Returns what must not change while a run lasts."""
         splits = {"train": self.train, "validation": self.validation, "test": self.test}
         return {
             "classes": list(self.classes),
@@ -166,10 +161,10 @@ class Dataset:
         }
 
     def as_in(self, facts: dict[str, Any], where: str) -> "Dataset":
-        """This set, normalized as a run has it.
+        """Returns this set, normalized as a run has it.
 
         Args:
-          facts: what the run keeps of its data.
+          facts: of the run (`Dataset.facts`).
           where: the run, for messages.
 
         Raises:
@@ -177,38 +172,17 @@ class Dataset:
             by file when they are loaded.)
         """
         by_file = self.manifest is not None
-        for name, mine in self._identity().items():
-            if facts.get(name, "") != mine and not (by_file and name in ("images", "labels")):
+        for name, value in self._identity().items():
+            if facts.get(name, "") != value and not (by_file and name in ("images", "labels")):
                 raise UserError(f"{self.name} has changed since the run in {where} began: {name.replace('_', ' ')}")
-        given = np.asarray(facts["mean"], np.float32), np.asarray(facts["std"], np.float32)
-        return dataclasses.replace(self, normalization=given, notes=tuple(facts["notes"]))
+        normalization = np.asarray(facts["mean"], np.float32), np.asarray(facts["std"], np.float32)
+        return dataclasses.replace(self, normalization=normalization, notes=tuple(facts["notes"]))
 
     def counts(self, split: AnySplit) -> np.ndarray:
-        """Images of each class, (classes,) int."""
+        """Returns the number of images of each class, (classes,) int."""
         return np.bincount(split.labels, minlength=len(self.classes))
 
 
 def balanced_weights(counts: np.ndarray) -> np.ndarray:
-    """Weights that make all classes count the same: images / (classes x images of the class), (classes,) float32."""
+    """Returns weights by which all classes count the same, images / (classes x images of the class): (classes,)."""
     return (counts.sum() / (len(counts) * np.maximum(counts, 1))).astype(np.float32)
-
-
-def stratified_holdout(labels: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Cuts a split in two with every class in proportion.
-
-    Args:
-      labels: (N,) int.
-      share: what part of the images to hold out, in [0, 1); rounded to whole images over all classes together.
-      seed: of the shuffle; the same seed gives the same cut.
-
-    Returns:
-      (kept, held_out): the indices of each part, ascending int64.
-    """
-    # Sorted by class, every k-th image of the sequence is a proportional sample; the shuffle decides which ones.
-    order = np.random.default_rng(seed).permutation(len(labels))
-    order = order[np.argsort(labels[order], kind="stable")]
-    count = round(share * len(labels))
-    places = (np.arange(count) + 0.5) * len(labels) / max(count, 1)
-    held_out = np.zeros(len(labels), bool)
-    held_out[order[places.astype(int)]] = True
-    return np.flatnonzero(~held_out), np.flatnonzero(held_out)

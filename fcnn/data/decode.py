@@ -1,4 +1,4 @@
-"""From an image file to pixels: whatever Pillow opens, upright, as 8-bit gray or RGB, and cut to a square."""
+"""From an image file to pixels: whatever Pillow opens, upright, as 8-bit gray or RGB, cropped to a shape."""
 
 import contextlib
 import dataclasses
@@ -9,43 +9,29 @@ from pathlib import Path
 from typing import IO
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 with contextlib.suppress(ImportError):  # the extra "heif"
     import pillow_heif  # pyright: ignore[reportMissingImports]
 
     pillow_heif.register_heif_opener()
 Image.init()  # fills its tables
-# EPS is left out: Pillow hands it to Ghostscript, which runs a program that the file contains.
-# They are tried in this order.
+# Tried in this order. Without EPS: Pillow hands it to Ghostscript, which runs a program that the file contains.
 FORMATS = ("JPEG", "PNG", *sorted(set(Image.OPEN) - {"JPEG", "PNG", "EPS"}))
 # MPO is a JPEG file with several images in it: Pillow opens it as JPEG and then calls it so.
 EXTENSIONS = {ext: format for ext, format in Image.registered_extensions().items() if format in {*FORMATS, "MPO"}}
 # Images by their name wherever they can't be read, so that they are an error and not overlooked.
 EXTENSIONS |= {".heic": "HEIF", ".heif": "HEIF", ".hif": "HEIF", ".avif": "AVIF"}
 MAX_PIXELS = 100_000_000
-"""An image with more is taken for a decompression bomb: a small file that unpacks to gigabytes."""
-
+"""An image with more is refused as a decompression bomb: a small file that unpacks to gigabytes."""
 _WIDE = frozenset({"I;16", "I;16L", "I;16B", "I;16N", "I", "F"})
-"""Gray values of more than 8 bits, integers or floats: which of them are black and white, no file says."""
-GREY_MODES = frozenset({"1", "L", "LA", "La"}) | _WIDE
+"""Gray values of more than 8 bits, integers or floats; no file says which of them are black and white."""
+GRAY_MODES = frozenset({"1", "L", "LA", "La"}) | _WIDE
 TRIMMED = 1000
 """A file's lowest and highest values are those without one pixel of so many at either end: defective pixels."""
 
 ValueRange = tuple[float, float]
 """The gray values of more than 8 bits that become 0 and 255."""
-
-# What each EXIF orientation (Exif 2.32, tag 0x0112) wants done to make the image upright.
-_TURN = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-_ON_ITS_SIDE = {_TURN[orientation] for orientation in (5, 6, 7, 8)}
 
 
 class BadImage(Exception):
@@ -54,7 +40,7 @@ class BadImage(Exception):
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Silences Pillow's warnings about odd files: what can't be read is an error of its own."""
+    """Silences Pillow's warnings about odd files; what can't be read is an error of its own."""
     with warnings.catch_warnings():  # for the whole process: enter it once, around the threads, not inside them
         warnings.filterwarnings("ignore", module="PIL")
         yield
@@ -63,21 +49,21 @@ def quiet() -> Iterator[None]:
 def open_image(
     source: Path | IO[bytes], *, at_least: int | None = None, value_range: ValueRange | None = None
 ) -> Image.Image:
-    """Opens, decodes and straightens an image.
+    """Opens and decodes an image, upright.
 
     Args:
       source: a file.
-      at_least: the result may be smaller than the file's image, but neither side below this: a JPEG is then decoded at
-        a half, a quarter or an eighth, which is faster.
+      at_least: both sides may be decoded smaller than they are, but not below this: a JPEG is then read at a half, a
+        quarter or an eighth, which is faster.
       value_range: of gray values of more than 8 bits; None where there are none.
 
     Returns:
-      An image of mode "L" (1-bit and gray files) or "RGB". Transparency is laid on white, animations give their first
+      An image of mode "L" (1-bit and gray files) or "RGB". Transparent pixels become white; of an animation, the first
       frame.
 
     Raises:
-      BadImage: nothing that Pillow can decode, cut short, or too large to be meant; or its gray values have more than 8
-        bits and no range is given.
+      BadImage: Pillow can't decode it, it is cut short or too large, or its gray values have more than 8 bits and no
+        range is passed.
     """
     return plain(open_stored(source, at_least=at_least), value_range)
 
@@ -92,25 +78,33 @@ def open_stored(source: Path | IO[bytes], *, at_least: int | None = None) -> Ima
 
 
 def _load(image: Image.Image) -> Image.Image:
-    """Decodes an open file's image: upright, with the values that stand in the file."""
+    """Decodes an open file's image, upright, with the values that are in the file."""
     stored = next((tile[3] for tile in getattr(image, "tile", ())), None)
     image.load()
     if image.mode == "I" and image.format == "PPM" and isinstance(stored, tuple):  # Pillow stretches them to 16 bits
         image = Image.fromarray(np.rint(np.asarray(image) * (stored[-1] / 0xFFFF)).astype(np.int32))
     if image.mode == "I" and "I;32N" in str(stored) and np.asarray(image).min() < 0:  # unsigned, read as signed
         raise BadImage("gray values of 2**31 or more")
-    return _upright(image)
+    return image if _orientation(image) == 1 else ImageOps.exif_transpose(image)
+
+
+def _orientation(image: Image.Image) -> int:
+    """Returns the EXIF orientation, 1 to 8 (Exif 2.32, tag 0x0112)."""
+    try:
+        return image.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # EXIF data is as damaged as files are, and the image may be fine
+        return 1
 
 
 @dataclasses.dataclass(frozen=True)
 class Header:
-    """What a file says of itself, before any pixel is decoded."""
+    """What a file states before any pixel is decoded."""
 
     format: str
     width: int
     height: int
     gray: bool
-    cut: bool
+    truncated: bool
     """Whether it has 16 bits a channel, of which Pillow reads the upper 8: all but gray without transparency."""
 
 
@@ -122,10 +116,10 @@ def header(source: Path | IO[bytes]) -> Header:
     """
     with _bad_image(source), Image.open(source, formats=FORMATS) as image:
         _check_size(image)
-        gray = image.mode in GREY_MODES
+        gray = image.mode in GRAY_MODES
         # Pillow's name for how pixels are stored, such as RGB;16B, is the decoder's first argument, or the only one.
-        cut = image.mode not in _WIDE and any(";16" in str(tile[3]) for tile in getattr(image, "tile", ()))
-        return Header(image.format or "", image.width, image.height, gray, cut)
+        truncated = image.mode not in _WIDE and any(";16" in str(tile[3]) for tile in getattr(image, "tile", ()))
+        return Header(image.format or "", image.width, image.height, gray, truncated)
 
 
 def _check_size(image: Image.Image) -> None:
@@ -135,7 +129,7 @@ def _check_size(image: Image.Image) -> None:
 
 @contextlib.contextmanager
 def _bad_image(source: Path | IO[bytes]) -> Iterator[None]:
-    """Whatever a decoder raises, as a `BadImage`."""
+    """Turns whatever a decoder raises into a `BadImage`."""
     try:
         yield
     except BadImage:
@@ -145,12 +139,12 @@ def _bad_image(source: Path | IO[bytes]) -> Iterator[None]:
     except Image.UnidentifiedImageError:
         raise BadImage(_unreadable(source)) from None
     except Exception as error:  # decoders raise anything at all on a damaged file
-        words = str(error).splitlines() or [type(error).__name__]
-        raise BadImage(f"damaged: {words[0]}") from None
+        lines = str(error).splitlines() or [type(error).__name__]
+        raise BadImage(f"damaged: {lines[0]}") from None
 
 
 def _unreadable(source: Path | IO[bytes]) -> str:
-    """What a file is that Pillow doesn't know, and what to do about it."""
+    """Returns what a file is that Pillow doesn't know, and what to do about it."""
     if isinstance(source, Path):
         start = source.read_bytes()[:12]
     else:
@@ -164,45 +158,26 @@ def _unreadable(source: Path | IO[bytes]) -> str:
     return "not an image that Pillow can read"
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    """As the camera was held: the EXIF orientation applied."""
-    turn = _turn(image)
-    return image if turn is None else image.transpose(turn)
-
-
-def _turn(image: Image.Image) -> Image.Transpose | None:
-    """What the EXIF orientation wants done, if anything."""
-    try:
-        return _TURN.get(image.getexif().get(0x0112, 1))
-    except Exception:  # EXIF data is as damaged as files are, and the image may be fine
-        return None
-
-
 def lowest_highest(image: Image.Image) -> ValueRange | None:
-    """The lowest and the highest value of a gray image of more than 8 bits, without the TRIMMED-th part at either end;
-    None of any other image.
-
-    Raises:
-      BadImage: a value isn't finite.
+    """Returns the lowest and highest value of a gray image of more than 8 bits, without one pixel in TRIMMED at either
+    end; None for any other image. BadImage if a value isn't finite.
     """
     if image.mode not in _WIDE:
         return None
     values = np.asarray(image).ravel()
     if image.mode == "F" and not np.isfinite(values).all():
         raise BadImage("pixels that are not finite numbers")
-    trimmed = len(values) // TRIMMED
-    places = trimmed, len(values) - 1 - trimmed
-    found = np.partition(values, places)
-    return found[places[0]].item(), found[places[1]].item()
+    first = len(values) // TRIMMED
+    last = len(values) - 1 - first
+    values = np.partition(values, (first, last))
+    return values[first].item(), values[last].item()
 
 
 def plain(image: Image.Image, value_range: ValueRange | None = None) -> Image.Image:
     """Converts an image of any mode to "L" or "RGB", 8 bits a channel.
 
-    Gray values of more than 8 bits are mapped linearly from `value_range` to 0 to 255, rounded and clipped.
-
-    Raises:
-      BadImage: it has such values and there is no `value_range`, or they aren't finite.
+    Gray values of more than 8 bits are mapped linearly from `value_range` to 0 to 255, rounded and clipped; BadImage if
+    there are such values and no range, or if they aren't finite.
     """
     if image.mode in ("L", "RGB"):
         return image
@@ -214,57 +189,49 @@ def plain(image: Image.Image, value_range: ValueRange | None = None) -> Image.Im
         if image.mode == "F" and not np.isfinite(values).all():
             raise BadImage("pixels that are not finite numbers")
         return Image.fromarray(np.rint((values * (255 / (high - low))).clip(0, 255)).astype(np.uint8))
-    kind = "L" if image.mode in GREY_MODES else "RGB"
+    kind = "L" if image.mode in GRAY_MODES else "RGB"
     if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
-        seen = image.convert("RGBA")
-        white = Image.new("RGBA", seen.size, "white")
-        return Image.alpha_composite(white, seen).convert(kind)
+        transparent = image.convert("RGBA")
+        white = Image.new("RGBA", transparent.size, "white")
+        return Image.alpha_composite(white, transparent).convert(kind)
     return image.convert(kind)
 
 
-def square(image: Image.Image, size: int, channels: int) -> np.ndarray:
-    """The middle square of an image whose shorter side is resized to `size`: (size, size, channels) uint8."""
-    return fitted(image, (size, size, channels))
+def resize_crop(image: Image.Image, shape: tuple[int, int, int]) -> np.ndarray:
+    """Returns the largest center part of an image with the aspect ratio of `shape`, (H, W, C), resized to it: uint8.
 
-
-def fitted(image: Image.Image, shape: tuple[int, int, int]) -> np.ndarray:
-    """The largest part in the middle of an image that has the ratio of `shape`, (H, W, C), resized to it: uint8.
-
-    With filtering against aliasing (bilinear over the area that a pixel covers).
+    The resizing is bilinear over the area that a pixel covers, so without aliasing.
     """
     height, width, channels = shape
     image = image.convert("RGB" if channels == 3 else "L")
-    cut = ImageOps.fit(image, (width, height), Image.Resampling.BILINEAR)
-    return np.asarray(cut).reshape(shape)
+    cropped = ImageOps.fit(image, (width, height), Image.Resampling.BILINEAR)
+    return np.asarray(cropped).reshape(shape)
 
 
-def cut_square(
+def crop_file(
     source: Path | IO[bytes],
-    size: int,
-    channels: int,
+    shape: tuple[int, int, int],
     choose: Callable[[int, int], tuple[int, int, int, int]],
     value_range: ValueRange | None = None,
 ) -> np.ndarray:
-    """A box of an image file, resized: (size, size, channels) uint8; filtered as in `square`.
+    """Returns a box of an image file, resized to `shape`, (H, W, C) uint8, with the filter of `resize_crop`.
 
     Args:
       source: a file.
-      size, channels: of the result.
+      shape: of the result.
       choose: (width, height) of the upright image -> the box (left, top, right, bottom), in its pixels.
-      value_range: as for `open_image`.
-
-    Raises:
-      BadImage: as for `open_image`.
+      value_range: as for `open_image`, which also lists what is a BadImage.
     """
+    height, width, channels = shape
     with _bad_image(source), Image.open(source, formats=FORMATS) as file:
         _check_size(file)
-        lies = _turn(file) in _ON_ITS_SIDE
-        width, height = (file.height, file.width) if lies else (file.width, file.height)
-        box = choose(width, height)
-        # A JPEG may be decoded smaller, as long as the box keeps as many pixels as it is to have.
-        across, down = math.ceil(width * size / (box[2] - box[0])), math.ceil(height * size / (box[3] - box[1]))
-        file.draft(file.mode, (down, across) if lies else (across, down))
+        is_rotated = _orientation(file) in (5, 6, 7, 8)
+        full_width, full_height = (file.height, file.width) if is_rotated else file.size
+        left, top, right, bottom = choose(full_width, full_height)
+        # A JPEG may be decoded smaller, as long as the box keeps as many pixels as the result has.
+        across, down = math.ceil(full_width * width / (right - left)), math.ceil(full_height * height / (bottom - top))
+        file.draft(file.mode, (down, across) if is_rotated else (across, down))
         image = plain(_load(file), value_range).convert("RGB" if channels == 3 else "L")
-    x, y = image.width / width, image.height / height
-    scaled = box[0] * x, box[1] * y, box[2] * x, box[3] * y
-    return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR, scaled)).reshape(size, size, channels)
+    x, y = image.width / full_width, image.height / full_height
+    box = left * x, top * y, right * x, bottom * y
+    return np.asarray(image.resize((width, height), Image.Resampling.BILINEAR, box)).reshape(shape)

@@ -1,4 +1,4 @@
-"""Which files are in which split of a run, kept as `splits.csv`, and how that compares with the files of today."""
+"""Which files are in which split of a run, stored as `splits.csv`, and how that compares with the files of today."""
 
 import csv
 import dataclasses
@@ -13,6 +13,7 @@ from fcnn.utils.errors import UserError
 SPLITS = ("train", "validation", "test")
 UNUSED = "unused"
 """The split of files that are in none of the three, as data.num-train leaves them."""
+_HEADER = ["split", "class", "path", "hash"]
 
 
 class Row(NamedTuple):
@@ -24,7 +25,7 @@ class Row(NamedTuple):
     path: str
     """Below the folder."""
     hash: str
-    """Of its bytes, as `Seen.sha`."""
+    """Of its bytes, as `ImageInfo.sha`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,39 +39,49 @@ class Manifest:
         """The class names, sorted."""
         return tuple(sorted({row.name for row in self.rows}))
 
-    def count(self, split: str) -> int:
-        """Returns how many files a split has."""
-        return sum(row.split == split for row in self.rows)
-
     def paths(self, split: str) -> list[str]:
         """Returns the files of a split below the folder, in its order."""
         return [row.path for row in self.rows if row.split == split]
 
     def to_csv(self) -> bytes:
-        """Returns the manifest as CSV, a line an image. Bytes of a name that aren't UTF-8 stay as they are."""
+        """Returns the manifest as CSV, a line per image. Bytes of a name that aren't UTF-8 stay as they are."""
         text = io.StringIO(newline="")
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(("split", "class", "path", "hash"))
-        writer.writerows(self.rows)
+        csv.writer(text, lineterminator="\n").writerows([_HEADER, *self.rows])
         return text.getvalue().encode("utf-8", "surrogateescape")
 
     @staticmethod
     def from_csv(data: bytes, where: str) -> "Manifest":
-        """Returns what `to_csv` wrote.
-
-        Raises:
-          UserError: `data` isn't that; names `where`.
-        """
+        """Returns the manifest that `to_csv` wrote; UserError, naming `where`, if `data` isn't one."""
         lines = csv.reader(io.StringIO(data.decode("utf-8", "surrogateescape"), newline=""))
         try:
-            if next(lines, None) != ["split", "class", "path", "hash"]:
-                raise ValueError("the first line must be split,class,path,hash")
+            if next(lines, None) != _HEADER:
+                raise ValueError(f"the first line must be {','.join(_HEADER)}")
             rows = tuple(Row(*line) for line in lines)
-            if wrong := {row.split for row in rows} - {*SPLITS, UNUSED}:
-                raise ValueError(f"unknown split {min(wrong)!r}")
+            if unknown := {row.split for row in rows} - {*SPLITS, UNUSED}:
+                raise ValueError(f"unknown split {min(unknown)!r}")
         except (ValueError, TypeError, csv.Error) as error:
             raise UserError(f"{where} is damaged: {error}") from None
         return Manifest(rows)
+
+    def unchanged(self, hashes: Mapping[str, str]) -> tuple[Row, ...]:
+        """Returns the files that are still there with the same content; `hashes` as for `compare`."""
+        return tuple(row for row in self.rows if hashes.get(row.path) == row.hash)
+
+    def count_trained(self, hashes: Iterable[str]) -> int:
+        """Returns how many files have the content of one that the run was trained on, whatever their names."""
+        trained = {row.hash for row in self.rows if row.split == "train"}
+        return sum(one in trained for one in hashes)
+
+
+@dataclasses.dataclass(frozen=True)
+class RunFiles:
+    """The files that a run on a folder of images has."""
+
+    manifest: Manifest
+    channels: int
+    """Of the run's images."""
+    exact: bool
+    """Whether all of them must be there, unchanged, and no others."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,8 +96,8 @@ class Changes:
         return bool(self.missing or self.changed or self.new)
 
     def __str__(self) -> str:
-        kinds = {"missing": self.missing, "changed": self.changed, "new": self.new}
-        return "; ".join(f"{len(p):,} {kind} ({listed(map(shown, p), 3)})" for kind, p in kinds.items() if p)
+        kinds = dataclasses.asdict(self).items()
+        return "; ".join(f"{len(paths):,} {kind} ({listed(map(shown, paths), 3)})" for kind, paths in kinds if paths)
 
 
 def compare(manifest: Manifest, hashes: Mapping[str, str]) -> Changes:
@@ -104,18 +115,7 @@ def compare(manifest: Manifest, hashes: Mapping[str, str]) -> Changes:
     )
 
 
-def shared(manifest: Manifest, hashes: Mapping[str, str]) -> int:
-    """Returns how many of the run's files are there, by path and content."""
-    return sum(hashes.get(row.path) == row.hash for row in manifest.rows)
-
-
-def overlap(manifest: Manifest, hashes: Iterable[str]) -> int:
-    """Returns how many files have the content of one that the run was trained on, whatever their names."""
-    trained = {row.hash for row in manifest.rows if row.split == "train"}
-    return sum(one in trained for one in hashes)
-
-
-def left(manifest: Manifest, used: Iterable[Row]) -> str:
-    """Returns what the changes leave of each split: "train 43 of 43, validation 4 of 5, test 12 of 12 images"."""
-    counts = Counter(row.split for row in used)
-    return ", ".join(f"{s} {counts[s]:,} of {manifest.count(s):,}" for s in SPLITS if manifest.count(s)) + " images"
+def remaining(manifest: Manifest, rows: Iterable[Row]) -> str:
+    """Returns how many images of each split are in `rows`: "train 43 of 43, validation 4 of 5 images"."""
+    before, now = (Counter(row.split for row in some) for some in (manifest.rows, rows))
+    return ", ".join(f"{split} {now[split]:,} of {before[split]:,}" for split in SPLITS if before[split]) + " images"

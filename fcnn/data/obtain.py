@@ -26,7 +26,7 @@ def obtain(official: OfficialSet, manual_dir: Path | None, log: Callable[[str], 
     Args:
       official: which.
       manual_dir: where its files are, archives or extracted; None to download them.
-      say: is told what takes long.
+      log: takes what is slow, a line at a time.
 
     Raises:
       UserError: a file is missing, or isn't the published one; or the network doesn't give it.

@@ -79,7 +79,7 @@ class StreamPipeline:
     that the memory in use doesn't grow with the set, and the copy of one overlaps with the step of another.
 
     Args:
-      least: least share of the area of the crops that are cut from files (`augment.resized_crop`); 1 for none.
+      min_area: least share of the area of the crops that are cut from files (`augment.resized_crop`); 1 for none.
       process_index, process_count: this process's slice of every batch; None for what JAX says.
       threads: that read and decode.
     """
@@ -89,12 +89,12 @@ class StreamPipeline:
         split: Streamed,
         mesh: Mesh,
         *,
-        least: float = 1.0,
+        min_area: float = 1.0,
         process_index: int | None = None,
         process_count: int | None = None,
         threads: int | None = None,
     ) -> None:
-        self._split, self._mesh, self._least = split, mesh, least
+        self._split, self._mesh, self._min_area = split, mesh, min_area
         index = jax.process_index() if process_index is None else process_index
         self._process, self._threads = (index, process_count or jax.process_count()), threads or cores()
 
@@ -120,8 +120,8 @@ class StreamPipeline:
         """The images and labels of this process's slice of a training step's batch, on the host."""
         epoch, indices = sampler.at(step)
         indices = self._slice(indices)
-        if self._split.files is not None and self._least < 1:
-            images = self._split.read_crops(indices, self._least, seed=sampler.seed, epoch=epoch)
+        if self._split.files is not None and self._min_area < 1:
+            images = self._split.read_crops(indices, self._min_area, seed=sampler.seed, epoch=epoch)
         else:
             images = self._split.read(indices)
         return images, self._split.labels[indices]
@@ -155,6 +155,8 @@ class StreamPipeline:
                 iterator.close()
 
 
-def make_pipeline(split: AnySplit, mesh: Mesh, *, least: float = 1.0) -> DevicePipeline | StreamPipeline:
-    """The way that suits where a split's images are; `least` as in `StreamFeed`, for a training split."""
-    return StreamPipeline(split, mesh, least=least) if isinstance(split, Streamed) else DevicePipeline(split, mesh)
+def make_pipeline(split: AnySplit, mesh: Mesh, *, min_area: float = 1.0) -> DevicePipeline | StreamPipeline:
+    """The way that suits where a split's images are; `min_area` as in `StreamPipeline`, for a training split."""
+    return (
+        StreamPipeline(split, mesh, min_area=min_area) if isinstance(split, Streamed) else DevicePipeline(split, mesh)
+    )

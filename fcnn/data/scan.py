@@ -1,5 +1,5 @@
-"""Opening every file of a folder once, before training does, and remembering what was found for as long as it stays as
-it is."""
+"""Opening every file of a folder once, before training does, and caching the result for as long as the file stays as it
+is."""
 
 import contextlib
 import dataclasses
@@ -10,18 +10,18 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from fcnn.data.cache import VERSION, beside, cache_dir, digest
+from fcnn.data.cache import VERSION, cache_dir, digest, save_json
 from fcnn.data.decode import EXTENSIONS, FORMATS, BadImage, header, lowest_highest, open_stored, plain, quiet
 from fcnn.data.fingerprint import fingerprint
 from fcnn.data.parallel import Progress, each
 
 # Formats that share an extension: cameras put several images into one JPEG file and still call it .jpg.
-_SAME = {"MPO": "JPEG", "DIB": "BMP"}
+_SAME_EXTENSION = {"MPO": "JPEG", "DIB": "BMP"}
 
 
 @dataclasses.dataclass(frozen=True)
-class Seen:
-    """What a file turned out to be; of a bad one, only the first three are meant."""
+class ImageInfo:
+    """What a file holds; of a bad one, only the first three are set."""
 
     size: int
     mtime_ns: int
@@ -34,101 +34,79 @@ class Seen:
     sha: str = ""
     """Of the file's bytes."""
     hash: int = 0
-    """Of what it looks like (`fingerprint.py`), 64 bits."""
-    look: int = 0
+    """Of the image (`fingerprint.py`), 64 bits."""
+    fine_hash: int = 0
     """The same, 256 bits."""
     low: float | None = None
     """The lowest of its gray values, if they have more than 8 bits (`decode.lowest_highest`)."""
     high: float | None = None
     """The highest."""
-    cut: bool = False
+    truncated: bool = False
     """Whether it has 16 bits a channel and Pillow reads the upper 8 alone."""
     ctime_ns: int = 0
     """When its inode changed: two files that are swapped keep size and mtime."""
 
     @property
-    def wide(self) -> bool:
-        """Whether its gray values have more than 8 bits."""
-        return self.low is not None
+    def value_range(self) -> tuple[float, float] | None:
+        """Its lowest and highest gray value, if they have more than 8 bits."""
+        return None if self.low is None or self.high is None else (self.low, self.high)
 
 
-def scan(root: Path, paths: Sequence[str], progress: Progress) -> list[Seen]:
-    """Decodes every file whose size or time isn't that of the last scan.
+def scan(root: Path, paths: Sequence[str], progress: Progress) -> list[ImageInfo]:
+    """Decodes every file whose size or times aren't those of the last scan.
 
     Args:
       root: the folder.
       paths: of the files, below it.
-      track: shows progress.
+      progress: shows progress.
     """
     store = cache_dir() / "scans" / f"{digest([VERSION, FORMATS, str(root.resolve())])}.json"
-    known = _read(store)
-    stats = [os.stat(root / path) for path in paths]
-    new = [
-        i
-        for i, (path, at) in enumerate(zip(paths, stats, strict=True))
-        if path not in known or _stamp(known[path]) != (at.st_size, at.st_mtime_ns, at.st_ctime_ns)
-    ]
+    known: dict[str, ImageInfo] = {}
+    with contextlib.suppress(OSError, ValueError, TypeError):  # none yet, or damaged: everything is decoded again
+        stored = json.loads(store.read_text(encoding="utf-8"))
+        known = {path: ImageInfo(*values) for path, values in stored.items()}
+    stats = {path: os.stat(root / path) for path in paths}
+    new = [path for path in paths if path not in known or not _is_unchanged(known[path], stats[path])]
     if new:
         with quiet():
-            found = each(lambda i: _look(root / str(paths[i]), stats[i]), new, "looking at every image", progress)
-        for i, seen in zip(new, found, strict=True):
-            known[paths[i]] = dataclasses.replace(seen, ctime_ns=stats[i].st_ctime_ns)
-        _write(store, {path: known[path] for path in paths})
+            infos = each(lambda path: _read(root / path, stats[path]), new, "looking at every image", progress)
+        known |= zip(new, infos, strict=True)
+        save_json(store, {path: dataclasses.astuple(known[path]) for path in paths})
     return [known[path] for path in paths]
 
 
-def _stamp(seen: Seen) -> tuple[int, int, int]:
-    return seen.size, seen.mtime_ns, seen.ctime_ns
+def _is_unchanged(info: ImageInfo, stat: os.stat_result) -> bool:
+    stamp = (info.size, info.mtime_ns, info.ctime_ns)
+    return stamp == (stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
 
 
-def _look(path: Path, at: os.stat_result) -> Seen:
-    if at.st_size == 0:
-        return Seen(0, at.st_mtime_ns, "zero bytes")
+def _read(path: Path, stat: os.stat_result) -> ImageInfo:
+    info = ImageInfo(stat.st_size, stat.st_mtime_ns, ctime_ns=stat.st_ctime_ns)
+    if stat.st_size == 0:
+        return dataclasses.replace(info, problem="zero bytes")
     try:
         data = path.read_bytes()
-        said = header(io.BytesIO(data))
+        head = header(io.BytesIO(data))
         image = open_stored(io.BytesIO(data), at_least=32)
         ends = lowest_highest(image)
-        own = (0, 0xFFFF) if ends is None or ends[0] == ends[1] else ends
-        hash, look = fingerprint(plain(image, own), str(ends))
+        own_range = (0, 0xFFFF) if ends is None or ends[0] == ends[1] else ends
+        coarse, fine = fingerprint(plain(image, own_range), str(ends))
     except OSError as error:
-        return Seen(at.st_size, at.st_mtime_ns, f"can't be opened: {error.strerror or error}")
+        return dataclasses.replace(info, problem=f"can't be opened: {error.strerror or error}")
     except BadImage as error:
-        return Seen(at.st_size, at.st_mtime_ns, str(error))
-    sha = hashlib.sha256(data).hexdigest()[:32]
-    return Seen(
-        size=at.st_size,
-        mtime_ns=at.st_mtime_ns,
-        format=said.format,
-        width=said.width,
-        height=said.height,
-        gray=said.gray,
-        sha=sha,
-        hash=hash,
-        look=look,
-        low=None if ends is None else ends[0],
-        high=None if ends is None else ends[1],
-        cut=said.cut,
+        return dataclasses.replace(info, problem=str(error))
+    return dataclasses.replace(
+        info,
+        **dataclasses.asdict(head),
+        sha=hashlib.sha256(data).hexdigest()[:32],
+        hash=coarse,
+        fine_hash=fine,
+        low=ends and ends[0],
+        high=ends and ends[1],
     )
 
 
-def mislabelled(path: str, seen: Seen) -> bool:
-    """Whether a file is of another format than its name says."""
-    said = EXTENSIONS[os.path.splitext(path)[1].lower()]
-    return _SAME.get(seen.format, seen.format) != _SAME.get(said, said)
-
-
-def _read(store: Path) -> dict[str, Seen]:
-    with contextlib.suppress(OSError, ValueError, TypeError):  # none yet, or damaged: everything is looked at again
-        return {path: Seen(*values) for path, values in json.loads(store.read_text(encoding="utf-8")).items()}
-    return {}
-
-
-def _write(store: Path, seen: dict[str, Seen]) -> None:
-    """Keeps a scan; where that isn't possible, the next one does the work again."""
-    with contextlib.suppress(OSError):
-        temporary = beside(store.parent)
-        temporary.write_text(
-            json.dumps({path: dataclasses.astuple(one) for path, one in seen.items()}), encoding="utf-8"
-        )
-        temporary.replace(store)
+def is_mislabeled(path: str, info: ImageInfo) -> bool:
+    """Returns whether a file is of another format than its name says."""
+    named = EXTENSIONS[os.path.splitext(path)[1].lower()]
+    return _SAME_EXTENSION.get(info.format, info.format) != _SAME_EXTENSION.get(named, named)

@@ -1,4 +1,4 @@
-"""`tfds:NAME`: any image set with labels that TensorFlow Datasets has or has been taught, read without TensorFlow."""
+"""`tfds:NAME`: any labeled image set that TFDS has, or a builder of one's own, read without TensorFlow."""
 
 import contextlib
 import importlib
@@ -7,15 +7,15 @@ import io
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from fcnn.config import names
-from fcnn.data.cache import cached, data_dir
-from fcnn.data.decode import BadImage, open_image, quiet, square
+from fcnn.data.cache import cached_arrays, data_dir
+from fcnn.data.decode import BadImage, open_image, quiet, resize_crop
 from fcnn.data.manifest import SPLITS
 from fcnn.data.parallel import Progress, each
 from fcnn.utils.errors import UserError, unknown
@@ -24,23 +24,20 @@ BLOCK = 256  # records that are read at once
 
 
 def open_tfds(spec: str) -> Any:
-    """The builder of `NAME[/CONFIG][:VERSION]`: prepared in the data folder, TFDS's own, or in a module of one's own.
+    """Returns the builder of `NAME[/CONFIG][:VERSION]`: prepared in the data folder, or TFDS's, or a module's.
 
     Raises:
       UserError: there is none.
     """
     import tensorflow_datasets as tfds
 
-    found = re.fullmatch(names.TFDS_NAME, spec)
-    assert found is not None, spec  # DataConfig has checked it
-    module, _, name = found["name"].rpartition(".")
+    parts = re.fullmatch(names.TFDS_NAME, spec)
+    assert parts is not None, spec  # DataConfig has checked it
+    module, _, name = parts["name"].rpartition(".")
     if module:
         _import(module)
-    full = (
-        name + (f"/{found['config']}" if found["config"] else "") + (f":{found['version']}" if found["version"] else "")
-    )
     try:
-        return tfds.builder(full, data_dir=data_dir())
+        return tfds.builder(name + spec[len(parts["name"]) :], data_dir=data_dir())
     except tfds.core.DatasetNotFoundError:
         known = {*tfds.list_builders(with_community_datasets=False), *(path.name for path in data_dir().glob("*/"))}
         hint = unknown("TFDS set", name, known) if not module else f"{module} defines no TFDS builder {name!r}"
@@ -61,7 +58,7 @@ def _import(module: str) -> None:
         sys.path.remove(os.getcwd())
 
 
-def make_setup(builder: Any, name: str, log: Callable[[str], None]) -> None:
+def prepare(builder: Any, name: str, log: Callable[[str], None]) -> None:
     """Writes a set as array_record in the data folder, if it isn't there yet.
 
     Raises:
@@ -77,15 +74,9 @@ def make_setup(builder: Any, name: str, log: Callable[[str], None]) -> None:
         with contextlib.redirect_stdout(io.StringIO()):  # TFDS prints there, which is for our own reports
             builder.download_and_prepare(file_format="array_record")
     except Exception as error:  # a builder is anybody's program
-        if (reason := _not_ours(error)) is None:
+        if (reason := _user_fault(error)) is None:
             raise
         raise UserError(f"{name} can't be prepared: {reason}") from error
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
 
 
 def _first_line(error: BaseException) -> str:
@@ -93,9 +84,12 @@ def _first_line(error: BaseException) -> str:
     return lines[0] if lines else type(error).__name__
 
 
-def _not_ours(error: BaseException) -> str | None:
-    """Why TFDS couldn't prepare a set, if that is something a user can put right."""
-    chain = list(_chain(error))
+def _user_fault(error: BaseException | None) -> str | None:
+    """Returns why TFDS couldn't prepare a set, if that is something a user can put right."""
+    chain = []
+    while error is not None:
+        chain.append(error)
+        error = error.__cause__ or error.__context__
     if importlib.util.find_spec("tensorflow") is None and any("tensorflow" in str(e).lower() for e in chain):
         return "TFDS needs TensorFlow to prepare it (not to read it): pip install 'fcnn[tensorflow]'"
     for cause in chain:
@@ -109,13 +103,13 @@ def _not_ours(error: BaseException) -> str | None:
 def read_tfds(
     builder: Any, name: str, *, image_size: int | None, progress: Progress, splits: Sequence[str] = SPLITS
 ) -> tuple[tuple[str, ...], dict[str, np.ndarray]]:
-    """The class names and the decoded splits "train", "validation" and "test", as many as there are.
+    """Returns the class names and the decoded splits "train", "validation" and "test", as many as there are.
 
     Args:
       builder: prepared.
       name: of the set, for messages.
       image_size: as in the config.
-      track: shows progress.
+      progress: shows progress.
       splits: which of them to read, where they are there.
 
     Returns:
@@ -125,12 +119,9 @@ def read_tfds(
       UserError: no image or no label in it, images of several sizes without `image_size`, or not in array_record.
     """
     classes, shape = form(builder, name, image_size=image_size)
-    found = {
-        split: _read_split(builder, name, split, shape, image_size, progress)
-        for split in splits
-        if split in builder.info.splits
-    }
-    return classes, {split: read for split, read in found.items() if not len(read) or read["label"].min() >= 0}
+    present = [split for split in splits if split in builder.info.splits]
+    arrays = {split: _read_split(builder, name, split, shape, image_size, progress) for split in present}
+    return classes, {split: array for split, array in arrays.items() if array["label"].min(initial=0) >= 0}
 
 
 def varied_sizes(builder: Any, name: str) -> bool:
@@ -140,7 +131,7 @@ def varied_sizes(builder: Any, name: str) -> bool:
 
 
 def form(builder: Any, name: str, *, image_size: int | None) -> tuple[tuple[str, ...], tuple[int, int, int]]:
-    """The class names and an image's (H, W, C) as it will be read; the builder need not be prepared.
+    """Returns the class names and an image's (H, W, C) as it will be read; the builder need not be prepared.
 
     Raises:
       UserError: no image or no label in it, or images of several sizes without `image_size`.
@@ -151,12 +142,12 @@ def form(builder: Any, name: str, *, image_size: int | None) -> tuple[tuple[str,
         height = width = image_size
     if height is None or width is None:
         raise UserError(f"the images of {name} vary in size: give --data.image-size, to which they are resized")
-    # Transparency is laid on white.
+    # Transparent pixels become white.
     return tuple(builder.info.features[label_key].names), (height, width, 1 if channels == 1 else 3)
 
 
 def _features(builder: Any, name: str) -> tuple[str, str]:
-    """Which features are the image and its label."""
+    """Returns the keys of the image and its label."""
     import tensorflow_datasets as tfds
 
     features = dict(builder.info.features)
@@ -176,7 +167,7 @@ def _features(builder: Any, name: str) -> tuple[str, str]:
 def _read_split(
     builder: Any, name: str, split: str, shape: tuple[int, int, int], image_size: int | None, progress: Progress
 ) -> np.ndarray:
-    """A whole split, decoded, in the order in which TFDS wrote it: (N,) with "image" and "label"."""
+    """Returns a whole split, decoded, in the order in which TFDS wrote it: (N,) with "image" and "label"."""
     import tensorflow_datasets as tfds
 
     image_key, label_key = keys = _features(builder, name)
@@ -208,13 +199,13 @@ def _read_split(
     files = [[p.name, p.stat().st_size, p.stat().st_mtime_ns] for p in sorted(Path(builder.data_path).iterdir())]
     count = builder.info.splits[split].num_examples
     identity = [str(builder.data_path), files, split, keys, image_size]
-    return cached(f"{builder.data_path}-{split}-{image_size}", identity, count, shape, fill)
+    return cached_arrays(f"{builder.data_path}-{split}-{image_size}", identity, count, shape, fill)
 
 
 def _fit(image: Any, shape: tuple[int, int, int], image_size: int | None) -> np.ndarray:
-    """The image in the set's shape."""
+    """Returns the image in the set's shape."""
     if image_size is not None:
-        return square(image, image_size, shape[2])
+        return resize_crop(image, shape)
     pixels = np.asarray(image.convert("RGB" if shape[2] == 3 else "L"))
     if pixels.shape[:2] != shape[:2]:
         raise BadImage(f"{pixels.shape[1]} x {pixels.shape[0]} pixels, where the set says {shape[1]} x {shape[0]}")

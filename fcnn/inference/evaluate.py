@@ -16,11 +16,11 @@ import numpy as np
 from PIL import Image
 
 from fcnn.config import DataConfig
-from fcnn.data import value_range
-from fcnn.data.decode import BadImage, fitted, quiet
-from fcnn.data.folder import readable
-from fcnn.data.layout import listed, shown
-from fcnn.data.manifest import SPLITS, Manifest, overlap, shared
+from fcnn.data.audit import describe_range, measure_range
+from fcnn.data.decode import BadImage, quiet, resize_crop
+from fcnn.data.folder import scan_folder
+from fcnn.data.manifest import SPLITS, Manifest
+from fcnn.data.names import listed, shown
 from fcnn.data.parallel import each, no_progress
 from fcnn.data.source import open_prepared
 from fcnn.data.stock import read_tfds, varied_sizes
@@ -146,7 +146,7 @@ def _columns(about: About, classes: tuple[str, ...], network: str, data: str) ->
 def _folder(about: About, data: DataConfig, split: str | None, console: Console) -> Labelled:
     """The images of a folder."""
     root = Path(data.name.removeprefix("folder:")).expanduser()
-    found = readable(root, data.on_bad_image, console.progress)
+    found = scan_folder(root, data.on_bad_image, console.progress)
     if found.bad:
         console.log(f"Left out {len(found.bad)} files that can't be read: {listed(found.skipped, 3)}")
     own = [name for name in SPLITS if any(entry.split == name for entry in found.entries)]
@@ -157,9 +157,9 @@ def _folder(about: About, data: DataConfig, split: str | None, console: Console)
     classes = tuple(name for name in found.layout.classes if name in there)
     index = {name: i for i, name in enumerate(classes)}
     given = data.value_range or about.value_range
-    used = given or value_range.measure(found.entries, found.seen)
-    if data.value_range or any(one.wide or one.cut for one in found.seen):
-        for note in value_range.describe(found.entries, found.seen, used, measured=given is None):
+    used = given or measure_range(found.entries, found.infos)
+    if data.value_range or any(info.value_range or info.truncated for info in found.infos):
+        for note in describe_range(found.entries, found.infos, used, measured=given is None):
             console.log(f"Note: {note}")
     about = dataclasses.replace(about, value_range=used)
 
@@ -170,7 +170,7 @@ def _folder(about: About, data: DataConfig, split: str | None, console: Console)
             raise UserError(f"{shown(entries[i].path)} can't be read: {error}") from None
 
     labels = np.asarray([index[entry.name] for entry in entries], np.int32)
-    return Labelled(split, classes, labels, read, tuple(found.seen[i].sha for i in kept))
+    return Labelled(split, classes, labels, read, tuple(found.infos[i].sha for i in kept))
 
 
 def _tfds(about: About, data: DataConfig, split: str | None, console: Console) -> Labelled:
@@ -193,7 +193,7 @@ def _tfds(about: About, data: DataConfig, split: str | None, console: Console) -
         part = int(np.searchsorted(ends, i, side="right"))
         pixels = images[part][i - ends[part]]  # from the part's end
         image = Image.fromarray(pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels)
-        return fitted(image, (height, width, channels))
+        return resize_crop(image, (height, width, channels))
 
     return Labelled(chosen, classes, np.concatenate([part["label"] for part in parts.values()]), read)
 
@@ -218,14 +218,15 @@ def is_of_run(run: Path, data: DataConfig, console: Console) -> bool:
     if not (data.name.startswith("folder:") and before.startswith("folder:") and (run / folder.SPLITS).exists()):
         return False
     manifest = Manifest.from_csv(folder.read_splits(run), str(run / folder.SPLITS))
-    found = readable(Path(data.name.removeprefix("folder:")), "skip", console.progress)
-    return 2 * shared(manifest, found.hashes()) > len(manifest.rows)
+    found = scan_folder(Path(data.name.removeprefix("folder:")), "skip", console.progress)
+    return 2 * len(manifest.unchanged(found.hashes())) > len(manifest.rows)
 
 
 def _trained_on(run: Path, data: DataConfig, images: Labelled) -> int | None:
     """How many of the images a run was trained on, by content; None where that isn't known."""
     if (run / folder.SPLITS).is_file() and images.hashes:
-        return overlap(Manifest.from_csv(folder.read_splits(run), str(run / folder.SPLITS)), images.hashes)
+        manifest = Manifest.from_csv(folder.read_splits(run), str(run / folder.SPLITS))
+        return manifest.count_trained(images.hashes)
     if (facts := folder.read_data(run)) and facts["name"] == data.name and images.split == ALL:
         return sum(facts["images"]["train"])
     return None

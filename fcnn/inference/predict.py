@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fcnn.augment import normalize
-from fcnn.data.decode import BadImage, fitted, open_image, quiet
+from fcnn.data.decode import BadImage, open_image, quiet, resize_crop
 from fcnn.inference.export import read_stablehlo
 from fcnn.training.pretrained import load_network
 from fcnn.utils.batch import make_batch
@@ -91,4 +91,4 @@ def read_image(path: Path, about: About) -> np.ndarray:
         raise BadImage("it is a folder" if path.is_dir() else "there is no such file")
     height, width, channels = about.image_shape
     image = open_image(path, at_least=min(height, width), value_range=about.value_range)
-    return fitted(image, (height, width, channels))
+    return resize_crop(image, (height, width, channels))

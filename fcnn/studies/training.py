@@ -11,8 +11,8 @@ from fcnn import augment, models
 from fcnn.analysis.sanity.trial import compile_once
 from fcnn.config import AugmentConfig, OptimConfig
 from fcnn.data import AnySplit, Dataset, eval_batches, spread
-from fcnn.data.dataset import stratified_holdout
 from fcnn.data.pipeline import EpochSampler
+from fcnn.data.splits import stratified_holdout
 from fcnn.training.metrics import Metrics, cross_entropy, measure
 from fcnn.training.optim import make_optimizer, make_schedule
 from fcnn.training.state import TrainState, state_init

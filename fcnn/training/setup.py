@@ -138,7 +138,7 @@ class TrainSetup:
 
     def train_pipeline(self) -> Pipeline:
         """Returns where training images come from."""
-        return make_pipeline(self.dataset.train, self.mesh, least=self.config.augment.resized_crop)
+        return make_pipeline(self.dataset.train, self.mesh, min_area=self.config.augment.resized_crop)
 
     def sampler(self) -> EpochSampler:
         """Returns which images each step sees."""

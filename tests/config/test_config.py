@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from fcnn import models, nn
 from fcnn.cli.parse import named_options
 from fcnn.config import Config, DataConfig, ModelConfig, OptimConfig, TrainConfig, names, presets, schema, serialize
-from fcnn.data import source
+from fcnn.data import builders
 from fcnn.training import optim
 from fcnn.utils.errors import UserError
 
@@ -24,7 +24,7 @@ def test_the_tables_of_names_are_those_of_the_implementations():
     assert set(names.MODELS) == set(models.TABLE)
     assert set(names.ACTIVATIONS) == set(nn.ACTIVATIONS)
     assert set(names.INITIALIZERS) == set(nn.INITIALIZERS)
-    assert set(names.DATASETS) == set(source.BUILDERS)
+    assert set(names.DATASETS) == set(builders.BUILDERS)
     assert set(names.OPTIMIZERS) == set(optim.METHODS) | {"lars"}
     assert set(names.SCHEDULES) == set(optim.SCHEDULES)
     fields = {field.name for field in dataclasses.fields(OptimConfig)}

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fcnn.data.cache import cache_dir, cached
+from fcnn.data.cache import cache_dir, cached_arrays
 
 
 def make(name, identity, value, count=3):
@@ -14,7 +14,7 @@ def make(name, identity, value, count=3):
         out["image"][:] = value
         out["label"][:] = np.arange(count)
 
-    found = cached(name, identity, count, (2, 2, 1), fill)
+    found = cached_arrays(name, identity, count, (2, 2, 1), fill)
     return found, bool(calls)
 
 
@@ -52,7 +52,7 @@ def test_a_failure_leaves_nothing(data_folder):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        cached("x", 1, 3, (2, 2, 1), fail)
+        cached_arrays("x", 1, 3, (2, 2, 1), fail)
     assert files() == []
 
 

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from fcnn.config import DataConfig
 from fcnn.data import epoch_order, eval_batches, gather, load
-from fcnn.data.dataset import Dataset, Split, stratified_holdout
+from fcnn.data.dataset import Dataset, Split
+from fcnn.data.splits import stratified_holdout
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import pytest
 from images import pixels
 from PIL import Image
 
-from fcnn.data.decode import EXTENSIONS, FORMATS, BadImage, header, open_image, quiet, square
+from fcnn.data.decode import EXTENSIONS, FORMATS, BadImage, header, open_image, open_stored, quiet, resize_crop
 
 RGB = pixels(0)
 GREY = RGB[..., 0]
@@ -54,15 +54,17 @@ def test_transparency_is_laid_on_white():
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_every_exif_orientation_comes_out_upright(orientation):
-    # What a camera would have stored, so that the tag's reading of it gives RGB again (Exif 2.32).
+@pytest.mark.parametrize("upright", [RGB, GREY, GREY.astype(np.uint16) * 257], ids=["RGB", "L", "I;16"])
+def test_every_exif_orientation_comes_out_upright(orientation, upright):
+    # What a camera would have stored, so that the tag's reading of it gives `upright` again (Exif 2.32).
     stored = {
-        1: RGB, 2: RGB[:, ::-1], 3: RGB[::-1, ::-1], 4: RGB[::-1], 5: RGB.swapaxes(0, 1),
-        6: np.rot90(RGB), 7: np.rot90(RGB, 2).swapaxes(0, 1), 8: np.rot90(RGB, -1),
+        1: upright, 2: upright[:, ::-1], 3: upright[::-1, ::-1], 4: upright[::-1], 5: upright.swapaxes(0, 1),
+        6: np.rot90(upright), 7: np.rot90(upright, 2).swapaxes(0, 1), 8: np.rot90(upright, -1),
     }[orientation]  # fmt: skip
     exif = Image.Exif()
     exif[0x0112] = orientation
-    assert np.array_equal(opened(Image.fromarray(np.ascontiguousarray(stored)), exif=exif), RGB)
+    file = encoded(Image.fromarray(np.ascontiguousarray(stored)), "PNG", exif=exif)
+    assert np.array_equal(np.asarray(open_stored(file)), upright)
 
 
 def test_damaged_exif_data_leaves_a_good_image_good():
@@ -130,19 +132,21 @@ def test_a_large_jpeg_is_decoded_smaller_but_not_too_small():
     large = encoded(Image.fromarray(pixels(2, 480, 640)), "JPEG", quality=95)
     assert open_image(large, at_least=100).size == (160, 120)
     assert open_image(large).size == (640, 480)
-    whole = square(open_image(large), 64, 3).astype(int)
-    assert abs(whole - square(open_image(large, at_least=64), 64, 3)).mean() < 2
+    whole = resize_crop(open_image(large), (64, 64, 3)).astype(int)
+    assert abs(whole - resize_crop(open_image(large, at_least=64), (64, 64, 3))).mean() < 2
 
 
 def test_a_square_is_the_middle_of_the_image():
     wide = np.zeros((20, 60, 3), np.uint8)
     wide[:, 20:40] = RGB[:20, :20]
-    assert np.array_equal(square(Image.fromarray(wide), 20, 3), RGB[:20, :20])
-    assert np.array_equal(square(Image.fromarray(wide.swapaxes(0, 1).copy()), 20, 3), RGB[:20, :20].swapaxes(0, 1))
-    up = square(Image.fromarray(RGB), 48, 1)
+    assert np.array_equal(resize_crop(Image.fromarray(wide), (20, 20, 3)), RGB[:20, :20])
+    assert np.array_equal(
+        resize_crop(Image.fromarray(wide.swapaxes(0, 1).copy()), (20, 20, 3)), RGB[:20, :20].swapaxes(0, 1)
+    )
+    up = resize_crop(Image.fromarray(RGB), (48, 48, 1))
     assert up.shape == (48, 48, 1)
     assert up.dtype == np.uint8
     # A thumbnail is an average: no single white pixel out of many survives as white (aliasing).
     dots = np.zeros((128, 128, 3), np.uint8)
     dots[::8, ::8] = 255
-    assert square(Image.fromarray(dots), 16, 3).max() < 30
+    assert resize_crop(Image.fromarray(dots), (16, 16, 3)).max() < 30

@@ -10,8 +10,8 @@ from PIL import Image
 
 from fcnn.config import DataConfig
 from fcnn.data import Streamed, load
-from fcnn.data.decode import cut_square
-from fcnn.data.files import random_box
+from fcnn.data.decode import crop_file
+from fcnn.data.streamed import random_box
 from fcnn.utils.errors import UserError
 
 pytestmark = pytest.mark.usefixtures("data_folder")
@@ -56,7 +56,7 @@ def test_auto_streams_what_takes_more_than_a_quarter_of_the_memory(root, monkeyp
 
 def test_a_second_start_decodes_nothing(root, monkeypatch):
     first = load_both(root)[1].mean_std()
-    monkeypatch.setattr("fcnn.data.files.open_image", lambda *_, **__: pytest.fail("decoded again"))
+    monkeypatch.setattr("fcnn.data.streamed.open_image", lambda *_, **__: pytest.fail("decoded again"))
     again = load(DataConfig(name=f"folder:{root}", image_size=24, pipeline="stream"))
     assert np.array_equal(again.mean_std(), first)
 
@@ -110,7 +110,7 @@ def test_a_cut_is_that_of_the_full_image_also_where_the_file_is_decoded_smaller(
     sizes = []
     original = Image.Image.resize
     monkeypatch.setattr(Image.Image, "resize", lambda self, *args: sizes.append(self.size) or original(self, *args))
-    found = cut_square(encode(image), 64, 3, lambda w, h: box)
+    found = crop_file(encode(image), (64, 64, 3), lambda w, h: box)
     factor = 640 // sizes[0][0]
     assert factor == {640: 4, 400: 4, 40: 1}[box[2] - box[0]]  # 480 / 4 = 120, and 400 / 4 = 100, are at least 64
     expected = Image.fromarray(image).crop(box).resize((64, 64), Image.Resampling.BILINEAR)
@@ -123,7 +123,7 @@ def test_boxes_are_of_the_upright_image():
     exif[0x0112] = 6  # lies on its side: to be turned clockwise
     lying = encode(np.rot90(upright).copy(), exif=exif)
     sizes = []
-    found = cut_square(lying, 32, 3, lambda w, h: sizes.append((w, h)) or (10, 20, 110, 120))
+    found = crop_file(lying, (32, 32, 3), lambda w, h: sizes.append((w, h)) or (10, 20, 110, 120))
     assert sizes == [(200, 300)]
     expected = Image.fromarray(upright).crop((10, 20, 110, 120)).resize((32, 32), Image.Resampling.BILINEAR)
     assert abs(found.astype(int) - np.asarray(expected)).mean() < 1.5

@@ -11,7 +11,7 @@ from images import damage, pixels
 from PIL import Image
 
 from fcnn.config import DataConfig
-from fcnn.data import decode, files, load, scan
+from fcnn.data import decode, load, scan, streamed
 from fcnn.data.names import shown
 from fcnn.utils.errors import UserError
 
@@ -199,7 +199,7 @@ def test_a_second_start_opens_no_image_and_a_changed_file_is_seen(tmp_path, draw
         return decode.open_image(source, **options)
 
     monkeypatch.setattr(scan, "open_stored", spy)
-    monkeypatch.setattr(files, "open_image", spy)
+    monkeypatch.setattr(streamed, "open_image", spy)
     first = load(config(root))
     assert len(opened) == 20  # looked at, then decoded
     opened.clear()

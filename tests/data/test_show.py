@@ -129,6 +129,6 @@ def test_a_folder_is_shown_with_its_doubts(tmp_path, draw, data_folder, monkeypa
     said = capsys.readouterr().out
     assert "files: PNG; 32 x 24 (10)" in said
     assert "left out: b/bad.png (not an image that Pillow can read)" in said
-    assert "note: the classes are of unlike sizes, from 2 (b) to 8 (a)" in said
+    assert "note: the classes differ in size, from 2 (b) to 8 (a)" in said
     assert (tmp_path / "set.png").exists()
     assert load(DataConfig(name="folder:set", on_bad_image="skip")).train.images.shape[1:] == (128, 128, 3)

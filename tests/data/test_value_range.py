@@ -162,7 +162,7 @@ def test_a_given_range_is_used_and_decoded_anew(tmp_path):
     measured, given = loaded(root), loaded(root, value_range=(0, 2040))
     assert given.value_range == (0, 2040)
     assert np.array_equal(given.train.images, (measured.train.images.astype(int) * 2).clip(0, 255))
-    assert "0 to 2,040 become 0 to 255, as given" in given.notes[0]
+    assert "0 to 2,040 become 0 to 255, as declared" in given.notes[0]
     assert "clipped" in given.notes[1]
 
 

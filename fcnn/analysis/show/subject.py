@@ -9,7 +9,7 @@ import numpy as np
 
 from fcnn import models
 from fcnn.data import AnySplit
-from fcnn.data.decode import BadImage, ValueRange, fitted, open_image, quiet
+from fcnn.data.decode import BadImage, ValueRange, open_image, quiet, resize_crop
 from fcnn.data.names import shown
 from fcnn.distributed import sharding
 from fcnn.training.setup import TrainSetup
@@ -97,6 +97,6 @@ def find_image(
     try:
         with quiet():
             opened = open_image(path, at_least=min(split.shape[:2]), value_range=value_range)
-            return fitted(opened, split.shape), path.name, None
+            return resize_crop(opened, split.shape), path.name, None
     except BadImage as error:
         raise UserError(f"--image {which}: {error}") from None

@@ -9,8 +9,7 @@ from PIL import Image
 
 from fcnn.config import DataConfig
 from fcnn.data import load
-from fcnn.data.cut import cut_splits, grouped_holdout, shortages
-from fcnn.data.dataset import stratified_holdout
+from fcnn.data.splits import cut_splits, grouped_holdout, shortages, stratified_holdout
 from fcnn.utils.errors import UserError
 
 

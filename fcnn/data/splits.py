@@ -1,23 +1,43 @@
-"""Which images are in which split: every class in proportion, and images that show the same in one split."""
+"""How the images of a set are split: every class in proportion, and images that show the same in one split."""
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from fcnn.config import DataConfig
-from fcnn.data.dataset import stratified_holdout
 from fcnn.data.names import listed, shown
 from fcnn.utils.errors import UserError
+
+
+def stratified_holdout(labels: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Cuts a split in two with every class in proportion.
+
+    Args:
+      labels: (N,) int.
+      share: what part of the images to hold out, in [0, 1); rounded to whole images over all classes together.
+      seed: of the shuffle; the same seed gives the same cut.
+
+    Returns:
+      (kept, held_out): the indices of each part, ascending int64.
+    """
+    # Sorted by class, every k-th image of the sequence is a proportional sample; the shuffle decides which ones.
+    order = np.random.default_rng(seed).permutation(len(labels))
+    order = order[np.argsort(labels[order], kind="stable")]
+    count = round(share * len(labels))
+    places = (np.arange(count) + 0.5) * len(labels) / max(count, 1)
+    held_out = np.zeros(len(labels), bool)
+    held_out[order[places.astype(int)]] = True
+    return np.flatnonzero(~held_out), np.flatnonzero(held_out)
 
 
 def cut_splits(
     config: DataConfig, labels: Mapping[str, np.ndarray], groups: np.ndarray | None
 ) -> dict[str, tuple[str, np.ndarray]]:
-    """For train, validation and test: which of the set's own splits the images are in, and their indices there.
+    """Returns, for train, validation and test, which of the set's own splits the images are in and their indices there.
 
-    With all three of its own, it keeps them. With two, the one that isn't train is the test split. What is missing is
-    held out of train, in proportion to the classes; `groups`, (N,) int, numbers the images of train that must stay
-    together because they show the same.
+    A set with all three splits keeps them. Of two, the one that isn't train is the test split. What is missing is held
+    out of train, in proportion to the classes; `groups`, (N,) int, numbers the images of train that must stay together
+    because they show the same.
     """
     train, places = np.arange(len(labels["train"])), {}
     test = "test" if "test" in labels else "validation" if "validation" in labels else None
@@ -29,8 +49,8 @@ def cut_splits(
     if "validation" in labels and test == "test" and config.val_fraction > 0:
         places["validation"] = ("validation", np.arange(len(labels["validation"])))
     else:
-        together = None if groups is None else groups[train]
-        kept, held_out = grouped_holdout(labels["train"][train], together, config.val_fraction, config.split_seed)
+        train_groups = None if groups is None else groups[train]
+        kept, held_out = grouped_holdout(labels["train"][train], train_groups, config.val_fraction, config.split_seed)
         places["validation"] = ("train", train[held_out])
         train = train[kept]
     if config.num_train is not None:
@@ -44,17 +64,10 @@ def cut_splits(
 def grouped_holdout(
     labels: np.ndarray, groups: np.ndarray | None, share: float, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Cuts a split in two, no group in both parts, with as many images of each class as `stratified_holdout` or as near
-    below as its groups allow; where that is none, the smallest group that leaves the class another.
+    """Cuts a split in two as `stratified_holdout`, but no group is in both parts.
 
-    Args:
-      labels: (N,) int.
-      groups: (N,) int, one number for images that stay together; None for each by itself.
-      share: what part of the images to hold out, in [0, 1).
-      seed: the same seed gives the same cut.
-
-    Returns:
-      (kept, held_out): the indices of each part, ascending int64.
+    A class has as many images held out as there, or as near below as its groups allow; where that is none, the smallest
+    group that leaves the class another. `groups` is (N,) int, one number for images that stay together, or None.
     """
     kept, wanted = stratified_holdout(labels, share, seed)
     if groups is None or not len(wanted):
@@ -110,8 +123,8 @@ def shortages(
     places: Mapping[str, tuple[str, np.ndarray]],
     classes: Sequence[str],
 ) -> list[str]:
-    """Lists what keeping images together has cost: a line for each split that was held out and has fewer images of a
-    class than its share.
+    """Returns a line for each split that was held out and has, since copies stay together, fewer images of a class than
+    its share.
 
     Args:
       config: by which the splits were cut.
@@ -126,10 +139,9 @@ def shortages(
         if own != "train" or len(np.unique(groups)) == len(groups):
             continue
         wanted = left[stratified_holdout(labels[left], share, config.split_seed)[1]]
-        has, due = (np.bincount(labels[part], minlength=len(classes)) for part in (held_out, wanted))
-        if (has < due).any():
-            counts = zip(classes, has.tolist(), due.tolist(), strict=True)
-            fewer = [f"{shown(label)} {got:,} of {wish:,}" for label, got, wish in counts if got < wish]
+        actual, due = (np.bincount(labels[part], minlength=len(classes)).tolist() for part in (held_out, wanted))
+        counts = zip(classes, actual, due, strict=True)
+        if fewer := [f"{shown(name)} {count:,} of {share:,}" for name, count, share in counts if count < share]:
             notes.append(
                 f"classes with fewer {name} images than their share, because an image and its copies stay in one "
                 f"split: {listed(fewer)}"
@@ -139,7 +151,7 @@ def shortages(
 
 
 def why_empty(groups: np.ndarray | None) -> str:
-    """What to add where no image is in a split, if copies are the reason."""
+    """Returns what to add to "no image in a split" if copies are the reason."""
     if groups is None or (distinct := len(np.unique(groups))) == len(groups):
         return ""
     return (
