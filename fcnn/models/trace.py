@@ -13,8 +13,7 @@ import flax.linen as nn
 import jax
 from jax.extend import core
 
-from fcnn.nn.onednn.convolution import by_lax, convolution_p
-from fcnn.nn.onednn.fused_convolution import fused_convolution_p, one_by_one
+from fcnn.nn.onednn.convolution import by_lax, convolution_p, fused_convolution_p, one_by_one
 
 Pair = tuple[int, int]
 _IN_PARTS = {convolution_p: by_lax, fused_convolution_p: one_by_one}

@@ -11,8 +11,8 @@ import jax.numpy as jnp
 from fcnn.nn.conv import Conv
 from fcnn.nn.fast_conv import default_precision
 from fcnn.nn.norm import BatchNorm
-from fcnn.nn.onednn.ending import Activation
-from fcnn.nn.onednn.fused_convolution import fused_convolve
+from fcnn.nn.onednn.convolution import fused_convolve
+from fcnn.nn.onednn.plan import Activation
 
 Layer = Callable[..., Any]
 """Makes a layer, such as `functools.partial(Conv, dtype=jnp.bfloat16)`."""

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from jax import lax
 
 from fcnn.nn.fast_conv import conv_geometry
-from fcnn.nn.onednn.fused_convolution import fused_convolve
+from fcnn.nn.onednn.convolution import fused_convolve
 
 NHWC = {"dimension_numbers": ("NHWC", "HWIO", "NHWC")}
 

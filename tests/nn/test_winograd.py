@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from jax import lax
 
 from fcnn.nn import conv_general_dilated, cpu_convolutions
-from fcnn.nn.onednn import algorithm, winograd, winograd_plan
+from fcnn.nn.onednn import dispatch, winograd, winograd_plan
 
 HERE = cpu_convolutions()
 needs_onednn = pytest.mark.skipif(
@@ -50,7 +50,7 @@ def cases(draw):
 @pytest.fixture
 def always(monkeypatch):
     """The algorithm for each convolution that it computes, fast or not, and images in several turns."""
-    monkeypatch.setattr(algorithm, "better_by_winograd", winograd.suits)
+    monkeypatch.setattr(dispatch, "better_by_winograd", winograd.suits)
     monkeypatch.setattr(winograd_plan, "_LARGEST", 20_000)
     winograd_plan.winograd_plan.cache_clear()
     yield

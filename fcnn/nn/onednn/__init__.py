@@ -1,15 +1,12 @@
 """Convolutions and batch norm by oneDNN, as in PyTorch on a CPU: XLA's own take two to five times as long there.
 
     convolution.py, norm.py    what JAX knows of them: derivatives, vmap, and how they are lowered
-    fused_convolution.py       likewise: a convolution with what follows it at test time
-    choice.py                  whether a program that is lowered may call oneDNN
+    primitive.py               how JAX's primitives are made
+    dispatch.py                whether a program that is lowered may call oneDNN, and by which algorithm
     handler.py                 what XLA calls, by its interface for custom calls
-    algorithm.py               by which algorithm a convolution is computed
-    winograd.py                the one that multiplies a quarter as much, as matrices
     plan.py, *_plan.py         oneDNN's primitives for one shape
-    products.py, ending.py     likewise: products of matrices, what follows a convolution
+    winograd.py                the algorithm that multiplies a quarter as much, as matrices
     library.py                 oneDNN's C functions
-    pages.py                   large pages for what they write
 
 Models come here by `fcnn/nn/fast_conv.py`, under the arguments of `lax.conv_general_dilated`, by the layer of
 `fcnn/nn/norm.py`, and in evaluation by `fcnn/nn/conv_norm_act.py`.
@@ -35,6 +32,6 @@ while oneDNN computes. A thread that computes in Python all the time makes each 
 True
 """
 
-from fcnn.nn.onednn.choice import cpu_convolutions
+from fcnn.nn.onednn.dispatch import cpu_convolutions
 
 __all__ = ["cpu_convolutions"]

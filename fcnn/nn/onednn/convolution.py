@@ -3,6 +3,10 @@
 A convolution and its two gradients are one trilinear form, T(x, w, y) = sum(conv(x, w) * y), differentiated by one of
 its three arguments. So there is one primitive with a parameter `want`, "y" for the convolution, "x" and "w" for the
 gradients; its derivatives are itself with another `want`, to any order, forward and backward.
+
+Another primitive is a convolution with what follows it at test time. Bias, addition and activation then cost no pass of
+their own over memory. In training there is nothing to gain: batch norm needs all of the convolution's results before it
+can begin, and the gradient needs them once more.
 """
 
 import contextlib
@@ -14,17 +18,16 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.extend.core import Primitive
-from jax.interpreters import ad, batching, mlir
+from jax.interpreters import ad, batching
 
 from fcnn.nn.onednn import handler
-from fcnn.nn.onednn.algorithm import best_plan, better_as_product
-from fcnn.nn.onednn.choice import usable
 from fcnn.nn.onednn.convolution_plan import OPERANDS, Geometry, Name
-from fcnn.nn.onednn.ending import Ending
+from fcnn.nn.onednn.dispatch import best_plan, better_as_product, usable
 from fcnn.nn.onednn.library import Failed
+from fcnn.nn.onednn.plan import Activation, PostOps
+from fcnn.nn.onednn.primitive import batch, lower_for_cpu, make_primitive
 
-convolution_p = Primitive("convolution")
+_ACTIVATIONS = {"relu": jax.nn.relu, "tanh": jnp.tanh}
 
 
 def convolve(
@@ -40,44 +43,52 @@ def convolve(
     return convolution_p.bind(first, second, want=want, geometry=geometry, precision=precision)
 
 
+def fused_convolve(
+    x: jax.Array, w: jax.Array, scale: jax.Array | None, bias: jax.Array, added: jax.Array | None = None, *,
+    activation: Activation | None, geometry: Geometry, precision: Any = None,
+) -> jax.Array:  # fmt: skip
+    """conv(x, w) scale + bias + added, and an activation behind it unless that is None; all float32.
+
+    Args:
+      scale, bias: (O,); a scale of None is 1.
+      added: of the result's shape, or None for nothing.
+      precision: as for `convolve`.
+    """
+    post_ops = PostOps(scale is not None, added is not None, activation)
+    operands = [operand for operand in (x, w, scale, bias, added) if operand is not None]
+    return fused_convolution_p.bind(*operands, post_ops=post_ops, geometry=geometry, precision=precision)
+
+
 def by_lax(first: jax.Array, second: jax.Array, *, want: Name, geometry: Geometry, precision: Any = None) -> jax.Array:
-    """The same by XLA's convolution."""
+    """The same as `convolve` by XLA's convolution."""
+    strides, options = geometry.strides, {"rhs_dilation": geometry.dilation, "feature_group_count": geometry.groups}
+    options |= {"dimension_numbers": ("NHWC", "HWIO", "NHWC"), "precision": precision}
     convolution = functools.partial(
-        lax.conv_general_dilated,
-        window_strides=geometry.strides,
-        padding=geometry.padding,
-        rhs_dilation=geometry.dilation,
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        feature_group_count=geometry.groups,
-        precision=precision,
+        lax.conv_general_dilated, window_strides=strides, padding=geometry.padding, **options
     )
-    return _differentiated(convolution, first, second, want=want, geometry=geometry)
+    return _differentiated(convolution, first, second, want, geometry)
 
 
 def by_product(
-    first: jax.Array,
-    second: jax.Array,
-    *,
-    want: Name,
-    geometry: Geometry,
-    product: Callable[[jax.Array, jax.Array], jax.Array] = jnp.matmul,
+    first: jax.Array, second: jax.Array, *, want: Name, geometry: Geometry, product: Callable[..., Any] = jnp.matmul
 ) -> jax.Array:
     """The same, without groups, by matrix products: one for the output pixels whose window has the same taps on the
     image. Taps on the padding cost nothing, which im2col multiplies too: 20 of 36 for a 3x3 kernel on 2x2 pixels."""
 
     def convolution(x: jax.Array, w: jax.Array) -> jax.Array:
-        seen: dict[Any, dict[Any, jax.Array]] = {}
+        groups: dict[Any, dict[Any, jax.Array]] = {}
         for place in itertools.product(*map(range, geometry.y[1:3])):
             (rows, above), (columns, beside) = (_on_image(geometry, axis, at) for axis, at in enumerate(place))
             pixels = x[:, _slice(above), _slice(beside)].reshape(len(x), -1)
-            seen.setdefault((rows, columns), {})[place] = pixels
-        found: dict[Any, jax.Array] = {}
-        for (rows, columns), group in seen.items():
+            groups.setdefault((rows, columns), {})[place] = pixels
+        outputs: dict[Any, jax.Array] = {}
+        for (rows, columns), group in groups.items():
             kernel = w[_slice(rows), _slice(columns)].reshape(-1, w.shape[3])
-            found |= zip(group, jnp.split(product(jnp.concatenate([*group.values()]), kernel), len(group)), strict=True)
-        return jnp.stack([found[place] for place in sorted(found)], 1).reshape(geometry.y)
+            parts = jnp.split(product(jnp.concatenate([*group.values()]), kernel), len(group))
+            outputs |= zip(group, parts, strict=True)
+        return jnp.stack([outputs[place] for place in sorted(outputs)], 1).reshape(geometry.y)
 
-    return _differentiated(convolution, first, second, want=want, geometry=geometry)
+    return _differentiated(convolution, first, second, want, geometry)
 
 
 def _on_image(geometry: Geometry, axis: int, at: int) -> tuple[range, range]:
@@ -103,12 +114,7 @@ def _product_by_onednn(a: jax.Array, b: jax.Array) -> jax.Array:
 
 
 def _differentiated(
-    forward: Callable[[jax.Array, jax.Array], jax.Array],
-    first: jax.Array,
-    second: jax.Array,
-    *,
-    want: Name,
-    geometry: Geometry,
+    forward: Callable[..., jax.Array], first: jax.Array, second: jax.Array, want: Name, geometry: Geometry
 ) -> jax.Array:
     if want == "y":
         return forward(first, second)
@@ -118,31 +124,28 @@ def _differentiated(
     return jax.linear_transpose(lambda w: forward(first, w), sought)(second)[0]
 
 
-def _lower_for_cpu(context: Any, first: Any, second: Any, *, want: Name, geometry: Geometry, precision: Any) -> Any:
-    """The choice between oneDNN and XLA, and for tiny images a matrix product by either."""
-    implementation = functools.partial(by_lax, want=want, geometry=geometry, precision=precision)
-    onednn = usable(context.module_context)
-    if better_as_product(geometry):
-        product = _product_by_onednn if onednn else jnp.matmul
-        implementation = functools.partial(by_product, want=want, geometry=geometry, product=product)
-    elif onednn:
-        with contextlib.suppress(Failed):
-            implementation = by_onednn(want, geometry, None, precision)
-    return mlir.lower_fun(implementation, multiple_results=False)(context, first, second)
-
-
-def by_onednn(want: Name, geometry: Geometry, ending: Ending | None, precision: Any) -> Callable[..., jax.Array]:
+def _by_onednn(want: Name, geometry: Geometry, post_ops: PostOps | None, precision: Any) -> Callable[..., jax.Array]:
     """A call of oneDNN's, of the operands.
 
     Raises:
       Failed: there is no implementation for this shape.
     """
-    maker, plan = best_plan(want, geometry, ending, precision)
-    results = (
-        jax.ShapeDtypeStruct(getattr(geometry, want), "float32"),
-        jax.ShapeDtypeStruct((plan.workspace_bytes,), "uint8"),
-    )
-    return lambda *operands: handler.call(operands, results, maker, want, geometry, ending)[0]
+    kind, plan = best_plan(want, geometry, post_ops, precision)
+    workspace = jax.ShapeDtypeStruct((plan.workspace_bytes,), "uint8")
+    results = jax.ShapeDtypeStruct(getattr(geometry, want), "float32"), workspace
+    return lambda *operands: handler.call(operands, results, kind, want, geometry, post_ops)[0]
+
+
+def _choose(context: Any, *, want: Name, geometry: Geometry, precision: Any) -> Callable[..., jax.Array]:
+    """The choice between oneDNN and XLA, and for tiny images a matrix product by either."""
+    onednn = usable(context.module_context)
+    if better_as_product(geometry):
+        product = _product_by_onednn if onednn else jnp.matmul
+        return functools.partial(by_product, want=want, geometry=geometry, product=product)
+    if onednn:
+        with contextlib.suppress(Failed):
+            return _by_onednn(want, geometry, None, precision)
+    return functools.partial(by_lax, want=want, geometry=geometry, precision=precision)
 
 
 def _transpose(
@@ -157,26 +160,46 @@ def _transpose(
 
 def _batch(operands: Any, axes: Any, *, want: Name, geometry: Geometry, precision: Any) -> tuple[jax.Array, int]:
     """vmap. Over images alone it's a larger batch; where there are several kernels XLA's rules know best."""
-    names = OPERANDS[want]
-    if want == "w" or axes[names.index("w")] is not None:
-        one = functools.partial(by_lax, want=want, geometry=geometry, precision=precision)
-        return jax.vmap(one, tuple(axes))(*operands), 0
-    (images, w), (axis, _) = operands, axes  # w is the second of both pairs that it's in
-    images = jnp.moveaxis(images, axis, 0)
-    count, batch = images.shape[0], geometry.x[0]
-    larger = geometry._replace(x=(count * batch, *geometry.x[1:]), y=(count * batch, *geometry.y[1:]))
-    images = images.reshape(count * batch, *images.shape[2:])
+    if want == "w" or axes[1] is not None:  # w is the second of both pairs that it's in
+        return batch(by_lax, operands, axes, want=want, geometry=geometry, precision=precision)
+    images, w = jnp.moveaxis(operands[0], axes[0], 0), operands[1]
+    count, size = images.shape[0], geometry.x[0]
+    larger = geometry._replace(x=(count * size, *geometry.x[1:]), y=(count * size, *geometry.y[1:]))
+    images = images.reshape(count * size, *images.shape[2:])
     result = convolve(images, w, want=want, geometry=larger, precision=precision)
-    return result.reshape(count, batch, *result.shape[1:]), 0
+    return result.reshape(count, size, *result.shape[1:]), 0
 
 
-def _result(first: Any, second: Any, *, want: Name, geometry: Geometry, precision: Any) -> Any:
-    return first.update(shape=getattr(geometry, want))  # whose sharding is left to XLA, as first's is
+def one_by_one(x: Any, w: Any, *more: Any, post_ops: PostOps, geometry: Geometry, precision: Any) -> jax.Array:
+    """The same as `fused_convolve`, operation by operation, which XLA fuses in its own way."""
+    y, operands = convolve(x, w, want="y", geometry=geometry, precision=precision), iter(more)
+    if post_ops.scale:
+        y = y * next(operands).reshape(1, 1, 1, -1)
+    y = y + next(operands).reshape(1, 1, 1, -1)
+    if post_ops.add:
+        y = y + next(operands)
+    return _ACTIVATIONS[post_ops.activation](y) if post_ops.activation else y
 
 
-convolution_p.def_impl(jax.jit(convolve, static_argnames=("want", "geometry", "precision")))
-convolution_p.def_abstract_eval(_result)
+def _choose_fused(context: Any, *, post_ops: PostOps, geometry: Geometry, precision: Any) -> Callable[..., jax.Array]:
+    if usable(context.module_context) and not better_as_product(geometry):
+        with contextlib.suppress(Failed):
+            return _by_onednn("y", geometry, post_ops, precision)
+    return functools.partial(one_by_one, post_ops=post_ops, geometry=geometry, precision=precision)
+
+
+def _fused_jvp(primals: Any, tangents: Any, **options: Any) -> Any:
+    return jax.jvp(functools.partial(one_by_one, **options), primals, tuple(map(ad.instantiate_zeros, tangents)))
+
+
+convolution_p = make_primitive("convolution", by_lax, ("want", "geometry", "precision"))
+# The result's sharding is left to XLA, as the first operand's is.
+convolution_p.def_abstract_eval(lambda first, _, *, want, geometry, **__: first.update(shape=getattr(geometry, want)))
 ad.defbilinear(convolution_p, functools.partial(_transpose, 0), functools.partial(_transpose, 1))
 batching.primitive_batchers[convolution_p] = _batch
-mlir.register_lowering(convolution_p, mlir.lower_fun(by_lax, multiple_results=False))
-mlir.register_lowering(convolution_p, _lower_for_cpu, platform="cpu")
+lower_for_cpu(convolution_p, _choose)
+
+fused_convolution_p = make_primitive("fused_convolution", one_by_one, ("post_ops", "geometry", "precision"))
+fused_convolution_p.def_abstract_eval(lambda x, *_, **options: x.update(shape=options["geometry"].y))
+ad.primitive_jvps[fused_convolution_p] = _fused_jvp
+lower_for_cpu(fused_convolution_p, _choose_fused)

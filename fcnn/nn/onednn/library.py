@@ -1,4 +1,4 @@
-"""The C library oneDNN as a Python object: found, loaded and declared once, or the reason why it can't be."""
+"""The C library oneDNN as a Python object: found and loaded once, or the reason why it can't be."""
 
 import ctypes
 import functools
@@ -6,7 +6,7 @@ import importlib.metadata
 import os
 import platform
 import sys
-from ctypes import POINTER, c_char_p, c_float, c_int, c_int32, c_int64, c_size_t, c_uint, c_void_p
+from ctypes import POINTER, c_int, c_int64, c_size_t, c_void_p
 from typing import Any
 
 WHEEL = "onednn-cpu-gomp"
@@ -23,58 +23,14 @@ class ExecArg(ctypes.Structure):
     _fields_ = (("arg", c_int), ("memory", c_void_p))
 
 
-class _Version(ctypes.Structure):
-    _fields_ = (
-        ("major", c_int),
-        ("minor", c_int),
-        ("patch", c_int),
-        ("hash", c_char_p),
-        ("cpu_runtime", c_uint),
-        ("gpu_runtime", c_uint),
-    )
-
-
-# The C functions in use, by their arguments; each gives a status, 0 for success. dnnl.h of oneDNN 3.2.
-_OUT, _DIMS = POINTER(c_void_p), POINTER(c_int64)
-_DECLARED: dict[str, tuple[Any, ...]] = {
-    "engine_create": (_OUT, c_int, c_size_t),
-    "stream_create": (_OUT, c_void_p, c_uint),
-    "memory_create": (_OUT, c_void_p, c_void_p, c_void_p),
-    "memory_set_data_handle": (c_void_p, c_void_p),
-    "memory_desc_create_with_strides": (_OUT, c_int, _DIMS, c_int, _DIMS),
-    "memory_desc_create_with_tag": (_OUT, c_int, _DIMS, c_int, c_int),
-    "primitive_attr_create": (_OUT,),
-    "primitive_attr_set_scratchpad_mode": (c_void_p, c_int),
-    "primitive_attr_set_post_ops": (c_void_p, c_void_p),
-    "post_ops_create": (_OUT,),
-    "post_ops_append_binary": (c_void_p, c_int, c_void_p),
-    "post_ops_append_eltwise": (c_void_p, c_int, c_float, c_float),
-    "post_ops_append_sum": (c_void_p, c_float, c_int32, c_int),
-    "primitive_create": (_OUT, c_void_p),
-    "primitive_desc_query": (c_void_p, c_int, c_int, c_void_p),
-    "reorder_primitive_desc_create": (_OUT, c_void_p, c_void_p, c_void_p, c_void_p, c_void_p),
-    "convolution_forward_primitive_desc_create": (
-        *(_OUT, c_void_p, c_int, c_int, c_void_p, c_void_p, c_void_p, c_void_p),
-        *(_DIMS, _DIMS, _DIMS, _DIMS, c_void_p),
-    ),
-    "convolution_backward_data_primitive_desc_create": (
-        *(_OUT, c_void_p, c_int, c_void_p, c_void_p, c_void_p),
-        *(_DIMS, _DIMS, _DIMS, _DIMS, c_void_p, c_void_p),
-    ),
-    "convolution_backward_weights_primitive_desc_create": (
-        *(_OUT, c_void_p, c_int, c_void_p, c_void_p, c_void_p, c_void_p),
-        *(_DIMS, _DIMS, _DIMS, _DIMS, c_void_p, c_void_p),
-    ),
-    "matmul_primitive_desc_create": (_OUT, c_void_p, c_void_p, c_void_p, c_void_p, c_void_p, c_void_p),
-    "batch_normalization_forward_primitive_desc_create": (
-        *(_OUT, c_void_p, c_int, c_void_p, c_void_p),
-        *(c_float, c_uint, c_void_p),
-    ),
-    "batch_normalization_backward_primitive_desc_create": (
-        *(_OUT, c_void_p, c_int, c_void_p, c_void_p, c_void_p),
-        *(c_float, c_uint, c_void_p, c_void_p),
-    ),
-    "primitive_execute": (c_void_p, c_void_p, c_int, POINTER(ExecArg)),
+# Result and arguments of functions that are called in every step, or that return something else than a status.
+_SIGNATURES: dict[str, tuple[Any, ...]] = {
+    "memory_set_data_handle": (c_int, c_void_p, c_void_p),
+    "primitive_execute": (c_int, c_void_p, c_void_p, c_int, POINTER(ExecArg)),
+    "memory_desc_get_size": (c_size_t, c_void_p),
+    "memory_desc_equal": (c_int, c_void_p, c_void_p),
+    "primitive_desc_query_md": (c_void_p, c_void_p, c_int, c_int),
+    "version": (POINTER(c_int * 3),),
 }
 _LONG = ("primitive_create", "primitive_execute")
 _CPU = 1  # dnnl_engine_kind_t
@@ -92,42 +48,40 @@ class Unavailable(Exception):
 
 
 class Failed(Exception):
-    """oneDNN refused a call: most often it has no implementation for what was asked."""
+    """oneDNN refused a call: most often it has no implementation for the shape."""
 
 
 class Library:
-    """oneDNN's C interface: `call("engine_create", ...)` is dnnl_engine_create."""
+    """oneDNN's C interface: `call("engine_create", ...)` is dnnl_engine_create.
+
+    An argument is a handle, an array, None for a null pointer, an int for a C int, or a number of another ctypes type.
+    """
 
     def __init__(self, path: str) -> None:
         # Two views of one library: a call through CDLL lets other Python threads run meanwhile, which is right for the
         # work; a call through PyDLL doesn't, which is right for what takes less than a microsecond: to be let in again
         # can take milliseconds while another thread computes in Python.
-        short, long = ctypes.PyDLL(path), ctypes.CDLL(path)
-        short.dnnl_version.restype = POINTER(_Version)
-        found = short.dnnl_version().contents
-        self.version = f"{found.major}.{found.minor}.{found.patch}"
-        if found.major != 3:
+        self._short, self._long = ctypes.PyDLL(path), ctypes.CDLL(path)
+        for name, (result, *arguments) in _SIGNATURES.items():
+            function = self.function(name)
+            function.restype, function.argtypes = result, arguments
+        self.version = ".".join(map(str, self.function("version")().contents))
+        if not self.version.startswith("3."):
             raise Unavailable(f"oneDNN {self.version} is installed, and 3.x was expected")
-        self.functions: dict[str, Any] = {}
-        for name, arguments in _DECLARED.items():
-            function = getattr(long if name in _LONG else short, f"dnnl_{name}")
-            function.argtypes, function.restype = arguments, c_int
-            self.functions[name] = function
-        self.bytes_of = short.dnnl_memory_desc_get_size
-        self.bytes_of.argtypes, self.bytes_of.restype = (c_void_p,), c_size_t
-        self.equal = short.dnnl_memory_desc_equal
-        self.equal.argtypes, self.equal.restype = (c_void_p, c_void_p), c_int
-        self.query = short.dnnl_primitive_desc_query_md
-        self.query.argtypes, self.query.restype = (c_void_p, c_int, c_int), c_void_p
-        self.engine = self.create("engine_create", _CPU, 0)
+        self.bytes_of, self.equal = self.function("memory_desc_get_size"), self.function("memory_desc_equal")
+        self.engine = self.create("engine_create", _CPU, c_size_t(0))
+
+    def function(self, name: str) -> Any:
+        """Returns the C function, which returns a status where `_SIGNATURES` doesn't say otherwise."""
+        return getattr(self._long if name in _LONG else self._short, f"dnnl_{name}")
 
     def call(self, name: str, *args: Any) -> None:
-        """Calls a function of `_DECLARED`.
+        """Calls a function that returns a status.
 
         Raises:
-          Failed: it gave a status other than 0 (success).
+          Failed: the status isn't 0 (success).
         """
-        if status := self.functions[name](*args):
+        if status := self.function(name)(*args):
             raise Failed(f"oneDNN: {name} failed with status {status}")
 
     def create(self, name: str, *args: Any) -> c_void_p:
@@ -139,7 +93,7 @@ class Library:
 
 @functools.cache
 def load() -> Library:
-    """The library of the wheel `onednn-cpu-gomp`.
+    """Returns the library of the wheel `onednn-cpu-gomp`.
 
     Raises:
       Unavailable: switched off, not installed, not loadable, or of another major version.
@@ -149,18 +103,12 @@ def load() -> Library:
     if (sys.platform, platform.machine()) != ("linux", "x86_64"):
         raise Unavailable(f"there is no oneDNN for {sys.platform} on {platform.machine()}", surprising=False)
     try:
-        return Library(_path())
-    except OSError as error:
-        raise Unavailable(f"oneDNN can't be loaded: {error}") from error
-
-
-def _path() -> str:
-    """Where the wheel put the library."""
-    try:
         files = importlib.metadata.files(WHEEL) or []
+        path = next(str(file.locate()) for file in files if file.name == "libdnnl.so.3")
+        return Library(path)
     except importlib.metadata.PackageNotFoundError:
         raise Unavailable(f"the package {WHEEL} is not installed") from None
-    for file in files:
-        if file.name == "libdnnl.so.3":
-            return str(file.locate())
-    raise Unavailable(f"the package {WHEEL} holds no libdnnl.so.3")
+    except StopIteration:
+        raise Unavailable(f"the package {WHEEL} holds no libdnnl.so.3") from None
+    except OSError as error:
+        raise Unavailable(f"oneDNN can't be loaded: {error}") from error

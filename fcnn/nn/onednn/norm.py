@@ -14,13 +14,13 @@ import jax
 import jax.core
 import jax.numpy as jnp
 from jax import lax
-from jax.extend.core import Primitive
-from jax.interpreters import ad, batching, mlir
+from jax.interpreters import ad
 
 from fcnn.nn.onednn import handler
-from fcnn.nn.onednn.choice import usable
+from fcnn.nn.onednn.dispatch import usable
 from fcnn.nn.onednn.library import Failed
 from fcnn.nn.onednn.norm_plan import norm_gradient_plan, norm_plan
+from fcnn.nn.onednn.primitive import lower_for_cpu, make_primitive
 
 
 def normalize(
@@ -82,39 +82,36 @@ def gradient_by_lax(dy: Any, *known: Any, epsilon: float, relu: bool) -> tuple[j
     return by_x, by_scale, by_bias
 
 
-def _like(x: jax.Array) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct(x.shape, x.dtype)
-
-
-def _bytes(count: int) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct((count,), "uint8")
+def _abstract(shape: tuple[int, ...], dtype: str = "float32") -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(shape, dtype)
 
 
 def _norm_by_onednn(x: Any, scale: Any, bias: Any, *, epsilon: float, relu: bool) -> tuple[jax.Array, ...]:
     mean, var = _statistics(x)
-    results = [_like(x), *[_bytes(x.size // 8)] * relu, _bytes(norm_plan(x.shape, epsilon, relu).workspace_bytes)]
+    sizes = [*[x.size // 8] * relu, norm_plan(x.shape, epsilon, relu).workspace_bytes]
+    results = [_abstract(x.shape), *(_abstract((size,), "uint8") for size in sizes)]
     y, *more = handler.call((x, mean, var, scale, bias), results, "norm", x.shape, epsilon, relu)
     return y, mean, var, more[0] if relu else jnp.zeros(0, jnp.uint8)
 
 
 def _gradient_by_onednn(dy: Any, *known: Any, epsilon: float, relu: bool) -> tuple[jax.Array, ...]:
     x, mean, var, scale, _, mask = known
-    results = [*map(_like, (x, scale, scale)), _bytes(norm_gradient_plan(x.shape, epsilon, relu).workspace_bytes)]
+    workspace = _abstract((norm_gradient_plan(x.shape, epsilon, relu).workspace_bytes,), "uint8")
+    results = [*(_abstract(one.shape) for one in (x, scale, scale)), workspace]
     operands = (dy, x, mean, var, scale, *([mask] * relu))
     return tuple(handler.call(operands, results, "norm_gradient", x.shape, epsilon, relu)[:3])
 
 
-def _lowered(by_lax: Callable[..., Any], by_onednn: Callable[..., Any], plan: Callable[..., Any]) -> Callable[..., Any]:
-    def lower(context: Any, *operands: Any, epsilon: float, relu: bool) -> Any:
-        chosen, shape = by_lax, context.avals_in[0].shape
+def _chooser(by_lax: Callable[..., Any], by_onednn: Callable[..., Any], plan: Callable[..., Any]) -> Callable[..., Any]:
+    def choose(context: Any, **options: Any) -> Callable[..., Any]:
+        shape = context.avals_in[0].shape
         if len(shape) == 4 and min(shape) > 0 and usable(context.module_context):
             with contextlib.suppress(Failed):  # no implementation for this shape
-                plan(shape, epsilon, relu)
-                chosen = by_onednn
-        function = functools.partial(chosen, epsilon=epsilon, relu=relu)
-        return mlir.lower_fun(function, multiple_results=True)(context, *operands)
+                plan(shape, **options)
+                return functools.partial(by_onednn, **options)
+        return functools.partial(by_lax, **options)
 
-    return lower
+    return choose
 
 
 def _norm_jvp(primals: Any, tangents: Any, *, epsilon: float, relu: bool) -> Any:
@@ -146,35 +143,15 @@ def _by_lax_jvp(by_lax: Callable[..., Any]) -> Callable[..., Any]:
     return jvp
 
 
-def _batch(by_lax: Callable[..., Any], operands: Any, axes: Any, **options: Any) -> Any:
-    found = jax.vmap(functools.partial(by_lax, **options), tuple(axes))(*operands)
-    return found, jax.tree.map(lambda _: 0, found)
-
-
-def _kinds(by_lax: Callable[..., Any], *operands: Any, **options: Any) -> Any:
-    found = jax.eval_shape(functools.partial(by_lax, **options), *operands)
-    return jax.tree.map(lambda one: jax.core.ShapedArray(one.shape, one.dtype), found)
-
-
-def _primitive(name: str, by_lax: Callable[..., Any], *, multiple_results: bool = True) -> Primitive:
-    """A primitive that is XLA's code, batched too, where nothing else is registered."""
-    primitive = Primitive(name)
-    primitive.multiple_results = multiple_results
-    primitive.def_impl(jax.jit(primitive.bind, static_argnames=("epsilon", "relu")))
-    primitive.def_abstract_eval(functools.partial(_kinds, by_lax))
-    batching.primitive_batchers[primitive] = functools.partial(_batch, by_lax)
-    mlir.register_lowering(primitive, mlir.lower_fun(by_lax, multiple_results=multiple_results))
-    return primitive
-
-
-norm_p = _primitive("batch_norm", norm_by_lax)
+_OPTIONS = ("epsilon", "relu")
+norm_p = make_primitive("batch_norm", norm_by_lax, _OPTIONS, multiple_results=True)
 ad.primitive_jvps[norm_p] = _norm_jvp
-mlir.register_lowering(norm_p, _lowered(norm_by_lax, _norm_by_onednn, norm_plan), platform="cpu")
+lower_for_cpu(norm_p, _chooser(norm_by_lax, _norm_by_onednn, norm_plan))
 
-tangent_p = _primitive("batch_norm_jvp", tangent_by_lax, multiple_results=False)
+tangent_p = make_primitive("batch_norm_jvp", tangent_by_lax, _OPTIONS)
 ad.primitive_transposes[tangent_p] = _tangent_transpose
 ad.primitive_jvps[tangent_p] = _by_lax_jvp(tangent_by_lax)
 
-gradient_p = _primitive("batch_norm_gradient", gradient_by_lax)
+gradient_p = make_primitive("batch_norm_gradient", gradient_by_lax, _OPTIONS, multiple_results=True)
 ad.primitive_jvps[gradient_p] = _by_lax_jvp(gradient_by_lax)
-mlir.register_lowering(gradient_p, _lowered(gradient_by_lax, _gradient_by_onednn, norm_gradient_plan), platform="cpu")
+lower_for_cpu(gradient_p, _chooser(gradient_by_lax, _gradient_by_onednn, norm_gradient_plan))

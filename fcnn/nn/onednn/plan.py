@@ -1,29 +1,33 @@
 """oneDNN's primitives, made ready: found once for each shape, and run as often as one likes, from several threads."""
 
 import ctypes
-from collections.abc import Sequence
-from ctypes import c_void_p
-from typing import Any
+from collections.abc import Mapping, Sequence
+from ctypes import c_float, c_void_p
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from fcnn.nn.onednn.library import DIMS, ExecArg, Failed, Library
+from fcnn.nn.onednn.library import DIMS, ExecArg, Failed, load
 
-F32 = 3  # dnnl_f32
+# Values of oneDNN's enumerations (dnnl_types.h).
+F32 = 3
 SCRATCHPAD = 80  # DNNL_ARG_SCRATCHPAD
 _IN_ORDER, _USER_SCRATCHPAD, _QUERY_NAME, _QUERY_SCRATCHPAD = 1, 1, 8, 136
+_ADD, _MULTIPLY, _BIAS = 0x1FFF0, 0x1FFF1, 41
+_ACTIVATION = {"relu": 0x20, "tanh": 0x21}
+_OPERATION, _SECOND = 32768, 2  # of the first operation behind the primitive the second operand: 32768 | 2
 _ALIGNMENT = 64
 
+Activation = Literal["relu", "tanh"]
 Step = tuple[c_void_p, list[tuple[int, int]]]
 """A primitive and its arguments: oneDNN's number for each and its place among the plan's arrays."""
 
 
-class Plan:
+class ExecutionPlan:
     """A few primitives that together compute one thing; `run` may be called from several threads."""
 
     def __init__(
         self,
-        library: Library,
         arrays: Sequence[tuple[c_void_p, int, int]],
         steps: Sequence[Step],
         workspace_bytes: int,
@@ -35,7 +39,7 @@ class Plan:
         workspace_bytes: what the primitives need besides operands and results: the last buffer of the call.
         constants: arrays that count as buffers behind it.
         """
-        self.library, self.arrays, self.steps, self.workspace_bytes = library, arrays, steps, workspace_bytes
+        self.arrays, self.steps, self.workspace_bytes = arrays, steps, workspace_bytes
         self._constants, self._addresses = constants, [constant.ctypes.data for constant in constants]
         self._idle: list[_Slot] = []
 
@@ -52,13 +56,13 @@ class Plan:
 class _Slot:
     """The objects that one call at a time can use: a stream, and memory objects that point to that call's arrays."""
 
-    def __init__(self, plan: Plan) -> None:
-        library, engine = plan.library, plan.library.engine
-        self.set_address = library.functions["memory_set_data_handle"]
-        self.execute = library.functions["primitive_execute"]
-        self.stream = library.create("stream_create", engine, _IN_ORDER)
+    def __init__(self, plan: ExecutionPlan) -> None:
+        library = load()
+        self.set_address = library.function("memory_set_data_handle")
+        self.execute = library.function("primitive_execute")
+        self.stream = library.create("stream_create", library.engine, _IN_ORDER)
         self.memories = [
-            (library.create("memory_create", descriptor, engine, None), buffer, offset)
+            (library.create("memory_create", descriptor, library.engine, None), buffer, offset)
             for descriptor, buffer, offset in plan.arrays
         ]
         self.steps = []
@@ -74,45 +78,82 @@ class _Slot:
                 raise Failed(f"oneDNN: a primitive failed with status {status}")
 
 
-def attributes(library: Library) -> c_void_p:
-    """What all primitives here have in common: the memory that they work in comes with each call, else two calls at
-    once would share it."""
-    made = library.create("primitive_attr_create")
-    library.call("primitive_attr_set_scratchpad_mode", made, _USER_SCRATCHPAD)
-    return made
+class PostOps(NamedTuple):
+    """What is done to the results of a convolution, in this order; between scale and add, a bias is added."""
+
+    scale: bool
+    """Multiply each channel by a number of its own."""
+    add: bool
+    """Add another array of the results' shape."""
+    activation: Activation | None
+
+    @property
+    def operands(self) -> list[str]:
+        """The names of what it takes, in the order of a call's buffers."""
+        return [*["scale"] * self.scale, "bias", *["added"] * self.add]
+
+    @property
+    def numbers(self) -> dict[str, int]:
+        """oneDNN's numbers of its operands."""
+        return {"bias": _BIAS} | {name: _OPERATION * (i + 1) | _SECOND for i, name in enumerate(self._binary)}
+
+    @property
+    def _binary(self) -> list[str]:
+        """The operands of oneDNN's operations on the results. A bias alone is the primitive's own argument."""
+        return [*["scale", "bias"] * self.scale, *["added"] * self.add]
+
+    def append_to(self, operations: c_void_p, descriptors: Mapping[str, c_void_p]) -> None:
+        """Appends the operations to oneDNN's list; the descriptors are those of the operands, by name."""
+        for name in self._binary:
+            algorithm = _MULTIPLY if name == "scale" else _ADD
+            load().call("post_ops_append_binary", operations, algorithm, descriptors[name])
+        if self.activation:
+            numbers = _ACTIVATION[self.activation], c_float(0), c_float(0)
+            load().call("post_ops_append_eltwise", operations, *numbers)
 
 
-def images(library: Library, shape: Sequence[int]) -> c_void_p:
+def attributes(operations: c_void_p | None = None) -> c_void_p:
+    """The attributes of a primitive with these operations behind it. The memory that it works in comes with each call,
+    else two calls at once would share it."""
+    created = load().create("primitive_attr_create")
+    load().call("primitive_attr_set_scratchpad_mode", created, _USER_SCRATCHPAD)
+    if operations is not None:
+        load().call("primitive_attr_set_post_ops", created, operations)
+    return created
+
+
+def images(shape: Sequence[int]) -> c_void_p:
     """The descriptor of an array (B, H, W, C); oneDNN's order of axes is NCHW, whatever lies where in memory."""
     b, h, w, c = shape
-    return array(library, (b, c, h, w), (h * w * c, 1, w * c, c))
+    return array((b, c, h, w), (h * w * c, 1, w * c, c))
 
 
-def array(library: Library, dims: Sequence[int], strides: Sequence[int]) -> c_void_p:
+def array(dims: Sequence[int], strides: Sequence[int]) -> c_void_p:
     """The descriptor of an array of float32."""
-    return library.create("memory_desc_create_with_strides", len(dims), DIMS(*dims), F32, DIMS(*strides))
+    return load().create("memory_desc_create_with_strides", len(dims), DIMS(*dims), F32, DIMS(*strides))
 
 
-def query(library: Library, primitive: c_void_p, what: int) -> c_void_p:
+def query(primitive: c_void_p, what: int) -> c_void_p:
     """A memory descriptor that belongs to a primitive descriptor."""
-    return c_void_p(library.query(primitive, what, 0))
+    return c_void_p(load().function("primitive_desc_query_md")(primitive, what, 0))
 
 
-def scratchpad(library: Library, primitive: c_void_p) -> tuple[c_void_p, int]:
+def scratchpad(primitive: c_void_p) -> tuple[c_void_p, int]:
     """The descriptor of the memory that a primitive works in, and its bytes, such that what comes behind is aligned."""
-    descriptor = query(library, primitive, _QUERY_SCRATCHPAD)
-    return descriptor, -(-library.bytes_of(descriptor) // _ALIGNMENT) * _ALIGNMENT
+    descriptor = query(primitive, _QUERY_SCRATCHPAD)
+    return descriptor, -(-load().bytes_of(descriptor) // _ALIGNMENT) * _ALIGNMENT
 
 
-def implementation(library: Library, primitive: c_void_p) -> str:
-    """What oneDNN calls the code that it chose.
+def describe(kind: str, *args: Any, code: str = "") -> c_void_p:
+    """Returns the descriptor of a primitive: "matmul" calls dnnl_matmul_primitive_desc_create.
 
     Raises:
-      Failed: it is the slow reference.
+      Failed: the code that oneDNN chose is the slow reference, or its name doesn't begin with `code`.
     """
-    name: Any = ctypes.c_char_p()
+    library, name = load(), ctypes.c_char_p()
+    primitive = library.create(f"{kind}_primitive_desc_create", library.engine, *args)
     library.call("primitive_desc_query", primitive, _QUERY_NAME, 0, ctypes.byref(name))
-    found = (name.value or b"").decode()
-    if found.startswith("ref"):
-        raise Failed(f"oneDNN has only {found} for this")
-    return found
+    chosen = (name.value or b"").decode()
+    if chosen.startswith("ref") or not chosen.startswith(code):
+        raise Failed(f"oneDNN has only {chosen} for this")
+    return primitive
