@@ -13,7 +13,7 @@ from fcnn.config import AugmentConfig, Config, DataConfig, ModelConfig, OptimCon
 CONFIG = Config(
     data=DataConfig(name="folder:images", image_size=128),
     augment=AugmentConfig(flip=True),
-    model=ModelConfig(name="squeezenet1_0", options={"linear_head": "true"}),
+    model=ModelConfig(name="squeezenet1_0", options={"linear_head": True}),
     optim=OptimConfig(name="adam", learning_rate=1e-4, schedule="cosine"),
     train=TrainConfig(epochs=6, batch_size=32),
     transfer=TransferConfig(weights="runs/transfer_head-001", strategy="full", backbone_lr_scale=1.0),

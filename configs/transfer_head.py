@@ -12,7 +12,7 @@ from fcnn.config import Config, DataConfig, ModelConfig, OptimConfig, TrainConfi
 
 CONFIG = Config(
     data=DataConfig(name="folder:images", image_size=128),
-    model=ModelConfig(name="squeezenet1_0", options={"linear_head": "true"}),
+    model=ModelConfig(name="squeezenet1_0", options={"linear_head": True}),
     optim=OptimConfig(name="adam", learning_rate=1e-3, schedule="cosine"),
     train=TrainConfig(epochs=100, batch_size=64, eval_epochs=10),
     transfer=TransferConfig(weights="squeezenet1_0", strategy="head"),

@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-from fcnn import models
-from fcnn.config import names
+from fcnn import models, registry
 from fcnn.models.summary import summarize
 
 HEAD = """# The architectures
@@ -23,7 +22,7 @@ With its auxiliary heads, googlenet has 13,004,888 parameters, googlenet_2014 13
 
 Every architecture also has `width_multiplier`, `activation`, `norm`, `kernel_init`, `dropout`, `dtype` and `remat`
 ([`classifier.py`](../fcnn/models/classifier.py)). On the command line they are `--model.width-multiplier 0.5`, `--model.norm group`
-and so on, the options of its own `--model.options hidden [] shortcut projection`.
+and so on, the options of its own `--model.options.shortcut projection`, `--model.options.no-zero-init`.
 
 **Held against** (the tests are in [`tests/models`](../tests/models) and
 [`tests/weights`](../tests/weights)):
@@ -63,7 +62,7 @@ def row(name: str) -> str:
 
 
 def main() -> None:
-    text = HEAD + "".join(map(row, names.MODELS)) + TAIL
+    text = HEAD + "".join(map(row, registry.MODELS)) + TAIL
     Path(__file__).with_name("models.md").write_text(text)
 
 

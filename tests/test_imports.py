@@ -10,6 +10,7 @@ PACKAGE = Path(__file__).parent.parent / "fcnn"
 # The folders, floor by floor: those of one floor don't import one another.
 FLOORS = [
     ["utils"],
+    ["registry"],
     ["config", "nn"],
     ["runtime", "report", "zoo"],
     ["models", "distributed"],
@@ -22,6 +23,7 @@ FLOORS = [
     ["cli"],
 ]
 STANDARD_LIBRARY_ONLY = [
+    "registry",
     "utils/errors",
     "runtime/memory",
     "zoo/table",

@@ -7,11 +7,11 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
+from fcnn import registry
 from fcnn.bench.compare import measure
 from fcnn.bench.job import CONTENDERS, STANDARD, Job
 from fcnn.cli.bench_data import bench_data_command
 from fcnn.cli.parse import named_options, parse
-from fcnn.config import names
 from fcnn.utils.errors import UserError, unknown
 
 
@@ -54,8 +54,8 @@ def bench_command(args: list[str]) -> int:
     for name in against:
         if name not in CONTENDERS or name == "fcnn":
             raise UserError(unknown("contender", name, [other for other in CONTENDERS if other != "fcnn"]))
-    if parsed.model not in names.MODELS:
-        raise UserError(unknown("model", parsed.model, names.MODELS))
+    if parsed.model not in registry.MODELS:
+        raise UserError(unknown("model", parsed.model, registry.MODELS))
     if min(parsed.batch, parsed.image_size, parsed.rounds) < 1:
         raise UserError("--batch, --image-size and --rounds must be at least 1")
     results = []

@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 import tyro
 
+from fcnn import registry
 from fcnn.cli.parse import parse
-from fcnn.config import names
 from fcnn.utils.errors import UserError, unknown
 
 
@@ -39,10 +39,10 @@ def models_command(args: list[str]) -> int:
     from fcnn import models
 
     rows = []
-    for name in models.TABLE:
+    for name in registry.MODELS:
         family = models.family(name)
         row = {"name": name, "image_shape": family.image_shape, "classes": family.classes, "paper": family.paper}
-        rows.append(row | {"options": models.options(name)})
+        rows.append(row | {"options": list(models.options(name))})
     if parsed.json:
         print(json.dumps({"models": rows}))
         return 0
@@ -56,8 +56,8 @@ def models_command(args: list[str]) -> int:
 def summary_command(args: list[str]) -> int:
     """`fcnn summary NAME [--image-size N] [--json]`."""
     parsed = parse(SummaryArgs, args, "fcnn summary")
-    if parsed.model not in names.MODELS:
-        raise UserError(unknown("model", parsed.model, names.MODELS))
+    if parsed.model not in registry.MODELS:
+        raise UserError(unknown("model", parsed.model, registry.MODELS))
     if parsed.image_size is not None and parsed.image_size < 1:
         raise UserError(f"--image-size must be at least 1, got {parsed.image_size}")
 

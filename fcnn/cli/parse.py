@@ -9,6 +9,7 @@ from typing import Any
 
 import tyro
 
+from fcnn.cli.model_options import take_words, with_options
 from fcnn.config import Config
 from fcnn.config.serialize import flatten
 from fcnn.utils.errors import UserError, unknown
@@ -35,6 +36,9 @@ def named_options(args: list[str]) -> frozenset[str]:
 
 def parse(kind: Any, args: list[str], program: str, **default: Any) -> Any:
     """tyro's parse, with its boxed complaints as a line."""
+    words: list[str] = []
+    if "config" in (hints := typing.get_type_hints(kind)) and hints["config"] is Config:
+        words, args = take_words(args)
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):
@@ -50,6 +54,8 @@ def parse(kind: Any, args: list[str], program: str, **default: Any) -> Any:
         raise UserError(unknown("option", word, _options(kind)))
     if isinstance(config := getattr(parsed, "config", None), Config):
         _check_overridden(config, named_options(args))
+        preset = getattr(default.get("default"), "config", config)
+        parsed = dataclasses.replace(parsed, config=with_options(config, preset, words, program))
     return parsed
 
 

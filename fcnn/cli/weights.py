@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from fcnn import zoo
+from fcnn.cli.model_options import parse_options, take_words
 from fcnn.cli.parse import parse
 from fcnn.config import ModelConfig
 from fcnn.utils.errors import UserError
@@ -23,9 +24,7 @@ class ImportArgs:
     `fcnn zoo` lists, which is downloaded and says itself what it is."""
     model: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
     """The architecture; `fcnn models` lists them. Not needed where the names and shapes in the file are those of one
-    alone."""
-    options: dict[str, str] = dataclasses.field(default_factory=dict)
-    """The architecture's own options, as in --model.options of fcnn train."""
+    alone. Its own options go with it: --options.no-auxiliary, as --model.options.no-auxiliary in fcnn train."""
     labels: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """The names of the classes, one a line in the order of the network's outputs; their numbers if not given."""
     image_size: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
@@ -91,13 +90,18 @@ def export_command(args: list[str]) -> int:
 
 def import_command(args: list[str]) -> int:
     """`fcnn import FILE|NAME [--model NAME] [options]`."""
+    words, args = take_words(args, "--options.")
     parsed = parse(ImportArgs, args, "fcnn import")
+    if words and parsed.model is None:
+        raise UserError(f"{words[0]} belongs to an architecture: give --model NAME with it")
     if (parsed.mean is None) != (parsed.std is None):
         raise UserError("--mean and --std go together: give both or neither")
     try:
-        model = None if parsed.model is None else ModelConfig(name=parsed.model, options=parsed.options)
+        model = None if parsed.model is None else ModelConfig(name=parsed.model)
     except ValueError as error:
         raise UserError(str(error)) from None
+    if model is not None:
+        model = dataclasses.replace(model, options=parse_options(model.name, words, "fcnn import", "--options."))
     labels = None if parsed.labels is None else _labels(parsed.labels)
 
     from fcnn.training.pretrained import load_network

@@ -1,22 +1,8 @@
 """What there is, by name: so that a misspelt name is answered at once, before jax is imported.
 
-The tables of the implementations (`fcnn.models`, `fcnn.training.optim`, `fcnn.data`) hold the same names; a test
-compares them.
+The architectures are in `fcnn.registry`. The tables of the implementations (`fcnn.training.optim`, `fcnn.data`) hold
+the same names; a test compares them.
 """
-
-MODELS = (
-    *("linear", "mlp", "shallow_cnn"),
-    "lenet5",
-    *("alexnet", "alexnet_2012"),
-    *("vgg11", "vgg13", "vgg16", "vgg19"),
-    *("vgg11_bn", "vgg13_bn", "vgg16_bn", "vgg19_bn"),
-    *("googlenet", "googlenet_2014", "inception_v2", "inception_v3"),
-    *("resnet18", "resnet34", "resnet50", "resnet101", "resnet152"),
-    *("resnet20", "resnet32", "resnet44", "resnet56", "resnet110", "resnet1202"),
-    *("plain20", "plain32", "plain44", "plain56", "plain110"),
-    *("preact_resnet110", "preact_resnet164", "preact_resnet1001"),
-    *("squeezenet1_0", "squeezenet1_1"),
-)
 
 # Of `fcnn.nn`.
 ACTIVATIONS = (

@@ -9,6 +9,7 @@ import os
 import re
 from typing import Literal
 
+from fcnn import registry
 from fcnn.config import names
 from fcnn.config.validate import INF, TINY, check, check_numbers
 from fcnn.utils.errors import unknown
@@ -156,12 +157,12 @@ class ModelConfig:
     remat: bool = False
     """Keep only the stages' outputs for the backward pass and compute the rest again: saves memory on a GPU or TPU; on
     a CPU, XLA undoes it."""
-    options: dict[str, str] = dataclasses.field(default_factory=dict)
-    """More of the architecture's own fields by name, values as JSON or a bare word: shortcut projection, hidden []."""
+    options: dict[str, bool | int | float | str | tuple[int, ...]] = dataclasses.field(default_factory=dict)
+    """The architecture's own fields: --model.options.shortcut projection, {"shortcut": "projection"} in a preset."""
 
     def __post_init__(self) -> None:
         for field, known in (
-            ("name", names.MODELS),
+            ("name", registry.MODELS),
             ("activation", names.ACTIVATIONS),
             ("norm", names.NORMS),
             ("kernel_init", names.INITIALIZERS),

@@ -1,7 +1,6 @@
 """A configuration as text and back, as options of the command line, and what differs between two."""
 
 import dataclasses
-import itertools
 import json
 import types
 import typing
@@ -54,7 +53,7 @@ def build(cls: Any, values: Any, prefix: str) -> Any:
         if dataclasses.is_dataclass(hint):
             made[name] = build(hint, value, f"{prefix}{name}.")
         else:
-            made[name] = tuple(value) if isinstance(value, list) else value
+            made[name] = _immutable(value)
             if not fits(made[name], hint):
                 raise ValueError(f"{prefix}{name} has the wrong type: {value!r}")
     return cls(**made)
@@ -76,19 +75,30 @@ def fits(value: Any, hint: Any) -> bool:
     return type(value) is hint
 
 
+def _immutable(value: Any) -> Any:
+    """Returns what JSON read, with tuples in place of lists."""
+    if isinstance(value, dict):
+        return {name: _immutable(item) for name, item in value.items()}
+    return tuple(value) if isinstance(value, list) else value
+
+
 def flatten(config: Config) -> dict[str, Any]:
-    """`{"optim.learning_rate": 0.1, ...}`: every field by its dotted name."""
-    flat = {}
-    for name, value in dataclasses.asdict(config).items():
-        flat |= {f"{name}.{key}": item for key, item in value.items()} if isinstance(value, dict) else {name: value}
-    return flat
+    """`{"optim.learning_rate": 0.1, ...}`: every field by its dotted name, the architecture's own options too."""
+
+    def walk(values: dict[str, Any], prefix: str) -> dict[str, Any]:
+        flat = {}
+        for name, value in values.items():
+            flat |= walk(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+        return flat
+
+    return walk(dataclasses.asdict(config), "")
 
 
 def differences(before: Config, after: Config) -> list[str]:
     """One "name: before -> after" for each field that differs and isn't in MAY_CHANGE."""
     old, new = flatten(before), flatten(after)
-    changed = [n for n in old if old[n] != new[n] and n not in MAY_CHANGE]
-    return [f"{n.replace('_', '-')}: {old[n]} -> {new[n]}" for n in changed]
+    changed = [n for n in old | new if old.get(n) != new.get(n) and n not in MAY_CHANGE]
+    return [f"{n.replace('_', '-')}: {old.get(n)} -> {new.get(n)}" for n in changed]
 
 
 def options(before: Config, after: Config) -> list[str]:
@@ -96,13 +106,11 @@ def options(before: Config, after: Config) -> list[str]:
     old, words = flatten(before), []
     for name, value in flatten(after).items():
         option = f"--{name.replace('_', '-')}"
-        if value == old[name]:
+        if value == old.get(name):
             continue
         if isinstance(value, bool):
             part, _, field = option.rpartition(".")
             words.append(option if value else f"{part}.no-{field}")
-        elif isinstance(value, dict):
-            words += [option, *itertools.chain.from_iterable(value.items())]
         else:
             words += [option, *map(_word, value if isinstance(value, tuple) else (value,))]
     return words

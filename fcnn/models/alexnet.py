@@ -60,3 +60,7 @@ class AlexNet(Classifier, kw_only=True):
         if unit in dense:
             return f"classifier.{dense[unit]}"
         return f"features.{places[unit]}" + (".norm" if part == "norm" else "")
+
+
+alexnet = AlexNet
+alexnet_2012 = functools.partial(AlexNet, as_published=True)

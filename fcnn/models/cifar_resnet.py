@@ -10,6 +10,8 @@ plain20 to plain110 have as many: option-A shortcuts have no parameters.
 K. He, X. Zhang, S. Ren, J. Sun: Deep Residual Learning for Image Recognition, arXiv:1512.03385, section 4.2.
 """
 
+import functools
+
 import jax
 
 from fcnn.models.classifier import Classifier, EndpointFn
@@ -58,3 +60,16 @@ class CifarResNet(Classifier, kw_only=True):
 
     def torch_name(self, layer: str) -> str:
         return torch_name(layer, stem=("conv1", "bn1"), shortcut=("shortcut.0", "shortcut.1"), head="linear")
+
+
+resnet20 = functools.partial(CifarResNet, stage_sizes=(3, 3, 3))
+resnet32 = functools.partial(CifarResNet, stage_sizes=(5, 5, 5))
+resnet44 = functools.partial(CifarResNet, stage_sizes=(7, 7, 7))
+resnet56 = functools.partial(CifarResNet, stage_sizes=(9, 9, 9))
+resnet110 = functools.partial(CifarResNet, stage_sizes=(18, 18, 18))
+resnet1202 = functools.partial(CifarResNet, stage_sizes=(200, 200, 200))
+plain20 = functools.partial(resnet20, shortcut="none")
+plain32 = functools.partial(resnet32, shortcut="none")
+plain44 = functools.partial(resnet44, shortcut="none")
+plain56 = functools.partial(resnet56, shortcut="none")
+plain110 = functools.partial(resnet110, shortcut="none")

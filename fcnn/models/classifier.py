@@ -99,7 +99,7 @@ class Classifier(nn.Module, kw_only=True):
         need = self.smallest(train=train)
         if min(height, width) < need:
             less = self.smallest(train=False)
-            but = f", or {less}x{less} without auxiliary heads (model.options auxiliary false)" if less < need else ""
+            but = f", or {less}x{less} without auxiliary heads (--model.options.no-auxiliary)" if less < need else ""
             raise UserError(
                 f"{type(self).__name__} can't take images of {height}x{width}; the smallest are {need}x{need}{but}"
             )

@@ -8,6 +8,7 @@
 C. Szegedy et al.: Going Deeper with Convolutions, arXiv:1409.4842, table 1 and section 5.
 """
 
+import functools
 from collections.abc import Callable
 
 import flax.linen as nn
@@ -144,3 +145,7 @@ class GoogLeNet(Classifier, kw_only=True):
         }
         parts = [branches.get(part, {"norm": "bn", "head": "fc"}.get(part, part)) for part in layer.split("/")]
         return ".".join(parts)
+
+
+googlenet = GoogLeNet
+googlenet_2014 = functools.partial(GoogLeNet, as_published=True, norm="none")

@@ -102,3 +102,6 @@ class InceptionV2(Classifier, kw_only=True):
         *path, part = layer.split("/")
         name = stem.get(path[0], path[0].replace("inception", "inception_"))
         return "_".join([name, *path[1:]]) + ("_bn" if part == "norm" else "")
+
+
+inception_v2 = InceptionV2

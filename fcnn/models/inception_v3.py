@@ -179,3 +179,6 @@ class InceptionV3(Classifier, kw_only=True):
         first, *rest = layer.split("/")
         tops = {"aux": "AuxLogits", "head": "fc"} | {name: f"Conv2d_{place}" for name, place in stem.items()}
         return ".".join([tops.get(first, first.replace("mixed", "Mixed")), *rest]).replace(".norm", ".bn")
+
+
+inception_v3 = InceptionV3

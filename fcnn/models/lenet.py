@@ -38,3 +38,6 @@ class LeNet5(Classifier, kw_only=True):
         x = endpoint("c5", act(self.dense(120, name="c5")(flatten(x))))
         x = endpoint("f6", act(self.dense(84, name="f6")(x)))
         return self.head(name="head")(self.drop(x, 0.0, train))
+
+
+lenet5 = LeNet5

@@ -1,5 +1,7 @@
 """The linear classifier and the multi-layer perceptron: what a CNN has to beat."""
 
+import functools
+
 import jax
 
 from fcnn.models.classifier import Classifier, EndpointFn, Norm
@@ -28,3 +30,7 @@ class MLP(Classifier, kw_only=True):
             x = self.dense(features, name=f"hidden{i}")(x)
             x = endpoint(f"hidden{i}", norm_act(x, norm(name=f"norm{i}"), act))
         return self.head(name="head")(self.drop(x, 0.0, train))
+
+
+mlp = MLP
+linear = functools.partial(MLP, hidden=())

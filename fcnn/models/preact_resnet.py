@@ -9,6 +9,7 @@
 K. He, X. Zhang, S. Ren, J. Sun: Identity Mappings in Deep Residual Networks, arXiv:1603.05027, figure 4e and appendix.
 """
 
+import functools
 from collections.abc import Callable
 
 import flax.linen as nn
@@ -109,3 +110,8 @@ class PreActResNet(Classifier, kw_only=True):
         if layer == "last_norm":
             return "bn"
         return torch_name(layer, stem=("conv1", "bn1"), shortcut=("shortcut.0", "shortcut.1"), head="linear")
+
+
+preact_resnet110 = functools.partial(PreActResNet, stage_sizes=(18, 18, 18), block=PreActBasicBlock)
+preact_resnet164 = functools.partial(PreActResNet, stage_sizes=(18, 18, 18), block=PreActBottleneck)
+preact_resnet1001 = functools.partial(PreActResNet, stage_sizes=(111, 111, 111), block=PreActBottleneck)

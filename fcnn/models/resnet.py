@@ -150,3 +150,10 @@ def torch_name(layer: str, *, stem: tuple[str, str], shortcut: tuple[str, str], 
     stage, i = block.removeprefix("stage").split("_block")
     inner = {"shortcut_conv": shortcut[0], "shortcut_norm": shortcut[1]}.get(inner, inner.replace("norm", "bn"))
     return f"layer{stage}.{int(i) - 1}.{inner}"
+
+
+resnet18 = functools.partial(ResNet, stage_sizes=(2, 2, 2, 2), block=BasicBlock)
+resnet34 = functools.partial(ResNet, stage_sizes=(3, 4, 6, 3), block=BasicBlock)
+resnet50 = functools.partial(ResNet, stage_sizes=(3, 4, 6, 3), block=Bottleneck)
+resnet101 = functools.partial(ResNet, stage_sizes=(3, 4, 23, 3), block=Bottleneck)
+resnet152 = functools.partial(ResNet, stage_sizes=(3, 8, 36, 3), block=Bottleneck)

@@ -31,3 +31,6 @@ class ShallowCNN(Classifier, kw_only=True):
 
     def smallest(self, *, train: bool) -> int:
         return 4
+
+
+shallow_cnn = ShallowCNN

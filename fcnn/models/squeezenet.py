@@ -9,6 +9,8 @@ F. Iandola, S. Han, M. Moskewicz, K. Ashraf, W. Dally, K. Keutzer: SqueezeNet: A
 parameters and <0.5MB model size, arXiv:1602.07360; 1.1 is the authors' own revision (github.com/forresti/SqueezeNet).
 """
 
+import functools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -90,3 +92,7 @@ class SqueezeNet(Classifier, kw_only=True):
         pools = sum(number > last for last in ((3, 5) if self.revised else (4, 8)))
         inner = inner.replace("/conv", "").replace("/norm", ".norm")
         return f"features.{number + 1 + pools}.{inner}"
+
+
+squeezenet1_0 = functools.partial(SqueezeNet, revised=False)
+squeezenet1_1 = functools.partial(SqueezeNet, revised=True)

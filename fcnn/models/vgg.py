@@ -10,6 +10,8 @@
 K. Simonyan, A. Zisserman: Very Deep Convolutional Networks for Large-Scale Image Recognition, arXiv:1409.1556, table 1.
 """
 
+import functools
+
 import jax
 
 from fcnn.models.classifier import Classifier, EndpointFn, Norm, flatten
@@ -65,3 +67,13 @@ class VGG(Classifier, kw_only=True):
         step = 2 if self.norm == "none" else 3
         before = sum(self.stage_sizes[: stage - 1]) + i - 1
         return f"features.{step * before + stage - 1 + (part == 'norm')}"
+
+
+vgg11 = functools.partial(VGG, stage_sizes=(1, 1, 2, 2, 2))
+vgg13 = functools.partial(VGG, stage_sizes=(2, 2, 2, 2, 2))
+vgg16 = functools.partial(VGG, stage_sizes=(2, 2, 3, 3, 3))
+vgg19 = functools.partial(VGG, stage_sizes=(2, 2, 4, 4, 4))
+vgg11_bn = functools.partial(vgg11, norm="batch")
+vgg13_bn = functools.partial(vgg13, norm="batch")
+vgg16_bn = functools.partial(vgg16, norm="batch")
+vgg19_bn = functools.partial(vgg19, norm="batch")

@@ -16,7 +16,7 @@ from fcnn.data import Dataset, spread
 from fcnn.data.parallel import Progress
 from fcnn.data.pipeline import EpochSampler
 from fcnn.distributed.sharding import make_mesh
-from fcnn.models.from_config import from_config
+from fcnn.models import from_config
 from fcnn.studies.study import Study, Verdict, clearly_above, curve, levels, percent, pick
 from fcnn.studies.training import EVALUATED, Trainer, fewer, pick_batch
 from fcnn.training.evaluate import compile_evaluation

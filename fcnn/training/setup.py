@@ -17,8 +17,7 @@ from fcnn.config import AugmentConfig, Config, in_steps
 from fcnn.data import Dataset, Streamed
 from fcnn.data.pipeline import DevicePipeline, EpochSampler, StreamPipeline, make_pipeline
 from fcnn.distributed import sharding
-from fcnn.models.classifier import Classifier
-from fcnn.models.from_config import from_config
+from fcnn.models import Classifier, from_config
 from fcnn.report.records import WEIGHTS
 from fcnn.training.custom import Custom, check_custom
 from fcnn.training.metrics import cross_entropy

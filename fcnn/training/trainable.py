@@ -141,7 +141,7 @@ def _match(about: About, classes: tuple[str, ...], strategy: str, same_head: boo
         return match_classes(about.names, classes) if same_head else (None,) * len(classes)
     if not same_head:
         raise UserError(
-            "transfer.strategy pretrained: the weights' head is of another kind (model.options linear_head)"
+            "transfer.strategy pretrained: the weights' head is of another kind (model.options.linear-head)"
         )
     if not about.classes:
         raise UserError("transfer.strategy pretrained: the weights have no head")

@@ -103,7 +103,7 @@ def _first(root: Path, given: Config, name: str, about: About) -> Config:
     """What doesn't depend on the images."""
     model = about.model
     if model.name.startswith("squeezenet"):
-        model = dataclasses.replace(model, options={**model.options, "linear_head": "true"})
+        model = dataclasses.replace(model, options={**model.options, "linear_head": True})
     size = given.data.image_size or min(SIDE, 2 * about.image_shape[0])
     return Config(
         data=dataclasses.replace(

@@ -69,7 +69,7 @@ def fitting(arrays: Arrays) -> list[str]:
     def has(layer: str) -> bool:
         return any(f".{name}".endswith(f".{layer}.weight") for name in names)
 
-    groups = [(group, models.create(group[0], num_classes=1)) for group in _groups()]
+    groups = [(group, models.create(group[0], num_classes=1)) for group in models.depths()]
     headed = [group for group, model in groups if has(model.torch_name("head"))]
     begun = [group for group, model in groups if (group in headed or not headed) and has(_first_layer(model))]
     found = []
@@ -81,16 +81,6 @@ def fitting(arrays: Arrays) -> list[str]:
             if len(torch_shapes(model)) > len(names) + SPARE:
                 break  # those that follow are deeper
     return found
-
-
-def _groups() -> list[list[str]]:
-    """The names of architectures, those that differ in depth alone together, the shallowest first."""
-    groups: dict[Any, list[tuple[int, str]]] = {}
-    for name, entry in models.TABLE.items():
-        fields: dict[str, Any] = getattr(entry, "keywords", {})
-        rest = frozenset((key, value) for key, value in fields.items() if key != "stage_sizes")
-        groups.setdefault((models.family(name), rest), []).append((sum(fields.get("stage_sizes", ())), name))
-    return [[name for _, name in sorted(group)] for group in groups.values()]
 
 
 class _Reached(Exception):

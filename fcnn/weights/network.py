@@ -11,7 +11,7 @@ import numpy as np
 from fcnn import models
 from fcnn.config import ModelConfig
 from fcnn.config.serialize import build
-from fcnn.models.from_config import from_config
+from fcnn.models import from_config
 from fcnn.utils.errors import UserError
 from fcnn.weights.files import read_arrays, write_arrays
 from fcnn.weights.foreign import fitting, input_channels, is_auxiliary, plain_names
@@ -137,7 +137,7 @@ def _foreign(
     if left_out:
         notes.append(f"The names of its arrays are read without {left_out}.")
     if not any(map(is_auxiliary, renamed)) and "auxiliary" in models.options(model.name):  # as timm has them
-        model = dataclasses.replace(model, options={"auxiliary": "false"} | model.options)
+        model = dataclasses.replace(model, options={"auxiliary": False} | model.options)
     height, width, usual = created.image_shape
     if (channels := input_channels(created, renamed)) != usual:
         notes.append(f"It is for images of {channels} channel{'s' if channels > 1 else ''}, not {usual}.")
@@ -200,7 +200,7 @@ TRAINING = ("dropout", "kernel_init", "remat")
 
 def linear_head(model: ModelConfig) -> bool:
     """Whether the head is the linear one that an architecture has beside its published one, with the same arrays."""
-    return model.options.get("linear_head") == "true"
+    return model.options.get("linear_head") is True
 
 
 def published(model: ModelConfig) -> ModelConfig:

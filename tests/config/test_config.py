@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fcnn import models, nn
+from fcnn import nn
 from fcnn.cli.parse import named_options
 from fcnn.config import Config, DataConfig, ModelConfig, OptimConfig, TrainConfig, names, presets, schema, serialize
 from fcnn.data import builders
@@ -21,7 +21,6 @@ from fcnn.utils.errors import UserError
 
 
 def test_the_tables_of_names_are_those_of_the_implementations():
-    assert set(names.MODELS) == set(models.TABLE)
     assert set(names.ACTIVATIONS) == set(nn.ACTIVATIONS)
     assert set(names.INITIALIZERS) == set(nn.INITIALIZERS)
     assert set(names.DATASETS) == set(builders.BUILDERS)

@@ -348,8 +348,8 @@ def test_the_step_adds_the_auxiliary_losses():
 
 
 def test_options_of_an_architecture():
-    assert models.options("resnet50") == ["stride_on", "stem", "zero_init"]
-    assert models.options("vgg11") == ["hidden"]
+    assert list(models.options("resnet50")) == ["stride_on", "stem", "zero_init"]
+    assert list(models.options("vgg11")) == ["hidden"]
     assert size_of(published("vgg11_bn", hidden=())[1]["params"]) == 9_225_984 + 512 * 1000 + 1000
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from harness import ROOT
 
-from fcnn import cli, models
+from fcnn import cli, models, registry
 from fcnn.models.classifier import Classifier
 from fcnn.models.summary import summarize
 from fcnn.nn import avg_pool, max_pool
@@ -161,7 +161,7 @@ def test_the_command(capsys):
     assert found["parameters"] == 11_689_512
     assert cli.main(["models"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines if "classes" in line] == list(models.TABLE)
+    assert [line.split()[0] for line in lines if "classes" in line] == list(registry.MODELS)
 
 
 def test_a_mistake_is_a_line(capsys):
@@ -184,7 +184,7 @@ def test_the_page_of_architectures_is_up_to_date():
     finally:
         sys.path.pop(0)
     page = (ROOT / "docs" / "models.md").read_text()
-    assert re.findall(r"^\| `(\w+)` \|", page, re.M) == list(models.TABLE)
+    assert re.findall(r"^\| `(\w+)` \|", page, re.M) == list(registry.MODELS)
     for name in ("linear", "lenet5", "alexnet_2012", "googlenet_2014", "resnet18", "squeezenet1_1"):
         assert make_models.row(name) in page
     assert page.startswith(make_models.HEAD)

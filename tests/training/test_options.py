@@ -398,12 +398,12 @@ def test_remat_computes_again_and_changes_no_number():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"shortcut": "projektion"}, "model.options shortcut must be A or projection or none, got projektion"),
-        ({"zero_init": "1"}, "model.options zero_init must be bool, got 1"),
-        ({"hidden": "[]"}, "unknown option of resnet20 'hidden'"),
-        ({"name": "mlp", "hidden": "[8.5]"}, "model.options hidden must be whole numbers as in [256,128], got [8.5]"),
-        ({"name": "mlp", "hidden": "[8, 0]"}, "model.options hidden must be numbers from 1, got [8, 0]"),
-        ({"name": "linear", "hidden": "[8]"}, "linear has no model.options, got 'hidden'"),
+        ({"shortcut": "projektion"}, "model.options.shortcut must be 'A' or 'projection' or 'none', got 'projektion'"),
+        ({"zero_init": 1}, "model.options.zero_init must be True or False, got 1"),
+        ({"hidden": ()}, "unknown option of resnet20 'hidden'"),
+        ({"name": "mlp", "hidden": (8.5,)}, "model.options.hidden must be whole numbers like (256, 128), got (8.5,)"),
+        ({"name": "mlp", "hidden": (8, 0)}, "model.options.hidden must be numbers from 1, got (8, 0)"),
+        ({"name": "linear", "hidden": (8,)}, "linear has no model.options, got 'hidden'"),
     ],
 )
 def test_options_of_the_architecture_are_checked(options, message):
@@ -413,9 +413,9 @@ def test_options_of_the_architecture_are_checked(options, message):
 
 
 def test_options_of_the_architecture_reach_it():
-    options = {"shortcut": "projection", "zero_init": "false"}
+    options = {"shortcut": "projection", "zero_init": False}
     model: Any = make_model(make_config({"name": "resnet20", "options": options}), num_classes=CLASSES)
     assert (model.shortcut, model.zero_init) == ("projection", False)
     for name in ("vgg11", "mlp"):
-        model = make_model(make_config({"name": name, "options": {"hidden": "[64, 32]"}}), num_classes=CLASSES)
+        model = make_model(make_config({"name": name, "options": {"hidden": (64, 32)}}), num_classes=CLASSES)
         assert model.hidden == (64, 32)

@@ -165,7 +165,7 @@ def test_an_inception_without_its_auxiliary_head_is_one(tmp_path):
     from safetensors.numpy import save_file
 
     save_file(given, path)
-    assert load_network(str(path), ModelConfig(name="googlenet")).about.model.options == {"auxiliary": "false"}
+    assert load_network(str(path), ModelConfig(name="googlenet")).about.model.options == {"auxiliary": False}
 
 
 def test_import_writes_a_file_that_says_what_it_is(tmp_path, monkeypatch, capsys):

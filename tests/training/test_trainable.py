@@ -336,7 +336,7 @@ def test_a_squeezenet_with_a_linear_head_learns_on_averaged_features(tmp_path):
     network = random_network("squeezenet1_1", width_multiplier=0.125)
     write_network(tmp_path / "a.safetensors", network)
     images = RNG.normal(size=(2, SIZE, SIZE, 3)).astype(np.float32)
-    config = ModelConfig(name="squeezenet1_1", width_multiplier=0.125, options={"linear_head": "true"})
+    config = ModelConfig(name="squeezenet1_1", width_multiplier=0.125, options={"linear_head": True})
     model = dataclasses.replace(network.about, model=config).create()
     variables = network.variables
     logits, found = jax.jit(lambda x: model.apply(variables, x, train=False, features=("pool", "fire9")))(images)

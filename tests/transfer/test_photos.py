@@ -117,7 +117,7 @@ def test_somebody_elses_file_is_of_the_network_that_is_named(folder, tmp_path, n
     model = ModelConfig(name=name, width_multiplier=0.125)
     given = Config(data=DataConfig(image_size=32), model=model, transfer=TransferConfig(weights=path, strategy="auto"))
     found = photos.configure(folder, given, {"transfer.weights", "model.name", "model.width-multiplier"}).config
-    assert found.model == dataclasses.replace(model, options={"linear_head": "true"} if "squeeze" in name else {})
+    assert found.model == dataclasses.replace(model, options={"linear_head": True} if "squeeze" in name else {})
 
 
 def test_what_the_folder_says_is_not_said_twice(folder, weights, tmp_path, monkeypatch, capsys):

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import save, save_file
 
-from fcnn import models
+from fcnn import models, registry
 from fcnn.config import ModelConfig
 from fcnn.data import Dataset, Split
 from fcnn.training.trainable import start_from
@@ -200,14 +200,14 @@ CHEAP = ("linear", "mlp", "shallow_cnn", "lenet5", "alexnet", "alexnet_2012", "v
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.slow if name not in CHEAP else ()) for name in models.TABLE]
+    "name", [pytest.param(name, marks=pytest.mark.slow if name not in CHEAP else ()) for name in registry.MODELS]
 )
 def test_an_architecture_is_known_by_its_names_and_shapes(name):
     """Zeros that take no memory; the CIFAR ResNets' plain twins have the same arrays."""
     shapes = torch_shapes(models.create(name, num_classes=models.family(name).classes))
     arrays = {f"model.{key}": np.broadcast_to(np.float32(0), shape) for key, shape in shapes.items()}
     twins = {name, name.replace("plain", "resnet"), name.replace("resnet", "plain")}
-    assert set(fitting(arrays)) == twins & models.TABLE.keys()
+    assert set(fitting(arrays)) == twins & registry.MODELS.keys()
 
 
 def test_much_deeper_networks_are_not_traced(monkeypatch):

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fcnn import models, weights
+from fcnn import models, registry, weights
 from fcnn.utils.errors import UserError
 
 
@@ -50,7 +50,7 @@ DEEP = ("resnet110", "plain110", "resnet152", "resnet1202", "preact_resnet1001")
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.slow if name in DEEP else ()) for name in models.TABLE]
+    "name", [pytest.param(name, marks=pytest.mark.slow if name in DEEP else ()) for name in registry.MODELS]
 )
 def test_no_two_layers_have_one_name(name):
     found, variables = state_dict(name)

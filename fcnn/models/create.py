@@ -1,0 +1,84 @@
+"""Architectures by name, and the Linen module that a config describes."""
+
+import dataclasses
+import typing
+from typing import Any
+
+from fcnn import registry
+from fcnn.config import ModelConfig
+from fcnn.config.serialize import fits
+from fcnn.models.classifier import Classifier
+from fcnn.utils.errors import UserError, unknown
+
+
+def create(name: str, *, num_classes: int, **fields: Any) -> Classifier:
+    """Makes an architecture with `num_classes` outputs; `fields` are those of `Classifier` and of its own class.
+
+        model = create("vgg11_bn", num_classes=10, hidden=(), width_multiplier=0.5)
+        variables = model.init(key, images, train=False)      # {"params": ..., "batch_stats": ...}
+        logits = model.apply(variables, images, train=False)  # images (B, H, W, C) -> (B, num_classes)
+
+    Raises:
+      UserError: no such name.
+      TypeError: no such field.
+    """
+    return registry.load(registry.MODELS, name, "model")(num_classes=num_classes, **fields)
+
+
+def family(name: str) -> type[Classifier]:
+    """Returns the class of an architecture, with its paper, image shape and number of classes; UserError if unknown."""
+    entry = registry.load(registry.MODELS, name, "model")
+    return getattr(entry, "func", entry)
+
+
+def preset_fields(name: str) -> dict[str, Any]:
+    """Returns the fields that make this architecture of its class: {"stage_sizes": (1, 1, 2, 2, 2)} of vgg11."""
+    return getattr(registry.load(registry.MODELS, name, "model"), "keywords", {})
+
+
+def options(name: str) -> dict[str, Any]:
+    """Returns the types of an architecture's own options: of the fields that its class has beyond `Classifier`'s and
+    that the name doesn't set."""
+    common = {field.name for field in dataclasses.fields(typing.cast(Any, Classifier))}
+    own: Any = family(name)
+    types = typing.get_type_hints(own)
+    known = common | preset_fields(name).keys()
+    return {field.name: types[field.name] for field in dataclasses.fields(own) if field.name not in known}
+
+
+def depths() -> list[list[str]]:
+    """Returns all names; those that differ in depth alone are together, the shallowest first."""
+    groups: dict[Any, list[tuple[int, str]]] = {}
+    for name in registry.MODELS:
+        fields = preset_fields(name)
+        others = frozenset((key, value) for key, value in fields.items() if key != "stage_sizes")
+        groups.setdefault((family(name), others), []).append((sum(fields.get("stage_sizes", ())), name))
+    return [[name for _, name in sorted(group)] for group in groups.values()]
+
+
+def from_config(config: ModelConfig, *, num_classes: int, dtype: Any = None) -> Classifier:
+    """Makes the architecture that a config names, with its fields.
+
+    Raises:
+      UserError: the architecture has no such option, or the option no such value.
+    """
+    fields = {name: value for name, value in dataclasses.asdict(config).items() if value is not None}
+    name, own, types = fields.pop("name"), fields.pop("options"), options(config.name)
+    for option, value in own.items():
+        if not types:
+            raise UserError(f"{name} has no model.options, got {option!r}")
+        if option not in types:
+            raise UserError(unknown(f"option of {name}", option, types))
+        if not fits(value, types[option]):
+            raise UserError(f"model.options.{option} must be {_described(types[option])}, got {value!r}")
+        if isinstance(value, tuple) and min(value, default=1) < 1:
+            raise UserError(f"model.options.{option} must be numbers from 1, got {value}")
+    return create(name, num_classes=num_classes, dtype=dtype, **fields, **own)
+
+
+def _described(hint: Any) -> str:
+    """Returns what a type allows, in words."""
+    if typing.get_origin(hint) is tuple:
+        return "whole numbers like (256, 128)"
+    values = (True, False) if hint is bool else typing.get_args(hint)
+    return " or ".join(map(repr, values)) or f"of type {hint.__name__}"

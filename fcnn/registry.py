@@ -1,0 +1,45 @@
+"""What there is by name, each as "module:object", so that a misspelt name is answered before jax is imported.
+
+To add one, write it in a file of its own and add its line here. Standard library only.
+"""
+
+import importlib
+from collections.abc import Mapping
+from typing import Any
+
+from fcnn.utils.errors import UserError, unknown
+
+
+def _of(module: str, *names: str) -> dict[str, str]:
+    """Return the entries of objects that have the names by which they are known."""
+    return {name: f"{module}:{name}" for name in names}
+
+
+MODELS = {
+    **_of("fcnn.models.mlp", "linear", "mlp"),
+    **_of("fcnn.models.shallow_cnn", "shallow_cnn"),
+    **_of("fcnn.models.lenet", "lenet5"),
+    **_of("fcnn.models.alexnet", "alexnet", "alexnet_2012"),
+    **_of("fcnn.models.vgg", "vgg11", "vgg13", "vgg16", "vgg19", "vgg11_bn", "vgg13_bn", "vgg16_bn", "vgg19_bn"),
+    **_of("fcnn.models.googlenet", "googlenet", "googlenet_2014"),
+    **_of("fcnn.models.inception_v2", "inception_v2"),
+    **_of("fcnn.models.inception_v3", "inception_v3"),
+    **_of("fcnn.models.resnet", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152"),
+    **_of("fcnn.models.cifar_resnet", "resnet20", "resnet32", "resnet44", "resnet56", "resnet110", "resnet1202"),
+    **_of("fcnn.models.cifar_resnet", "plain20", "plain32", "plain44", "plain56", "plain110"),
+    **_of("fcnn.models.preact_resnet", "preact_resnet110", "preact_resnet164", "preact_resnet1001"),
+    **_of("fcnn.models.squeezenet", "squeezenet1_0", "squeezenet1_1"),
+}
+"""Architectures: subclasses of `fcnn.models.Classifier`, or `functools.partial`s of them."""
+
+
+def load(table: Mapping[str, str], name: str, what: str) -> Any:
+    """Return the object of a name.
+
+    Raises:
+      UserError: the table has no such name; the message calls its entries `what` and suggests the nearest.
+    """
+    if name not in table:
+        raise UserError(unknown(what, name, table))
+    module, _, attribute = table[name].partition(":")
+    return getattr(importlib.import_module(module), attribute)
