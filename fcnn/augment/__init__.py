@@ -21,7 +21,7 @@ __all__ = [
 
 
 def from_config(config: AugmentConfig, num_classes: int, *, axis_name: str | None = None) -> Augment:
-    """What a config asks for, in the one order there is; with the defaults, nothing.
+    """Returns the augmentations that a config sets, in the one order there is; with the defaults, none.
 
     Where an object is comes first, then what light and camera do with it, then other images, last what hides a part.
     Noise comes after mixing, which would average it away. With mixup or CutMix labels are (B, num_classes) float.
@@ -29,26 +29,17 @@ def from_config(config: AugmentConfig, num_classes: int, *, axis_name: str | Non
     """
     jitter = {name: getattr(config, name) for name in ("brightness", "contrast", "saturation", "hue")}
     # What only moves pixels comes before what computes them, and rotation before the resizes: XLA on a CPU computes an
-    # interpolation anew for each of its uses, unless it is a matrix product's.
-    steps = []
-    if config.crop_padding:
-        steps.append(crop(config.crop_padding))
-    if config.flip:
-        steps.append(flip())
-    if config.flip_vertical:
-        steps.append(flip(vertical=True))
-    if config.rotation:
-        steps.append(rotate(config.rotation))
-    if config.zoom > 1:
-        steps.append(zoom(config.zoom))
-    if config.resized_crop < 1:
-        steps.append(resized_crop(config.resized_crop))
-    if any(jitter.values()):
-        steps.append(color_jitter(**jitter))
-    if config.mixup or config.cutmix:
-        steps.append(mix(num_classes, mixup=config.mixup, cutmix=config.cutmix, axis_name=axis_name))
-    if config.noise:
-        steps.append(noise(config.noise))
-    if config.cutout:
-        steps.append(cutout(config.cutout))
-    return compose(*steps)
+    # interpolation again for each of its uses, unless it is a matrix product's.
+    table = [
+        (config.crop_padding, lambda: crop(config.crop_padding)),
+        (config.flip, flip),
+        (config.flip_vertical, lambda: flip(vertical=True)),
+        (config.rotation, lambda: rotate(config.rotation)),
+        (config.zoom > 1, lambda: zoom(config.zoom)),
+        (config.resized_crop < 1, lambda: resized_crop(config.resized_crop)),
+        (any(jitter.values()), lambda: color_jitter(**jitter)),
+        (config.mixup or config.cutmix, lambda: mix(num_classes, config.mixup, config.cutmix, axis_name=axis_name)),
+        (config.noise, lambda: noise(config.noise)),
+        (config.cutout, lambda: cutout(config.cutout)),
+    ]
+    return compose(*(make() for enabled, make in table if enabled))

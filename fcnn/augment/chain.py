@@ -1,4 +1,4 @@
-"""What an augmentation is, and how several become one; each image's randomness is its own."""
+"""The type of an augmentation, and how several become one; each image's randomness is its own."""
 
 from collections.abc import Callable
 
@@ -11,17 +11,17 @@ Augment = Callable[[jax.Array, Batch], Batch]
 
 
 def image_keys(key: jax.Array, batch: Batch) -> jax.Array:
-    """A key of its own for each image, (B,)."""
+    """Returns a key of its own for each image, (B,)."""
     return jax.vmap(jax.random.fold_in, (None, 0))(key, batch["index"])
 
 
 def by_image(change: Callable[[jax.Array, jax.Array], jax.Array]) -> Augment:
-    """Applies `change(key, image) -> image`, (H, W, C), to each image with a key of its own."""
+    """Returns what applies `change(key, image) -> image`, (H, W, C), to each image with a key of its own."""
     return lambda key, batch: {**batch, "image": jax.vmap(change)(image_keys(key, batch), batch["image"])}
 
 
 def compose(*augments: Augment) -> Augment:
-    """One after the other, each with a key of its own."""
+    """Returns the augmentations one after the other, each with a key of its own."""
 
     def apply(key: jax.Array, batch: Batch) -> Batch:
         for i, augment in enumerate(augments):

@@ -1,4 +1,4 @@
-"""What changes a pixel's value and not its place: light and camera differ, and what is in front of them doesn't."""
+"""Augmentations that change a pixel's value and not its place, as light and camera do."""
 
 import math
 from collections.abc import Callable
@@ -29,15 +29,15 @@ def color_jitter(
     """
     strengths = np.asarray([brightness, contrast, saturation], np.float32)
 
-    def blends(image: jax.Array, order: jax.Array, factors: jax.Array, wanted: jax.Array) -> jax.Array:
-        """The three in their order; one that isn't wanted gets a factor of 1, which changes nothing."""
+    def blends(image: jax.Array, order: jax.Array, factors: jax.Array, enabled: jax.Array) -> jax.Array:
+        """Blends three times, in `order`; one that isn't `enabled` gets a factor of 1, which changes nothing."""
         for slot in range(3 if strengths.any() else 0):
-            which = order[slot]
+            kind = order[slot]
             other = jnp.zeros_like(image[:1])
             if contrast or saturation:
                 light = gray(image)
-                other = jnp.where(which == 1, light.mean(), jnp.where(which == 2, light, other))
-            image = blend(image, other, jnp.where(wanted[slot], factors[which], 1.0))
+                other = jnp.where(kind == 1, light.mean(), jnp.where(kind == 2, light, other))
+            image = blend(image, other, jnp.where(enabled[slot], factors[kind], 1.0))
         return image
 
     def change(key: jax.Array, image: jax.Array) -> jax.Array:
@@ -61,12 +61,12 @@ def color_jitter(
 
 
 def blend(image: jax.Array, other: jax.Array, factor: jax.Array) -> jax.Array:
-    """factor x + (1 - factor) other, cut off at 0 and 255: (C, H, W) and (1, H, W) float -> (C, H, W)."""
+    """Returns factor x + (1 - factor) other, clipped to 0 to 255: (C, H, W) and (1, H, W) float -> (C, H, W)."""
     return jnp.clip(factor * image + (1 - factor) * other, 0, 255)
 
 
 def gray(image: jax.Array) -> jax.Array:
-    """0.2989 R + 0.587 G + 0.114 B: (C, H, W) float, C = 1 or 3, -> (1, H, W)."""
+    """Returns 0.2989 R + 0.587 G + 0.114 B: (C, H, W) float, C = 1 or 3, -> (1, H, W)."""
     return image if len(image) == 1 else LUMA[0] * image[:1] + LUMA[1] * image[1:2] + LUMA[2] * image[2:]
 
 
@@ -94,17 +94,17 @@ def shift_hue(image: jax.Array, turns: jax.Array) -> jax.Array:
 
 def _check_channels(channels: int, **strengths: float) -> None:
     for name, strength in strengths.items():
-        wanted = (1, 3) if name == "contrast" else (3,)
-        if strength and channels not in wanted:
-            want = " or ".join(map(str, wanted))
-            raise UserError(f"augment.{name} needs images of {want} channels, these have {channels}")
+        allowed = (1, 3) if name == "contrast" else (3,)
+        if strength and channels not in allowed:
+            numbers = " or ".join(map(str, allowed))
+            raise UserError(f"augment.{name} needs images of {numbers} channels, these have {channels}")
 
 
 def noise(std: float) -> Augment:
-    """Adds 255 std N(0, 1) to each value by itself and cuts off at 0 and 255: float32."""
+    """Adds 255 std N(0, 1) to each value by itself and clips to 0 to 255: float32."""
 
     def change(key: jax.Array, image: jax.Array) -> jax.Array:
-        # Two values from the halves of one word: random bits are the dear part, and 65,536 quantiles of the normal
+        # Two values from the halves of one word: random bits are the slow part, and 65,536 quantiles of the normal
         # distribution, out to 4.2 standard deviations, are more than enough for noise.
         words = jax.random.bits(key, (-(-image.size // 2),))
         halves = jnp.concatenate([words >> 16, words & 0xFFFF])[: image.size].reshape(image.shape)
@@ -115,7 +115,7 @@ def noise(std: float) -> Augment:
 
 
 def normalize(mean: np.ndarray, std: np.ndarray) -> Callable[[Batch], Batch]:
-    """Pixels of 0 to 255 to float32 with zero mean and unit variance: `(x / 255 - mean) / std`, by channel (C,)."""
+    """Returns what maps pixels of 0 to 255 to `(x / 255 - mean) / std`, by channel (C,): float32."""
     # One multiplication and one addition a pixel.
     scale, shift = np.float32(1 / 255) / std, -mean / std
 

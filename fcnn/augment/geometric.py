@@ -1,4 +1,4 @@
-"""What moves pixels: a network should know a thing again wherever, however large and however turned it is.
+"""Augmentations that move pixels: an object is the same wherever, however large and however turned it is.
 
 What comes from outside an image is black. Where pixels are interpolated, bilinearly, the result is float32; where they
 only move, the type stays.
@@ -33,19 +33,19 @@ def flip(*, vertical: bool = False) -> Augment:
     return by_image(lambda key, image: jnp.where(jax.random.bernoulli(key), jnp.flip(image, axis), image))
 
 
-def resized_crop(least: float) -> Augment:
-    """A random box of the image at the image's size: `box_at_full_size`.
+def resized_crop(min_area: float) -> Augment:
+    """Crops a random box of the image and resizes it to the image's size: `box_at_full_size`.
 
-    The box has a share of the area uniform in [least, 1] and a ratio of width to height log-uniform in [3/4, 4/3], at a
-    uniform place inside the image: the first that fits of ten draws; where none does, the image stays whole.
-    Szegedy et al. 2014 (GoogLeNet), section 6 (least 0.08), drawn as torchvision's RandomResizedCrop but for sizes and
-    places that aren't rounded to pixels.
+    The box has a share of the area uniform in [min_area, 1] and a ratio of width to height log-uniform in [3/4, 4/3],
+    at a uniform place inside the image: the first that fits of ten draws; where none does, the image stays whole.
+    Szegedy et al. 2014 (GoogLeNet), section 6 (min_area 0.08), drawn as torchvision's RandomResizedCrop but for sizes
+    and places that aren't rounded to pixels.
     """
 
     def change(key: jax.Array, image: jax.Array) -> jax.Array:
         full_height, full_width, _ = image.shape
         area_key, ratio_key, place_key = jax.random.split(key, 3)
-        area = full_height * full_width * jax.random.uniform(area_key, (10,), minval=least)
+        area = full_height * full_width * jax.random.uniform(area_key, (10,), minval=min_area)
         ratio = jnp.exp(jax.random.uniform(ratio_key, (10,), minval=math.log(3 / 4), maxval=math.log(4 / 3)))
         heights, widths = jnp.sqrt(area / ratio), jnp.sqrt(area * ratio)
         fits = (heights <= full_height) & (widths <= full_width)
@@ -61,7 +61,7 @@ def resized_crop(least: float) -> Augment:
 def zoom(most: float) -> Augment:
     """Resizes each image about its center by a factor log-uniform in [1 / most, most] and keeps the frame.
 
-    A larger image is cut off at the frame, a smaller one stands in black.
+    What is outside the frame is cut, what is outside the image is black.
     """
 
     def change(key: jax.Array, image: jax.Array) -> jax.Array:
@@ -81,7 +81,7 @@ def rotate(degrees: float) -> Augment:
 def box_at_full_size(
     image: jax.Array, top: jax.Array, left: jax.Array, height: jax.Array, width: jax.Array
 ) -> jax.Array:
-    """A box of an image, resized to the image's size: bilinear, and antialiased where it shrinks, as Pillow's `resize`.
+    """Resizes a box of an image to the image's size: bilinear, and antialiased where it shrinks, as Pillow's `resize`.
 
     Args:
       image: (H, W, C), 0 to 255.
@@ -100,7 +100,7 @@ def box_at_full_size(
 
 
 def rotated(image: jax.Array, degrees: jax.Array) -> jax.Array:
-    """An image rotated anticlockwise about its center, bilinear, as Pillow's `rotate`: (H, W, C) -> float32.
+    """Returns an image rotated anticlockwise about its center, bilinear, as Pillow's `rotate`: (H, W, C) -> float32.
 
     The pixel at d from the center, (x, y) with y down, shows what was at (x cos a - y sin a, x sin a + y cos a).
     """

@@ -1,12 +1,12 @@
-"""What takes a box or all of an image away, and puts another one there: no single detail should decide.
+"""Cutout, mixup and CutMix: a box or all of an image is replaced, so that no single detail decides.
 
 Mixing turns labels into rows of probabilities; training accuracy counts a mixture as the class that has most of it.
 
 An image's partner is drawn from the whole global batch: with the examples in the order of their indices, the one a
 number of places further on, cyclically. That number, of 1 to B - 1, is drawn for the step; batches are shuffled, so
-that any such pairing is as good as another, and it doesn't depend on how the batch is laid out over devices: one that
-sees only its share gets the others' images sent. How much is mixed, and where, is drawn for each image. A masked
-example is nobody's partner: who would have got it stays as it is.
+that any such pairing is as good as another, and it doesn't depend on how the batch is split over devices: one that has
+only its share gets the others' images sent. How much is mixed, and where, is drawn for each image. A masked example is
+nobody's partner: an image whose partner is masked stays as it is.
 """
 
 import jax
@@ -31,12 +31,12 @@ def cutout(size: int) -> Augment:
     return by_image(change)
 
 
-def mix(num_classes: int, *, mixup: float = 0.0, cutmix: float = 0.0, axis_name: str | None = None) -> Augment:
-    """Mixes each image, and its label's row likewise, with another one of its batch: both float32.
+def mix(num_classes: int, mixup: float = 0.0, cutmix: float = 0.0, *, axis_name: str | None = None) -> Augment:
+    """Mixes each image, and the row of its label, with another one of its batch: both float32.
 
     mixup (Zhang et al. 2017, section 2; alpha 0.2 for ImageNet, 1 for CIFAR-10): lam x + (1 - lam) x', with
     lam ~ Beta(alpha, alpha). CutMix (Yun et al. 2019, section 3.1; alpha 1): a box of x' in x, of sqrt(1 - lam) of the
-    image's height and width in whole pixels and with its center uniform in the image, what lies outside cut off. In
+    image's height and width in whole pixels and with its center uniform in the image, without what lies outside. In
     either the label's weight is the share of x that is left: lam itself, or the share of pixels outside the box.
 
     Args:
@@ -84,15 +84,15 @@ def mix(num_classes: int, *, mixup: float = 0.0, cutmix: float = 0.0, axis_name:
 
 
 def _box(key: jax.Array, full_height: int, full_width: int, height: jax.Array, width: jax.Array) -> jax.Array:
-    """True in a box of `height` x `width` pixels whose center is uniform in the image: (H, W) bool."""
+    """Returns True in a box of `height` x `width` pixels whose center is uniform in the image: (H, W) bool."""
     y, x = jax.random.randint(key, (2,), 0, jnp.asarray([full_height, full_width]))
     down, right = jnp.arange(full_height) - (y - height // 2), jnp.arange(full_width) - (x - width // 2)
     return ((down >= 0) & (down < height))[:, None] & ((right >= 0) & (right < width))[None]
 
 
 def _partners(key: jax.Array, index: jax.Array, whole: Batch) -> tuple[jax.Array, jax.Array]:
-    """The partners of the examples `index`, (B,): their places in the whole batch, and whether they may be mixed with,
-    (B,) bool."""
+    """Returns the partners of the examples `index`, (B,): their places in the whole batch, and whether they are images,
+    not padding, (B,) bool."""
     order = jnp.argsort(whole["index"])
     rank = jnp.searchsorted(whole["index"][order], index)
     size = order.shape[0]
@@ -102,5 +102,5 @@ def _partners(key: jax.Array, index: jax.Array, whole: Batch) -> tuple[jax.Array
 
 
 def _between(a: jax.Array, b: jax.Array, share: jax.Array) -> jax.Array:
-    """share a + (1 - share) b: exactly a where the share is 1, exactly b where it is 0."""
+    """Returns share a + (1 - share) b: exactly a where the share is 1, exactly b where it is 0."""
     return jnp.where(share == 1, a, b + share * (a - b))

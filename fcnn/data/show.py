@@ -7,6 +7,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from fcnn.data.dataset import Dataset
 from fcnn.data.names import shown
+from fcnn.report.pictures import thumbnail
 
 ROWS, COLUMNS = 20, 8
 """Classes and images of each on a sheet, at most."""
@@ -14,7 +15,7 @@ _CELL, _GAP, _INK = 96, 4, 13  # pixels: a cell's side, between cells, the heigh
 
 
 def describe(dataset: Dataset) -> list[str]:
-    """Counts, sizes, mean and standard deviation, and what is doubtful; the first line is the summary."""
+    """Returns counts, sizes, mean and standard deviation, and notes; the first line is the summary."""
     height, width, channels = dataset.train.shape
     splits = {"train": dataset.train, "validation": dataset.validation, "test": dataset.test}
     mean, std = dataset.mean_std()
@@ -37,11 +38,8 @@ def describe(dataset: Dataset) -> list[str]:
 
 
 def pick(dataset: Dataset) -> list[tuple[str, np.ndarray]]:
-    """Training images of each class, or of classes spread over all of them if there are many.
-
-    Returns:
-      For each row its title and (up to COLUMNS, H, W, C) uint8.
-    """
+    """Returns, for each class (or ROWS classes spread over all), its title and (up to COLUMNS, H, W, C) uint8 images of
+    the training split."""
     classes = np.unique(np.linspace(0, len(dataset.classes) - 1, min(ROWS, len(dataset.classes))).astype(int))
     rows = []
     for label in classes:
@@ -52,12 +50,10 @@ def pick(dataset: Dataset) -> list[tuple[str, np.ndarray]]:
 
 
 def contact_sheet(dataset: Dataset, change: Callable[[np.ndarray], np.ndarray]) -> Image.Image:
-    """A sheet with a row of training images for each class, and beside it the same images augmented.
+    """Returns a sheet with a row of training images for each class, and beside it the same images augmented.
 
-    Args:
-      dataset: a data set.
-      change: the augmentation, (B, H, W, C) uint8 -> (B, H, W, C) uint8; it is given all images of the sheet at once,
-        so that a mixture can be with one of another class.
+    `change`, the augmentation, maps (B, H, W, C) uint8 to the same: all images of the sheet at once, so that a mixture
+    can be with one of another class.
     """
     rows = pick(dataset)
     changed = change(np.concatenate([images for _, images in rows]))
@@ -67,7 +63,7 @@ def contact_sheet(dataset: Dataset, change: Callable[[np.ndarray], np.ndarray]) 
 
 
 def draw_panels(panels: dict[str, Sequence[tuple[str, np.ndarray]]]) -> Image.Image:
-    """Rows of images under a title each, the panels side by side; the rows' titles stand once, at the left.
+    """Draws rows of images under a title each, the panels side by side, with the rows' titles once, at the left.
 
     Args:
       panels: for each title its rows, the same in all panels: a title and (up to COLUMNS, H, W, C) uint8.
@@ -85,15 +81,5 @@ def draw_panels(panels: dict[str, Sequence[tuple[str, np.ndarray]]]) -> Image.Im
         pen.text((left + p * across, _GAP), heading, "black", font)
         for y, (_, images) in enumerate(rows):
             for x, image in enumerate(images):
-                sheet.paste(_cell(image), (left + p * across + x * step, top + y * step))
+                sheet.paste(thumbnail(image, _CELL), (left + p * across + x * step, top + y * step))
     return sheet
-
-
-def _cell(image: np.ndarray) -> Image.Image:
-    """An image as large as a cell lets it: small ones in whole steps, so that their pixels are seen."""
-    drawn = Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image)
-    factor = _CELL / max(drawn.size)
-    factor = int(factor) if factor >= 1 else factor
-    size = (max(round(drawn.width * factor), 1), max(round(drawn.height * factor), 1))
-    how = Image.Resampling.NEAREST if factor >= 1 else Image.Resampling.LANCZOS
-    return drawn.resize(size, how)

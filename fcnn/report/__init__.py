@@ -1,4 +1,4 @@
-"""What a run tells: on the console, as JSON lines and TensorBoard events, as pictures."""
+"""What a run writes: on the console, as JSON lines and TensorBoard events, as pictures and pages."""
 
 from fcnn.report.console import Console
 from fcnn.report.curves import draw_curves

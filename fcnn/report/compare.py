@@ -58,12 +58,12 @@ def _differences(runs: Sequence[Compared]) -> str:
     rows = [(name, *(str(run.config.get(name, "-")) for run in runs)) for name in names]
     different = [row for row in rows if len(set(row[1:])) > 1]
     if not different:
-        return paragraph("Nowhere.")
+        return paragraph("They are equal.")
     return table(different, ("option", *(run.name for run in runs)))
 
 
 def _draw(runs: Sequence[Compared]) -> tuple[bytes, str]:
-    """The picture, and what is seen on it in words."""
+    """Returns the picture, and its content in words."""
     from matplotlib.figure import Figure  # slow to import
 
     figure = Figure(figsize=(10, 4.5), layout="constrained")

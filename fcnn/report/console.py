@@ -1,4 +1,4 @@
-"""What the person sees: a live progress line in a terminal, plain lines elsewhere."""
+"""What a run prints: a live progress line in a terminal, plain lines elsewhere."""
 
 import contextlib
 from collections.abc import Iterable, Iterator
@@ -24,7 +24,7 @@ class _Status(ProgressColumn):
 
 
 class _Output(RichConsole):
-    """Rich's, with text as it stands: no color is guessed, no line is cut, neither [red] nor :cat: means anything."""
+    """Rich's, with text printed as it is: no colors, no line breaks, neither markup like [red] nor emoji like :cat:."""
 
     def __init__(self, *, stderr: bool, quiet: bool) -> None:
         super().__init__(stderr=stderr, quiet=quiet, highlight=False, soft_wrap=True, markup=False, emoji=False)
@@ -97,7 +97,7 @@ class Console:
             self._progress.update(self._task, status=status)
 
     def epoch(self, records: list[Record]) -> None:
-        """One line for what an epoch, an evaluation or both have given."""
+        """Prints one line for an epoch, an evaluation or both."""
         parts = [f"epoch {records[0]['epoch']:g}"] if records else []
         for record in records:
             name = "averaged weights" if record["weights"] == "ema" else record["split"]

@@ -1,4 +1,4 @@
-"""The picture of a run: loss and accuracy of both splits by epoch."""
+"""The curves of a run: loss and accuracy of both splits by epoch."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ def draw_curves(workdir: Path, title: str, best_step: int | None, *, smoothed: b
     Args:
       title: what was trained on what.
       best_step: the step to mark as the best on validation, or None.
-      smoothed: whether training smooths its labels: the loss that is drawn never does, and says so.
+      smoothed: whether training smooths its labels: the loss that is drawn leaves that out, and its label says so.
 
     Returns:
       The picture's path, or None if there is no epoch to draw yet.
@@ -57,6 +57,6 @@ def draw_curves(workdir: Path, title: str, best_step: int | None, *, smoothed: b
 
 
 def _accuracy_range(records: list[Record]) -> tuple[float, float]:
-    """The upper part of the axis, where curves differ, but never less than the last half of the run."""
+    """Returns the upper part of the axis, where curves differ, with at least nine tenths of the values."""
     values = sorted(100 * record["top1"] for record in records)
     return max(0.0, values[len(values) // 10] - 5), 100.5

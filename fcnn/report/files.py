@@ -1,4 +1,4 @@
-"""What a person opens afterwards: tables, and pictures as bytes."""
+"""Tables as CSV, pictures as bytes, and text that both can hold."""
 
 import csv
 import io
@@ -20,17 +20,17 @@ def write_table(path: Path, head: Sequence[str], rows: Iterable[Sequence[Any]]) 
 
 
 def readable(text: str) -> str:
-    """The same text with what isn't UTF-8 in a name, which Python keeps as surrogates, written as \\xff."""
+    """Returns the text with what isn't UTF-8 in a name, which Python keeps as surrogates, written as \\xff."""
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def short(text: str, most: int = 32) -> str:
-    """A name, or the lines of a title, cut to what a figure has room for."""
+    """Returns a name, or the lines of a title, cut to what fits a figure."""
     return "\n".join(line if len(line) <= most else f"{line[: most - 3]}..." for line in text.split("\n"))
 
 
 def _take_literally(figure: Any) -> None:
-    """Has every text of a Matplotlib figure drawn as it stands.
+    """Makes Matplotlib draw every text of a figure as it is.
 
     Names may hold $, which begins a formula, and bytes that aren't text. Numbers on an axis keep their powers of ten.
     """
@@ -39,7 +39,7 @@ def _take_literally(figure: Any) -> None:
 
     numbers = set()
     for axis in (axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)):
-        labels = axis.get_ticklabels(which="both")  # they are made when they are asked for
+        labels = axis.get_ticklabels(which="both")  # created by this call
         if not isinstance(axis.get_major_formatter(), FixedFormatter | FuncFormatter):
             numbers |= set(labels)
     for text in figure.findobj(Text):
@@ -49,7 +49,7 @@ def _take_literally(figure: Any) -> None:
 
 
 def png(figure: Any, dpi: int = 110) -> bytes:
-    """A Matplotlib figure, or a Pillow image, as the bytes of a PNG."""
+    """Returns a Matplotlib figure, or a Pillow image, as the bytes of a PNG."""
     content = io.BytesIO()
     if hasattr(figure, "savefig"):
         _take_literally(figure)

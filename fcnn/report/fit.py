@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from fcnn.report.records import Record, better
 
 GAP = 0.05
-"""Difference of the accuracies, training less validation, that calls for a word."""
+"""Difference of the accuracies, training less validation, that is worth a note."""
 RISE = 1.15
 """Times its least that the validation loss must reach by the end to be called rising."""
 LAG = 0.05
-"""Difference of the accuracies, raw less averaged weights, that calls for a word."""
+"""Difference of the accuracies, raw less averaged weights, that is worth a note."""
 HIGH = 0.97
 """Accuracy, on either split, above which there is little left to learn."""
 
@@ -38,14 +38,14 @@ def lag(records: Sequence[Record], decay: float) -> str | None:
 
 
 def fit(records: Sequence[Record]) -> str:
-    """What the curves of training and validation say, and what to try.
+    """Returns whether a run over- or underfits, and what to try.
 
     The training numbers are those of images as they were trained on, augmented and with dropout: a network may look
     worse on them than on validation.
     """
     train, validation = curve(records, "train"), curve(records, "validation")
     if len(train) < 2:
-        return "The run is too short to tell overfitting from underfitting: train for more epochs."
+        return "The run is too short to distinguish overfitting from underfitting: train for more epochs."
     if not validation:
         return "No validation split was held out, so overfitting cannot be judged: set --data.val-fraction 0.1."
     last, best = train[-1], max(validation, key=lambda r: (r["top1"], r["step"]))
@@ -69,6 +69,6 @@ def fit(records: Sequence[Record]) -> str:
             "training longer, as the loss was still falling" if falling else "a larger network or another learning rate"
         )
         return (
-            f"Underfitting: {numbers}, and the training images themselves aren't learnt. Try {more}; or augment less."
+            f"Underfitting: {numbers}, and the training images themselves aren't learned. Try {more}; or augment less."
         )
     return f"Neither over- nor underfitting: {numbers}. What is left is likely in images and labels: see its mistakes."

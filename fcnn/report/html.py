@@ -1,4 +1,4 @@
-"""Bits of HTML from plain values: everything that is text is escaped here, and every picture has words in its place."""
+"""Pieces of HTML from plain values: text is escaped here, and every picture has an alternative text."""
 
 import base64
 from collections.abc import Iterable, Sequence
@@ -18,12 +18,7 @@ pre { background: #f5f5f5; padding: 0.6rem; overflow-x: auto; } .scroll { overfl
 
 
 def page(title: str, sections: Iterable[tuple[str, str]]) -> bytes:
-    """A whole page that needs nothing beside itself.
-
-    Args:
-      title: text.
-      sections: headings, as text, and what stands below them, as HTML.
-    """
+    """Returns a page that needs no other file: a title, and sections with a heading, as text, and a body, as HTML."""
     body = "\n".join(f"<section><h2>{escape(heading)}</h2>\n{content}</section>" for heading, content in sections)
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
@@ -37,17 +32,17 @@ def page(title: str, sections: Iterable[tuple[str, str]]) -> bytes:
 
 
 def paragraph(text: str) -> str:
-    """A paragraph of text."""
+    """Returns a paragraph of text."""
     return f"<p>{escape(text)}</p>\n"
 
 
 def code(text: str) -> str:
-    """Text to be copied."""
+    """Returns text to be copied."""
     return f"<pre>{escape(text)}</pre>\n"
 
 
 def table(rows: Iterable[Sequence[Any]], head: Sequence[str] = (), caption: str = "") -> str:
-    """A table of plain values; numbers stand at the right. Without `head`, the first of each row is its name."""
+    """Returns a table of plain values, numbers at the right; the first of each row is its name."""
     lines = [f"<caption>{escape(caption)}</caption>"] if caption else []
     if head:
         lines.append("<tr>" + "".join(f'<th scope="col">{escape(cell)}</th>' for cell in head) + "</tr>")
@@ -62,7 +57,7 @@ def _cell(value: Any) -> str:
 
 
 def shaded(counts: Sequence[Sequence[int]], names: Sequence[str], caption: str) -> str:
-    """A square table of counts, (classes, classes), darker where there are more of its row: a confusion matrix."""
+    """Returns a confusion matrix, (classes, classes) counts: darker where there are more of its row."""
     head = "".join(f'<th scope="col">{escape(name)}</th>' for name in ("", *names))
     lines = [f"<caption>{escape(caption)}</caption>", f"<tr>{head}</tr>"]
     for i, (name, row) in enumerate(zip(names, counts, strict=True)):
@@ -76,7 +71,7 @@ def shaded(counts: Sequence[Sequence[int]], names: Sequence[str], caption: str) 
 
 
 def picture(content: bytes, words: str, caption: str = "") -> str:
-    """A PNG inside the page; `words` say what is seen on it."""
+    """Returns a PNG inside the page, with `words` as its alternative text."""
     below = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
     data = base64.b64encode(content).decode()
     return f'<figure><img alt="{escape(words)}" src="data:image/png;base64,{data}">{below}</figure>\n'

@@ -1,4 +1,4 @@
-"""`report.html`: a run on one page that explains itself to someone who wasn't there."""
+"""`report.html`: a run on one page, for a reader who wasn't there."""
 
 import dataclasses
 import importlib.metadata
@@ -12,6 +12,7 @@ import numpy as np
 
 from fcnn.report import curves
 from fcnn.report.console import percent
+from fcnn.report.files import png
 from fcnn.report.fit import curve, fit
 from fcnn.report.html import code, page, paragraph, picture, shaded, table
 from fcnn.report.pictures import MOST, thumbnail, tiles
@@ -20,27 +21,27 @@ from fcnn.utils.files import write_bytes
 
 FILE = "report.html"
 CLASSES = 20
-"""A confusion matrix of more classes than this doesn't fit a page: the worst pairs are told instead."""
+"""A confusion matrix of more classes than this doesn't fit a page: the worst pairs are listed instead."""
 PACKAGES = ("fcnn", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "grain", "tensorflow-datasets")
 
 
 @dataclasses.dataclass(frozen=True)
 class Mistake:
-    """An image and the wrong answer to it."""
+    """An image and the wrong prediction for it."""
 
     image: np.ndarray
     """(H, W, C) uint8."""
     label: str
-    answer: str
+    prediction: str
     probability: float
-    """That the network gave to its answer."""
+    """Of the predicted class."""
     file: str = ""
     """Of the image, where there is one."""
 
 
 @dataclasses.dataclass(frozen=True)
 class ReportData:
-    """What a page shows beside the records."""
+    """What a page shows besides the records."""
 
     title: str
     """What was trained on what."""
@@ -59,50 +60,50 @@ class ReportData:
     """(N, H, W, C)."""
 
 
-def write_page(workdir: Path, insight: ReportData) -> Path:
+def write_page(workdir: Path, data: ReportData) -> Path:
     """Writes a run's `report.html`, whole or not at all; its curves are drawn already."""
     records = read_records(workdir)
     sections = [
-        ("Result", _result(records, insight)),
-        ("Curves", _curves(workdir, records, insight)),
-        ("Which classes are taken for which", _confusion(insight)),
-        ("The most confident mistakes", _mistakes(insight)),
-        ("What the first layer looks for", _filters(insight)),
-        ("How to repeat it", code(insight.command) + _environment(insight)),
-        ("Configuration", table((name, str(value)) for name, value in insight.config.items())),
+        ("Result", _result(records, data)),
+        ("Curves", _curves(workdir, records, data)),
+        ("Which classes are confused", _confusion(data)),
+        ("The most confident mistakes", _mistakes(data)),
+        ("Filters of the first layer", _filters(data)),
+        ("How to repeat it", code(data.command) + _environment(data)),
+        ("Configuration", table((name, str(value)) for name, value in data.config.items())),
     ]
     path = workdir / FILE
-    write_bytes(path, page(insight.title, sections))
+    write_bytes(path, page(data.title, sections))
     return path
 
 
-def _result(records: Sequence[Record], insight: ReportData) -> str:
+def _result(records: Sequence[Record], data: ReportData) -> str:
     rows: list[tuple[str, str]] = []
     if test := next((r for r in reversed(records) if r["kind"] == "test"), None):
         low, high = test["interval"]
         rows.append(("test accuracy", f"{percent(test['top1'])} (95 % interval {percent(low)} to {percent(high)})"))
         rows.append(("test loss", f"{test['loss']:.4f}, of {test['count']:,} images, read once at the end"))
     if test and any(r.get("weights") == "ema" for r in records):
-        why = "no validation split was held out" if insight.best_step is None else "the better on validation"
+        why = "no validation split was held out" if data.best_step is None else "the better on validation"
         rows.append(("weights", f"{WEIGHTS[test['weights']]}: {why}"))
-    if best := _best(records, insight):
+    if best := _best(records, data):
         rows.append(
             ("best on validation", f"{percent(best['top1'])}, loss {best['loss']:.4f}, epoch {best['epoch']:g}")
         )
     speeds = [r["images_per_second"] for r in curve(records, "train") if "images_per_second" in r]
     if speeds:
         rows.append(("throughput", f"{np.median(speeds):,.0f} images/s in training (median over epochs)"))
-    rows.append(("parameters", f"{insight.parameters:,}"))
+    rows.append(("parameters", f"{data.parameters:,}"))
     return paragraph(fit(records)) + table(rows)
 
 
-def _best(records: Sequence[Record], insight: ReportData) -> Record | None:
-    return next((r for r in curve(records, "validation") if r["step"] == insight.best_step), None)
+def _best(records: Sequence[Record], data: ReportData) -> Record | None:
+    return next((r for r in curve(records, "validation") if r["step"] == data.best_step), None)
 
 
-def _curves(workdir: Path, records: Sequence[Record], insight: ReportData) -> str:
-    drawn = workdir / curves.FILE
-    if not drawn.exists():
+def _curves(workdir: Path, records: Sequence[Record], data: ReportData) -> str:
+    picture_path = workdir / curves.FILE
+    if not picture_path.exists():
         return paragraph("No epoch has ended yet.")
     words = "Loss and accuracy by epoch."
     for split in ("train", "validation"):
@@ -111,50 +112,48 @@ def _curves(workdir: Path, records: Sequence[Record], insight: ReportData) -> st
                 f" {split}: loss from {rows[0]['loss']:.3f} to {rows[-1]['loss']:.3f}, accuracy from "
                 f"{percent(rows[0]['top1'])} to {percent(rows[-1]['top1'])}."
             )
-    if best := _best(records, insight):
+    if best := _best(records, data):
         words += f" The best epoch on validation, {best['epoch']:g}, is marked."
-    return picture(drawn.read_bytes(), words) + paragraph(words)
+    return picture(picture_path.read_bytes(), words) + paragraph(words)
 
 
-def _confusion(insight: ReportData) -> str:
-    counts, names = insight.confusion, insight.classes
+def _confusion(data: ReportData) -> str:
+    counts, names = data.confusion, data.classes
     if counts is None:
-        return paragraph("No validation split was held out, and the test images are for counting alone.")
+        return paragraph("No validation split was held out, and the test images are for the final accuracy alone.")
     if len(names) <= CLASSES:
-        return shaded(counts.tolist(), names, "Validation images: rows are labels, columns answers.")
+        return shaded(counts.tolist(), names, "Validation images: rows are labels, columns predictions.")
     off = counts * (1 - np.eye(len(names), dtype=counts.dtype))
     worst = np.argsort(-off, axis=None, kind="stable")[:CLASSES]
     pairs = [divmod(int(place), len(names)) for place in worst]
     rows = [(names[i], names[j], int(off[i, j]), int(counts[i].sum())) for i, j in pairs if off[i, j]]
-    return table(rows, ("label", "answer", "times", "of"), "Validation images: the pairs that are confused most.")
+    return table(rows, ("label", "prediction", "times", "of"), "Validation images: the pairs that are confused most.")
 
 
-def _mistakes(insight: ReportData) -> str:
-    if not insight.mistakes:
-        return paragraph(
-            "None: every validation image is right." if insight.confusion is not None else "Not looked for."
-        )
+def _mistakes(data: ReportData) -> str:
+    if not data.mistakes:
+        return paragraph("Not searched for." if data.confusion is None else "None: every validation image is right.")
     return "".join(
         picture(
-            thumbnail(mistake.image),
-            f"A validation image of class {mistake.label}, taken for {mistake.answer}",
-            f"{mistake.file and mistake.file + ': '}{mistake.label}, taken for {mistake.answer} "
+            png(thumbnail(mistake.image)),
+            f"A validation image of class {mistake.label}, predicted as {mistake.prediction}",
+            f"{mistake.file and mistake.file + ': '}{mistake.label}, predicted as {mistake.prediction} "
             f"({100 * mistake.probability:.0f} %)",
         )
-        for mistake in insight.mistakes
+        for mistake in data.mistakes
     )
 
 
-def _filters(insight: ReportData) -> str:
-    count, height, width, channels = insight.filters.shape
+def _filters(data: ReportData) -> str:
+    count, height, width, channels = data.filters.shape
     words = (
-        f"{min(count, MOST)} of {count} kernels of {insight.first_layer}, {height} x {width} pixels, "
+        f"{min(count, MOST)} of {count} kernels of {data.first_layer}, {height} x {width} pixels, "
         f"{'in color' if channels == 3 else 'in gray'}; gray is zero"
     )
-    return picture(tiles(insight.filters), words) + paragraph(words + ".")
+    return picture(tiles(data.filters), words) + paragraph(words + ".")
 
 
-def _environment(insight: ReportData) -> str:
+def _environment(data: ReportData) -> str:
     versions = []
     for name in PACKAGES:
         try:
@@ -162,11 +161,6 @@ def _environment(insight: ReportData) -> str:
         except importlib.metadata.PackageNotFoundError:
             continue
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return table(
-        [
-            ("devices", insight.devices),
-            ("machine", f"{platform.system()} {platform.machine()}, {cores} cores"),
-            ("Python", platform.python_version()),
-            ("packages", ", ".join(versions)),
-        ]
-    )
+    machine = f"{platform.system()} {platform.machine()}, {cores} cores"
+    rows = [("devices", data.devices), ("machine", machine), ("Python", platform.python_version())]
+    return table([*rows, ("packages", ", ".join(versions))])

@@ -13,18 +13,19 @@ MOST = 64
 """Filters that are shown."""
 
 
-def thumbnail(image: np.ndarray) -> bytes:
-    """An image (H, W, C) uint8 as a PNG, small ones enlarged in whole steps so that their pixels are seen."""
-    drawn = Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image)
-    factor = SIDE / max(drawn.size)
-    how = Image.Resampling.NEAREST if factor >= 1 else Image.Resampling.LANCZOS
+def thumbnail(image: np.ndarray, side: int = SIDE) -> Image.Image:
+    """Returns an image (H, W, C) uint8 with its longer side at most `side`; small ones are enlarged by a whole factor,
+    so that their pixels are visible."""
+    original = Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image)
+    factor = side / max(original.size)
+    resampling = Image.Resampling.NEAREST if factor >= 1 else Image.Resampling.LANCZOS
     factor = int(factor) if factor >= 1 else factor
-    size = (max(round(drawn.width * factor), 1), max(round(drawn.height * factor), 1))
-    return png(drawn.resize(size, how))
+    size = (max(round(original.width * factor), 1), max(round(original.height * factor), 1))
+    return original.resize(size, resampling)
 
 
 def tiles(filters: np.ndarray) -> bytes:
-    """Filters side by side as a PNG, each on a scale of its own with zero in the middle gray.
+    """Returns filters side by side as a PNG, each on a scale of its own with zero in the middle gray.
 
     Args:
       filters: (N, H, W, C); in color if C is 3, else the mean over C. The first MOST are shown.

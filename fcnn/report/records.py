@@ -15,7 +15,7 @@ FILE = "metrics.jsonl"
 Record = dict[str, Any]
 
 WEIGHTS = {"raw": "raw weights", "ema": "averaged weights"}
-"""What a record's "weights" are called in a sentence."""
+"""Names of a record's "weights" in a sentence."""
 
 
 def better(records: Sequence[Record]) -> Record:
@@ -25,7 +25,7 @@ def better(records: Sequence[Record]) -> Record:
 
 
 def read_records(workdir: Path) -> list[Record]:
-    """All whole records of a run, in order; [] if there are none. A last line cut short by a kill is left out."""
+    """Returns all whole records of a run, in order; [] if there are none. A last line cut by a kill is left out."""
     path = workdir / FILE
     if not path.exists():
         return []
@@ -34,12 +34,12 @@ def read_records(workdir: Path) -> list[Record]:
 
 
 class Records:
-    """Appends records to a run's files. What a continued run will do again is removed first.
+    """Appends records to a run's files. What a resumed run will do again is removed first.
 
     Args:
       workdir: the run's folder.
-      step: the step that the run goes on from; records after it are dropped.
-      silent: write nothing, as another process does.
+      step: the step that the run resumes from; records after it are dropped.
+      silent: write nothing, as in all processes but the first.
     """
 
     def __init__(self, workdir: Path, step: int, *, silent: bool = False) -> None:
@@ -77,10 +77,7 @@ class Records:
 
 
 def _tensorboard() -> Any:
-    """The class that writes TensorBoard's events, without PyTorch, which it imports where there is one.
-
-    That takes 3 seconds and serves tensors alone.
-    """
+    """Returns the class that writes TensorBoard's events, without its import of PyTorch, which takes 3 seconds."""
     modules: dict[str, Any] = sys.modules
     unused = "torch" not in modules
     if unused:

@@ -1,6 +1,5 @@
 """Loss and accuracy as sums over examples, so that they add up over batches, devices and padding."""
 
-import math
 from collections.abc import Callable
 
 import flax.struct
@@ -109,20 +108,14 @@ def _rank(logits: jax.Array, labels: jax.Array) -> jax.Array:
 
 
 def wilson(hits: int, count: int) -> tuple[float, float]:
-    """The 95 % interval of a share that was measured as `hits` of `count`: where the true one may be.
+    """Returns the 95 % interval of a share that was measured as `hits` of `count`, at least 1.
 
     Unlike hits / count +- 1.96 standard errors it stays within 0 and 1 and doesn't shrink to nothing at either end. It
-    tells how much the number of images leaves open, not how much another seed would change.
+    says how much the number of images leaves open, not how much another seed would change.
 
     E. B. Wilson: Probable Inference, the Law of Succession, and Statistical Inference, JASA 22, 1927.
-
-    Args:
-      hits: at least 0 and at most `count`.
-      count: at least 1.
     """
-    z = 1.959963984540054  # the normal distribution's 97.5 % quantile
-    share, extra = hits / count, z**2 / count
-    middle = (share + extra / 2) / (1 + extra)
-    half = z * math.sqrt(share * (1 - share) / count + extra / (4 * count)) / (1 + extra)
-    # At either end the formula gives 0 or 1 but for rounding.
-    return (0.0 if hits == 0 else middle - half), (1.0 if hits == count else middle + half)
+    from scipy.stats import binomtest  # slow to import
+
+    interval = binomtest(hits, count).proportion_ci(0.95, "wilson")
+    return float(interval.low), float(interval.high)

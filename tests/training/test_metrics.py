@@ -68,7 +68,7 @@ def test_hits_by_class_are_numpys_and_add_up_over_batches_and_padding(seed, clas
     assert (total.count, total.top1) == (mask.sum(), total.class_top1.sum())
 
 
-# scipy.stats.binomtest(hits, count).proportion_ci(0.95, "wilson"), scipy 1.17.1.
+# By the formula.
 WILSON = [
     (0, 7, 0.0, 0.35433043506668743),
     (1, 1, 0.20654931437723745, 1.0),
@@ -80,5 +80,5 @@ WILSON = [
 
 
 @pytest.mark.parametrize(("hits", "count", "low", "high"), WILSON)
-def test_the_interval_is_scipys(hits, count, low, high):
+def test_the_interval_is_wilsons(hits, count, low, high):
     assert metrics.wilson(hits, count) == pytest.approx((low, high), abs=1e-12)
