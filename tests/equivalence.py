@@ -2,7 +2,8 @@
 
     python equivalence.py FOLDER CASE...
 
-A case is `float32-pmap-8`: type, mode, devices. Its result is FOLDER/CASE.npz: every array of the state after one step
+A case is `float32-pmap-8`: type, mode, devices; with `-flax`, a network of Flax's own layers.
+Its result is FOLDER/CASE.npz: every array of the state after one step
 (whose moments are the gradient) and after three, and the losses.
 Process i of n is told COORDINATOR, PROCESSES and PROCESS in the environment; the first one writes.
 """
@@ -43,13 +44,28 @@ class Small(Classifier):
         return self.head(name="head")(self.drop(nn.avg_pool(x, (4, 4)).reshape(len(x), -1), 0.0, train))
 
 
-def experiment(config: Config, devices: int | None = None) -> TrainSetup:
+class OfFlax(nn.Module):
+    """The same by Flax's own batch norm and dropout, which know nothing of devices."""
+
+    rate: float
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        x = nn.Conv(16, (3, 3), (2, 2), name="conv")(x)
+        x = nn.relu(nn.BatchNorm(use_running_average=not train, use_fast_variance=False, name="norm")(x))
+        x = nn.Dropout(self.rate)(x.reshape(len(x), -1), deterministic=not train)
+        return nn.Dense(10, name="head")(x)
+
+
+def experiment(config: Config, devices: int | None = None, *, of_flax: bool = False) -> TrainSetup:
     """The experiment with the small network, on so many devices, or all."""
     some = jax.devices()[:devices]
     assert devices in (None, len(some))
     mesh = sharding.make_mesh() if devices is None else Mesh(np.asarray(some), (sharding.DATA_AXIS,), (AxisType.Auto,))
     setup = make_setup(config, load(DataConfig()), mesh)
-    return dataclasses.replace(setup, model=Small(num_classes=10, dropout=config.model.dropout))
+    rate = config.model.dropout
+    model = OfFlax(rate or 0.0) if of_flax else Small(num_classes=10, dropout=rate)
+    return dataclasses.replace(setup, model=model)
 
 
 def take_steps(setup: TrainSetup, batches: list[np.ndarray], dtype: str) -> dict[str, np.ndarray]:
@@ -83,11 +99,11 @@ def main(folder: Path, cases: list[str]) -> None:
         address, count, index = (os.environ[name] for name in ("COORDINATOR", "PROCESSES", "PROCESS"))
         jax.distributed.initialize(address, int(count), int(index))
     for case in cases:
-        dtype, mode, devices = case.split("-")
+        dtype, mode, devices, *of_flax = case.split("-")
         jax.config.update("jax_enable_x64", dtype == "float64")
         config = dataclasses.replace(CONFIG, parallel=ParallelConfig(mode="pmap" if mode == "pmap" else "jit"))
         batches = [np.arange(BATCH * i, BATCH * (i + 1), dtype=np.int32) for i in range(3)]
-        found = take_steps(experiment(config, int(devices)), batches, dtype)
+        found = take_steps(experiment(config, int(devices), of_flax=bool(of_flax)), batches, dtype)
         if jax.process_index() == 0:
             np.savez(folder / f"{case}.npz", **cast(Any, found))
 

@@ -20,6 +20,7 @@ FLOORS = [
     ["transfer", "inference", "bench", "search"],
     ["analysis"],
     ["studies"],
+    ["api"],
     ["cli"],
 ]
 STANDARD_LIBRARY_ONLY = [

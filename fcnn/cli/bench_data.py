@@ -11,8 +11,8 @@ import tyro
 
 from fcnn.bench.job import Job
 from fcnn.cli.parse import parse
-from fcnn.cli.ready import get_ready
 from fcnn.config import presets
+from fcnn.runtime.ready import get_ready
 from fcnn.utils.errors import UserError
 
 CIFAR = (50_000, 32, 32, 3)

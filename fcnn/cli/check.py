@@ -9,8 +9,8 @@ from typing import Annotated, Any
 import tyro
 
 from fcnn.cli.parse import parse, take_option
-from fcnn.cli.ready import get_ready
 from fcnn.config import Config, presets
+from fcnn.runtime.ready import get_ready
 from fcnn.utils.errors import UserError
 
 WIDTH = 118

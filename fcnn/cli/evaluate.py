@@ -7,9 +7,10 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
+from fcnn.cli.own import PresetFile, own_parts
 from fcnn.cli.parse import parse
-from fcnn.cli.ready import get_ready
 from fcnn.config import Config, DataConfig
+from fcnn.runtime.ready import get_ready
 from fcnn.utils.errors import UserError
 from fcnn.zoo import TABLE
 
@@ -47,6 +48,8 @@ class EvaluateArgs:
     """Which images; test if not given. Of images that aren't the run's: test, else validation, if the set comes with
     it, else all."""
     data: DataArgs = dataclasses.field(default_factory=DataArgs)
+    preset: PresetFile = None
+    """The preset that defines the run's own model or data set."""
     json: bool = False
     """Print the result as one JSON object on standard output; everything else goes to standard error."""
 
@@ -72,6 +75,7 @@ def evaluate_command(args: list[str]) -> int:
     from fcnn.training.evaluate import evaluate
 
     console = Console(stderr=parsed.json)
+    custom = own_parts(parsed.preset, parsed.network)
     own = run is not None and (data is None or is_of_run(run, data, console))
     if own and run is not None and parsed.split != "all":
         config = workdir.read_config(run)
@@ -80,12 +84,12 @@ def evaluate_command(args: list[str]) -> int:
             if data is None
             else dataclasses.replace(config.data, name=data.name, manual_dir=data.manual_dir or config.data.manual_dir)
         )
-        found = evaluate(run, parsed.split or "test", console, data=moved)
+        found = evaluate(run, parsed.split or "test", console, data=moved, custom=custom)
         found = {"workdir": str(run)} | found
         averages = config.train.ema_decay is not None
     else:
         data = data or workdir.read_config(Path(parsed.network)).data
-        found = evaluate_images(parsed.network, data, parsed.split, console)
+        found = evaluate_images(parsed.network, data, parsed.split, console, module=custom.model)
         averages = found["weights"] is not None
     if parsed.json:
         print(json.dumps(found))

@@ -41,8 +41,8 @@ def config_for(photos: Path, given: Config, workdir: Path | None, named: frozens
     Raises:
       UserError: it isn't a folder of images by class, or the options name other data.
     """
-    from fcnn.cli.ready import get_ready
     from fcnn.report import Console
+    from fcnn.runtime.ready import get_ready
     from fcnn.training import workdir as folder
     from fcnn.transfer import photos as chosen
 

@@ -8,8 +8,9 @@ from typing import Annotated, Any
 
 import tyro
 
+from fcnn.cli.own import PresetFile, own_parts
 from fcnn.cli.parse import parse
-from fcnn.cli.ready import get_ready
+from fcnn.runtime.ready import get_ready
 from fcnn.utils.errors import UserError
 
 
@@ -25,6 +26,8 @@ class PredictArgs:
     """Files that Pillow opens."""
     top: Annotated[int, tyro.conf.arg(metavar="N")] = 5
     """How many classes to name, the likeliest first."""
+    preset: PresetFile = None
+    """The preset that defines the run's own model or data set."""
     json: bool = False
     """Print the answers as one JSON object on standard output."""
 
@@ -41,7 +44,10 @@ def predict_command(args: list[str]) -> int:
     from fcnn.inference.predict import load_classifier, predict
     from fcnn.report.records import WEIGHTS
 
-    about, logits = load_classifier(parsed.network, log=lambda note: print(f"fcnn: {note}", file=sys.stderr))
+    module = own_parts(parsed.preset, parsed.network).model
+    about, logits = load_classifier(
+        parsed.network, log=lambda note: print(f"fcnn: {note}", file=sys.stderr), module=module
+    )
     if about.weights is not None and not parsed.json:
         print(f"By the {WEIGHTS[about.weights]} of {parsed.network}", file=sys.stderr)
     answers = []

@@ -11,9 +11,9 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from fcnn.cli.parse import parse, take_option
-from fcnn.cli.ready import get_ready
 from fcnn.config import Config, presets
 from fcnn.config.serialize import options
+from fcnn.runtime.ready import get_ready
 from fcnn.training.workdir import check_path
 from fcnn.utils.errors import UserError
 

@@ -6,8 +6,9 @@ from typing import Annotated, Literal
 
 import tyro
 
+from fcnn.cli.own import PresetFile, own_parts
 from fcnn.cli.parse import parse
-from fcnn.cli.ready import get_ready
+from fcnn.runtime.ready import get_ready
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -30,6 +31,8 @@ class ShowArgs:
     """The image that is followed through the network: its place in the split, or a file."""
     split: Literal["validation", "test", "train"] = "validation"
     """Which images. Whoever changes something after a look at the test split's mistakes has used it up."""
+    preset: PresetFile = None
+    """The preset that defines the run's own model or data set."""
     data: DataArgs = dataclasses.field(default_factory=DataArgs)
 
 
@@ -51,7 +54,9 @@ def show_command(args: list[str]) -> int:
     from fcnn.training.evaluate import restore
 
     console = Console()
-    setup, best = restore(parsed.workdir, console, parsed.split, data=data)
+    setup, best = restore(
+        parsed.workdir, console, parsed.split, data=data, custom=own_parts(parsed.preset, str(parsed.workdir))
+    )
     if setup.config.train.ema_decay is not None:
         console.log(f"{parsed.workdir}: {WEIGHTS[best.weights]} of step {best.step:,}")
     folder, found = parsed.workdir / "show", []

@@ -7,8 +7,8 @@ from typing import Annotated, Any
 import tyro
 
 from fcnn.cli.parse import parse
-from fcnn.cli.ready import get_ready
 from fcnn.config import DataConfig, names
+from fcnn.runtime.ready import get_ready
 from fcnn.runtime.signals import Stopped
 from fcnn.utils.errors import UserError, unknown
 

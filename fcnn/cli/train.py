@@ -14,9 +14,9 @@ import tyro
 
 from fcnn.cli.parse import named_options, parse, take_option
 from fcnn.cli.photos import BEFORE, config_for, folder_of, leave_model
-from fcnn.cli.ready import get_ready
 from fcnn.cli.results import tell_comparison, tell_result, tell_seeds
 from fcnn.config import Config, presets
+from fcnn.runtime.ready import get_ready
 from fcnn.utils.errors import UserError
 
 
@@ -60,7 +60,8 @@ def train_command(args: list[str]) -> int:
         raise UserError(
             f"fcnn train needs --config NAME, --config FILE.py or a folder of images; presets: {', '.join(known)}"
         )
-    config = presets.load_preset(name) if name is not None else Config() if photos is None else BEFORE
+    preset = None if name is None else presets.read_preset(name)
+    config = preset.config if preset is not None else Config() if photos is None else BEFORE
     default = TrainArgs(config=config, preset=name or (photos.resolve().name if photos else "NAME"))
     parsed = parse(TrainArgs, rest, "fcnn train", default=default)
     seeds = _seeds(parsed.seeds)
@@ -76,7 +77,7 @@ def train_command(args: list[str]) -> int:
     folder = parsed.workdir or workdir.fresh(Path("runs"), Path(default.preset).stem)
     again = _again([str(photos)] if photos else ["--config", default.preset], rest, folder)
     try:
-        return _train(parsed, folder, seeds, again, leave=photos is not None)
+        return _train(parsed, folder, seeds, again, preset, leave=photos is not None)
     except UserError:
         if made:
             with contextlib.suppress(OSError):  # not empty: something was kept after all
@@ -84,7 +85,9 @@ def train_command(args: list[str]) -> int:
         raise
 
 
-def _train(args: TrainArgs, folder: Path, seeds: list[int] | None, again: str, *, leave: bool) -> int:
+def _train(
+    args: TrainArgs, folder: Path, seeds: list[int] | None, again: str, preset: presets.Preset | None, *, leave: bool
+) -> int:
     """Runs the loop, once or once for each seed, and says how it ended; `leave` the model of a single run beside it."""
     get_ready()
 
@@ -99,14 +102,14 @@ def _train(args: TrainArgs, folder: Path, seeds: list[int] | None, again: str, *
     args = dataclasses.replace(args, json=args.json and processes.is_first())
     try:
         if seeds is None:
-            found = {"workdir": str(folder)} | _run(args.config, folder, console)
+            found = {"workdir": str(folder)} | _run(args.config, folder, console, preset)
             if leave and processes.is_first():
                 leave_model(folder, console)
         else:
             runs = []
             for seed in seeds:
                 config = dataclasses.replace(args.config, seed=seed)
-                runs.append({"seed": seed} | _run(config, folder / f"seed-{seed}", console))
+                runs.append({"seed": seed} | _run(config, folder / f"seed-{seed}", console, preset))
             found = tell_seeds(runs, folder, console)
     except Interrupted as interrupted:
         console.log(f"Saved. To go on: {again}")
@@ -122,20 +125,23 @@ def _train(args: TrainArgs, folder: Path, seeds: list[int] | None, again: str, *
     return 0
 
 
-def _run(config: Config, folder: Path, console: Any) -> dict[str, Any]:
+def _run(config: Config, folder: Path, console: Any, preset: presets.Preset | None) -> dict[str, Any]:
     """A run, and the one that `transfer.compare` asks for; its test record, with the other's as "compared"."""
     from fcnn.training import trainer
+    from fcnn.training.custom import Custom
     from fcnn.transfer import auto
 
     config, choice = auto.decide(config, console, folder)
-    found = trainer.train(config, folder, console, choice=choice)
+    custom = Custom() if preset is None else Custom.of_preset(preset, config)
+    callbacks = () if preset is None else preset.call("callbacks", config) or ()
+    found = trainer.train(config, folder, console, custom=custom, callbacks=callbacks, choice=choice)
     tell_result(found, config, folder, console)
     if (compare := config.transfer.compare) is None:
         return found
     transfer = dataclasses.replace(config.transfer, strategy=compare, compare=None)
     rival = dataclasses.replace(config, transfer=transfer)
     console.log(f"\nThe same by {compare}, to compare:")
-    other = trainer.train(rival, folder / compare, console)
+    other = trainer.train(rival, folder / compare, console, custom=custom, callbacks=callbacks)
     tell_result(other, rival, folder / compare, console)
     tell_comparison(config, found, other, console)
     return found | {"compared": {"strategy": compare} | other}

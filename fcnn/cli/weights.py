@@ -9,6 +9,7 @@ import tyro
 
 from fcnn import zoo
 from fcnn.cli.model_options import parse_options, take_words
+from fcnn.cli.own import PresetFile, own_parts
 from fcnn.cli.parse import parse
 from fcnn.config import ModelConfig
 from fcnn.utils.errors import UserError
@@ -56,6 +57,8 @@ class ExportArgs:
     """stablehlo: take uint8 pixels and normalize them inside, instead of normalized float32 images."""
     out: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """Where to write; WORKDIR/model.safetensors or WORKDIR/model.stablehlo if not given."""
+    preset: PresetFile = None
+    """The preset that defines the run's own model or data set."""
 
 
 def export_command(args: list[str]) -> int:
@@ -76,7 +79,7 @@ def export_command(args: list[str]) -> int:
     from fcnn.training.pretrained import load_network
     from fcnn.weights import write_network
 
-    network = load_network(parsed.network)
+    network = load_network(parsed.network, module=own_parts(parsed.preset, parsed.network).model)
     for note in network.notes:
         print(note)
     if parsed.format == "safetensors":
@@ -108,7 +111,7 @@ def import_command(args: list[str]) -> int:
     from fcnn.weights import Network, write_network
 
     network = load_network(parsed.file, model, ema=parsed.ema)
-    out = parsed.out or Path(f"{network.about.model.name}.safetensors")
+    out = parsed.out or Path(f"{network.about.name}.safetensors")
     if out.suffix != ".safetensors":
         raise UserError(f"--out {out} must end in .safetensors")
     if out.exists():
@@ -127,7 +130,7 @@ def _described(about: Any) -> str:
     names = "" if about.named else " without names (fcnn import --labels gives them)"
     weights = "" if about.weights is None else f", {WEIGHTS[about.weights]}"
     return (
-        f"{about.model.name}, {len(about.classes):,} classes{names}, images of {height} x {width} x {channels}, "
+        f"{about.name}, {len(about.classes):,} classes{names}, images of {height} x {width} x {channels}, "
         f"mean {mean}, standard deviation {std}{weights}"
     )
 

@@ -4,11 +4,16 @@ import dataclasses
 import re
 import runpy
 import traceback
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from fcnn.config import schema as options
 from fcnn.config.schema import Config
 from fcnn.utils.errors import UserError, unknown
+
+HOOKS = ("model", "dataset", "optimizer", "augment", "loss", "callbacks")
+"""Functions of the config that a preset file may define; `fcnn.train` says what each returns."""
 
 
 def folder() -> Path:
@@ -23,11 +28,33 @@ def names() -> list[str]:
     return sorted(path.stem for path in folder().glob("*.py"))
 
 
-def load_preset(name: str) -> Config:
-    """The `CONFIG` of a shipped preset (`resnet`) or of a Python file (`path/to/mine.py`).
+@dataclasses.dataclass(frozen=True)
+class Preset:
+    """What a preset file defines."""
+
+    config: Config
+    path: Path
+    hooks: dict[str, Callable[[Config], Any]]
+    """What the file defines of HOOKS: functions of the config, as it is after the command line's options."""
+
+    def call(self, name: str, config: Config) -> Any:
+        """Returns what a hook gives for a config; None if the file doesn't define it.
+
+        Raises:
+          UserError: it failed.
+        """
+        try:
+            return self.hooks[name](config) if name in self.hooks else None
+        except Exception as error:  # the file is the user's own program
+            raise _failed(self.path, error) from error
+
+
+def read_preset(name: str) -> Preset:
+    """Returns what a shipped preset (`resnet`) or a Python file (`path/to/mine.py`) defines: CONFIG, and of HOOKS what
+    the user brings.
 
     Raises:
-      UserError: there is none, or it doesn't define a `Config` that could work.
+      UserError: there is no such preset, or it doesn't define a `Config` that could work.
     """
     path = Path(name) if name.endswith(".py") else folder() / f"{name}.py"
     if not path.is_file():
@@ -35,14 +62,26 @@ def load_preset(name: str) -> Config:
             raise UserError(f"no preset file {name}")
         raise UserError(unknown("preset", name, names()) + " (or give the path of a .py file)")
     try:
-        config = runpy.run_path(str(path)).get("CONFIG")
+        defined = runpy.run_path(str(path))
     except Exception as error:  # the file is the user's own program
-        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
-        where = f"{path}, line {lines[-1]}" if lines else f"{path}"
-        raise UserError(f"{where}: {_reason(error)}") from None
+        raise _failed(path, error) from None
+    config = defined.get("CONFIG")
     if not isinstance(config, Config):
         raise UserError(f"{path} must define CONFIG = Config(...), from fcnn.config")
-    return config
+    hooks = {hook: defined[hook] for hook in HOOKS if hook in defined}
+    if wrong := [hook for hook, function in hooks.items() if not callable(function)]:
+        raise UserError(f"{path}: {wrong[0]} must be a function of the config")
+    return Preset(config, path, hooks)
+
+
+def load_preset(name: str) -> Config:
+    """Returns the `CONFIG` of a preset; the argument and the errors are those of `read_preset`."""
+    return read_preset(name).config
+
+
+def _failed(path: Path, error: Exception) -> UserError:
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+    return UserError(f"{path}, line {lines[-1]}: {_reason(error)}" if lines else f"{path}: {_reason(error)}")
 
 
 def _reason(error: Exception) -> str:

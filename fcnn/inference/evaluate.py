@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -54,12 +55,15 @@ class Labelled:
     """Of the files, where there are any."""
 
 
-def evaluate_images(network: str, data: DataConfig, split: str | None, console: Console) -> Record:
+def evaluate_images(
+    network: str, data: DataConfig, split: str | None, console: Console, *, module: nn.Module | None = None
+) -> Record:
     """Evaluates a network on labelled images that need not be those of its run.
 
     Args:
       network: as for `load_classifier`.
       data: which images; of its fields `name`, `manual_dir`, `on_bad_image` and `value_range` count.
+      module: the user's own Linen module, for a run or a file of one.
       split: one of the set's own splits, or "all"; None for test, else validation, else all.
 
     Returns:
@@ -71,7 +75,7 @@ def evaluate_images(network: str, data: DataConfig, split: str | None, console: 
     Raises:
       UserError: there is no such network, no such images, or the network doesn't know their classes.
     """
-    about, logits = load_classifier(network)
+    about, logits = load_classifier(network, module=module)
     load = _folder if data.name.startswith("folder:") else _tfds
     images = load(about, data, split, console)
     columns = _columns(about, images.classes, network, data.name)

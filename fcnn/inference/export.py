@@ -40,7 +40,7 @@ def to_stablehlo(network: Network, *, pixels: bool = False) -> bytes:
     # Gray images that are normalized by statistics of three channels have three.
     channels = stored if pixels else len(about.mean)
     mean, std = np.asarray(about.mean, np.float32), np.asarray(about.std, np.float32)
-    apply = folded(about.create(), network.variables, (1, height, width, len(mean)))
+    apply = folded(network.create(), network.variables, (1, height, width, len(mean)))
 
     def program(images: jax.Array) -> jax.Array:
         images = jnp.asarray(images, jnp.float32)
@@ -51,7 +51,15 @@ def to_stablehlo(network: Network, *, pixels: bool = False) -> bytes:
 
     (batch,) = jax_export.symbolic_shape("batch")
     images = jax.ShapeDtypeStruct((batch, height, width, channels), jnp.uint8 if pixels else jnp.float32)
-    return bytes(jax_export.export(jax.jit(program), platforms=PLATFORMS)(images).serialize())
+    try:
+        return bytes(jax_export.export(jax.jit(program), platforms=PLATFORMS)(images).serialize())
+    except TypeError as error:
+        if "_DimExpr" not in str(error):
+            raise
+        raise UserError(
+            f"{about.name} asks for the number of images, which an exported program leaves open: write x.shape[0], not "
+            "len(x)"
+        ) from None
 
 
 def folded(model: nn.Module, variables: Mapping[str, Any], shape: tuple[int, ...]) -> Callable[[jax.Array], jax.Array]:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -22,12 +23,15 @@ BATCH = 32
 Logits = Callable[[np.ndarray], Any]
 
 
-def load_classifier(where: str, log: Callable[[str], None] = lambda _: None) -> tuple[About, Logits]:
+def load_classifier(
+    where: str, log: Callable[[str], None] = lambda _: None, *, module: nn.Module | None = None
+) -> tuple[About, Logits]:
     """A network to ask: a run's folder, a file of weights, or an exported .stablehlo program.
 
     Args:
       where: as for `fcnn.training.pretrained.load_network`, or a path that ends in .stablehlo.
       log: gets the network's notes.
+      module: the user's own Linen module, for a run or a file of one.
 
     Raises:
       UserError: there is none.
@@ -36,10 +40,10 @@ def load_classifier(where: str, log: Callable[[str], None] = lambda _: None) -> 
         exported, about, pixels = read_stablehlo(Path(where).expanduser())
         call = jax.jit(exported.call)
         return about, (call if pixels else lambda images: call(normalized(about, images)))
-    network = load_network(where)
+    network = load_network(where, module=module)
     for note in network.notes:
         log(note)
-    about, model = network.about, network.about.create()
+    about, model = network.about, network.create()
     apply = jax.jit(lambda variables, images: model.apply(variables, normalized(about, images), train=False))
     variables = jax.device_put(dict(network.variables))
     return about, lambda images: apply(variables, images)

@@ -11,6 +11,11 @@ from fcnn.models.classifier import Classifier
 from fcnn.utils.errors import UserError, unknown
 
 
+def names() -> list[str]:
+    """Return the names of the architectures."""
+    return list(registry.MODELS)
+
+
 def create(name: str, *, num_classes: int, **fields: Any) -> Classifier:
     """Makes an architecture with `num_classes` outputs; `fields` are those of `Classifier` and of its own class.
 

@@ -8,8 +8,6 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from fcnn.models.classifier import Classifier
-
 
 @dataclasses.dataclass(frozen=True)
 class Endpoint:
@@ -22,8 +20,9 @@ class Endpoint:
     """The layers that come before it: names in the top level of the variables."""
 
 
-def endpoints(model: Classifier, image_shape: tuple[int, int, int]) -> list[Endpoint]:
-    """Returns the endpoints of a model in their order, for images (H, W, C)."""
+def endpoints(model: nn.Module, image_shape: tuple[int, int, int]) -> list[Endpoint]:
+    """Returns the endpoints of a model in their order, for images (H, W, C); [] for a Linen module of another kind than
+    `Classifier`, whose places have no names."""
     places, before = [], set()
 
     def watch(call: Callable, args: tuple, kwargs: dict, context: nn.module.InterceptorContext) -> Any:

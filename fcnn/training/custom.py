@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from fcnn.config import AugmentConfig, Config, OptimConfig
+from fcnn.config.presets import Preset
 from fcnn.data import Dataset
 from fcnn.training.metrics import LogitsLoss
 from fcnn.training.step import Preprocess
@@ -28,6 +29,11 @@ class Custom:
     """`(key, batch) -> batch`, pure, of stored images (uint8) before they are normalized."""
     loss: LogitsLoss | None = None
     """`(logits, labels) -> (B,)`; metrics go on reporting the cross-entropy."""
+
+    @staticmethod
+    def of_preset(preset: Preset, config: Config) -> "Custom":
+        """Returns what a preset file defines for a config."""
+        return Custom(**{field.name: preset.call(field.name, config) for field in dataclasses.fields(Custom)})
 
     def names(self) -> list[str]:
         """Returns the names of those that are passed."""

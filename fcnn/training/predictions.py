@@ -20,6 +20,7 @@ from fcnn.data.parallel import Progress, no_progress
 from fcnn.distributed import sharding
 from fcnn.report.page import Mistake, ReportData
 from fcnn.training.evaluate import compile_on_each
+from fcnn.training.notes import model_name
 from fcnn.training.setup import TrainSetup
 
 MOST = 10_000
@@ -98,7 +99,7 @@ def describe(setup: TrainSetup, variables: Any, best_step: int | None) -> Report
             mistakes.append(Mistake(image, label, answer, probability, files[places[i]]))
     layer, filters = first_filters(setup, variables["params"])
     return ReportData(
-        title=f"{setup.config.model.name} on {data.name}",
+        title=f"{model_name(setup)} on {data.name}",
         command=shlex.join([program, *sys.argv[1:]]),
         config=flatten(setup.config),
         classes=classes,

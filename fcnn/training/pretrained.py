@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import flax.linen as nn
+
 from fcnn import zoo
 from fcnn.config import Config, ModelConfig
 from fcnn.training import workdir as folder
@@ -10,7 +12,14 @@ from fcnn.utils.errors import UserError, unknown
 from fcnn.weights import About, Network, check_same, read_network
 
 
-def load_network(where: str, model: ModelConfig | None = None, *, head: bool = True, ema: bool = True) -> Network:
+def load_network(
+    where: str,
+    model: ModelConfig | None = None,
+    *,
+    head: bool = True,
+    ema: bool = True,
+    module: nn.Module | None = None,
+) -> Network:
     """A trained network.
 
     Args:
@@ -18,6 +27,7 @@ def load_network(where: str, model: ModelConfig | None = None, *, head: bool = T
         run, whose best weights on validation it is; or a file (`fcnn.weights.read_network`).
       model: what the weights must be of; what they are of, where a file doesn't say it. None takes what there is.
       head, ema: as for `read_network`.
+      module: the user's own Linen module, for a run or a file of one.
 
     Raises:
       UserError: there is no such network.
@@ -30,19 +40,21 @@ def load_network(where: str, model: ModelConfig | None = None, *, head: bool = T
     if path.name == where and not path.suffix and not path.exists():
         raise UserError(unknown("network", where, zoo.TABLE) + " (or give a file of weights or the folder of a run)")
     if not path.is_dir():
-        return read_network(path, model, head=head, ema=ema)
+        return read_network(path, model, head=head, ema=ema, module=module)
     config, facts = folder.read_config(path), folder.read_data(path)
     if model is not None:
         check_same(config.model, model, where)
     if facts is None:
         raise UserError(f"there is no checkpoint in {path} yet")
+    folder.check_same_custom(path, facts, ["model"] if module is not None else [], needed=["model"])
     with Checkpoints(path / "checkpoints", max_to_keep=1, keep_best=1, read_only=True) as checkpoints:
         step = checkpoints.chosen_step()
         if step is None:
             raise UserError(f"there is no checkpoint in {path} yet")
         variables, weights = checkpoints.read_variables(step)
     about = About(
-        model=config.model,
+        model=ModelConfig() if module is not None else config.model,
+        module="" if module is None else type(module).__name__,
         classes=tuple(facts["classes"]),
         image_shape=tuple(facts["image_shape"]),
         mean=tuple(facts["mean"]),
@@ -50,7 +62,7 @@ def load_network(where: str, model: ModelConfig | None = None, *, head: bool = T
         value_range=tuple(facts["value_range"]) if facts.get("value_range") else None,
         weights=weights,
     )
-    return Network(about=about, variables=variables)
+    return Network(about=about, variables=variables, module=module)
 
 
 def source_of(config: Config) -> About | None:

@@ -40,7 +40,6 @@ def find_trainable(config: TransferConfig, model: nn.Module, image_shape: tuple[
         return Trainable()
     if config.strategy == "auto":
         raise UserError("transfer.strategy auto is decided when a run begins; name one of the others here")
-    assert isinstance(model, models.Classifier)  # whose endpoints have names
     places = models.endpoints(model, image_shape)
     last = None
     if config.strategy == "head":

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+import flax.linen as nn
 import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
 
 from fcnn import models
 from fcnn.config import ModelConfig
@@ -27,7 +29,10 @@ PLAIN = ("googlenet", "inception_v3")
 class About:
     """What one must know of a network beside its weights: plain values, which a file can hold."""
 
-    model: ModelConfig
+    model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
+    """Which architecture; of no meaning with `module`."""
+    module: str = ""
+    """The class of a user's own Linen module, which has no place among the architectures."""
     classes: tuple[str, ...]
     """The names of the classes, in the order of the logits; empty for a network without a head."""
     image_shape: tuple[int, ...]
@@ -53,16 +58,29 @@ class About:
         return self.classes if self.named else ()
 
     def create(self, num_classes: int | None = None) -> models.Classifier:
-        """The network's Linen module, for as many classes as it knows or another number."""
+        """The network's Linen module, for as many classes as it knows or another number; UserError for one of the
+        user's own."""
+        if self.module:
+            raise UserError(
+                f"the network is a {self.module} of the user's own: pass it, or name the preset that defines it, "
+                "--config FILE.py"
+            )
         return from_config(self.model, num_classes=len(self.classes) if num_classes is None else num_classes)
+
+    @property
+    def name(self) -> str:
+        """What the network is, in a word."""
+        return self.module or self.model.name
 
     def to_dict(self) -> dict[str, Any]:
         """Returns it as JSON can write it, without the fields that have their default."""
         defaults = {field.name: field.default for field in dataclasses.fields(self)}
         values = {name: value for name, value in dataclasses.asdict(self).items() if value != defaults[name]}
+        if self.module:
+            return values
         usual = dataclasses.asdict(ModelConfig())
-        model = {name: value for name, value in values["model"].items() if name == "name" or value != usual[name]}
-        return values | {"model": model}
+        fields = dataclasses.asdict(self.model).items()
+        return values | {"model": {name: value for name, value in fields if name == "name" or value != usual[name]}}
 
     @staticmethod
     def from_json(text: str, where: str) -> "About":
@@ -89,15 +107,33 @@ class Network:
     """{"params": ..., "batch_stats": ...} of float32 NumPy arrays."""
     notes: tuple[str, ...] = ()
     """Sentences about what was done to somebody else's file to read it."""
+    module: nn.Module | None = None
+    """The user's own Linen module that the weights are of; None for an architecture of fcnn's."""
+
+    def create(self) -> nn.Module:
+        """Returns the network's Linen module."""
+        return self.module or self.about.create()
 
 
-def write_network(path: Path, network: Network) -> None:
-    """Writes a network as .safetensors: its arrays under torchvision's names, the rest as an entry of the header."""
-    about = network.about
+def write_network(path: str | Path, network: Network) -> None:
+    """Writes a network as .safetensors: its arrays under torchvision's names, those of a user's own module under Flax's
+    ("params/Dense_0/kernel"), the rest as an entry of the header."""
+    about, path = network.about, Path(path)
+    if about.module:
+        flat = flatten_dict(dict(network.variables), sep="/")
+        write_arrays(path, {name: np.asarray(array) for name, array in flat.items()}, json.dumps(about.to_dict()))
+        return
     write_arrays(path, unfit(about.create, network.variables, about.model.name), json.dumps(about.to_dict()))
 
 
-def read_network(path: Path, model: ModelConfig | None, *, head: bool = True, ema: bool = True) -> Network:
+def read_network(
+    path: str | Path,
+    model: ModelConfig | None = None,
+    *,
+    head: bool = True,
+    ema: bool = True,
+    module: nn.Module | None = None,
+) -> Network:
     """The network in a file that `write_network` wrote, or in anyone's.
 
     Args:
@@ -106,15 +142,19 @@ def read_network(path: Path, model: ModelConfig | None, *, head: bool = True, em
         others whose names and shapes are those of one architecture alone.
       head: whether it must have a head; a backbone without one has no classes and may start a training run.
       ema: whether to take averaged weights (EMA) where the file has both.
+      module: the user's own Linen module, where the weights are of one.
 
     Raises:
       UserError: as for `read_arrays`, or it isn't clear what network the weights are of, or it isn't `model`.
     """
-    notes: list[str] = []
+    path, notes = Path(path), list[str]()
     arrays, ours = read_arrays(path, ema=ema, log=notes.append)
     if ours is None:
         return _foreign(arrays, model, path, head, notes)
     about = About.from_json(ours, f"the header of {path}")
+    if about.module:
+        variables = unflatten_dict(arrays, sep="/")
+        return Network(about=about, variables={"params": {}, "batch_stats": {}} | variables, module=module)
     if model is not None:
         check_same(about.model, model, str(path))
     return Network(about=about, variables=fit(about.create, arrays, about.model.name, _shape(about)))

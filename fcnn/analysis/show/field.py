@@ -40,7 +40,7 @@ def show_field(subject: AnalysisInput) -> Look:
     """The receptive field of each layer's most active unit."""
     heading = "What a unit sees: receptive fields"
     if not subject.spatial:
-        return Look("receptive_field", heading, "Every unit sees the whole image: there is no convolutional layer.")
+        return Look("receptive_field", heading, "The model names no layer with positions.")
     seen, size, rows = views(subject), subject.image.shape[:2], []
     for name in subject.spatial:
         found = subject.activations[name]

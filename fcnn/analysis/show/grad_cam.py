@@ -25,7 +25,9 @@ def show_grad_cam(subject: AnalysisInput) -> Look:
     heading, kind = "What speaks for each answer: Grad-CAM", type(subject.setup.model).__name__
     places = [name for name in subject.spatial if subject.activations[name][..., 0].size > 1]
     if not places:
-        return Look("grad_cam", heading, f"Grad-CAM needs a convolutional layer with positions, which {kind} has not.")
+        return Look(
+            "grad_cam", heading, f"Grad-CAM needs a convolutional layer with positions, which {kind} does not name."
+        )
     layer, image = places[-1], subject.image
     likeliest = np.argsort(-subject.probabilities, kind="stable")[:CLASSES].tolist()
     if subject.label is not None and subject.label not in likeliest:

@@ -37,7 +37,7 @@ def show_activations(subject: AnalysisInput) -> Look:
     """The strongest activation maps of each layer."""
     heading = "What the image becomes, layer by layer"
     if not subject.activations:
-        return Look("activations", heading, "A linear classifier has no layer between the pixels and the answer.")
+        return Look("activations", heading, "The model names no layer between the pixels and the logits.")
     names = spread(list(subject.activations), LAYERS)
     figure, axes = sheet(len(names), MAPS + 1, side=1.25)
     for row, name in zip(axes, names, strict=True):

@@ -24,7 +24,7 @@ QUERIES, NEAREST = 6, 7
 
 def feature_space(setup: TrainSetup) -> tuple[str, Callable]:
     """What the classifier is given: its name, and `(variables, images (B, H, W, C)) -> (B, features)`."""
-    places = models.endpoints(setup.classifier, setup.dataset.image_shape)
+    places = models.endpoints(setup.model, setup.dataset.image_shape)
     if not places:
         return "the pixels", lambda variables, images: images.reshape(len(images), -1)
     name, spatial = places[-1].name, len(places[-1].shape) == 3

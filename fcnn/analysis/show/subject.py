@@ -54,11 +54,12 @@ class AnalysisInput:
 def make_subject(setup: TrainSetup, variables: Any, image: np.ndarray, title: str, label: int | None) -> AnalysisInput:
     """Shows the network the image, (H, W, C) uint8."""
     variables = sharding.to_host(variables)
-    names = tuple(place.name for place in models.endpoints(setup.classifier, setup.dataset.image_shape))
+    names = tuple(place.name for place in models.endpoints(setup.model, setup.dataset.image_shape))
 
     def forward(variables: Any, images: jax.Array) -> Any:
-        found: Any = setup.model.apply(variables, images, train=False, features=names)
-        return found if names else (found, {})
+        features: Any = {"features": names} if names else {}
+        outputs: Any = setup.model.apply(variables, images, train=False, **features)
+        return outputs if names else (outputs, {})
 
     logits, activations = jax.jit(forward)(variables, normalized(setup, image[None]))
     return AnalysisInput(

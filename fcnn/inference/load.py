@@ -1,0 +1,83 @@
+"""A trained network as an object of Python: `fcnn.load(path).predict(images)`."""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import flax.linen as nn
+import jax
+import numpy as np
+
+from fcnn.data.decode import BadImage
+from fcnn.inference.predict import BATCH, normalized, read_image
+from fcnn.training.pretrained import load_network
+from fcnn.utils.errors import UserError
+from fcnn.weights import Network
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LoadedNetwork(Network):
+    """A trained network, in evaluation; its variables are on the device."""
+
+    model: nn.Module
+    """The Linen module."""
+    apply: Callable[[Mapping[str, Any], jax.Array], jax.Array]
+    """`(variables, images (B, H, W, C) float32 as `preprocess` gives them) -> logits (B, classes)`; compiled."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes, in the order of the logits."""
+        return self.about.classes
+
+    def preprocess(self, images: np.ndarray) -> jax.Array:
+        """Normalizes uint8 images (B, H, W, C) as those that it was trained on: the same shape, float32."""
+        return normalized(self.about, images)
+
+    def predict(self, images: np.ndarray | Sequence[str | Path]) -> np.ndarray:
+        """Returns the probability of each class, (N, classes) float32.
+
+        Args:
+          images: paths of image files, read and resized as the training images were; or uint8 (N, H, W, C), of the
+            size of the training images.
+
+        Raises:
+          UserError: a file can't be read, or the array isn't of that kind.
+        """
+        if isinstance(images, np.ndarray):
+            shape = self.about.image_shape
+            if images.dtype != np.uint8 or images.shape[1:] != shape:
+                size = " x ".join(map(str, shape))
+                raise UserError(f"images must be uint8, N x {size}, got {images.dtype} {images.shape}")
+            pixels = images
+        else:
+            pixels = np.stack([self._read(Path(path)) for path in images])
+        outputs = []
+        for start in range(0, len(pixels), BATCH):
+            batch = pixels[start : start + BATCH]
+            padded = np.concatenate([batch, np.zeros((BATCH - len(batch), *batch.shape[1:]), np.uint8)])
+            probabilities = jax.nn.softmax(self.apply(self.variables, self.preprocess(padded)))
+            outputs.append(np.asarray(probabilities)[: len(batch)])
+        return np.concatenate(outputs)
+
+    def _read(self, path: Path) -> np.ndarray:
+        try:
+            return read_image(path, self.about)
+        except (BadImage, OSError) as error:
+            raise UserError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
+
+
+def load(where: str | Path, *, model: nn.Module | None = None) -> LoadedNetwork:
+    """Loads a trained network: a run's folder, a file of weights, or a name that `fcnn zoo` lists.
+
+    Args:
+      model: the user's own Linen module, for a run or a file of one.
+
+    Raises:
+      UserError: there is none, or `model` is missing.
+    """
+    network = load_network(str(where), module=model)
+    module = network.create()
+    apply: Any = jax.jit(lambda variables, images: module.apply(variables, images, train=False))
+    variables = jax.device_put(dict(network.variables))
+    return LoadedNetwork(**vars(network) | {"variables": variables}, model=module, apply=apply)
