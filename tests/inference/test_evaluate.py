@@ -132,7 +132,7 @@ def test_a_network_that_knows_numbers_alone(network, tmp_path, capsys, monkeypat
 
     about, call = predict.load_classifier(str(network[0]))
     numbers = dataclasses.replace(about, classes=("0", "1", "2", "3"), named=False)
-    monkeypatch.setattr(evaluate, "load_classifier", lambda _: (numbers, call))
+    monkeypatch.setattr(evaluate, "load_classifier", lambda _, **options: (numbers, call))
     solid(tmp_path / "names/b/0.png", 1)
     assert cli.main(["evaluate", str(network[0]), "--data.name", f"folder:{tmp_path / 'names'}"]) == 2
     assert "by number alone" in (said := capsys.readouterr().err)
