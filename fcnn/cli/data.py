@@ -1,4 +1,4 @@
-"""`fcnn data`: a look at a data set before anything is trained on it."""
+"""`fcnn data`: describe, draw and prepare a data set before anything is trained on it."""
 
 import dataclasses
 import re
@@ -10,6 +10,7 @@ import tyro
 from fcnn.cli.parse import named_options, parse
 from fcnn.config import AugmentConfig, DataConfig
 from fcnn.utils.errors import UserError, unknown
+from fcnn.utils.files import write_bytes
 
 ACTIONS = ("show", "prepare")
 
@@ -23,7 +24,7 @@ class PrepareArgs:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ShowArgs:
-    """Tell what is in a data set, and draw some of it as it is stored and augmented: fcnn data show NAME.
+    """Describe a data set, and draw some of it as it is stored and augmented: fcnn data show NAME.
 
     Without any --augment option images are shifted by up to an eighth of their side, and those in color mirrored.
     """
@@ -71,6 +72,7 @@ def _draw(dataset: Any, config: AugmentConfig | None, out: Path) -> None:
 
     from fcnn import augment
     from fcnn.data.show import contact_sheet
+    from fcnn.report.files import png
 
     height, width, channels = dataset.train.shape
     if config is None:
@@ -80,13 +82,10 @@ def _draw(dataset: Any, config: AugmentConfig | None, out: Path) -> None:
     def changed(images: np.ndarray) -> np.ndarray:
         index = np.arange(len(images), dtype=np.int32)
         batch = {"image": images, "label": np.zeros_like(index), "mask": index >= 0, "index": index}
-        found = np.asarray(change(jax.random.key(0), batch)["image"])
-        return np.clip(np.round(found), 0, 255).astype(np.uint8)
+        augmented = np.asarray(change(jax.random.key(0), batch)["image"])
+        return np.clip(np.round(augmented), 0, 255).astype(np.uint8)
 
-    sheet = contact_sheet(dataset, changed)
-    temporary = out.with_name(out.name + ".tmp")
-    sheet.save(temporary, "PNG")
-    temporary.replace(out)
+    write_bytes(out, png(contact_sheet(dataset, changed)))
 
 
 def _out(parsed: Any) -> Path:

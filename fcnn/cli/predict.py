@@ -61,9 +61,9 @@ def predict_command(args: list[str]) -> int:
 
 
 def _tell(answer: dict[str, Any]) -> None:
-    from fcnn.data.names import shown
+    from fcnn.utils.text import printable
 
-    name = shown(answer["image"])
+    name = printable(answer["image"])
     if "error" in answer:
         print(f"fcnn: {name}: {answer['error']}", file=sys.stderr)
         return

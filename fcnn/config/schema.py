@@ -38,7 +38,7 @@ class DataConfig:
     split_seed: int = 0
     """Seed of those splits; not the run's seed, so that several seeds are compared on the same images."""
     on_bad_image: Literal["error", "skip"] = "error"
-    """folder: what to do about files that can't be read: stop and name them, or go on without them and count them."""
+    """folder: what to do about files that can't be read: stop and list them, or leave them out and count them."""
     value_range: tuple[float, float] | None = None
     """folder: the values of gray images of more than 8 bits (16-bit PNG and TIFF, floats) that become black and white:
     0 4095 for a 12-bit camera; None for the lowest and the highest in the training files."""
@@ -53,9 +53,9 @@ class DataConfig:
     loss of PyTorch's CrossEntropyLoss(weight=...), which weights each class's term within an image (and divides by the
     number of images where labels are mixed); without them the two are the same."""
     mean: tuple[float, ...] | None = None
-    """Pixel mean by channel, 0 to 1, that normalization takes off; None to measure it on the training split."""
+    """Pixel mean by channel, 0 to 1, that is subtracted; None to measure it on the training split."""
     std: tuple[float, ...] | None = None
-    """Standard deviation by channel, likewise."""
+    """Standard deviation by channel, 0 to 1, by which is divided; None to measure it too."""
 
     def __post_init__(self) -> None:
         _check_dataset_name(self.name)

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from fcnn.data.dataset import AnySplit, Dataset, Split
-from fcnn.data.names import listed
 from fcnn.data.splits import stratified_holdout
 from fcnn.data.streamed import Streamed
 from fcnn.utils.errors import UserError
+from fcnn.utils.text import join
 
 Pair = tuple[Any, Any]
 """Images and labels, as `from_arrays` takes them."""
@@ -86,7 +86,7 @@ def from_arrays(
         splits["test"],
         normalization=_normalization(mean, std, train.shape[-1]),
         pixels=_digest(train, splits["validation"], splits["test"]),
-        notes=(f"classes without an image in the train split: {listed(missing)}",) if missing else (),
+        notes=(f"classes without an image in the train split: {join(missing)}",) if missing else (),
     )
 
 

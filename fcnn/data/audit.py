@@ -8,8 +8,8 @@ import numpy as np
 
 from fcnn.data.decode import ValueRange
 from fcnn.data.layout import Entry
-from fcnn.data.names import listed, shown
 from fcnn.data.scan import ImageInfo, is_mislabeled
+from fcnn.utils.text import join, printable
 
 IMBALANCE = 3
 """A note is written if the largest class has this many times the images of the smallest."""
@@ -29,28 +29,28 @@ def audit(entries: Sequence[Entry], infos: Sequence[ImageInfo], pairs: np.ndarra
     """
     notes = []
     copies = [(entries[i], entries[j], "=" if infos[i].sha == infos[j].sha else "~") for i, j in pairs]
-    if leaks := [f"{shown(a.path)} {sign} {shown(b.path)}" for a, b, sign in copies if a.split != b.split]:
+    if leaks := [f"{printable(a.path)} {sign} {printable(b.path)}" for a, b, sign in copies if a.split != b.split]:
         notes.append(
             f"{len(leaks)} images are in two splits (= the same file, ~ nearly the same image), so that the accuracy "
-            f"would be of images seen in training: {listed(leaks)}"
+            f"would be of images seen in training: {join(leaks)}"
         )
-    if relabeled := [f"{shown(a.path)} {sign} {shown(b.path)}" for a, b, sign in copies if a.name != b.name]:
-        notes.append(f"{len(relabeled)} images are there under two labels (= the same, ~ nearly): {listed(relabeled)}")
+    if relabeled := [f"{printable(a.path)} {sign} {printable(b.path)}" for a, b, sign in copies if a.name != b.name]:
+        notes.append(f"{len(relabeled)} images are there under two labels (= the same, ~ nearly): {join(relabeled)}")
     if within := sum(a.split == b.split and a.name == b.name for a, b, _ in copies):
         notes.append(f"{within} images are there twice, or nearly, in one class")
     files = list(zip(entries, infos, strict=True))
-    if wrong := [f"{shown(e.path)} (is {info.format})" for e, info in files if is_mislabeled(e.path, info)]:
-        notes.append(f"{len(wrong)} files are of another format than their names say, and are used: {listed(wrong)}")
+    if wrong := [f"{printable(e.path)} (is {info.format})" for e, info in files if is_mislabeled(e.path, info)]:
+        notes.append(f"{len(wrong)} files are of another format than their names say, and are used: {join(wrong)}")
     for split in ("validation", "test"):
         present = {entry.name for entry in entries if entry.split == split}
-        if present and (missing := [shown(name) for name in classes if name not in present]):
-            notes.append(f"classes without an image in the {split} split: {listed(missing)}")
+        if present and (missing := [printable(name) for name in classes if name not in present]):
+            notes.append(f"classes without an image in the {split} split: {join(missing)}")
     train = Counter(entry.name for entry in entries if entry.split == "train")
     few, many = min(classes, key=lambda c: train[c]), max(classes, key=lambda c: train[c])
     if train[many] >= IMBALANCE * train[few]:
         notes.append(
-            f"the classes differ in size, from {train[few]:,} ({shown(few)}) to {train[many]:,} ({shown(many)}) "
-            "training images; --data.class-weights balanced weights them equally"
+            f"the classes differ in size, from {train[few]:,} ({printable(few)}) to {train[many]:,} "
+            f"({printable(many)}) training images; --data.class-weights balanced weights them equally"
         )
     return notes
 
@@ -82,12 +82,12 @@ def describe_range(
       measured: whether it was measured; else it was declared.
     """
     notes = []
-    files = [(shown(entry.path), info) for entry, info in zip(entries, infos, strict=True)]
+    files = [(printable(entry.path), info) for entry, info in zip(entries, infos, strict=True)]
     if truncated := [path for path, info in files if info.truncated]:
         notes.append(
             f"{len(truncated)} files have 16 bits a channel, in color or with transparency, and only the upper 8 are "
             "read: images that use fewer bits become dark and coarse; save them with 8 bits a channel: "
-            f"{listed(truncated)}"
+            f"{join(truncated)}"
         )
     ranges = [(path, *info.value_range) for path, info in files if info.value_range]
     if not ranges or value_range is None:
@@ -101,7 +101,7 @@ def describe_range(
         f"{source}"
     )
     if outside := [f"{path} ({_format(a)} to {_format(b)})" for path, a, b in ranges if a < low or b > high]:
-        notes.append(f"{len(outside)} files have values outside of that range, which are clipped: {listed(outside, 3)}")
+        notes.append(f"{len(outside)} files have values outside of that range, which are clipped: {join(outside, 3)}")
     if narrow := sum(info.gray and not info.value_range for info in infos):
         notes.append(
             f"{narrow:,} gray files have 8 bits and stay as they are beside {len(ranges):,} with more: if one class "

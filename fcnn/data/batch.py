@@ -1,5 +1,4 @@
-"""Images as indices: the order of an epoch, the padding of the last evaluation batch, a part of a split, the gather on
-the device."""
+"""Batches as indices: the order of an epoch, the padding of the last evaluation batch, the gather on the device."""
 
 from collections.abc import Iterator
 
@@ -11,25 +10,25 @@ from fcnn.utils.batch import Batch
 
 
 def epoch_order(seed: int, epoch: int, size: int) -> np.ndarray:
-    """The order in which an epoch sees a split: a permutation of `size`, (size,) int32, from (seed, epoch) alone."""
+    """Returns the order of an epoch: a permutation of `size`, (size,) int32, from (seed, epoch) alone."""
     return np.random.default_rng([seed, epoch]).permutation(size).astype(np.int32)
 
 
 def eval_batches(size: int, batch_size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Indices and mask, each (batch_size,), that go through a split once; the last batch is padded and masked."""
+    """Yields indices and mask, each (batch_size,): each image once; the last batch is padded and masked."""
     for start in range(0, size, batch_size):
         places = np.arange(start, start + batch_size, dtype=np.int32)
         yield np.minimum(places, size - 1), places < size
 
 
 def spread(size: int, most: int) -> np.ndarray:
-    """At most so many places of a split of `size` images, evenly spread over it, (count,) int."""
+    """Returns at most `most` indices into a split of `size` images, evenly spread over it, (count,) int."""
     count = min(size, most)
     return np.arange(count) * size // max(count, 1)
 
 
 def gather(images: jax.Array, labels: jax.Array, indices: jax.Array, mask: jax.Array) -> Batch:
-    """Picks a batch out of a split that lives on the device.
+    """Returns a batch of a split that lives on the device.
 
     Args:
       images: (N, H, W, C) uint8, the whole split.

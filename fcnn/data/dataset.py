@@ -10,10 +10,10 @@ import numpy as np
 
 from fcnn.data.cache import cached_json
 from fcnn.data.manifest import Manifest
-from fcnn.data.names import shown
 from fcnn.data.parallel import each, no_progress
 from fcnn.data.streamed import Streamed
 from fcnn.utils.errors import UserError
+from fcnn.utils.text import printable
 
 MEASURED = 60_000
 """Mean and standard deviation are those of at most so many training images, evenly spread."""
@@ -79,7 +79,7 @@ class Dataset:
         """Returns the files of a split below the folder, as they can be printed; "" for each where there are none."""
         if self.manifest is None:
             return [""] * len(getattr(self, split))
-        return [shown(path) for path in self.manifest.paths(split)]
+        return [printable(path) for path in self.manifest.paths(split)]
 
     def mean_std(self) -> tuple[np.ndarray, np.ndarray]:
         """Returns mean and standard deviation by channel, each (C,) float32, of pixels from 0 to 1."""

@@ -1,4 +1,4 @@
-"""Telling that two files show the same image, or nearly: two hashes that survive resizing and another compression.
+"""Near-duplicate images: two hashes that survive resizing and another compression.
 
 The first, 64 bits of the gray image, finds candidates; the second, 256 bits of finer structure in all colors, decides.
 """
@@ -10,21 +10,21 @@ from itertools import pairwise
 import numpy as np
 from PIL import Image
 
-LIMIT, LOOK_LIMIT = 4, 14
+LIMIT, FINE_LIMIT = 4, 14
 """Two images are nearly the same if at most so many of the 64 and of the 256 bits differ. Of 200 photographs of flowers
 all were found again after JPEG at quality 50 or 30, at half their size or a tenth brighter, 95 % a fifth brighter, 26 %
 in gray, which is another image here. Of 3,000 MNIST digits 12 pairs are that near, by the first hash alone 1,380."""
 SAME = 2
 """Of images with one first hash, those whose second differs by so few bits count as one in the search."""
 
-_SIDE, _LOW, _FINE, _COARSE, _LOOK = 32, 8, 16, 4, 256
+_SIDE, _LOW, _FINE, _COARSE, _FINE_BITS = 32, 8, 16, 4, 256
 _FLAT = 2  # so little contrast may be compression's
 # The first rows of the discrete cosine transform (type II, without its scale) of 32 values.
 _DCT = np.cos(np.pi / _SIDE * np.outer(np.arange(_LOW), np.arange(_SIDE) + 0.5))
 
 
 def _projections() -> tuple[np.ndarray, np.ndarray]:
-    """Weights for each bit of the pixels of the luma, (256, bits), and of both chroma planes, (2 x 16, bits).
+    """Returns the weights for each bit of the luma's pixels, (256, bits), and of both chroma planes, (2 x 16, bits).
 
     In each plane as many are positive as negative, so that its mean drops out. Chroma is taken at 4 x 4 pixels, which
     is what JPEG leaves of a small image's colors, each of the weight of the luma that it covers.
@@ -33,7 +33,7 @@ def _projections() -> tuple[np.ndarray, np.ndarray]:
     planes = []
     for side in (_FINE, _COARSE, _COARSE):
         half = np.repeat(np.asarray([1, -1], np.float32) * (_FINE // side), side * side // 2)
-        planes.append(rng.permuted(np.tile(half, (_LOOK, 1)), axis=1).T)
+        planes.append(rng.permuted(np.tile(half, (_FINE_BITS, 1)), axis=1).T)
     return planes[0].copy(), np.concatenate(planes[1:])
 
 
@@ -68,7 +68,7 @@ def fingerprint(image: Image.Image, salt: str = "") -> tuple[int, int]:
 
 
 def _contrast(plane: Image.Image) -> float:
-    """Gray levels from the darkest to the brightest pixel of an image of one channel."""
+    """Returns the gray levels from the darkest to the brightest pixel of an image of one channel."""
     darkest, brightest = plane.getextrema()
     return brightest - darkest  # pyright: ignore[reportOperatorIssue]  # numbers, as there is one channel
 
@@ -89,8 +89,8 @@ def duplicates(hashes: list[tuple[int, int]]) -> tuple[np.ndarray, np.ndarray]:
       near to all others of it.
     """
     first = np.asarray([one for one, _ in hashes], np.uint64)
-    second = np.frombuffer(b"".join(two.to_bytes(_LOOK // 8, "big") for _, two in hashes), np.uint64)
-    second = second.reshape(-1, _LOOK // 64)
+    second = np.frombuffer(b"".join(two.to_bytes(_FINE_BITS // 8, "big") for _, two in hashes), np.uint64)
+    second = second.reshape(-1, _FINE_BITS // 64)
     chosen = _merge(first, second)
     again = np.flatnonzero(chosen != np.arange(len(chosen)))
     own = np.flatnonzero(chosen == np.arange(len(chosen)))
@@ -100,12 +100,12 @@ def duplicates(hashes: list[tuple[int, int]]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _apart(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """How many bits differ, row by row: of (N, K) uint64, (N,) int."""
+    """Returns how many bits differ, row by row: of (N, K) uint64, (N,) int."""
     return np.bitwise_count(a ^ b).sum(axis=1, dtype=int)
 
 
 def _merge(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """For each image the one that it counts as, itself or an earlier one: (N,) int.
+    """Returns, for each image, the one that it counts as, itself or an earlier one: (N,) int.
 
     Without it, thousands of frames of a camera that doesn't move would make millions of pairs.
     """
@@ -120,8 +120,8 @@ def _merge(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return chosen
 
 
-def near_pairs(first: np.ndarray, second: np.ndarray, limit: int = LIMIT, look_limit: int = LOOK_LIMIT) -> np.ndarray:
-    """The pairs of images of which at most `limit` bits of the first hash and `look_limit` of the second differ.
+def near_pairs(first: np.ndarray, second: np.ndarray, limit: int = LIMIT, fine_limit: int = FINE_LIMIT) -> np.ndarray:
+    """Returns the pairs of images, at most `limit` bits of the first and `fine_limit` of the second hash apart.
 
     Args:
       first: (N,) uint64.
@@ -144,7 +144,7 @@ def near_pairs(first: np.ndarray, second: np.ndarray, limit: int = LIMIT, look_l
             here = here[band[here] == band[here + step]]
             close = here[np.bitwise_count(ordered[here] ^ ordered[here + step]) <= limit]
             found = np.stack([order[close], order[close + step]], axis=1)
-            pairs.append(found[_apart(second[found[:, 0]], second[found[:, 1]]) <= look_limit])
+            pairs.append(found[_apart(second[found[:, 0]], second[found[:, 1]]) <= fine_limit])
             step += 1
     return np.unique(np.sort(np.concatenate(pairs), axis=1), axis=0)
 

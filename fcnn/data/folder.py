@@ -17,11 +17,11 @@ from fcnn.data.decode import ValueRange, quiet
 from fcnn.data.fingerprint import duplicates
 from fcnn.data.layout import Entry, Layout, read_layout
 from fcnn.data.manifest import SPLITS, Manifest, Row, RunFiles, compare, remaining
-from fcnn.data.names import listed, shown
 from fcnn.data.parallel import Progress, each
 from fcnn.data.scan import ImageInfo, scan
 from fcnn.data.streamed import Files, Streamed, streams
 from fcnn.utils.errors import UserError
+from fcnn.utils.text import join, printable
 
 IMAGE_SIZE = 128
 """Pixels of a side unless the config says otherwise."""
@@ -41,7 +41,7 @@ class FolderScan(NamedTuple):
     @property
     def skipped(self) -> tuple[str, ...]:
         """The same as lines: "path (reason)"."""
-        return tuple(f"{shown(path)} ({reason})" for path, reason in self.bad)
+        return tuple(f"{printable(path)} ({reason})" for path, reason in self.bad)
 
     def hashes(self) -> dict[str, str]:
         """Returns path -> hash of every file; "" where it can't be read."""
@@ -62,8 +62,8 @@ def scan_folder(root: Path, on_bad_image: str, progress: Progress) -> FolderScan
     folder = FolderScan(layout, tuple(e for e, _ in good), tuple(info for _, info in good), tuple(sorted(bad)))
     if bad and on_bad_image == "error":
         raise UserError(
-            f"{len(bad)} of the {len(layout.entries) + len(layout.bad):,} files in {shown(str(root))} can't be used: "
-            f"{listed(folder.skipped, 10)}\nFix or delete them, or pass --data.on-bad-image skip"
+            f"{len(bad)} of the {len(layout.entries) + len(layout.bad):,} files in {printable(str(root))} can't be "
+            f"used: {join(folder.skipped, 10)}\nFix or delete them, or pass --data.on-bad-image skip"
         )
     return folder
 
@@ -108,15 +108,15 @@ def load_folder(root: Path, config: DataConfig, progress: Progress) -> dict[str,
 
 def _check_classes(layout: Layout, entries: Sequence[Entry]) -> None:
     """Raises UserError unless there are several classes, each with an image to learn from."""
-    root = shown(str(layout.root))
+    root = printable(str(layout.root))
     if len(layout.classes) == 1:
-        raise UserError(f"{root} has a single class, {shown(layout.classes[0])}; a classifier needs two or more")
+        raise UserError(f"{root} has a single class, {printable(layout.classes[0])}; a classifier needs two or more")
     train = {entry.name for entry in entries if entry.split == "train"}
-    if empty := [shown(name) for name in layout.classes if name not in train]:
-        nested = f"\nFolders inside a class are not read: {listed(map(shown, layout.nested))}" if layout.nested else ""
+    if empty := [printable(name) for name in layout.classes if name not in train]:
+        nested = join(map(printable, layout.nested))
         raise UserError(
-            f"{root} has classes without a readable training image: {listed(empty)}; add images or remove their folders"
-            + nested
+            f"{root} has classes without a readable training image: {join(empty)}; add images or remove their folders"
+            + (f"\nFolders inside a class are not read: {nested}" if nested else "")
         )
 
 
@@ -138,7 +138,7 @@ def load_run_files(
       UserError: a file differs and `run.exact`, or no file of the run is left.
     """
     folder = scan_folder(root, config.on_bad_image if run.exact else "skip", progress)
-    hashes, manifest, where = folder.hashes(), run.manifest, shown(str(root))
+    hashes, manifest, where = folder.hashes(), run.manifest, printable(str(root))
     changes, rows = compare(manifest, hashes), manifest.unchanged(hashes)
     if changes and run.exact:
         raise UserError(
@@ -206,4 +206,4 @@ def _describe(infos: Sequence[ImageInfo]) -> str:
     formats = ", ".join(name for name, _ in Counter(info.format for info in infos).most_common())
     counts = Counter((info.width, info.height) for info in infos).most_common()
     sizes = [f"{width} x {height} ({count:,})" for (width, height), count in counts]
-    return f"{formats}; {listed(sizes, 3)}{' sizes' if len(sizes) > 3 else ''}"
+    return f"{formats}; {join(sizes, 3)}{' sizes' if len(sizes) > 3 else ''}"

@@ -18,7 +18,7 @@ Arrays = tuple[np.ndarray, np.ndarray]
 
 
 def read_idx(images: Path, labels: Path) -> Arrays:
-    """A pair of idx files, gzipped or not. ValueError if they aren't what they should be."""
+    """Reads a pair of idx files, gzipped or not; ValueError if they aren't what they should be."""
     pixels, classes = _idx(images), _idx(labels)
     if pixels.ndim != 3 or classes.ndim != 1 or len(pixels) != len(classes):
         raise ValueError(f"{images.name} holds {pixels.shape}, {labels.name} {classes.shape}")
@@ -40,7 +40,7 @@ def _idx(path: Path) -> np.ndarray:
 
 
 def read_cifar(source: Path, *, fine: bool) -> dict[str, Arrays]:
-    """Both splits of CIFAR-10, or of CIFAR-100 with its `fine` labels, from either version, archive or folder.
+    """Reads both splits of CIFAR-10, or of CIFAR-100 with its `fine` labels, from either version, archive or folder.
 
     Raises:
       ValueError, KeyError, OSError, tarfile.TarError, pickle.UnpicklingError: what is there isn't CIFAR.
@@ -58,17 +58,18 @@ def read_cifar(source: Path, *, fine: bool) -> dict[str, Arrays]:
 
 
 def _splits(read: Callable[[str], bytes | None], fine: bool) -> dict[str, Arrays]:
-    names = {"train": ["train"] if fine else [f"data_batch_{i}" for i in range(1, 6)], "test": ["test"]}
-    names["test"] = ["test"] if fine else ["test_batch"]
-    found = {}
+    names = {"train": [f"data_batch_{i}" for i in range(1, 6)], "test": ["test_batch"]}
+    if fine:
+        names = {"train": ["train"], "test": ["test"]}
+    splits = {}
     for split, parts in names.items():
-        arrays = [_batch(read, part, fine) for part in parts]
-        found[split] = (np.concatenate([a[0] for a in arrays]), np.concatenate([a[1] for a in arrays]))
-    return found
+        images, labels = zip(*(_batch(read, part, fine) for part in parts), strict=True)
+        splits[split] = np.concatenate(images), np.concatenate(labels)
+    return splits
 
 
 def _batch(read: Callable[[str], bytes | None], name: str, fine: bool) -> Arrays:
-    """One file: records of label bytes and 3072 pixels, or a pickled dict of the same."""
+    """Reads one file: records of label bytes and 3072 pixels, or a pickled dict of the same."""
     if (data := read(f"{name}.bin")) is not None:
         record = 3074 if fine else 3073
         if len(data) % record:
@@ -87,37 +88,32 @@ def _batch(read: Callable[[str], bytes | None], name: str, fine: bool) -> Arrays
 
 
 def unpickle_arrays(data: bytes) -> dict[bytes, Any]:
-    """A pickled dict of plain values and NumPy arrays; pickle.UnpicklingError if the pickle names anything else."""
-    made = _Arrays(io.BytesIO(data), encoding="bytes").load()
-    if not isinstance(made, dict):
+    """Reads a pickled dict of plain values and NumPy arrays; UnpicklingError if the pickle names anything else."""
+    content = _Unpickler(io.BytesIO(data), encoding="bytes").load()
+    if not isinstance(content, dict):
         raise pickle.UnpicklingError("not a dict")
-    return {key.encode() if isinstance(key, str) else key: value for key, value in made.items()}
+    return {key.encode() if isinstance(key, str) else key: value for key, value in content.items()}
 
 
-class _Arrays(pickle.Unpickler):
+class _Unpickler(pickle.Unpickler):
     """An unpickler that knows NumPy's arrays and nothing else: a pickle runs whatever it can name."""
 
     def find_class(self, module: str, name: str) -> Any:
-        if module in ("numpy.core.multiarray", "numpy._core.multiarray") and name == "_reconstruct":
-            return _empty
-        known = {("numpy", "ndarray"): np.ndarray, ("numpy", "dtype"): _dtype, ("_codecs", "encode"): _latin1}
-        if (module, name) in known:
-            return known[module, name]
-        raise pickle.UnpicklingError(f"it wants to call {module}.{name}")
-
-
-def _empty(kind: Any, *_: Any) -> np.ndarray:
-    """What an array is before its state is set."""
-    return np.ndarray((0,), np.uint8)
+        known: dict[str, Any] = {
+            "numpy.core.multiarray._reconstruct": lambda *_: np.ndarray((0,), np.uint8),  # its state is set later
+            "numpy._core.multiarray._reconstruct": lambda *_: np.ndarray((0,), np.uint8),
+            "numpy.ndarray": np.ndarray,
+            "numpy.dtype": _dtype,
+            "_codecs.encode": lambda text, *_: text.encode("latin1"),
+        }
+        if f"{module}.{name}" not in known:
+            raise pickle.UnpicklingError(f"it wants to call {module}.{name}")
+        return known[f"{module}.{name}"]
 
 
 def _dtype(code: Any, *_: Any) -> np.dtype:
-    """Without the flags of old pickles, which NumPy warns of; objects are refused."""
-    made = np.dtype(code.decode() if isinstance(code, bytes) else code)
-    if made.kind not in "buif":
-        raise pickle.UnpicklingError(f"an array of {made}")
-    return made
-
-
-def _latin1(text: str, *_: Any) -> bytes:
-    return text.encode("latin1")
+    """Returns a type without the flags of old pickles, which NumPy warns of; objects are refused."""
+    dtype = np.dtype(code.decode() if isinstance(code, bytes) else code)
+    if dtype.kind not in "buif":
+        raise pickle.UnpicklingError(f"an array of {dtype}")
+    return dtype

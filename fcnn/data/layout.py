@@ -7,8 +7,8 @@ import unicodedata
 from pathlib import Path
 
 from fcnn.data.decode import EXTENSIONS
-from fcnn.data.names import listed, shown
 from fcnn.utils.errors import UserError
+from fcnn.utils.text import join, printable
 
 _SPLITS = {
     **dict.fromkeys(("train", "training"), "train"),
@@ -63,14 +63,14 @@ def read_layout(root: Path) -> Layout:
     if any(split == "train" and reader.has_folder(root / name) for name, split in splits.items()):
         if len(set(splits.values())) < len(splits):
             repeated = [name for name, split in splits.items() if list(splits.values()).count(split) > 1]
-            raise UserError(f"{shown(str(root))} has several folders for one split: {', '.join(repeated)}")
-        if others := [shown(name) for name in folders if name not in splits]:
-            reader.notes.append(f"beside the splits and not read: {listed(others)}")
+            raise UserError(f"{printable(str(root))} has several folders for one split: {', '.join(repeated)}")
+        if others := [printable(name) for name in folders if name not in splits]:
+            reader.notes.append(f"beside the splits and not read: {join(others)}")
         for name in sorted(splits, key=lambda name: ("train", "validation", "test").index(splits[name])):
             reader.read_split(name, splits[name])
     elif folders and len(splits) == len(folders):
         names = ", ".join(f"{name}/" for name in folders)
-        raise UserError(f"{shown(str(root))} has {names} alone; it needs train/ with a folder for each class")
+        raise UserError(f"{printable(str(root))} has {names} alone; it needs train/ with a folder for each class")
     else:
         reader.read_split("", "train")
     return reader.layout()
@@ -95,7 +95,7 @@ class _Reader:
             with os.scandir(folder) as entries:
                 usable = [e for e in entries if not e.name.startswith(".") and e.name.lower() not in _JUNK]
         except OSError as error:
-            raise UserError(f"{shown(str(folder))} can't be read: {error.strerror}") from None
+            raise UserError(f"{printable(str(folder))} can't be read: {error.strerror}") from None
         return sorted(usable, key=lambda entry: os.fsencode(entry.name))
 
     def has_folder(self, folder: Path) -> bool:
@@ -117,7 +117,7 @@ class _Reader:
         if Path(entry.path).parent.resolve().is_relative_to(target):
             return "a link to a folder that it is in"
         if not target.is_relative_to(self.resolved_root):
-            self.outside.append(f"{shown(path)} -> {shown(str(target))}")
+            self.outside.append(f"{printable(path)} -> {printable(str(target))}")
         return None
 
     def read_split(self, name: str, split: str) -> None:
@@ -135,7 +135,7 @@ class _Reader:
         """Reads the files of a class."""
         # macOS splits é into e and an accent; the same class must be the same in all splits. And a name ends up in
         # pictures, pages and JSON, none of which takes bytes that aren't text.
-        name = shown(unicodedata.normalize("NFC", os.path.basename(folder)))
+        name = printable(unicodedata.normalize("NFC", os.path.basename(folder)))
         self.classes.add(name)
         for entry in self.list_folder(self.root / folder):
             path = f"{folder}/{entry.name}"
@@ -155,13 +155,13 @@ class _Reader:
         if not self.entries and not self.bad:
             raise UserError(_no_images(self.root))
         if self.outside:
-            self.notes.append(f"{len(self.outside)} links lead out of the folder, followed: {listed(self.outside)}")
+            self.notes.append(f"{len(self.outside)} links lead out of the folder, followed: {join(self.outside)}")
         if self.nested:
-            self.notes.append(f"folders inside a class are not read: {listed(map(shown, self.nested))}")
+            self.notes.append(f"folders inside a class are not read: {join(map(printable, self.nested))}")
         if self.ignored:
             self.notes.append(
                 f"{len(self.ignored)} files are no image by their name, or in no class, and are not read: "
-                f"{listed(map(shown, self.ignored))}"
+                f"{join(map(printable, self.ignored))}"
             )
         classes, entries, bad = tuple(sorted(self.classes)), tuple(self.entries), tuple(self.bad)
         return Layout(self.root, classes, entries, bad, tuple(self.nested), tuple(self.notes))
@@ -169,25 +169,25 @@ class _Reader:
 
 def no_folder(path: Path) -> str:
     """Returns what to do about a path that isn't a folder."""
-    name = shown(str(path))
+    name = printable(str(path))
     if path.suffix.lower() in _ARCHIVES and path.is_file():
         return f"{name} is an archive: unpack it, and give the folder with the images"
     if path.is_file():
-        return f"{name} is a file, not a folder: {_FIX.format(root=shown(str(path.parent)))}"
+        return f"{name} is a file, not a folder: {_FIX.format(root=printable(str(path.parent)))}"
     return f"data.name folder:{name}: there is no such folder"
 
 
 def _no_images(root: Path) -> str:
     """Returns what to do about a folder without an image in the folder of a class."""
-    name = shown(str(root))
+    name = printable(str(root))
     if inner := _image_sets(root, _DEPTH):
-        candidates = " or ".join(f"folder:{shown(path)}" for path in inner)
+        candidates = " or ".join(f"folder:{printable(path)}" for path in inner)
         return f"{name} has no images in the folders right below it; did you mean {candidates}?"
     files = [path for path in _paths(root) if path.is_file()]
     if any(path.suffix.lower() in EXTENSIONS for path in files):
         return f"{name} has images and no folder of a class: {_FIX.format(root=name)}"
-    if archives := [shown(path.name) for path in files if path.suffix.lower() in _ARCHIVES]:
-        return f"{name} has archives ({listed(archives)}) and no folder of images: unpack them"
+    if archives := [printable(path.name) for path in files if path.suffix.lower() in _ARCHIVES]:
+        return f"{name} has archives ({join(archives)}) and no folder of images: unpack them"
     return f"{name} has no folder of images: {_FIX.format(root=name)}"
 
 

@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from fcnn.data.names import listed, shown
 from fcnn.utils.errors import UserError
+from fcnn.utils.text import join, printable
 
 SPLITS = ("train", "validation", "test")
 UNUSED = "unused"
@@ -97,7 +97,7 @@ class Changes:
 
     def __str__(self) -> str:
         kinds = dataclasses.asdict(self).items()
-        return "; ".join(f"{len(paths):,} {kind} ({listed(map(shown, paths), 3)})" for kind, paths in kinds if paths)
+        return "; ".join(f"{len(paths):,} {kind} ({join(map(printable, paths), 3)})" for kind, paths in kinds if paths)
 
 
 def compare(manifest: Manifest, hashes: Mapping[str, str]) -> Changes:

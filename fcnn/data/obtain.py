@@ -21,7 +21,7 @@ _UNREADABLE = (ValueError, KeyError, TypeError, OSError, EOFError, zlib.error, t
 
 
 def obtain(official: OfficialSet, manual_dir: Path | None, log: Callable[[str], None]) -> dict[str, Arrays]:
-    """The images and labels of a set's splits, known to be the published ones.
+    """Returns the images and labels of a set's splits, verified.
 
     Args:
       official: which.
@@ -49,7 +49,7 @@ def obtain(official: OfficialSet, manual_dir: Path | None, log: Callable[[str], 
 
 
 def _wanted(official: OfficialSet) -> str:
-    """Exactly which files to put where."""
+    """Returns which files to put where."""
     names = [file.name for file in official.files]
     files = names[0] if len(names) == 1 else f"these {len(names)} files, gzipped or not: {', '.join(names)}"
     other = [name for name in official.files[0].names if name.endswith(".tar.gz")][1:]
@@ -59,7 +59,7 @@ def _wanted(official: OfficialSet) -> str:
 
 
 def _find(official: OfficialSet, manual_dir: Path) -> list[Path]:
-    """A path for each of the set's files, all in one folder."""
+    """Returns a path for each of the set's files, all in one folder."""
     manual_dir = manual_dir.expanduser()
     if not manual_dir.is_dir():
         raise UserError(f"data.manual-dir: there is no folder {manual_dir}. {_wanted(official)}")

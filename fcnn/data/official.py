@@ -1,4 +1,4 @@
-"""The classic sets as their authors publish them: which files, where from, how to know that they are the right ones."""
+"""The classic sets as their authors publish them: files, addresses, and how to verify them."""
 
 import dataclasses
 import hashlib
@@ -29,7 +29,7 @@ class File:
 
 @dataclasses.dataclass(frozen=True)
 class OfficialSet:
-    """A published set, and what is known of its contents."""
+    """A published set, and by what its contents are verified."""
 
     name: str
     title: str
@@ -48,14 +48,14 @@ class OfficialSet:
     """SHA-256 of a split's pixels followed by its labels, one byte each, where it is known."""
 
     def fault(self, splits: dict[str, Arrays]) -> str | None:
-        """What tells the images and labels from this set's, or None if nothing does."""
+        """Returns how the images and labels differ from this set's; None if they don't."""
         for split, (images, labels) in splits.items():
             counts = self.counts[split]
             if images.shape != (sum(counts), *self.shape):
                 return f"the {split} images are {images.shape}, not {(sum(counts), *self.shape)}"
-            found = np.bincount(labels, minlength=len(counts))
-            if tuple(found.tolist()) != counts:
-                return f"the {split} split's images of each class are {brief(found.tolist())}, not {brief(counts)}"
+            actual = tuple(np.bincount(labels, minlength=len(counts)).tolist())
+            if actual != counts:
+                return f"the {split} split's images of each class are {_brief(actual)}, not {_brief(counts)}"
             content = hashlib.sha256(images.tobytes() + labels.astype(np.uint8).tobytes()).hexdigest()
             if self.content.get(split, content) != content:
                 return f"the {split} images or labels are not the published ones (SHA-256 {content[:12]}...)"
@@ -65,13 +65,13 @@ class OfficialSet:
         return None
 
 
-def brief(counts: list[int] | tuple[int, ...]) -> str:
-    """Counts by class, and not a hundred of them."""
+def _brief(counts: tuple[int, ...]) -> str:
+    """Returns counts by class, at most ten of them."""
     return f"{counts[0]} each" if len(set(counts)) == 1 else " ".join(map(str, counts[:10]))
 
 
 def _idx_set(name: str, base: str, sums: dict[str, str], **known) -> OfficialSet:
-    """A set of four idx files, each named name.gz, name, or name with a dot as some mirrors have it."""
+    """Returns a set of four idx files, each named name.gz, name, or name with a dot as some mirrors have it."""
     files = tuple(
         File(base + stem + ".gz", {f"{stem}.gz": sha, stem: None, stem.replace("-idx", ".idx"): None})
         for stem, sha in sums.items()

@@ -1,4 +1,4 @@
-"""Work on many files at once, with progress. Pillow lets go of Python's lock while it decodes: threads are enough."""
+"""Work on many files at once, with progress. Pillow releases Python's lock while it decodes: threads are enough."""
 
 import os
 from collections.abc import Callable, Iterable, Sequence
@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 
 class Progress(Protocol):
-    """Passes items on and shows how many of `total` have gone by."""
+    """Yields the items and shows how many of `total` are done."""
 
     def __call__(self, items: Iterable[Any], text: str, total: int) -> Iterable[Any]: ...
 
@@ -18,12 +18,12 @@ def no_progress(items: Iterable[Any], text: str, total: int) -> Iterable[Any]:
 
 
 def cores() -> int:
-    """How many cores this process may use."""
+    """Returns how many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def each(work: Callable[[Any], Any], items: Sequence[Any], text: str, progress: Progress) -> list[Any]:
-    """`[work(item) for item in items]`, on as many threads as there are cores; the first error ends it."""
+    """Returns `[work(item) for item in items]`, on as many threads as there are cores; the first error ends it."""
     pool = ThreadPoolExecutor(cores(), thread_name_prefix="fcnn-data")
     try:
         return list(progress(pool.map(work, items), text, len(items)))

@@ -1,7 +1,7 @@
 """The two ways in which images reach a step: from a split that lives on the device, or streamed from the disk by Grain.
 
-Either way a step sees the same images in the same order, which is a function of (seed, step) alone: a run that goes on
-begins to read at its step, and there is no position to save.
+Either way a step gets the same images in the same order, which is a function of (seed, step) alone: a resumed run reads
+from its step on, and there is no position to save.
 """
 
 import functools
@@ -23,11 +23,11 @@ from fcnn.utils.batch import Batch
 
 
 class EpochSampler:
-    """Which images each training step sees.
+    """Which images each training step gets.
 
     Args:
       size: of the training split.
-      batch_size: images a step; an epoch's last images that don't fill a batch wait for another epoch's order.
+      batch_size: images per step; the last images of an epoch that don't fill a batch are left out of it.
       seed: of the run.
     """
 
@@ -37,46 +37,46 @@ class EpochSampler:
         self._epoch = functools.lru_cache(maxsize=2)(lambda epoch: epoch_order(seed, epoch, size))
 
     def at(self, step: int) -> tuple[int, np.ndarray]:
-        """The epoch of the step after `step` updates, and the indices of its images, (batch_size,) int32."""
+        """Returns the epoch of the step after `step` updates, and the indices of its images, (batch_size,) int32."""
         epoch, place = divmod(step, self._per_epoch)
         return epoch, self._epoch(epoch)[place * self.batch_size : (place + 1) * self.batch_size]
 
 
 class DevicePipeline:
-    """Sends a step the indices of its images; the step picks them out of the split on the device."""
+    """Sends a step the indices of its images; the step gathers them from the split on the device."""
 
     def __init__(self, split: Split, mesh: Mesh) -> None:
         self._mesh, self._size = mesh, len(split)
         self._split = sharding.replicate((split.images, split.labels), mesh)
 
     def device_put(self, indices: np.ndarray | jax.Array) -> tuple[jax.Array, ...]:
-        """What `batch` needs of an item, on the devices; the mask follows."""
+        """Returns what `batch` needs of an item, but the mask, on the devices."""
         return *self._split, sharding.shard(indices, self._mesh)
 
     def abstract(self, batch_size: int) -> tuple[jax.Array, ...]:
-        """Arguments like those that `device_put` gives."""
+        """Returns arguments of the same shapes as `device_put`'s."""
         return self.device_put(np.zeros(batch_size, np.int32))
 
     def batch(self, images: jax.Array, labels: jax.Array, indices: jax.Array, mask: jax.Array) -> Batch:
-        """The batch, inside the step."""
+        """Returns the batch, inside the step."""
         return gather(images, labels, indices, mask)
 
     def train(self, sampler: EpochSampler, steps: range) -> Iterator[np.ndarray]:
-        """The items of these steps."""
+        """Returns the items of these steps."""
         return (sampler.at(step)[1] for step in steps)
 
     def eval_epoch(self, batch_size: int) -> Callable[[], Iterator[tuple[Any, jax.Array]]]:
-        """Passes over the split: items with their masks, each image once."""
+        """Returns what iterates over the split: items with their masks, each image once."""
         batches = [sharding.shard(pair, self._mesh) for pair in eval_batches(self._size, batch_size)]
         return lambda: iter(batches)
 
 
 class StreamPipeline:
-    """Reads and decodes the batches to come on as many threads as there are cores, and copies them to the device.
+    """Reads and decodes the next batches on as many threads as there are cores, and copies them to the device.
 
     An element of the Grain pipeline is a step's whole batch: a thread writes it in place, and nothing is stacked or
-    passed between processes. So many are under way as there are threads, and two more are on the device already, so
-    that the memory in use doesn't grow with the set, and the copy of one overlaps with the step of another.
+    passed between processes. As many are in progress as there are threads, and two more are on the device, so that the
+    memory in use doesn't grow with the set, and the copy of one overlaps with the step of another.
 
     Args:
       min_area: least share of the area of the crops that are cut from files (`augment.resized_crop`); 1 for none.
@@ -99,25 +99,25 @@ class StreamPipeline:
         self._process, self._threads = (index, process_count or jax.process_count()), threads or cores()
 
     def device_put(self, item: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, ...]:
-        """What `batch` needs of an item, which is on the devices already; the mask follows."""
+        """Returns what `batch` needs of an item, but the mask; it is on the devices already."""
         return item
 
     def abstract(self, batch_size: int) -> tuple[jax.ShapeDtypeStruct, ...]:
-        """Arguments like those that `device_put` gives."""
+        """Returns arguments of the same shapes as `device_put`'s."""
         cut = sharding.sharded(self._mesh)
         images = jax.ShapeDtypeStruct((batch_size, *self._split.shape), jnp.uint8, sharding=cut)
         return images, jax.ShapeDtypeStruct((batch_size,), jnp.int32, sharding=cut)
 
     def batch(self, images: jax.Array, labels: jax.Array, mask: jax.Array) -> Batch:
-        """The batch, inside the step."""
+        """Returns the batch, inside the step."""
         return {"image": images, "label": labels, "mask": mask, "index": jnp.arange(len(labels), dtype=jnp.int32)}
 
     def train(self, sampler: EpochSampler, steps: range) -> Generator[Any, None, None]:
-        """The items of these steps."""
+        """Returns the items of these steps."""
         return self._stream(steps, functools.partial(self.read, sampler))
 
     def read(self, sampler: EpochSampler, step: int) -> tuple[np.ndarray, np.ndarray]:
-        """The images and labels of this process's slice of a training step's batch, on the host."""
+        """Returns the images and labels of this process's slice of a training step's batch, on the host."""
         epoch, indices = sampler.at(step)
         indices = self._slice(indices)
         if self._split.files is not None and self._min_area < 1:
@@ -127,7 +127,7 @@ class StreamPipeline:
         return images, self._split.labels[indices]
 
     def eval_epoch(self, batch_size: int) -> Callable[[], Iterator[tuple[Any, jax.Array]]]:
-        """Passes over the split: items with their masks, each image once."""
+        """Returns what iterates over the split: items with their masks, each image once."""
         batches = list(eval_batches(len(self._split), batch_size))
 
         def read(number: int) -> tuple[Any, np.ndarray]:
@@ -141,7 +141,7 @@ class StreamPipeline:
         return batch[index * len(batch) // count : (index + 1) * len(batch) // count]
 
     def _stream(self, numbers: range, read: Callable[[int], Any]) -> Generator[Any, None, None]:
-        """`read(number)` of each, in order, on the devices."""
+        """Yields `read(number)` of each, in order, on the devices."""
         options = grain.ReadOptions(num_threads=self._threads, prefetch_buffer_size=self._threads)
         host = grain.MapDataset.range(numbers.start, numbers.stop).map(read).to_iter_dataset(options)
         read_ahead = grain.experimental.ThreadPrefetchIterDataset
@@ -156,7 +156,7 @@ class StreamPipeline:
 
 
 def make_pipeline(split: AnySplit, mesh: Mesh, *, min_area: float = 1.0) -> DevicePipeline | StreamPipeline:
-    """The way that suits where a split's images are; `min_area` as in `StreamPipeline`, for a training split."""
+    """Returns the pipeline of a split; `min_area` as in `StreamPipeline`, for a training split."""
     return (
         StreamPipeline(split, mesh, min_area=min_area) if isinstance(split, Streamed) else DevicePipeline(split, mesh)
     )

@@ -6,8 +6,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from fcnn.data.dataset import Dataset
-from fcnn.data.names import shown
 from fcnn.report.pictures import thumbnail
+from fcnn.utils.text import printable
 
 ROWS, COLUMNS = 20, 8
 """Classes and images of each on a sheet, at most."""
@@ -27,7 +27,7 @@ def describe(dataset: Dataset) -> list[str]:
     if dataset.files:
         lines.append(f"files: {dataset.files}")
     lines.append(f"mean {' '.join(f'{v:.4f}' for v in mean)}  std {' '.join(f'{v:.4f}' for v in std)} (0 to 1)")
-    names = [shown(name) for name in dataset.classes]
+    names = [printable(name) for name in dataset.classes]
     longest = max(len("class"), *map(len, names))
     lines.append(f"{'class':{longest}}  {'  '.join(f'{split:>10}' for split in splits)}")
     counts = [dataset.counts(split) for split in splits.values()]
@@ -45,7 +45,7 @@ def pick(dataset: Dataset) -> list[tuple[str, np.ndarray]]:
     for label in classes:
         places = np.flatnonzero(dataset.train.labels == label)
         chosen = places[np.unique(np.linspace(0, len(places) - 1, min(COLUMNS, len(places))).astype(int))]
-        rows.append((shown(dataset.classes[label]), dataset.train.read(chosen)))
+        rows.append((printable(dataset.classes[label]), dataset.train.read(chosen)))
     return rows
 
 

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from fcnn.config import DataConfig
-from fcnn.data.names import listed, shown
 from fcnn.utils.errors import UserError
+from fcnn.utils.text import join, printable
 
 
 def stratified_holdout(labels: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -141,10 +141,10 @@ def shortages(
         wanted = left[stratified_holdout(labels[left], share, config.split_seed)[1]]
         actual, due = (np.bincount(labels[part], minlength=len(classes)).tolist() for part in (held_out, wanted))
         counts = zip(classes, actual, due, strict=True)
-        if fewer := [f"{shown(name)} {count:,} of {share:,}" for name, count, share in counts if count < share]:
+        if fewer := [f"{printable(name)} {count:,} of {share:,}" for name, count, share in counts if count < share]:
             notes.append(
                 f"classes with fewer {name} images than their share, because an image and its copies stay in one "
-                f"split: {listed(fewer)}"
+                f"split: {join(fewer)}"
             )
         left = np.setdiff1d(left, held_out)
     return notes

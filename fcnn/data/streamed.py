@@ -10,8 +10,8 @@ import numpy as np
 import psutil
 
 from fcnn.data.decode import BadImage, ValueRange, crop_file, open_image, resize_crop
-from fcnn.data.names import shown
 from fcnn.utils.errors import UserError
+from fcnn.utils.text import printable
 
 SHARE = 4
 """A set lives on the device if its images take at most 1 / SHARE of the memory."""
@@ -60,7 +60,7 @@ class Files:
         try:
             yield self.root / self.paths[i]
         except BadImage as error:
-            raise UserError(f"{shown(self.paths[i])} could be read before and can't any more: {error}") from None
+            raise UserError(f"{printable(self.paths[i])} could be read before and can't any more: {error}") from None
 
 
 def random_box(width: int, height: int, min_area: float, rng: np.random.Generator) -> tuple[int, int, int, int]:

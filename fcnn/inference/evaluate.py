@@ -21,7 +21,6 @@ from fcnn.data.audit import describe_range, measure_range
 from fcnn.data.decode import BadImage, quiet, resize_crop
 from fcnn.data.folder import scan_folder
 from fcnn.data.manifest import SPLITS, Manifest
-from fcnn.data.names import listed, shown
 from fcnn.data.parallel import each, no_progress
 from fcnn.data.source import open_prepared
 from fcnn.data.stock import read_tfds, varied_sizes
@@ -32,6 +31,7 @@ from fcnn.training import workdir as folder
 from fcnn.training.evaluate import class_metrics, means
 from fcnn.training.metrics import ClassMetrics, measure, measure_by_class
 from fcnn.utils.errors import UserError
+from fcnn.utils.text import join, printable
 from fcnn.weights import About, match_classes
 from fcnn.zoo import TABLE
 
@@ -132,7 +132,7 @@ def _columns(about: About, classes: tuple[str, ...], network: str, data: str) ->
     unmatched = [name for name, place in zip(classes, found, strict=True) if place is None]
     if not unmatched:
         return np.asarray(found, int)
-    what = f"{len(unmatched):,} of the {len(classes):,} classes of {data} ({listed(map(shown, unmatched))})"
+    what = f"{len(unmatched):,} of the {len(classes):,} classes of {data} ({join(map(printable, unmatched))})"
     if not about.named:
         raise UserError(
             f"{network} knows its {len(about.classes):,} classes by number alone, and {what} are no such numbers: "
@@ -140,9 +140,10 @@ def _columns(about: About, classes: tuple[str, ...], network: str, data: str) ->
         )
     lower = {name.lower(): name for name in about.classes}
     near = {name: difflib.get_close_matches(name.lower(), lower, n=1) for name in unmatched[:3]}
-    hints = [f"{shown(name)} may be {shown(lower[one[0]])}" for name, one in near.items() if one]
+    hints = [f"{printable(name)} may be {printable(lower[one[0]])}" for name, one in near.items() if one]
     raise UserError(
-        f"{network} doesn't know {what}; its {len(about.classes):,} classes are {listed(map(shown, about.classes), 10)}"
+        f"{network} doesn't know {what}; its {len(about.classes):,} classes are "
+        f"{join(map(printable, about.classes), 10)}"
         f"\nClasses are matched by name: rename or remove the others{'; ' if hints else ''}{', '.join(hints)}"
     )
 
@@ -152,7 +153,7 @@ def _folder(about: About, data: DataConfig, split: str | None, console: Console)
     root = Path(data.name.removeprefix("folder:")).expanduser()
     found = scan_folder(root, data.on_bad_image, console.progress)
     if found.bad:
-        console.log(f"Left out {len(found.bad)} files that can't be read: {listed(found.skipped, 3)}")
+        console.log(f"Left out {len(found.bad)} files that can't be read: {join(found.skipped, 3)}")
     own = [name for name in SPLITS if any(entry.split == name for entry in found.entries)]
     split = _choose(split, own, data.name)
     kept = [i for i, entry in enumerate(found.entries) if split in (ALL, entry.split)]
@@ -171,7 +172,7 @@ def _folder(about: About, data: DataConfig, split: str | None, console: Console)
         try:
             return read_image(root / entries[i].path, about)
         except (BadImage, OSError) as error:
-            raise UserError(f"{shown(entries[i].path)} can't be read: {error}") from None
+            raise UserError(f"{printable(entries[i].path)} can't be read: {error}") from None
 
     labels = np.asarray([index[entry.name] for entry in entries], np.int32)
     return Labelled(split, classes, labels, read, tuple(found.infos[i].sha for i in kept))

@@ -15,13 +15,13 @@ import numpy as np
 
 from fcnn.config.serialize import flatten
 from fcnn.data import AnySplit, spread
-from fcnn.data.names import shown
 from fcnn.data.parallel import Progress, no_progress
 from fcnn.distributed import sharding
 from fcnn.report.page import Mistake, ReportData
 from fcnn.training.evaluate import compile_on_each
 from fcnn.training.notes import model_name
 from fcnn.training.setup import TrainSetup
+from fcnn.utils.text import printable
 
 MOST = 10_000
 """Images of a split that are asked about, evenly spread."""
@@ -86,7 +86,7 @@ def describe(setup: TrainSetup, variables: Any, best_step: int | None) -> Report
       best_step: where it is from, or None if nothing was held out to choose by.
     """
     data, device = setup.dataset, setup.mesh.devices.flat[0].device_kind
-    classes = [shown(name) for name in data.classes]
+    classes = [printable(name) for name in data.classes]
     program = Path(sys.argv[0]).name.replace("__main__.py", "fcnn")
     confusion, mistakes = None, []
     if len(data.validation):

@@ -13,8 +13,8 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from fcnn import models
 from fcnn.config import TransferConfig
-from fcnn.data.names import listed, shown
 from fcnn.utils.errors import UserError
+from fcnn.utils.text import join, printable
 from fcnn.weights import About, Network, adapt_input, match_classes
 
 
@@ -153,7 +153,7 @@ def _match(about: About, classes: tuple[str, ...], strategy: str, same_head: boo
         )
     rows = match_classes(about.names, classes)
     if missing := [name for name, row in zip(classes, rows, strict=True) if row is None]:
-        raise UserError(f"transfer.strategy pretrained: the weights don't know {listed(map(shown, missing))}")
+        raise UserError(f"transfer.strategy pretrained: the weights don't know {join(map(printable, missing))}")
     return rows
 
 
@@ -199,7 +199,7 @@ def _head_message(about: About, classes: tuple[str, ...], rows: tuple[int | None
     if len(new) == len(classes):
         return f"The head is new: the weights know {known:,} other classes."
     if new:
-        kept, names = len(classes) - len(new), listed(map(shown, new))
+        kept, names = len(classes) - len(new), join(map(printable, new))
         return f"The head keeps {kept:,} of the weights' {known:,} classes and has {len(new):,} new: {names}."
     if len(classes) < known:
         return f"The head keeps {len(classes):,} of the weights' {known:,} classes."

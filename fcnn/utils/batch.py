@@ -1,4 +1,4 @@
-"""What a step sees: the one type that data, augmentation and the steps hand to each other."""
+"""The batch: the one type that data, augmentation and the steps pass to each other."""
 
 from typing import TypedDict
 
@@ -21,7 +21,7 @@ class Batch(TypedDict):
 
 
 def make_batch(image: jax.Array | np.ndarray, label: jax.Array | np.ndarray) -> Batch:
-    """A batch in which every example counts, numbered in order: images (B, H, W, C) and labels (B,) or (B, classes)."""
+    """Returns a batch in which every example counts, in order: images (B, H, W, C), labels (B,) or (B, classes)."""
     size = image.shape[0]
     return {
         "image": jnp.asarray(image),

@@ -1,4 +1,4 @@
-"""What the user got wrong, told apart from what fcnn got wrong: the command line prints the first in a line or two."""
+"""Errors of the user, which the command line prints in a line or two, and hints at what was meant."""
 
 import difflib
 import re
@@ -10,11 +10,11 @@ class UserError(Exception):
 
 
 SHORT = {"lr": "learning_rate", "wd": "weight_decay"}
-"""What others call things, too short to be recognized by its letters."""
+"""Names that others use, too short to be recognized by their letters."""
 
 
 def unknown(what: str, name: str, known: Iterable[str]) -> str:
-    """A one-line message for a name that doesn't exist: the nearest ones that do, or all of them."""
+    """Returns a one-line message for a name that doesn't exist: the nearest ones that do, or all of them."""
     known = sorted(known)
     meant = re.sub(r"\b(lr|wd)\b", lambda short: SHORT[short[0]], name)
     near = difflib.get_close_matches(meant, known, n=3 if meant == name else 1, cutoff=0.5)

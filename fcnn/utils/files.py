@@ -1,4 +1,4 @@
-"""Writing a file whole or not at all, so that whoever stops a program in between finds what was there before."""
+"""Writing a file whole or not at all: after an interruption, what was there before is still there."""
 
 import os
 import uuid

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from images import pixels
 from PIL import Image, ImageEnhance
 
-from fcnn.data.fingerprint import LIMIT, LOOK_LIMIT, SAME, duplicates, fingerprint, near_pairs, stars
+from fcnn.data.fingerprint import FINE_LIMIT, LIMIT, SAME, duplicates, fingerprint, near_pairs, stars
 
 
 def near(a: Image.Image, b: Image.Image) -> bool:
-    pairs = zip(fingerprint(a), fingerprint(b), (LIMIT, LOOK_LIMIT), strict=True)
+    pairs = zip(fingerprint(a), fingerprint(b), (LIMIT, FINE_LIMIT), strict=True)
     return all((x ^ y).bit_count() <= limit for x, y, limit in pairs)
 
 
@@ -53,7 +53,7 @@ def test_images_without_structure_are_alike_if_their_pixels_are():
 
 
 @given(st.integers(0, 10**6), st.integers(0, 60), st.integers(0, 7), st.integers(0, 20))
-def test_near_pairs_are_those_of_looking_at_every_pair(seed, count, limit, look_limit):
+def test_near_pairs_are_those_of_looking_at_every_pair(seed, count, limit, fine_limit):
     rng = np.random.default_rng(seed)
     first = rng.integers(0, 2**63, count).astype(np.uint64)
     second = rng.integers(0, 2**63, (count, 4)).astype(np.uint64)
@@ -65,9 +65,9 @@ def test_near_pairs_are_those_of_looking_at_every_pair(seed, count, limit, look_
             second[i, rng.integers(4)] ^= np.uint64(rng.integers(2**20))
     apart = np.bitwise_count(first[:, None] ^ first[None])
     looks_apart = np.bitwise_count(second[:, None] ^ second[None]).sum(axis=2)
-    close = (apart <= limit) & (looks_apart <= look_limit)
+    close = (apart <= limit) & (looks_apart <= fine_limit)
     expected = [(i, j) for i in range(count) for j in range(i + 1, count) if close[i, j]]
-    assert [tuple(pair) for pair in near_pairs(first, second, limit, look_limit).tolist()] == expected
+    assert [tuple(pair) for pair in near_pairs(first, second, limit, fine_limit).tolist()] == expected
 
 
 @given(st.integers(0, 10**6), st.integers(1, 60))
@@ -88,11 +88,11 @@ def test_every_image_of_a_group_is_near_one_of_them(seed, count):
     pairs, groups = duplicates(hashes)
     for i, j in pairs.tolist():
         assert i < j
-        assert apart(i, j) <= (LIMIT, LOOK_LIMIT)
+        assert apart(i, j) <= (LIMIT, FINE_LIMIT)
     for number in np.unique(groups):
         members = np.flatnonzero(groups == number).tolist()
         assert any(
-            all(a <= LIMIT and b <= LOOK_LIMIT + SAME for a, b in (apart(i, j) for j in members)) for i in members
+            all(a <= LIMIT and b <= FINE_LIMIT + SAME for a, b in (apart(i, j) for j in members)) for i in members
         )
     for i in range(count):  # the very same are never apart
         assert all(groups[i] == groups[j] for j in range(count) if hashes[i] == hashes[j])

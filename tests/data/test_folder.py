@@ -12,8 +12,8 @@ from PIL import Image
 
 from fcnn.config import DataConfig
 from fcnn.data import decode, load, scan, streamed
-from fcnn.data.names import shown
 from fcnn.utils.errors import UserError
+from fcnn.utils.text import printable
 
 pytestmark = pytest.mark.usefixtures("data_folder")
 
@@ -183,7 +183,7 @@ def test_hostile_names(tmp_path, draw):
     assert r"\xff\xfe.png" in message
     message.encode()
     assert len(load(config(root, on_bad_image="skip")).train) >= 4
-    assert shown("a\nb\x1b[31m日") == r"a\nb\x1b[31m日"
+    assert printable("a\nb\x1b[31m日") == r"a\nb\x1b[31m日"
     # One class, though one file system takes the accents apart.
     draw(tmp_path / "two", "train/e\u0301/1.png", "train/b/1.png", "test/\u00e9/1.png", "test/b/2.png")
     assert load(config(tmp_path / "two")).classes == ("b", "\u00e9")

@@ -12,8 +12,8 @@ from PIL import Image
 from fcnn import cli
 from fcnn.config import DataConfig
 from fcnn.data import load
-from fcnn.data.names import shown
 from fcnn.report.files import png, short
+from fcnn.utils.text import printable
 
 NAMES = ["a$_{$", "[red]b[", "<i>&amp;c", "%s {0} {x}", ":cat: 日本 😀", "שלום", "x" * 200, "_new\nline"]
 FOLDER = "p$a_{$[red][{x}%s <&>:cat:"
@@ -65,7 +65,7 @@ def test_every_command_prints_and_draws_them(place, monkeypatch, capsys):
         assert html.escape(f"{row['file']}: {row['label']}, predicted as {row['answer']}") in (
             place / run / "report.html"
         ).read_text(encoding="utf-8")
-    assert json.loads(fcnn("evaluate", run, "--json"))["recall"].keys() == set(map(shown, NAMES))
+    assert json.loads(fcnn("evaluate", run, "--json"))["recall"].keys() == set(map(printable, NAMES))
 
 
 def test_the_files_of_a_split_are_those_of_its_images(place, monkeypatch):

@@ -7,9 +7,9 @@ from fcnn import augment
 from fcnn.analysis.sanity.line import Line, judge, skip
 from fcnn.analysis.sanity.trial import change, compile_once, order, stored
 from fcnn.data import spread
-from fcnn.data.names import listed, shown
 from fcnn.training.setup import TrainSetup
 from fcnn.utils.batch import Batch
+from fcnn.utils.text import join, printable
 
 LOOKED_AT = 1000
 """Training images that are looked at, evenly spread."""
@@ -55,9 +55,9 @@ def check_classes(setup: TrainSetup) -> Line:
     labels, names = setup.dataset.train.labels, setup.dataset.classes
     outputs = setup.model.num_classes
     counts = np.bincount(labels, minlength=outputs)
-    empty = [shown(names[i]) if i < len(names) else str(i) for i in np.flatnonzero(counts == 0)]
+    empty = [printable(names[i]) if i < len(names) else str(i) for i in np.flatnonzero(counts == 0)]
     told = f"{outputs} outputs, {len(names)} classes, labels {labels.min()} to {labels.max()}"
-    told += f"; without a training image: {listed(empty)}" if empty else f"; {counts.min():,} images or more of each"
+    told += f"; without a training image: {join(empty)}" if empty else f"; {counts.min():,} images or more of each"
     return judge(
         "classes",
         outputs == len(names) == len(counts) and not empty,

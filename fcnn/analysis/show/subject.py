@@ -10,11 +10,11 @@ import numpy as np
 from fcnn import models
 from fcnn.data import AnySplit
 from fcnn.data.decode import BadImage, ValueRange, open_image, quiet, resize_crop
-from fcnn.data.names import shown
 from fcnn.distributed import sharding
 from fcnn.training.setup import TrainSetup
 from fcnn.utils.batch import make_batch
 from fcnn.utils.errors import UserError
+from fcnn.utils.text import printable
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +38,7 @@ class AnalysisInput:
     @property
     def classes(self) -> list[str]:
         """Names that can be printed."""
-        return [shown(name) for name in self.setup.dataset.classes]
+        return [printable(name) for name in self.setup.dataset.classes]
 
     @property
     def given(self) -> jax.Array:
