@@ -30,7 +30,7 @@ SHORTER = {
     "--config resnet --workdir": "--config resnet --help --workdir",
     "--model.name plain20 --workdir": "--help --workdir",
     "show runs/digits": "show --help",
-    "report runs/digits": "report --help",
+    "compare runs/digits": "compare --help",
     "--config resnet --train": "--config resnet --model.name linear --train",
     "--config resnet --augment": "--config resnet --model.name linear --augment",
     "--config resnet --optim": "--config resnet --model.name linear --optim",

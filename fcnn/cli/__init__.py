@@ -11,17 +11,17 @@ from collections.abc import Callable, Sequence
 from fcnn import __version__
 from fcnn.cli.bench import bench_command
 from fcnn.cli.check import check_command
+from fcnn.cli.compare import compare_command
 from fcnn.cli.data import data_command
 from fcnn.cli.evaluate import evaluate_command
 from fcnn.cli.models import models_command, summary_command
 from fcnn.cli.plan import plan_command
 from fcnn.cli.predict import predict_command
-from fcnn.cli.report import report_command
 from fcnn.cli.search import search_command
 from fcnn.cli.show import show_command
 from fcnn.cli.study import study_command
 from fcnn.cli.train import train_command
-from fcnn.cli.weights import export_command, import_command
+from fcnn.cli.weights import convert_command, export_command
 from fcnn.cli.zoo import zoo_command
 from fcnn.runtime.signals import Interrupt, Stopped
 from fcnn.runtime.streams import EXIT_CODE, silence_lost
@@ -29,29 +29,26 @@ from fcnn.utils.errors import UserError, unknown
 
 COMMANDS: dict[str, tuple[Callable[[list[str]], int], str]] = {
     "train": (train_command, "train a network from a preset: fcnn train --config resnet"),
-    "check": (check_command, "look for what goes wrong silently, before training: fcnn check --config resnet"),
+    "check": (check_command, "find silent mistakes before training: fcnn check --config resnet"),
     "search": (search_command, "search for the best learning rate and more: fcnn search --config resnet"),
     "evaluate": (evaluate_command, "evaluate a run: fcnn evaluate runs/resnet-001"),
-    "predict": (predict_command, "say what is in images: fcnn predict runs/resnet-001 IMAGE..."),
+    "predict": (predict_command, "classify images: fcnn predict runs/resnet-001 IMAGE..."),
     "show": (show_command, "look into a trained network: filters, Grad-CAM, mistakes: fcnn show runs/resnet-001"),
-    "export": (export_command, "take a trained network out of its run: fcnn export runs/resnet-001"),
-    "import": (
-        import_command,
-        "give weights from elsewhere a name: fcnn import FILE --model NAME",
-    ),
-    "zoo": (zoo_command, "list the trained networks that have a name"),
-    "report": (report_command, "lay runs side by side on one page: fcnn report runs/a runs/b"),
+    "compare": (compare_command, "compare runs on one page: fcnn compare runs/a runs/b"),
+    "export": (export_command, "write a run's network to one file: fcnn export runs/resnet-001"),
+    "convert": (convert_command, "convert weights of PyTorch, torchvision or timm: fcnn convert FILE --model NAME"),
+    "zoo": (zoo_command, "list the pretrained networks"),
     "models": (models_command, "list the architectures"),
     "summary": (summary_command, "an architecture layer by layer: fcnn summary resnet18"),
-    "study": (study_command, "try a classic claim in three minutes: fcnn study initialization"),
-    "bench": (bench_command, "measure the speed of a step, or of what feeds it: fcnn bench step, fcnn bench data"),
-    "plan": (plan_command, "compile a preset for a TPU, without one: fcnn plan --config NAME --target v5e:2x4"),
     "data": (data_command, "look at a data set, or prepare it: fcnn data show digits"),
+    "study": (study_command, "test a classic claim in three minutes: fcnn study initialization"),
+    "bench": (bench_command, "measure the speed of a step, or of the input pipeline: fcnn bench step, fcnn bench data"),
+    "plan": (plan_command, "compile a preset for a TPU, without one: fcnn plan --config NAME --target v5e:2x4"),
 }
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs a command and returns its exit code: 0 done, 1 failed, 2 the user's mistake, 128 + signal interrupted."""
+    """Run a command and return its exit code: 0 done, 1 failed, 2 the user's mistake, 128 + signal interrupted."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # names of files may be what a terminal's encoding can't write
             stream.reconfigure(errors="backslashreplace")
@@ -75,8 +72,9 @@ def _run(args: list[str]) -> int:
     command = args[0] if args else "--help"
     try:
         if command in ("-h", "--help"):
-            print("usage: fcnn COMMAND [options]; fcnn COMMAND --help tells its options\n")
+            print("usage: fcnn COMMAND [options]\n")
             print("\n".join(f"  {name:10} {text}" for name, (_, text) in COMMANDS.items()))
+            print("\nfcnn COMMAND --help shows the options of a command that are changed most, --help-all all of them.")
             return 0
         if command == "--version":
             print(f"fcnn {__version__}")

@@ -1,15 +1,14 @@
 """`fcnn check`: what is wrong with a run, before hours go into it."""
 
 import dataclasses
-import shlex
 import textwrap
 from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
 
-from fcnn.cli.parse import parse, take_option
-from fcnn.config import Config, presets
+from fcnn.cli.parse import PresetArgs, parse, take_preset
+from fcnn.config import Config
 from fcnn.runtime.ready import get_ready
 from fcnn.utils.errors import UserError
 
@@ -17,27 +16,18 @@ WIDTH = 118
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class CheckArgs:
+class CheckArgs(PresetArgs):
     """Look for what goes wrong silently, before training: images, labels, initialization, gradients, the first steps,
     the learning rate. Exit code 1 if something is wrong. The test split stays unread."""
 
-    config: Annotated[Config, tyro.conf.arg(name="")]
-    preset: Annotated[str, tyro.conf.arg(name="config", metavar="NAME|FILE.py")]
-    """A shipped preset by name, or a file that defines CONFIG."""
     out: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
     """Where pictures and their numbers go; runs/check-NAME if not given."""
 
 
 def check_command(args: list[str]) -> int:
     """`fcnn check --config NAME [options]`."""
-    name, rest = take_option(args, "--config")
-    if name is None and not {"-h", "--help"} & set(args):
-        given = shlex.join(args) if args and args[0] in presets.names() else "NAME"
-        raise UserError(
-            f"fcnn check needs a preset: fcnn check --config {given}; presets: {', '.join(presets.names())}"
-        )
-    config = presets.load_preset(name) if name is not None else Config()
-    default = CheckArgs(config=config, preset=name or "NAME")
+    name, config, rest = take_preset(args, "fcnn check")
+    default = CheckArgs(config=config, preset=name)
     parsed = parse(CheckArgs, rest, "fcnn check", default=default)
     folder = parsed.out or Path("runs") / f"check-{Path(default.preset).stem}"
     if folder.exists() and not folder.is_dir():

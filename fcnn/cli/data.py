@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from fcnn.cli.parse import named_options, parse
+from fcnn.cli.parse import asks_for_help, named_options, parse
 from fcnn.config import AugmentConfig, DataConfig
 from fcnn.utils.errors import UserError, unknown
 from fcnn.utils.files import write_bytes
@@ -45,7 +45,7 @@ def data_command(args: list[str]) -> int:
         raise UserError("usage: fcnn data show|prepare NAME" if not args else unknown("action", action, ACTIONS))
     if rest and not rest[0].startswith("-"):
         rest = ["--data.name", *rest]
-    elif not {"-h", "--help"} & set(rest):
+    elif not asks_for_help(rest):
         raise UserError(f"fcnn data {action} needs the NAME of a data set right after it")
     parsed = parse(ShowArgs if action == "show" else PrepareArgs, rest, f"fcnn data {action}")
     out = _out(parsed) if action == "show" else None

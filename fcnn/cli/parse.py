@@ -1,22 +1,50 @@
-"""From words on a command line to a dataclass, and from what was wrong with them to one line that says so."""
+"""From words on a command line to a dataclass; from what is wrong with them to one line; `--help`, short or whole."""
 
 import contextlib
 import dataclasses
-import io
 import re
 import typing
-from typing import Any
+from typing import Annotated, Any, NoReturn
 
 import tyro
+from docstring_parser import parse_from_object
 
-from fcnn.cli.model_options import take_words, with_options
-from fcnn.config import Config
+from fcnn.cli.model_options import options_type, take_words, with_options
+from fcnn.config import Config, ModelConfig, presets, schema
 from fcnn.config.serialize import flatten
 from fcnn.utils.errors import UserError, unknown
 
+try:
+    from tyro._errors import on_parse_error
+except ImportError:  # it is private: a release without it prints its own messages
+    on_parse_error = None
+
+COMMON = {
+    *("precision", "seed"),
+    *("data.name", "data.image_size", "data.val_fraction"),
+    *("augment.resized_crop", "augment.crop_padding", "augment.flip"),
+    *("model.name", "train.epochs", "train.batch_size"),
+    *("optim.name", "optim.learning_rate", "optim.schedule", "optim.weight_decay"),
+    *("transfer.weights", "transfer.strategy"),
+}
+"""Of the fields of a config, those that `--help` shows; `--help-all` shows all."""
+RARE = {"distributed", "coordinator", "num_processes", "process_id"}
+"""Of a command's own options, those that `--help` leaves out."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PresetArgs:
+    """The options of a command that begins with a preset: `--config`, and one for each field of its config."""
+
+    config: Annotated[Config, tyro.conf.arg(name="")]
+    preset: Annotated[
+        str, tyro.conf.arg(name="config", metavar="NAME|FILE.py", help_behavior_hint=lambda name: f"(here: {name})")
+    ]
+    """A shipped preset by name, or a file that defines CONFIG."""
+
 
 def take_option(args: list[str], option: str) -> tuple[str | None, list[str]]:
-    """The value of `option VALUE` or `option=VALUE`, and the other arguments."""
+    """Return the value of `option VALUE` or `option=VALUE`, and the other arguments."""
     for i, arg in enumerate(args):
         if arg == option:
             if i + 1 == len(args):
@@ -27,36 +55,92 @@ def take_option(args: list[str], option: str) -> tuple[str | None, list[str]]:
     return None, args
 
 
+def take_preset(args: list[str], program: str) -> tuple[str, Config, list[str]]:
+    """Return the preset that `--config` names, its config, and the other arguments; defaults where help is asked for.
+
+    Raises:
+      UserError: there is no `--config`, or no such preset.
+    """
+    name, rest = take_option(args, "--config")
+    if name is not None:
+        return name, presets.load_preset(name), rest
+    if asks_for_help(args):
+        return "NAME", Config(), rest
+    example = args[0] if args and args[0] in presets.names() else "NAME"
+    raise UserError(
+        f"{program} needs a preset: {program} --config {example}, or --config FILE.py; "
+        f"presets: {', '.join(presets.names())}"
+    )
+
+
+def asks_for_help(args: list[str]) -> bool:
+    """Return whether a command line asks for help, short or whole."""
+    return not {"-h", "--help", "--help-all"}.isdisjoint(args)
+
+
 def named_options(args: list[str]) -> frozenset[str]:
-    """Returns the fields that options of a command line name, like {"model.name", "train.epochs"}: a field that is
+    """Return the fields that options of a command line name, like {"model.name", "train.epochs"}: a field that is
     named isn't left to its default, even where its value is the default's."""
     words = (arg.partition("=")[0].removeprefix("--").replace("-", "_") for arg in args if arg.startswith("--"))
     return frozenset(re.sub(r"(^|\.)no_(\w+)$", r"\1\2", word) for word in words)
 
 
-def parse(kind: Any, args: list[str], program: str, **default: Any) -> Any:
-    """tyro's parse, with its boxed complaints as a line."""
+def parse(kind: Any, args: list[str], program: str, default: Any = None) -> Any:
+    """Return the dataclass `kind` that a command line makes of its defaults, or of those of the instance `default`.
+
+    Raises:
+      UserError: an option or a value that there isn't, in one line.
+      SystemExit: help was asked for, and printed.
+    """
     words: list[str] = []
-    if "config" in (hints := typing.get_type_hints(kind)) and hints["config"] is Config:
+    if typing.get_type_hints(kind).get("config") is Config:
         words, args = take_words(args)
-    complaint = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(complaint):
-            parsed, extra = tyro.cli(kind, args=args, prog=program, return_unknown_args=True, **default)
-    except SystemExit as stop:
-        if not stop.code:
-            raise
-        raise UserError(_one_line(complaint.getvalue())) from None
-    if extra:
-        word = extra[0].split("=")[0]
-        if not word.startswith("-"):
-            raise UserError(f"unexpected argument {word!r}; {program} --help tells the options")
-        raise UserError(unknown("option", word, _options(kind)))
+    if asks_for_help(args):
+        _print_help(kind, default, program, whole="--help-all" in args)
+
+    def refuse(event: Any) -> None:
+        if (message := _message(event, kind, program)) is not None:
+            raise UserError(message)
+
+    with on_parse_error(refuse) if on_parse_error else contextlib.nullcontext():
+        parsed = tyro.cli(kind, args=args, prog=program, default=default)
     if isinstance(config := getattr(parsed, "config", None), Config):
         _check_overridden(config, named_options(args))
-        preset = getattr(default.get("default"), "config", config)
+        preset = getattr(default, "config", config)
         parsed = dataclasses.replace(parsed, config=with_options(config, preset, words, program))
     return parsed
+
+
+def _message(event: Any, kind: Any, program: str) -> str | None:
+    """Return what one of tyro's errors says, in terms of what would be right; None for a kind that isn't known here."""
+    argument = getattr(event, "argument", None)
+    name = _shown(argument) if argument else ""
+    match type(event).__name__:
+        case "UnrecognizedArgs":
+            word = event.tokens[0].split("=")[0]
+            if word.startswith("-"):
+                return unknown("option", word, _options(kind))
+            return f"unexpected argument {word!r}; see {program} --help"
+        case "MissingArgs":
+            names = ", ".join(_shown(missing.arg) for missing in event.missing_arguments)
+            return f"{names} is required; see {program} --help"
+        case "BadValue":
+            return f"{name} needs a value"
+        case "InvalidChoice":
+            return f"{name} must be one of {', '.join(sorted(event.choices))}, got {event.value!r}"
+        case "InstantiationFailure":
+            if found := re.search(r"could not convert string to float: ('.*')", event.message):
+                return f"{name} takes a number, got {found[1]}"
+            if found := re.search(r"invalid literal for int\(\).*: ('.*')", event.message):
+                return f"{name} takes a whole number, got {found[1]}"
+            reason = event.message.splitlines()[0]
+            return f"{name}: {reason}" if name else reason
+    return None
+
+
+def _shown(argument: Any) -> str:
+    """Return an option, or what the help calls an argument without a name."""
+    return argument.lowered.metavar if argument.is_positional() else argument.display_name()
 
 
 def _check_overridden(config: Config, named: frozenset[str]) -> None:
@@ -74,22 +158,8 @@ def _check_overridden(config: Config, named: frozenset[str]) -> None:
             )
 
 
-def _one_line(box: str) -> str:
-    """The sentence inside one of tyro's boxes, in terms of what would have been right."""
-    # A title or a top border, a rule, the sentence over some lines, another rule, hints; in Unicode or in ASCII.
-    lines = [line.strip("│| ") for line in box.splitlines()]
-    rules = [i for i, line in enumerate(lines) if line and set(line[:2] + line[-2:]) <= set("╭─╮╰╯-+")]
-    sentence = lines[rules[0] + 1 : rules[1]] if len(rules) > 1 else lines
-    text = " ".join(line for line in sentence if line)
-    complaints = {"a number": "could not convert string to float", "a whole number": "invalid literal for"}
-    for kind, complaint in complaints.items():
-        if found := re.match(rf"Error parsing (--\S+): {complaint}.*: ('.*')$", text):
-            return f"{found[1]} takes {kind}, got {found[2]}"
-    return re.sub(r"^Error parsing ((config[\w.]*|data|augment): )?", "", text)
-
-
 def _options(kind: Any) -> list[str]:
-    """The options of a dataclass of arguments, as they are typed; a `Config` among them has one for each field."""
+    """Return the options of a dataclass, as they are typed; a `Config` among them has one for each field."""
     names = []
     for name, hint in typing.get_type_hints(kind).items():
         if hint is Config:
@@ -99,3 +169,46 @@ def _options(kind: Any) -> list[str]:
         else:
             names.append(name)
     return [f"--{name.replace('_', '-')}" for name in names]
+
+
+def _print_help(kind: Any, default: Any, program: str, *, whole: bool) -> NoReturn:
+    """Print the options with the values that hold, and exit."""
+    try:
+        tyro.cli(_help_type(kind, default, whole=whole), args=["--help"], prog=program)
+    except SystemExit:
+        if not whole and any(hint in vars(schema).values() for hint in typing.get_type_hints(kind).values()):
+            print(f"The options that are changed most. {program} --help-all shows all.")
+        raise
+    raise AssertionError("tyro exits after its help")
+
+
+def _help_type(kind: Any, default: Any, *, whole: bool, prefix: str = "") -> Any:
+    """Return a dataclass like `kind` for tyro to print the help of: its defaults are those of the instance `default`,
+    its texts have no line breaks, and unless `whole`, what isn't COMMON or is RARE is left out."""
+    bases = [base for base in reversed(kind.__mro__) if dataclasses.is_dataclass(base)]
+    texts = {text.arg_name: text.description or "" for base in bases for text in parse_from_object(base).params}
+    hints = typing.get_type_hints(kind, include_extras=True)
+    fields = []
+    for field in dataclasses.fields(kind):
+        name, hint = f"{prefix}{field.name}", hints[field.name]
+        inner, *marks = typing.get_args(hint) if typing.get_origin(hint) is Annotated else (hint,)
+        value: Any = getattr(default, field.name, None)
+        if default is not None and kind is ModelConfig and field.name == "options" and whole:
+            inner = options_type(default.name, value)
+            source: dict[str, Any] = {"default": inner()}
+        elif dataclasses.is_dataclass(inner):
+            inner = _help_type(inner, value, whole=whole, prefix="" if inner is Config else f"{name}.")
+            source = {"default": inner()}
+        elif default is not None:
+            source = {"default_factory": lambda value=value: value}
+        else:
+            source = {"default": field.default, "default_factory": field.default_factory}
+        if not dataclasses.is_dataclass(inner) and not whole:
+            shown = name in COMMON if kind.__module__ == schema.__name__ else name not in RARE
+            marks += [] if shown else [tyro.conf.Suppress]
+        for mark in (*marks, tyro.conf.arg(help=" ".join(texts.get(field.name, "").split()))):
+            inner = Annotated[inner, mark]
+        fields.append((field.name, inner, dataclasses.field(**source)))
+    return dataclasses.make_dataclass(
+        kind.__name__, fields, kw_only=True, frozen=True, namespace={"__doc__": kind.__doc__}
+    )

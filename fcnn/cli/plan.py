@@ -8,19 +8,15 @@ from typing import Annotated, Any
 
 import tyro
 
-from fcnn.cli.parse import named_options, parse, take_option
-from fcnn.config import Config, presets
+from fcnn.cli.parse import PresetArgs, asks_for_help, named_options, parse, take_preset
 from fcnn.utils.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class PlanArgs:
+class PlanArgs(PresetArgs):
     """Compile a preset's training step for a TPU slice, on this machine: memory, work, what the chips exchange, and an
     upper bound of the speed. Needs the compiler, pip install 'fcnn[tpu]', and a few minutes for a deep network."""
 
-    config: Annotated[Config, tyro.conf.arg(name="")]
-    preset: Annotated[str, tyro.conf.arg(name="config", metavar="NAME|FILE.py")]
-    """A shipped preset by name, or a file that defines CONFIG."""
     target: Annotated[str, tyro.conf.arg(metavar="CHIP:SHAPE")]
     """The slice: v5e:2x4 is 8 chips of a v5e, v6e:1x1 one of a v6e."""
     fit: bool = False
@@ -31,13 +27,10 @@ class PlanArgs:
 
 def plan_command(args: list[str]) -> int:
     """`fcnn plan --config NAME --target CHIP:SHAPE [options]`."""
-    name, rest = take_option(args, "--config")
-    if name is None and not {"-h", "--help"} & set(args):
-        raise UserError(f"fcnn plan needs --config NAME or --config FILE.py; presets: {', '.join(presets.names())}")
-    config = presets.load_preset(name) if name is not None else Config()
-    if not named_options(rest) & {"help", "target"} and "-h" not in rest:
+    name, config, rest = take_preset(args, "fcnn plan")
+    if "target" not in named_options(rest) and not asks_for_help(rest):
         raise UserError("fcnn plan needs --target CHIP:SHAPE, like v5e:2x4")
-    default = PlanArgs(config=config, preset=name or "NAME", target="v5e:2x4")
+    default = PlanArgs(config=config, preset=name, target="v5e:2x4")
     parsed = parse(PlanArgs, rest, "fcnn plan", default=default)
 
     import jax

@@ -10,8 +10,8 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from fcnn.cli.parse import parse, take_option
-from fcnn.config import Config, presets
+from fcnn.cli.parse import PresetArgs, parse, take_option, take_preset
+from fcnn.config import Config
 from fcnn.config.serialize import options
 from fcnn.runtime.ready import get_ready
 from fcnn.training.workdir import check_path
@@ -19,16 +19,13 @@ from fcnn.utils.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class SearchArgs:
-    """Search fields of the config for the best validation accuracy. The test split stays unread. The same command goes
-    on with a study, also with more --trials; on another machine with the same --storage it joins it."""
+class SearchArgs(PresetArgs):
+    """Search fields of the config for the best validation accuracy. The test split is not read. The same command again
+    resumes a study, also with more --trials; on another machine, with the same --storage, it joins the study."""
 
-    config: Annotated[Config, tyro.conf.arg(name="")]
-    preset: Annotated[str, tyro.conf.arg(name="config", metavar="NAME|FILE.py")]
-    """A shipped preset by name, or a file that defines CONFIG."""
     over: Annotated[tuple[str, ...], tyro.conf.arg(metavar="FIELD=SPACE")] = ()
-    """What is searched: FIELD=LOW:HIGH, FIELD=log:LOW:HIGH or FIELD=A,B,...; a grid's ranges end in :POINTS. Without,
-    the learning rate around the preset's and weight decay."""
+    """What is searched: FIELD=LOW:HIGH, FIELD=log:LOW:HIGH or FIELD=A,B,...; a grid's ranges end in :POINTS. If not
+    given, the learning rate, around the preset's, and weight decay."""
     sampler: Literal["random", "grid", "tpe"] = "random"
     """How values are drawn: at random, all combinations, or by a model of the trials so far (tree-structured Parzen
     estimator)."""
@@ -36,20 +33,17 @@ class SearchArgs:
     """Trials of the whole study; 20 if not given, a grid's points for a grid."""
     workers: Annotated[int, tyro.conf.arg(metavar="N")] = 1
     """Processes that train trials at the same time, each on its share of the cores."""
-    study: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
-    """Where the trials' folders go; runs/search-NAME if not given. Its name is the study's."""
+    workdir: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
+    """The folder of the study and its trials; runs/search-NAME if not given. Its name is the study's."""
     storage: Annotated[str | None, tyro.conf.arg(metavar="URL")] = None
     """Optuna's database, for several machines (postgresql://...); a SQLite file in the study's folder if not given."""
 
 
 def search_command(args: list[str]) -> int:
     """`fcnn search --config NAME [--over FIELD=SPACE ...] [options]`."""
-    name, rest = take_option(args, "--config")
-    if name is None and not {"-h", "--help"} & set(args):
-        raise UserError(f"fcnn search needs a preset: fcnn search --config NAME; presets: {', '.join(presets.names())}")
-    preset = presets.load_preset(name) if name is not None else Config()
+    name, preset, rest = take_preset(args, "fcnn search")
     rest, over = _take_over(rest)
-    default = SearchArgs(config=preset, preset=name or "NAME")
+    default = SearchArgs(config=preset, preset=name)
     parsed = dataclasses.replace(parse(SearchArgs, rest, "fcnn search", default=default), over=over)
     job = _job(parsed, Path(default.preset).stem)
     return _search(job, parsed, preset, shlex.join(["fcnn", "search", *args]))
@@ -85,10 +79,10 @@ def _job(args: SearchArgs, name: str) -> Any:
         if args.trials is not None and args.trials != points:
             raise UserError(f"--trials {args.trials}: the grid has {points} points; leave --trials out")
         trials = points
-    folder = args.study or Path("runs") / f"search-{name}"
+    folder = args.workdir or Path("runs") / f"search-{name}"
     if folder.exists() and not folder.is_dir():
-        raise UserError(f"--study {folder} is a file; it must be a folder")
-    check_path(folder, "--study")
+        raise UserError(f"--workdir {folder} is a file; it must be a folder")
+    check_path(folder, "--workdir")
 
     from fcnn.search.study import Job, sqlite_url
 
@@ -141,7 +135,7 @@ def _conclude(job: Any, args: SearchArgs, preset: Config, study: Any, console: A
     console.log("\n".join(table(found, job.space)))
     console.log(f"All are in {_shown(job.folder)}/trials.csv, drawn in search.png; each trial's folder is a run's")
     if failed:
-        print(f"fcnn: a worker came to a bad end; {_shown(job.folder)}/workers.log tells why", file=sys.stderr)
+        print(f"fcnn: a worker failed; see {_shown(job.folder)}/workers.log", file=sys.stderr)
     best = next((t for t in ranked(found) if "best" in t.user_attrs), None)
     if best is None:
         print("fcnn: no trial could be trained", file=sys.stderr)

@@ -23,11 +23,11 @@ class StudyArgs:
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
     """On which images; the times are those of the digits."""
     weights: Annotated[str | None, tyro.conf.arg(metavar="FILE|WORKDIR")] = None
-    """transfer: a trained network, a file of `fcnn import` or `fcnn export` or a run's folder; without, one that learns
-    the first half of the classes."""
+    """transfer: a trained network: a file of `fcnn convert` or `fcnn export`, or a run's folder; if not given, one that
+    is trained on the first half of the classes."""
     seed: Annotated[int, tyro.conf.arg(metavar="N")] = 0
     """The same seed gives the same numbers; another one repeats the experiment."""
-    workdir: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
+    out: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
     """Where the figure and the numbers go; runs/study-NAME if not given."""
 
 
@@ -36,9 +36,9 @@ def study_command(args: list[str]) -> int:
     parsed = parse(StudyArgs, args, "fcnn study")
     if parsed.name and parsed.name not in names.STUDIES:
         raise UserError(unknown("study", parsed.name, names.STUDIES))
-    folder = parsed.workdir or Path("runs") / f"study-{parsed.name}"
+    folder = parsed.out or Path("runs") / f"study-{parsed.name}"
     if folder.exists() and not folder.is_dir():
-        raise UserError(f"--workdir {folder} is a file; it must be a folder")
+        raise UserError(f"--out {folder} is a file; it must be a folder")
     if parsed.weights is not None and parsed.name != "transfer":
         raise UserError("--weights belongs to fcnn study transfer")
     if not 0 <= parsed.seed < 2**16:

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from fcnn.cli.parse import named_options, parse, take_option
+from fcnn.cli.parse import PresetArgs, asks_for_help, named_options, parse, take_option
 from fcnn.cli.photos import BEFORE, config_for, folder_of, leave_model
 from fcnn.cli.results import tell_comparison, tell_result, tell_seeds
 from fcnn.config import Config, presets
@@ -21,26 +21,23 @@ from fcnn.utils.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class TrainArgs:
+class TrainArgs(PresetArgs):
     """Train a network: a preset, changed by the options given, or, with a folder of images in the place of --config,
-    what is chosen for them. The same --workdir again goes on from its newest checkpoint."""
+    what is chosen for them. The same --workdir again resumes from its newest checkpoint."""
 
-    config: Annotated[Config, tyro.conf.arg(name="")]
-    preset: Annotated[str, tyro.conf.arg(name="config", metavar="NAME|FILE.py")]
-    """A shipped preset by name, or a file that defines CONFIG."""
     workdir: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
     """The run's folder; a new numbered one under runs/ if not given."""
     seeds: Annotated[str | None, tyro.conf.arg(metavar="N,N,...")] = None
     """Repeat the run with each of these seeds and report mean and standard deviation of the test accuracy."""
     distributed: bool = False
-    """Train as one with other processes, started by the same command on Slurm, on a TPU pod or with the three that
-    follow; --workdir is on a disk that all of them see."""
+    """Train together with other processes, started by the same command: on Slurm, on a TPU pod, or with the next three
+    options. --workdir must be on a disk that all of them see."""
     coordinator: Annotated[str | None, tyro.conf.arg(metavar="HOST:PORT")] = None
-    """Where process 0 runs, and a free port there; only where neither Slurm nor a TPU pod tells."""
+    """Address of process 0, with a free port; needed only outside of Slurm and TPU pods."""
     num_processes: int | None = None
-    """How many processes there are, likewise."""
+    """Number of processes; goes with --coordinator."""
     process_id: int | None = None
-    """Which one this is, from 0, likewise."""
+    """Index of this process, from 0; goes with --coordinator."""
     json: bool = False
     """Print the result as one JSON object on standard output; everything else goes to standard error."""
 
@@ -51,7 +48,7 @@ def train_command(args: list[str]) -> int:
     photos = folder_of(rest) if name is None and rest[:1] and rest[0] not in presets.names() else None
     if photos is not None:
         rest = rest[1:]
-    elif name is None and not {"-h", "--help"} & set(args):
+    elif name is None and not asks_for_help(args):
         known = presets.names()
         if args and (args[0] in known or args[0].endswith(".py")):
             raise UserError(f"a preset follows --config: fcnn train --config {shlex.join(args)}")

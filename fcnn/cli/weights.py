@@ -1,4 +1,4 @@
-"""`fcnn import` and `fcnn export`: trained networks from somewhere else, and out of a run, as files that say what they
+"""`fcnn convert` and `fcnn export`: trained networks from somewhere else, and out of a run, as files that say what they
 are."""
 
 import dataclasses
@@ -16,9 +16,9 @@ from fcnn.utils.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ImportArgs:
+class ConvertArgs:
     """Read weights of torchvision, timm or another program, and write them as .safetensors with the network's name,
-    classes and preprocessing in its header: fcnn import FILE --model NAME."""
+    classes and preprocessing in its header: fcnn convert FILE --model NAME."""
 
     file: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="FILE|NAME")]
     """.safetensors or PyTorch's (.pth, .pt, .th, .pth.tar, .ckpt, .bin), for which PyTorch isn't needed; or a name that
@@ -91,10 +91,10 @@ def export_command(args: list[str]) -> int:
     return 0
 
 
-def import_command(args: list[str]) -> int:
-    """`fcnn import FILE|NAME [--model NAME] [options]`."""
+def convert_command(args: list[str]) -> int:
+    """`fcnn convert FILE|NAME [--model NAME] [options]`."""
     words, args = take_words(args, "--options.")
-    parsed = parse(ImportArgs, args, "fcnn import")
+    parsed = parse(ConvertArgs, args, "fcnn convert")
     if words and parsed.model is None:
         raise UserError(f"{words[0]} belongs to an architecture: give --model NAME with it")
     if (parsed.mean is None) != (parsed.std is None):
@@ -127,7 +127,7 @@ def _described(about: Any) -> str:
 
     height, width, channels = about.image_shape
     mean, std = (" ".join(f"{value:.3g}" for value in values) for values in (about.mean, about.std))
-    names = "" if about.named else " without names (fcnn import --labels gives them)"
+    names = "" if about.named else " without names (fcnn convert --labels gives them)"
     weights = "" if about.weights is None else f", {WEIGHTS[about.weights]}"
     return (
         f"{about.name}, {len(about.classes):,} classes{names}, images of {height} x {width} x {channels}, "
@@ -142,7 +142,7 @@ def _labels(path: Path) -> tuple[str, ...]:
         raise UserError(f"--labels {path} can't be read: {error}") from None
 
 
-def _changed(about: Any, args: ImportArgs, labels: tuple[str, ...] | None) -> Any:
+def _changed(about: Any, args: ConvertArgs, labels: tuple[str, ...] | None) -> Any:
     """What was said of a network, with what the command line says."""
     if labels is not None and len(labels) != len(about.classes):
         raise UserError(f"--labels {args.labels} has {len(labels)} lines, the network {len(about.classes)} classes")

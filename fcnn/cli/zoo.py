@@ -12,7 +12,7 @@ from fcnn.cli.parse import parse
 class ZooArgs:
     """List the trained networks that have a name: architecture, what they were trained on, top-1 accuracy there, size,
     license, SHA-256, and whether they are here. A name is taken wherever weights are: --transfer.weights NAME,
-    fcnn predict NAME IMAGE, fcnn import NAME, fcnn export NAME. What isn't here is downloaded then."""
+    fcnn predict NAME IMAGE, fcnn convert NAME, fcnn export NAME. What isn't here is downloaded then."""
 
     json: bool = False
     """Print the list as one JSON object on standard output."""

@@ -136,7 +136,7 @@ def _columns(about: About, classes: tuple[str, ...], network: str, data: str) ->
     if not about.named:
         raise UserError(
             f"{network} knows its {len(about.classes):,} classes by number alone, and {what} are no such numbers: "
-            "fcnn import FILE --model NAME --labels LABELS writes it with the names of its classes"
+            "fcnn convert FILE --model NAME --labels LABELS writes it with the names of its classes"
         )
     lower = {name.lower(): name for name in about.classes}
     near = {name: difflib.get_close_matches(name.lower(), lower, n=1) for name in unmatched[:3]}

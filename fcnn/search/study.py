@@ -165,4 +165,4 @@ def _check_same(study: optuna.Study, job: Job) -> None:
     ]
     changed += [f"{n}: {known[n]} -> {about[n]}" for n in ("space", "sampler") if known[n] != about[n]]
     if changed:
-        raise UserError(f"the study {job.folder} is about something else ({'; '.join(changed)}); take another --study")
+        raise UserError(f"{job.folder} holds another study ({'; '.join(changed)}); take another --workdir")

@@ -68,7 +68,7 @@ class Transfer(Study):
     keys = ("strategy", "images", "rate", "steps")
 
     weights: str | None = None
-    """A trained network: a run's folder, or a file of `fcnn import` or `fcnn export`."""
+    """A trained network: a run's folder, or a file of `fcnn convert` or `fcnn export`."""
     images: tuple[int, ...] = (20, 60, 200)
     steps: int = 120
     batch_size: int = 20

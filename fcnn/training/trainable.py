@@ -157,7 +157,7 @@ def _match(about: About, classes: tuple[str, ...], strategy: str, same_head: boo
     return rows
 
 
-_NAME_THEM = "fcnn import FILE --labels LABELS.txt names them, one a line"
+_NAME_THEM = "fcnn convert FILE --labels LABELS.txt names them, one a line"
 
 
 def _check_shapes(

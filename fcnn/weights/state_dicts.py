@@ -42,7 +42,7 @@ def _choose(tree: Any, path: Path, ema: bool, log: Callable[[str], None]) -> Map
         raw = "the top level", tree
     if averaged and raw:
         if ema:
-            log(f"Averaged weights (EMA), {averaged[0]!r}; fcnn import --no-ema reads the raw ones, {raw[0]!r}.")
+            log(f"Averaged weights (EMA), {averaged[0]!r}; fcnn convert --no-ema reads the raw ones, {raw[0]!r}.")
         else:
             log(f"Raw weights, {raw[0]!r}, not the averaged ones (EMA), {averaged[0]!r}.")
         return (averaged if ema else raw)[1]

@@ -106,7 +106,7 @@ def test_the_largest_batch_that_fits_is_found_to_an_eighth(most, monkeypatch):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ([], "fcnn plan needs --config"),
+        ([], "fcnn plan needs a preset"),
         (["--config", "resnet"], "needs --target CHIP:SHAPE, like v5e:2x4"),
         (["--config", "resnet", "--target", "v9:2x2"], "known: v5e, v5p, v6e; a target is v5e:2x4"),
         (["--config", "resnet", "--target", "v6e:2x3"], "known: v6e:1x1, v6e:2x2, v6e:2x4"),

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from fcnn import cli
 from fcnn.cli.evaluate import recall_table
-from fcnn.cli.parse import named_options
+from fcnn.cli.parse import COMMON, named_options
+from fcnn.config import Config, serialize
 
 TRAIN = ("train", "--config", "resnet")
 
@@ -31,19 +32,26 @@ MISTAKES = [
     ((*TRAIN, "--optim.lr", "3"), "did you mean --optim.learning-rate?"),
     ((*TRAIN, "--lr=3"), "did you mean --optim.learning-rate?"),
     ((*TRAIN, "--optim.learning-rate", "fast"), "--optim.learning-rate takes a number, got 'fast'"),
+    ((*TRAIN, "--train.steps", "many"), "--train.steps takes a whole number, got 'many'"),
+    ((*TRAIN, "--data.value-range", "9"), "--data.value-range: no type matching {None}|{FLOAT FLOAT}"),
+    (("search", "resnet"), "fcnn search needs a preset: fcnn search --config resnet, or --config FILE.py; presets:"),
+    (("plan", "--config", "resnet"), "fcnn plan needs --target CHIP:SHAPE"),
     ((*TRAIN, "--train.batch-size", "1.5"), "--train.batch-size takes a whole number, got '1.5'"),
     ((*TRAIN, "--optim.learning-rate=-1"), "optim.learning-rate must be above 0, got -1.0"),
     ((*TRAIN, "--optim.name", "adamm"), "unknown optim.name 'adamm'; did you mean adam"),
-    ((*TRAIN, "--optim.decay-mask", "none"), "Expected one of ('kernels', 'all')"),
-    ((*TRAIN, "--train.epochs"), "Missing value for argument '--train.epochs'"),
+    ((*TRAIN, "--optim.decay-mask", "none"), "--optim.decay-mask must be one of all, kernels, got 'none'"),
+    ((*TRAIN, "--train.epochs"), "--train.epochs needs a value"),
     ((*TRAIN, "--seeds", "a"), "like 0,1,2; got 'a'"),
     ((*TRAIN, "--seeds", "1,1"), "names a seed twice"),
     ((*TRAIN, "fast"), "unexpected argument 'fast'"),
     ((*TRAIN, "--train.steps", "9", "--train.epochs=40"), "--train.epochs has no effect: --train.steps 9 overrides it"),
     (("bench", "all", "--batch", "128"), "--batch has no effect with all"),
-    (("evaluate",), "required"),
+    (("evaluate",), "WORKDIR|FILE|NAME is required"),
     (("evaluate", "nowhere"), "there is no folder nowhere"),
-    (("evaluate", "nowhere", "--split", "tset"), "invalid choice 'tset'"),
+    (
+        ("evaluate", "nowhere", "--split", "tset"),
+        "--split must be one of None, all, test, train, validation",
+    ),
     (("evaluate", "nowhere", "--jsn"), "did you mean --json"),
 ]
 
@@ -92,17 +100,45 @@ def test_a_runs_records_need_no_pytorch(tmp_path):
     assert list((tmp_path / "tensorboard").iterdir())
 
 
-def test_help_tells_options_units_and_the_presets_values(capsys):
+def read_help(capsys, *args):
+    """What a command prints for its help, on one line and without the boxes."""
     with pytest.raises(SystemExit) as stop:
-        cli.main([*TRAIN, "--help"])
+        cli.main(args)
     assert stop.value.code == 0
-    said = " ".join(capsys.readouterr().out.replace("│", " ").split())
-    assert "--config NAME|FILE.py" in said
-    assert "--train.batch-size INT Images a step, over all devices. (default: 64)" in said
-    assert "not the loss of PyTorch's CrossEntropyLoss(weight=...)" in said
-    assert "--train.epochs FLOAT Passes over the training split. (default: 20)" in said
+    return " ".join(capsys.readouterr().out.replace("│", " ").split())
+
+
+def test_help_is_short_and_shows_the_values_of_the_preset(capsys):
+    text = read_help(capsys, *TRAIN, "--help")
+    options = re.findall(r"(?<= )--[a-z.-]+(?= )", text)
+    assert len({option for option in options if "--no-" not in option and ".no-" not in option} - {"--help-all"}) <= 22
+    assert "--config NAME|FILE.py A shipped preset by name" in text
+    assert "--train.batch-size INT Images a step, over all devices. (default: 64)" in text
+    assert "--train.epochs FLOAT Passes over the training split. (default: 20)" in text
+    assert text.endswith("fcnn train --help-all shows all.")
+    assert "--optim.beta2" not in text
     assert cli.main([]) == 0
     assert "evaluate" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", ["train", "check", "search", "plan"])
+def test_the_whole_help_has_every_field_of_the_config(command, capsys):
+    text = read_help(capsys, command, "--config", "resnet", "--help-all")
+    for field in serialize.flatten(Config()):
+        assert field == "model.options" or f"--{field.replace('_', '-')}" in text
+    assert "not the loss of PyTorch's CrossEntropyLoss(weight=...)" in text
+    assert "(default: 0.005)" in text
+
+
+def test_every_field_in_the_short_help_is_one():
+    assert set(serialize.flatten(Config())) >= COMMON
+
+
+@pytest.mark.parametrize(
+    "command", [*(name for name in cli.COMMANDS if name != "data"), "data show", "data prepare", "bench data"]
+)
+def test_every_command_has_a_help(command, capsys):
+    assert read_help(capsys, *command.split(), "--help").startswith(f"usage: fcnn {command}")
 
 
 def test_a_refusal_after_the_data_is_known_leaves_no_folder(tmp_path, monkeypatch, capsys):

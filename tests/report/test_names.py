@@ -54,7 +54,7 @@ def test_every_command_prints_and_draws_them(place, monkeypatch, capsys):
     assert f"are in {run}/show" in fcnn("show", run, "--image", image)
     assert image in fcnn("predict", run, image)
     (place / "_b").symlink_to(run)
-    fcnn("report", run, "_b", "--out", "c$_{.html")
+    fcnn("compare", run, "_b", "--out", "c$_{.html")
     for page in (place / "c$_{.html", place / run / "report.html", place / run / "show/show.html"):
         text = page.read_text(encoding="utf-8")
         assert "<i>" not in text
@@ -100,7 +100,7 @@ def test_a_letter_that_the_font_lacks_is_drawn_without_a_warning():
     assert short("a\n" + 50 * "b", 10) == "a\nbbbbbbb..."
 
 
-@pytest.mark.parametrize("command", ["train --workdir", "search --study"])
+@pytest.mark.parametrize("command", ["train --workdir", "search --workdir"])
 @pytest.mark.parametrize("name", ["[2024] cats", "a*b", "what?", "back\\slash"])
 def test_where_checkpoints_could_not_be_read_again_nothing_is_written(command, name, tmp_path, monkeypatch, capsys):
     """Orbax merges the files of a checkpoint by a pattern that has the folder's path in it."""

@@ -49,7 +49,7 @@ def test_a_run_writes_its_page(runs):
 def test_runs_side_by_side(runs, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(runs)
     out = tmp_path / "both.html"
-    assert cli.main(["report", "a", "b", "--out", str(out)]) == 0
+    assert cli.main(["compare", "a", "b", "--out", str(out)]) == 0
     assert str(out) in capsys.readouterr().out
     seen = check_stands_alone(out.read_bytes())
     assert "optim.learning_rate" in seen.text
@@ -69,7 +69,7 @@ def test_runs_side_by_side(runs, tmp_path, monkeypatch, capsys):
 )
 def test_what_can_not_be_compared_is_a_line(args, words, runs, monkeypatch, capsys):
     monkeypatch.chdir(runs)
-    assert cli.main(["report", *args]) == 2
+    assert cli.main(["compare", *args]) == 2
     said = capsys.readouterr().err
     assert words in said
     assert said.count("\n") == 1

@@ -390,7 +390,7 @@ def test_the_command_lists_tries_and_writes(tmp_path, monkeypatch, capsys):
         (["residual", "--weights", "x"], "--weights belongs to fcnn study transfer"),
         (["residual", "--seed", "-1"], "--seed must be from 0"),
         (["transfer", "--weights", "nowhere.safetensors"], "nowhere.safetensors"),
-        (["residual", "--workdir", "file"], "is a file"),
+        (["residual", "--out", "file"], "is a file"),
     ],
 )
 def test_what_is_wrong_is_told_in_a_line(args, told, tmp_path, monkeypatch, capsys):

@@ -175,7 +175,7 @@ def test_import_writes_a_file_that_says_what_it_is(tmp_path, monkeypatch, capsys
     given = weights.to_torch("resnet20", draw("resnet20", 3))
     save_file(given, "theirs.safetensors")
     Path("names.txt").write_text("rose\ndaisy\ntulip\n")
-    call = ["import", "theirs.safetensors", "--model", "resnet20"]
+    call = ["convert", "theirs.safetensors", "--model", "resnet20"]
     assert cli.main([*call, "--labels", "names.txt", "--std", "0.2", "0.2", "0.2", "--mean", "0.5", "0.5", "0.5"]) == 0
     assert "resnet20.safetensors: resnet20, 3 classes, images of 32 x 32 x 3" in capsys.readouterr().out
     made = load_network("resnet20.safetensors")
@@ -193,7 +193,7 @@ def test_import_writes_a_file_that_says_what_it_is(tmp_path, monkeypatch, capsys
         ([*call, "--mean", "1"], "--mean and --std go together"),
         ([*call, "--mean", "1", "--std", "1", "--out", "b.safetensors"], "--mean has 1 numbers"),
         ([*call, "--labels", "theirs.safetensors", "--out", "b.safetensors"], "can't be read"),
-        (["import", "resnet20.safetensors", "--model", "resnet32"], "has model.name resnet20, not resnet32"),
+        (["convert", "resnet20.safetensors", "--model", "resnet32"], "has model.name resnet20, not resnet32"),
     ):
         assert cli.main(arguments) == 2
         said = capsys.readouterr()
@@ -211,6 +211,6 @@ def test_published_weights_are_imported(tmp_path, monkeypatch):
         pytest.skip("FCNN_SHARED_WEIGHTS names no folder with the published weights")
     monkeypatch.chdir(tmp_path)
     for file, *model in (("resnet56-4bfd9763.th", "--model", "resnet56"), ("squeezenet1_0.safetensors",)):
-        assert cli.main(["import", f"{folder}/{file}", *model]) == 0
+        assert cli.main(["convert", f"{folder}/{file}", *model]) == 0
     assert load_network("resnet56.safetensors").about.model.name == "resnet56"
     assert load_network("squeezenet1_0.safetensors").about.model.name == "squeezenet1_0"

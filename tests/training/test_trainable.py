@@ -298,14 +298,14 @@ def test_numbers_are_no_names(network):
             "full",
             "wxyz",
             False,
-            "The head is new: the weights' classes have no names; fcnn import FILE --labels",
+            "The head is new: the weights' classes have no names; fcnn convert FILE --labels",
         ),
         (
             False,
             "full",
             "0123",
             False,
-            "The head is new: the weights' classes have no names; fcnn import FILE --labels",
+            "The head is new: the weights' classes have no names; fcnn convert FILE --labels",
         ),
         (False, "pretrained", "wxyz", True, "have no names: output 0 is taken for the first class"),
         (True, "full", "0123", True, "The head is that of the weights."),
@@ -317,7 +317,7 @@ def test_numbers_are_no_names(network):
         assert bits(variables["params"]["head"]) == bits(head), words
         assert words in message
     unnamed = dataclasses.replace(network, about=dataclasses.replace(about, named=False))
-    with pytest.raises(UserError, match="have 4 classes without names, the data 5; fcnn import FILE --labels"):
+    with pytest.raises(UserError, match="have 4 classes without names, the data 5; fcnn convert FILE --labels"):
         start_from(unnamed, tuple("vwxyz"), fresh, "pretrained", seed=0)
 
 

@@ -116,7 +116,7 @@ def test_a_score_is_not_the_weights_and_the_top_level_may_be(tmp_path):
     lines.clear()
     torch.save(tensors(ARRAYS) | {"ema": tensors(ARRAYS, 1), "\x1b[2J\n": 3}, path)
     assert read_arrays(path, log=lines.append)[0]["b"] == 1
-    assert lines == ["Averaged weights (EMA), 'ema'; fcnn import --no-ema reads the raw ones, 'the top level'."]
+    assert lines == ["Averaged weights (EMA), 'ema'; fcnn convert --no-ema reads the raw ones, 'the top level'."]
     lines.clear()
     assert read_arrays(path, ema=False, log=lines.append)[0]["b"] == 0
     assert lines[1] == r"Left out, as no arrays: ema, '\x1b[2J\n'."
@@ -131,7 +131,7 @@ def test_of_averaged_and_raw_weights_it_is_said_which_are_read(averaged, tmp_pat
     assert {name: array.tolist() for name, array in arrays.items()} == {
         f"module.{name}": (array + 1).tolist() for name, array in ARRAYS.items()
     } | {"n_averaged": 7}
-    assert lines == [f"Averaged weights (EMA), '{averaged}'; fcnn import --no-ema reads the raw ones, 'state_dict'."]
+    assert lines == [f"Averaged weights (EMA), '{averaged}'; fcnn convert --no-ema reads the raw ones, 'state_dict'."]
     lines.clear()
     arrays, _ = read_arrays(path, ema=False, log=lines.append)
     assert arrays["a.weight"].tolist() == ARRAYS["a.weight"].tolist()

@@ -139,7 +139,7 @@ def test_without_a_network_the_error_says_what_to_put_where(tmp_path, monkeypatc
         url = f"http://127.0.0.1:{free.getsockname()[1]}/resnet18-f37072fd.pth"
     entry = zoo.TABLE["resnet18"]
     monkeypatch.setitem(zoo.TABLE, "resnet18", type(entry)(**{**vars(entry), "url": url}))
-    assert cli.main(["import", "resnet18", "--out", str(tmp_path / "out.safetensors")]) == 2
+    assert cli.main(["convert", "resnet18", "--out", str(tmp_path / "out.safetensors")]) == 2
     said = capsys.readouterr().err
     assert said.count("\n") == 1
     assert f"{url} can't be downloaded" in said

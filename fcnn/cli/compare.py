@@ -1,4 +1,4 @@
-"""`fcnn report`: several runs on one page."""
+"""`fcnn compare`: several runs on one page."""
 
 import dataclasses
 from pathlib import Path
@@ -11,7 +11,7 @@ from fcnn.utils.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ReportArgs:
+class CompareArgs:
     """Lay runs side by side on one page: their curves, their results, and where their configs differ. (A run's own page
     is the report.html in its folder.)"""
 
@@ -21,11 +21,11 @@ class ReportArgs:
     """Where the page goes."""
 
 
-def report_command(args: list[str]) -> int:
-    """`fcnn report RUN RUN ... [--out FILE.html]`."""
-    parsed = parse(ReportArgs, args, "fcnn report")
+def compare_command(args: list[str]) -> int:
+    """`fcnn compare RUN RUN ... [--out FILE.html]`."""
+    parsed = parse(CompareArgs, args, "fcnn compare")
     if len(parsed.runs) < 2:
-        raise UserError("fcnn report lays runs side by side: name two or more (a run's own page is its report.html)")
+        raise UserError("fcnn compare needs two or more runs; a run's own page is its report.html")
     if parsed.out.suffix.lower() != ".html":
         raise UserError(f"--out must name an .html file, got {parsed.out}")
     if not parsed.out.parent.is_dir():
