@@ -1,14 +1,13 @@
 """The classic claims about convolutional networks, each as a small experiment that anyone can repeat: `fcnn study`.
 
-A file holds one claim, or two that share their experiment. Each study measures rows of numbers, and its verdict is
-computed from them by a criterion that was written down before: whichever way it comes out, it is what is told.
+A file holds one claim, or those on one thing. Each study measures rows of numbers, and its verdict is computed from
+them by a criterion that was written down before.
 """
 
-from fcnn.studies.batch_norm import BatchNormInit, BatchNormRates
-from fcnn.studies.batch_size import BatchSize
 from fcnn.studies.initialization import Initialization
 from fcnn.studies.linear_stack import LinearStack
 from fcnn.studies.max_pooling import MaxPooling
+from fcnn.studies.normalization import BatchNormInit, BatchNormRates, BatchSize
 from fcnn.studies.optimizers import Optimizers
 from fcnn.studies.random_search import RandomSearch
 from fcnn.studies.regularization import Regularization

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ import numpy as np
 from fcnn.data import Dataset
 from fcnn.data.parallel import Progress
 from fcnn.nn import INITIALIZERS
-from fcnn.studies.study import Study, Verdict, curve, levels, pick
+from fcnn.studies.study import Row, Study, Verdict, curve, levels, pick, select
 from fcnn.studies.training import normalized
 
 WEIGHTS: dict[str, jax.nn.initializers.Initializer] = {
@@ -28,22 +28,11 @@ KEPT, LOST = 10, 1000
 """A signal is kept if its size changes by less than the one factor, lost (or exploded) beyond the other."""
 
 
-class Row(NamedTuple):
-    """The signal behind one layer."""
-
-    activation: str
-    weights: str
-    layer: int
-    seed: int
-    signal: float
-    """Root mean square of the activations over units and images."""
-    flat: float
-    """Share of activations where the derivative is below 0.1: they let next to no gradient through."""
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Initialization(Study):
-    """Images through a deep stack of dense layers that nobody trained."""
+    """Images through a deep stack of dense layers that nobody trained: the `signal` behind each, the root mean square
+    of the activations over units and images, and how `flat` they are, the share of activations where the derivative is
+    below 0.1, which let next to no gradient through."""
 
     claim = "the scale of the initial weights decides whether a signal comes through: Xavier's suits tanh, He's ReLU"
     paper = (
@@ -67,19 +56,20 @@ class Initialization(Study):
         cases = [(act, weights, run) for act in ACTIVATIONS for weights in WEIGHTS for run in self.runs(seed)]
         rows = []
         for act, weights, run in progress(cases, "networks", len(cases)):
-            found = np.asarray(self._signals(ACTIVATIONS[act], WEIGHTS[weights], x, jax.random.key(run)))
-            rows += [Row(act, weights, i, run, *values) for i, values in enumerate(found.tolist(), start=1)]
+            signals = np.asarray(self._signals(ACTIVATIONS[act], WEIGHTS[weights], x, jax.random.key(run))).tolist()
+            for layer, (signal, flat) in enumerate(signals, start=1):
+                rows.append(dict(activation=act, weights=weights, layer=layer, seed=run, signal=signal, flat=flat))
         return rows
 
     def _signals(self, act: Callable, draw: Callable, x: jax.Array, key: jax.Array) -> jax.Array:
         """(images, pixels) -> (depth, 2): the signal and the flat share behind each layer."""
-        found = []
+        signals = []
         for layer_key in jax.random.split(key, self.depth):
-            x, told = _layer(act, x, draw(layer_key, (x.shape[1], self.width)))
-            found.append(told)
-        return jnp.stack(found)
+            x, signal = _layer(act, x, draw(layer_key, (x.shape[1], self.width)))
+            signals.append(signal)
+        return jnp.stack(signals)
 
-    def judge(self, rows: Sequence[Row]) -> Verdict:
+    def verdict(self, rows: Sequence[Row]) -> Verdict:
         last = max(levels(rows, "layer"))
         small, large, _, xavier, he = WEIGHTS
 
@@ -112,7 +102,8 @@ class Initialization(Study):
         axes = figure.subplots(1, 3)
         for axis, (activation, column) in zip(axes, panels, strict=True):
             for weights in WEIGHTS:
-                curve(axis, rows, "layer", column, label=weights, marker="", activation=activation, weights=weights)
+                part = select(rows, activation=activation, weights=weights)
+                curve(axis, part, "layer", column, label=weights, marker="")
             axis.set(title=activation, xlabel="layer")
             axis.grid(alpha=0.3)
         for axis in axes[:2]:
@@ -120,9 +111,9 @@ class Initialization(Study):
         axes[2].set(ylabel="share that is flat (derivative below 0.1)", ylim=(-0.02, 1))
         axes[2].legend(fontsize=8)
 
-    def shown(self, rows: Sequence[Row]) -> list[Row]:
+    def table_rows(self, rows: Sequence[Row]) -> list[Row]:
         last = max(levels(rows, "layer"))
-        return [row for row in rows if row.layer in (1, last // 2, last)]
+        return [row for row in rows if row["layer"] in (1, last // 2, last)]
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,31 +12,18 @@ from fcnn.data import Dataset
 from fcnn.data.parallel import Progress
 from fcnn.nn import INITIALIZERS
 from fcnn.nn.teaching import im2col
-from fcnn.studies.study import Study, Verdict, levels, pick
+from fcnn.studies.study import Row, Study, Verdict, levels, pick
 from fcnn.studies.training import normalized
 
 EXACT, FAR = 1e-12, 1e-2
 """Relative errors: rounding in float64, and a function of another kind."""
 
 
-class Row(NamedTuple):
-    """What separates a stack from one convolution."""
-
-    layers: int
-    between: str
-    """The activation between the layers, or none."""
-    seed: int
-    kernel: int
-    """Height and width of the one convolution's kernel."""
-    composed: float
-    """||stack - one|| / ||stack||, where one is the convolution by the kernels' composition."""
-    fitted: float
-    """The same for the convolution that comes nearest to the stack on these images, found by least squares."""
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LinearStack(Study):
-    """Random convolutions one after the other, in float64 and without padding, against one."""
+    """Random convolutions one after the other, in float64 and without padding, against one: `composed` is the error
+    ||stack - one|| / ||stack|| of the convolution by the kernels' composition, `fitted` that of the convolution that
+    comes nearest to the stack on these images, found by least squares."""
 
     claim = "convolutions without an activation between them are one convolution, so depth needs the activation"
     paper = "Goodfellow, Bengio & Courville 2016, Deep Learning, section 6.1"
@@ -67,11 +54,11 @@ class LinearStack(Study):
         for i, kernel in enumerate(kernels):
             stack = conv(jax.nn.relu(stack) if i and act == "relu" else stack, kernel)
         one = composed(kernels)
-        errors = (relative(conv(x, one), stack), relative(nearest(x, stack, one.shape[0]), stack))
-        return Row(depth, act, run, one.shape[0], *errors)
+        errors = dict(composed=relative(conv(x, one), stack), fitted=relative(nearest(x, stack, one.shape[0]), stack))
+        return dict(layers=depth, between=act, seed=run, kernel=one.shape[0], **errors)
 
-    def judge(self, rows: Sequence[Row]) -> Verdict:
-        deep = [row for row in rows if row.layers > 1]
+    def verdict(self, rows: Sequence[Row]) -> Verdict:
+        deep = [row for row in rows if row["layers"] > 1]
         linear = float(pick(deep, "composed", between="none").max())
         bent = float(pick(deep, "fitted", between="relu").min())
         depth = max(levels(rows, "layers"))

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import jax
 import numpy as np
@@ -12,7 +12,7 @@ from fcnn.data import AnySplit, Dataset, Split
 from fcnn.data.parallel import Progress
 from fcnn.models.classifier import Classifier, EndpointFn, flatten
 from fcnn.nn import avg_pool, max_pool
-from fcnn.studies.study import Study, Verdict, clearly_above, curve, levels, percent, pick, spread
+from fcnn.studies.study import Row, Study, Verdict, clearly_above, draw_curves, levels, percent, pick, spread
 from fcnn.studies.training import Trainer, normalized
 
 Pool = Literal["max", "average", "every second"]
@@ -36,22 +36,11 @@ class PooledCNN(Classifier, kw_only=True):
         return self.head(name="head")(flatten(x))
 
 
-class Row(NamedTuple):
-    """One trained network on test images that were moved."""
-
-    pool: str
-    shift: int
-    """Pixels to the right."""
-    seed: int
-    change: float
-    """||features of the moved image - of the image|| / ||of the image|| behind the second halving, in the mean."""
-    accuracy: float
-    """On the moved test images."""
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MaxPooling(Study):
-    """Networks that have seen unmoved images alone; all images get a margin, so that nothing leaves them."""
+    """Networks that have seen unmoved images alone; all images get a margin, so that nothing leaves them. `shift` is in
+    pixels to the right, `change` the mean of ||features of the moved image - of the image|| / ||of the image|| behind
+    the second halving."""
 
     claim = "max pooling makes a network less sensitive to small translations"
     paper = (
@@ -78,42 +67,37 @@ class MaxPooling(Study):
         for pool in progress(POOLS, "networks", len(POOLS)):
             model = PooledCNN(num_classes=len(data.classes), norm="none", pool=pool)
             optim = OptimConfig(name="adam", learning_rate=self.rate)
-            trainer = Trainer(data, model, optim, steps=self.steps, batch_size=self.batch_size)
+            trainer = Trainer(data, model, optim, self.steps, self.batch_size)
             for run in self.runs(seed):
                 state, _ = trainer.train(run)
                 still = features(trainer, state.variables, test)
                 for shift, split in images.items():
-                    found = features(trainer, state.variables, split)
-                    change = np.linalg.norm(found - still, axis=1) / np.linalg.norm(still, axis=1)
-                    accuracy = trainer.score(state, split).accuracy
-                    rows.append(Row(pool, shift, run, float(change.mean()), accuracy))
+                    difference = features(trainer, state.variables, split) - still
+                    change = np.linalg.norm(difference, axis=1) / np.linalg.norm(still, axis=1)
+                    scores = dict(change=float(change.mean()), accuracy=trainer.score(state, split).accuracy)
+                    rows.append(dict(pool=pool, shift=shift, seed=run, **scores))
         return rows
 
-    def judge(self, rows: Sequence[Row]) -> Verdict:
+    def verdict(self, rows: Sequence[Row]) -> Verdict:
         changes, accuracies = (
             {pool: pick(rows, column, pool=pool, shift=1) for pool in POOLS} for column in ("change", "accuracy")
         )
         held = clearly_above(changes["every second"], changes["max"])
         held = held and clearly_above(accuracies["max"], accuracies["every second"])
         names = {"max": "max pooling", "average": "average pooling", "every second": "every second position"}
-        told = ", ".join(
+        results = ", ".join(
             f"{spread(changes[pool], '.2f')} of their size with {name} ({percent(accuracies[pool])} right)"
             for pool, name in names.items()
         )
-        return Verdict(held, f"moved by one pixel, the features changed by {told}")
+        return Verdict(held, f"moved by one pixel, the features changed by {results}")
 
     def draw(self, rows: Sequence[Row], figure: Any) -> None:
-        left, right = figure.subplots(1, 2)
-        for pool in POOLS:
-            curve(left, rows, "shift", "change", label=pool, pool=pool)
-            curve(right, rows, "shift", "accuracy", label=pool, pool=pool)
-        left.set(ylabel="change of the features, relative")
-        right.set(ylabel="accuracy on the moved test images", ylim=(0, 1.02))
-        for axis in (left, right):
-            axis.set(xlabel="pixels to the right")
-            axis.set_xticks(levels(rows, "shift"))
-            axis.grid(alpha=0.3)
-            axis.legend(fontsize=8)
+        axes = figure.subplots(1, 2)
+        columns = {"change": "change of the features, relative", "accuracy": "accuracy on the moved test images"}
+        draw_curves(axes, rows, "shift", columns, "pool")
+        for axis in axes:
+            axis.set(xlabel="pixels to the right", xticks=levels(rows, "shift"))
+        axes[1].set(ylim=(0, 1.02))
 
 
 def moved(split: AnySplit, shift: int, margin: int) -> Split:
@@ -125,5 +109,5 @@ def moved(split: AnySplit, shift: int, margin: int) -> Split:
 def features(trainer: Trainer, variables: Any, split: Split) -> np.ndarray:
     """What the second halving gives for each image, (N, features)."""
     images, _ = normalized(trainer.data, split)
-    _, found = trainer.model.apply(variables, images, train=False, features=("stage2",))
-    return np.asarray(found["stage2"]).reshape(len(split), -1)
+    _, endpoints = trainer.model.apply(variables, images, train=False, features=("stage2",))
+    return np.asarray(endpoints["stage2"]).reshape(len(split), -1)

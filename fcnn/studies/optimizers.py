@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -10,7 +10,7 @@ from fcnn import models
 from fcnn.config import OptimConfig
 from fcnn.data import Dataset
 from fcnn.data.parallel import Progress
-from fcnn.studies.study import Study, Verdict, clearly_above, dots, percent, pick
+from fcnn.studies.study import Row, Study, Verdict, clearly_above, draw_dots, percent, pick
 from fcnn.studies.training import Trainer, fewer
 
 RATES: dict[str, tuple[float, ...]] = {
@@ -24,21 +24,10 @@ RATES: dict[str, tuple[float, ...]] = {
 PLAIN, ADAPTIVE = ("sgd", "momentum"), ("adagrad", "rmsprop", "adam")
 
 
-class Row(NamedTuple):
-    """One run at the rate that was best on the validation images, in the mean over the seeds."""
-
-    optimizer: str
-    rate: float
-    seed: int
-    loss: float
-    """On the training images, after the last step."""
-    accuracy: float
-    """On the test images."""
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Optimizers(Study):
-    """A small CNN and few images, so that all methods fit them; each method at its own best rate."""
+    """A small CNN and few images, so that all methods fit them; each method at the rate that is best on the validation
+    images: the loss on the training images after the last step, the accuracy on the test images."""
 
     claim = "adaptive optimizers fit the training images as well as gradient descent with momentum and generalize worse"
     paper = "Wilson et al. 2017, The marginal value of adaptive gradient methods, arXiv:1705.08292, sections 4.1 and 5"
@@ -53,40 +42,36 @@ class Optimizers(Study):
     batch_size: int = 32
 
     def measure(self, data: Dataset, seed: int, progress: Progress) -> list[Row]:
-        data = fewer(data, self.images)
+        data, rows = fewer(data, self.images), []
         model = models.create("shallow_cnn", num_classes=len(data.classes), width_multiplier=0.5)
-        rows = []
         for name in progress(RATES, "optimizers", len(RATES)):
-            optim = OptimConfig(name=name)
-            trainer = Trainer(data, model, optim, steps=self.steps, batch_size=self.batch_size)
-            tried = {rate: [trainer.train(run, rate)[0] for run in self.runs(seed)] for rate in RATES[name]}
-            chosen = {
-                rate: np.mean([trainer.score(state, data.validation).accuracy for state in states])
-                for rate, states in tried.items()
+            trainer = Trainer(data, model, OptimConfig(name=name), self.steps, self.batch_size)
+            states = {rate: [trainer.train(run, rate)[0] for run in self.runs(seed)] for rate in RATES[name]}
+            validation = {
+                rate: np.mean([trainer.score(state, data.validation).accuracy for state in states[rate]])
+                for rate in states
             }
-            rate = max(chosen, key=lambda rate: chosen[rate])
-            for run, state in zip(self.runs(seed), tried[rate], strict=True):
+            rate = max(validation, key=lambda rate: validation[rate])
+            for run, state in zip(self.runs(seed), states[rate], strict=True):
                 loss, accuracy = trainer.score(state, data.train).loss, trainer.score(state, data.test).accuracy
-                rows.append(Row(name, rate, run, loss, accuracy))
+                rows.append(dict(optimizer=name, rate=rate, seed=run, loss=loss, accuracy=accuracy))
         return rows
 
-    def judge(self, rows: Sequence[Row]) -> Verdict:
-        found = {name: pick(rows, "accuracy", optimizer=name) for name in RATES}
+    def verdict(self, rows: Sequence[Row]) -> Verdict:
+        accuracy = {name: pick(rows, "accuracy", optimizer=name) for name in RATES}
         losses = {name: float(pick(rows, "loss", optimizer=name).mean()) for name in RATES}
-        best = max(PLAIN, key=lambda name: found[name].mean())
+        best = max(PLAIN, key=lambda name: accuracy[name].mean())
         fits = all(losses[name] <= losses[best] + 0.05 for name in ADAPTIVE)
-        worse = [name for name in ADAPTIVE if clearly_above(found[best], found[name])]
-        told = ", ".join(f"{name} {percent(found[name])}" for name in RATES)
-        beaten = ", ".join(worse) if worse else "none of the adaptive ones"
+        worse = [name for name in ADAPTIVE if clearly_above(accuracy[best], accuracy[name])]
         return Verdict(
             fits and len(worse) == len(ADAPTIVE),
-            f"on the test images {told}; {best} was clearly more accurate than {beaten}, at training losses of "
+            f"on the test images {', '.join(f'{name} {percent(accuracy[name])}' for name in RATES)}; {best} was "
+            f"clearly more accurate than {', '.join(worse) or 'none of the adaptive ones'}, at training losses of "
             f"{min(losses.values()):.2g} to {max(losses.values()):.2g}",
         )
 
     def draw(self, rows: Sequence[Row], figure: Any) -> None:
-        left, right = figure.subplots(1, 2)
-        dots(left, rows, "optimizer", "accuracy")
-        dots(right, rows, "optimizer", "loss")
-        left.set(ylabel="accuracy on the test images")
-        right.set(ylabel="loss on the training images", yscale="log")
+        axes = figure.subplots(1, 2)
+        columns = {"accuracy": "accuracy on the test images", "loss": "loss on the training images"}
+        draw_dots(axes, rows, "optimizer", columns)
+        axes[1].set(yscale="log")

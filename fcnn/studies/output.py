@@ -1,4 +1,4 @@
-"""What a study leaves: a table to read, its numbers as CSV, the figure, and the sentence."""
+"""What a study writes: a table to read, its numbers as CSV, the figure, and the sentence."""
 
 import dataclasses
 import textwrap
@@ -9,37 +9,36 @@ from typing import Any
 import numpy as np
 
 from fcnn.report.files import png, write_table
-from fcnn.studies.study import Study, Verdict, spread
+from fcnn.studies.study import Row, Study, Verdict, spread
 from fcnn.utils.files import write_bytes
 
 WIDTH = 118
 
 
-def table(study: Study, rows: Sequence[Any]) -> str:
+def table(study: Study, rows: Sequence[Row]) -> str:
     """The rows as lines of text, those that differ in the seed alone as mean ± standard deviation."""
-    shown = study.shown(rows)
-    measured = [name for name in shown[0]._fields if name not in (*study.keys, "seed")]
-    groups: dict[tuple[Any, ...], list[Any]] = {}
-    for row in shown:
-        groups.setdefault(tuple(getattr(row, key) for key in study.keys), []).append(row)
-    cells = [[*study.keys, *measured]]
+    rows = study.table_rows(rows)
+    measured = [name for name in rows[0] if name not in (*study.keys, "seed")]
+    groups: dict[tuple[Any, ...], list[Row]] = {}
+    for row in rows:
+        groups.setdefault(tuple(row[key] for key in study.keys), []).append(row)
+    lines = [[*study.keys, *measured]]
     for key, members in groups.items():
-        values = [np.asarray([getattr(row, name) for row in members], np.float64) for name in measured]
-        cells.append(
-            [_word(part) for part in key] + [spread(v) if v.min() < v.max() else _word(v[0].item()) for v in values]
-        )
-    widths = [max(len(line[i]) for line in cells) for i in range(len(cells[0]))]
+        values = [np.asarray([row[name] for row in members], np.float64) for name in measured]
+        lines.append([*map(_cell, key), *(spread(v) if v.min() < v.max() else _cell(v[0].item()) for v in values)])
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     left = len(study.keys)
-    lines = []
-    for line in cells:
-        padded = [cell.ljust(w) for cell, w in zip(line[:left], widths[:left], strict=True)]
-        padded += [cell.rjust(w) for cell, w in zip(line[left:], widths[left:], strict=True)]
-        lines.append("  ".join(padded).rstrip())
-    return "\n".join(lines)
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if i < left else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    )
 
 
-def _word(value: Any) -> str:
-    """A cell: whole numbers with commas, others to three digits."""
+def _cell(value: Any) -> str:
+    """Whole numbers with commas, others to three digits."""
     if isinstance(value, float) and not value.is_integer():
         return f"{value:.3g}"
     return f"{value:,.0f}" if isinstance(value, int | float) and abs(value) < 1e15 else str(value)
@@ -56,8 +55,16 @@ def wrapped(text: str) -> str:
     return textwrap.fill(text, WIDTH, subsequent_indent="  ")
 
 
-def write(study: Study, name: str, rows: Sequence[Any], verdict: Verdict, folder: Path) -> None:
-    """`NAME.png`, `NAME.csv` and `NAME.txt`, the last with all that was printed, into a folder that is there."""
+def write(study: Study, name: str, rows: Sequence[Row], verdict: Verdict, folder: Path) -> None:
+    """`NAME.csv` and `NAME.txt`, the latter with all that was printed."""
+    write_table(folder / f"{name}.csv", list(rows[0]), (list(row.values()) for row in rows))
+    sizes = ", ".join(f"{field.name} {getattr(study, field.name)}" for field in dataclasses.fields(study))
+    parts = (introduction(study), wrapped(f"Size: {sizes}"), "", table(study, rows), "", wrapped(verdict.sentence), "")
+    write_bytes(folder / f"{name}.txt", "\n".join(parts).encode())
+
+
+def draw(study: Study, name: str, rows: Sequence[Row], verdict: Verdict, folder: Path) -> None:
+    """`NAME.png`."""
     from matplotlib.figure import Figure  # slow to import
 
     figure = Figure(figsize=(10, 4.5), layout="constrained")
@@ -65,7 +72,3 @@ def write(study: Study, name: str, rows: Sequence[Any], verdict: Verdict, folder
     title = f"{study.claim[0].upper()}{study.claim[1:]}: {'held' if verdict.held else 'did not hold'} here"
     figure.suptitle(textwrap.fill(title, 110), fontsize=10)
     write_bytes(folder / f"{name}.png", png(figure, dpi=80))
-    write_table(folder / f"{name}.csv", rows[0]._fields, rows)
-    sizes = ", ".join(f"{field.name} {getattr(study, field.name)}" for field in dataclasses.fields(study))
-    parts = (introduction(study), wrapped(f"Size: {sizes}"), "", table(study, rows), "", wrapped(verdict.sentence), "")
-    write_bytes(folder / f"{name}.txt", "\n".join(parts).encode())

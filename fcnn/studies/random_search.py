@@ -3,7 +3,7 @@
 import dataclasses
 import itertools
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,7 @@ import optax
 from fcnn import models
 from fcnn.data import Dataset
 from fcnn.data.parallel import Progress
-from fcnn.studies.study import Study, Verdict, clearly_above, levels, pick, spread
+from fcnn.studies.study import Row, Study, Verdict, clearly_above, levels, pick, select, spread
 from fcnn.studies.training import normalized
 from fcnn.training.metrics import cross_entropy
 
@@ -21,31 +21,11 @@ from fcnn.training.metrics import cross_entropy
 SPACE = {"rate": (1e-4, 10.0), "l2": (1e-6, 1e-1), "l1": (1e-7, 1e-2)}
 
 
-class Row(NamedTuple):
-    """One trial of one search."""
-
-    search: str
-    seed: int
-    trial: int
-    rate: float
-    l2: float
-    l1: float
-    loss: float
-    """On the validation images; guessing has ln(10) = 2.303, which is also what a trial that diverged is given."""
-
-
-class Best(NamedTuple):
-    """What a search has found."""
-
-    search: str
-    seed: int
-    loss: float
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RandomSearch(Study):
     """Three hyperparameters of a perceptron, of which one matters more than the others; all trials of a search are
-    trained at the same time, as one program."""
+    trained at the same time, as one program. `loss` is that on the validation images; guessing has ln(10) = 2.303,
+    which is also what a trial that diverged gets."""
 
     claim = "random search finds better hyperparameters than grid search with equally many trials"
     paper = "Bergstra & Bengio 2012, Random search for hyper-parameter optimization, JMLR 13, sections 1 and 2"
@@ -62,24 +42,24 @@ class RandomSearch(Study):
     batch_size: int = 64
 
     def measure(self, data: Dataset, seed: int, progress: Progress) -> list[Row]:
-        names, trials = tuple(SPACE), self.values ** len(SPACE)
+        trials = self.values ** len(SPACE)
         train = jax.jit(jax.vmap(self._trial(data), in_axes=(0, None)))
         rows = []
         for run in progress(self.runs(seed), "searches", self.seeds):
             rng = np.random.default_rng(run)
             for search, places in (("grid", grid(self.values)), ("random", rng.random((trials, len(SPACE))))):
-                points = logarithmic(places)
-                losses = np.asarray(train({n: points[:, i] for i, n in enumerate(names)}, jax.random.key(run)))
-                for trial, (point, loss) in enumerate(zip(points, losses, strict=True)):
-                    rate, l2, l1 = map(float, point)
-                    rows.append(Row(search, run, trial, rate, l2, l1, float(loss)))
+                points = dict(zip(SPACE, logarithmic(places).T, strict=True))
+                losses = np.asarray(train(points, jax.random.key(run))).tolist()
+                for trial, loss in enumerate(losses):
+                    point = {name: float(values[trial]) for name, values in points.items()}
+                    rows.append(dict(search=search, seed=run, trial=trial, **point, loss=loss))
         return rows
 
     def _trial(self, data: Dataset) -> Any:
         """(hyperparameters, key) -> validation loss: a whole training run as a function."""
         model = models.create("mlp", num_classes=len(data.classes), hidden=(32,))
         images, labels = normalized(data, data.train)
-        others, answers = normalized(data, data.validation)
+        others, other_labels = normalized(data, data.validation)
         optimizer = optax.trace(0.9)
 
         def loss_fn(params: Any, chosen: jax.Array, point: dict[str, jax.Array]) -> jax.Array:
@@ -103,13 +83,13 @@ class RandomSearch(Study):
 
             (params, _), _ = jax.lax.scan(step, (params, optimizer.init(params)), jax.random.split(key, self.steps))
             logits: Any = model.apply({"params": params}, others, train=False)
-            loss = cross_entropy(logits, answers).mean()
+            loss = cross_entropy(logits, other_labels).mean()
             guess = jnp.log(float(len(data.classes)))
             return jnp.where(jnp.isfinite(loss), jnp.minimum(loss, guess), guess)
 
         return trial
 
-    def judge(self, rows: Sequence[Row]) -> Verdict:
+    def verdict(self, rows: Sequence[Row]) -> Verdict:
         best = {search: best_losses(rows, search) for search in ("random", "grid")}
         trials = max(pick(rows, "trial")) + 1
         return Verdict(
@@ -121,23 +101,23 @@ class RandomSearch(Study):
     def draw(self, rows: Sequence[Row], figure: Any) -> None:
         left, right = figure.subplots(1, 2)
         for search, marker in (("grid", "s"), ("random", "o")):
-            part = [row for row in rows if row.search == search]
+            part = select(rows, search=search)
             left.plot(pick(part, "rate"), pick(part, "loss"), marker, markersize=3, alpha=0.4, label=search)
             curves = [np.minimum.accumulate(pick(part, "loss", seed=seed)) for seed in levels(part, "seed")]
             if search == "random":
                 right.plot(np.arange(1, len(curves[0]) + 1), np.mean(curves, axis=0), color="tab:orange", label=search)
             else:
-                right.axhline(np.mean([found[-1] for found in curves]), color="tab:blue", label="the whole grid")
+                right.axhline(np.mean([losses[-1] for losses in curves]), color="tab:blue", label="the whole grid")
         left.set(xscale="log", yscale="log", xlabel="learning rate", ylabel="validation loss")
         right.set(xlabel="trials", ylabel="best validation loss so far, in the mean", yscale="log")
         for axis in (left, right):
             axis.grid(alpha=0.3)
             axis.legend(fontsize=8)
 
-    def shown(self, rows: Sequence[Row]) -> list[Best]:
+    def table_rows(self, rows: Sequence[Row]) -> list[Row]:
         """The best trial of each search."""
         return [
-            Best(search, seed, loss)
+            dict(search=search, seed=seed, loss=loss)
             for search in levels(rows, "search")
             for seed, loss in zip(levels(rows, "seed"), best_losses(rows, search).tolist(), strict=True)
         ]
@@ -145,7 +125,7 @@ class RandomSearch(Study):
 
 def best_losses(rows: Sequence[Row], search: str) -> np.ndarray:
     """The best validation loss of each repetition of a search, (seeds,)."""
-    seeds = dict.fromkeys(row.seed for row in rows if row.search == search)
+    seeds = levels(select(rows, search=search), "seed")
     return np.asarray([pick(rows, "loss", search=search, seed=seed).min() for seed in seeds])
 
 

@@ -2,19 +2,19 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from fcnn import models
 from fcnn.config import AugmentConfig, OptimConfig
 from fcnn.data import Dataset
 from fcnn.data.parallel import Progress
-from fcnn.studies.study import Study, Verdict, clearly_above, dots, percent, pick
+from fcnn.studies.study import Row, Study, Verdict, clearly_above, draw_dots, percent, pick
 from fcnn.studies.training import Trainer, fewer
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Remedy:
-    """What is done about overfitting."""
+class Regularizer:
+    """What is done against overfitting."""
 
     l1: float = 0.0
     l2: float = 0.0
@@ -23,32 +23,20 @@ class Remedy:
     """Pixels by which augmentation moves an image at most."""
 
 
-REMEDIES = {
-    "nothing": Remedy(),
-    "L1": Remedy(l1=3e-4),
-    "L2": Remedy(l2=1e-2),
-    "dropout": Remedy(dropout=0.5),
-    "augmentation": Remedy(shift=1),
+REGULARIZERS = {
+    "nothing": Regularizer(),
+    "L1": Regularizer(l1=3e-4),
+    "L2": Regularizer(l2=1e-2),
+    "dropout": Regularizer(dropout=0.5),
+    "augmentation": Regularizer(shift=1),
 }
 """L1 and L2 as factors in the loss, dropout before the classifier, random shifts by a pixel."""
 
 
-class Row(NamedTuple):
-    """One trained network."""
-
-    hint: str
-    seed: int
-    train: float
-    """Accuracy on the training images."""
-    accuracy: float
-    """On the test images."""
-    gap: float
-    """Loss on the test images less that on the training images."""
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Regularization(Study):
-    """A CNN with a hundred times as many weights as training images."""
+    """A CNN with a hundred times as many weights as training images: the accuracy on these (`train`) and on the test
+    images, and the `gap`, loss on the test images less that on the training images."""
 
     claim = "L1, L2, dropout and augmentation each narrow the gap between training and test and improve the test"
     paper = (
@@ -56,10 +44,10 @@ class Regularization(Study):
         "section 6"
     )
     criterion = (
-        "without a remedy the network fits the training images (99 % or more), and with each of the four the gap of "
-        "the losses is clearly narrower and the test accuracy clearly higher (by two standard errors)"
+        "without regularization the network fits the training images (99 % or more), and with each of the four the gap "
+        "of the losses is clearly narrower and the test accuracy clearly higher (by two standard errors)"
     )
-    keys = ("remedy",)
+    keys = ("regularizer",)
 
     seeds: int = 5
     images: int = 100
@@ -68,39 +56,36 @@ class Regularization(Study):
     rate: float = 0.02
 
     def measure(self, data: Dataset, seed: int, progress: Progress) -> list[Row]:
-        data = fewer(data, self.images)
-        rows = []
-        for name, hint in progress(REMEDIES.items(), "networks", len(REMEDIES)):
-            model = models.create(
-                "shallow_cnn", num_classes=len(data.classes), width_multiplier=0.5, dropout=hint.dropout
-            )
-            optim = OptimConfig(learning_rate=self.rate, l1=hint.l1, l2=hint.l2)
-            trainer = Trainer(
-                data, model, optim, steps=self.steps, batch_size=self.batch_size,
-                augmentation=AugmentConfig(crop_padding=hint.shift),
-            )  # fmt: skip
+        data, rows = fewer(data, self.images), []
+        for name, chosen in progress(REGULARIZERS.items(), "networks", len(REGULARIZERS)):
+            options = {"num_classes": len(data.classes), "width_multiplier": 0.5, "dropout": chosen.dropout}
+            optim = OptimConfig(learning_rate=self.rate, l1=chosen.l1, l2=chosen.l2)
+            augmentation = AugmentConfig(crop_padding=chosen.shift)
+            model = models.create("shallow_cnn", **options)
+            trainer = Trainer(data, model, optim, self.steps, self.batch_size, augmentation)
             for run in self.runs(seed):
                 state, _ = trainer.train(run)
                 train, test = trainer.score(state, data.train), trainer.score(state, data.test)
-                rows.append(Row(name, run, train.accuracy, test.accuracy, test.loss - train.loss))
+                scores = dict(train=train.accuracy, accuracy=test.accuracy, gap=test.loss - train.loss)
+                rows.append(dict(regularizer=name, seed=run, **scores))
         return rows
 
-    def judge(self, rows: Sequence[Row]) -> Verdict:
-        bare, *others = REMEDIES
-        gap, accuracy = (pick(rows, column, hint=bare) for column in ("gap", "accuracy"))
-        fits = pick(rows, "train", hint=bare).mean() >= 0.99
-        narrower = [name for name in others if clearly_above(gap, pick(rows, "gap", hint=name))]
-        better = [name for name in others if clearly_above(pick(rows, "accuracy", hint=name), accuracy)]
-        told = ", ".join(f"{percent(pick(rows, 'accuracy', hint=name))} with {name}" for name in others)
+    def verdict(self, rows: Sequence[Row]) -> Verdict:
+        bare, *others = REGULARIZERS
+        gap, accuracy = (
+            {name: pick(rows, column, regularizer=name) for name in REGULARIZERS} for column in ("gap", "accuracy")
+        )
+        fits = pick(rows, "train", regularizer=bare).mean() >= 0.99
+        narrower = [name for name in others if clearly_above(gap[bare], gap[name])]
+        better = [name for name in others if clearly_above(accuracy[name], accuracy[bare])]
+        results = ", ".join(f"{percent(accuracy[name])} with {name}" for name in others)
         return Verdict(
             bool(fits) and narrower == others and better == others,
-            f"the test accuracy was {percent(accuracy)} without a remedy, {told}; the gap was clearly narrower with "
-            f"{', '.join(narrower) or 'none'}, the accuracy clearly higher with {', '.join(better) or 'none'}",
+            f"the test accuracy was {percent(accuracy[bare])} without regularization, {results}; the gap was clearly "
+            f"narrower with {', '.join(narrower) or 'none'}, the accuracy clearly higher with "
+            f"{', '.join(better) or 'none'}",
         )
 
     def draw(self, rows: Sequence[Row], figure: Any) -> None:
-        left, right = figure.subplots(1, 2)
-        dots(left, rows, "remedy", "accuracy")
-        dots(right, rows, "remedy", "gap")
-        left.set(ylabel="accuracy on the test images")
-        right.set(ylabel="test loss - training loss")
+        columns = {"accuracy": "accuracy on the test images", "gap": "test loss - training loss"}
+        draw_dots(figure.subplots(1, 2), rows, "regularizer", columns)

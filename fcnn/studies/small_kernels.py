@@ -2,40 +2,25 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from fcnn.config import OptimConfig
 from fcnn.data import Dataset
 from fcnn.data.parallel import Progress
 from fcnn.models.classifier import Classifier
-from fcnn.models.summary import Row as Layer
 from fcnn.models.summary import summarize
-from fcnn.studies.networks import ConvStack
-from fcnn.studies.study import Study, Verdict, clearly_above, dots, percent, pick
-from fcnn.studies.training import Trainer
+from fcnn.studies.study import Row, Study, Verdict, clearly_above, draw_dots, percent, pick
+from fcnn.studies.training import ConvStack, Trainer
 
 # Kernel and how many of them, behind the same first convolution of 3 x 3.
 KINDS = {"three 3x3": (3, 3), "one 7x7": (7, 1)}
 
 
-class Row(NamedTuple):
-    """One trained network."""
-
-    kind: str
-    seed: int
-    field: int
-    """Receptive field of what is compared alone: height and width."""
-    parameters: int
-    """Of what is compared alone."""
-    multiply_adds: int
-    """Likewise, for one image."""
-    accuracy: float
-    """Of the network on the test images."""
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SmallKernels(Study):
-    """Two networks that differ in nothing else; batch norm and ReLU behind each convolution."""
+    """Two networks that differ in nothing else; batch norm and ReLU behind each convolution. The receptive field, the
+    parameters and the multiply-adds for one image are those of what is compared alone, the accuracy is the network's on
+    the test images."""
 
     claim = "three 3 x 3 convolutions see what one 7 x 7 sees, with fewer parameters, less work and no loss of accuracy"
     paper = "Simonyan & Zisserman 2014, arXiv:1409.1556, section 2.3"
@@ -51,52 +36,46 @@ class SmallKernels(Study):
     batch_size: int = 64
 
     def measure(self, data: Dataset, seed: int, progress: Progress) -> list[Row]:
-        rows = []
+        optim, rows = OptimConfig(learning_rate=self.rate), []
         for kind, (kernel, count) in progress(KINDS.items(), "networks", len(KINDS)):
-            model = ConvStack(
-                num_classes=len(data.classes), norm="batch", channels=self.channels, kernel=kernel, depth=1 + count
-            )
-            facts = compared(model, data.image_shape)
-            optim = OptimConfig(learning_rate=self.rate)
-            trainer = Trainer(data, model, optim, steps=self.steps, batch_size=self.batch_size)
+            options = {"norm": "batch", "channels": self.channels, "kernel": kernel, "depth": 1 + count}
+            model = ConvStack(num_classes=len(data.classes), **options)
+            costs, trainer = compared(model, data.image_shape), Trainer(data, model, optim, self.steps, self.batch_size)
             for run in self.runs(seed):
-                state, _ = trainer.train(run)
-                rows.append(Row(kind, run, *facts, trainer.score(state, data.test).accuracy))
+                accuracy = trainer.score(trainer.train(run)[0], data.test).accuracy
+                rows.append(dict(kind=kind, seed=run, **costs, accuracy=accuracy))
         return rows
 
-    def judge(self, rows: Sequence[Row]) -> Verdict:
-        small, large = ([row for row in rows if row.kind == kind] for kind in KINDS)
-        accuracies = [pick(part, "accuracy") for part in (small, large)]
-        held = small[0].field == large[0].field
-        held = held and small[0].parameters < large[0].parameters
-        held = held and small[0].multiply_adds < large[0].multiply_adds
-        held = held and not clearly_above(accuracies[1], accuracies[0])
+    def verdict(self, rows: Sequence[Row]) -> Verdict:
+        small, large = (next(row for row in rows if row["kind"] == kind) for kind in KINDS)
+        accuracies = [pick(rows, "accuracy", kind=kind) for kind in KINDS]
+        cheaper = all(small[column] < large[column] for column in ("parameters", "multiply_adds"))
         return Verdict(
-            held,
-            f"three 3 x 3 see {small[0].field} x {small[0].field} pixels with {small[0].parameters:,} parameters and "
-            f"{small[0].multiply_adds:,} multiply-adds an image, one 7 x 7 sees {large[0].field} x {large[0].field} "
-            f"with {large[0].parameters:,} and {large[0].multiply_adds:,}; the test accuracy was "
+            small["field"] == large["field"] and cheaper and not clearly_above(accuracies[1], accuracies[0]),
+            f"three 3 x 3 see {small['field']} x {small['field']} pixels with {small['parameters']:,} parameters and "
+            f"{small['multiply_adds']:,} multiply-adds an image, one 7 x 7 sees {large['field']} x {large['field']} "
+            f"with {large['parameters']:,} and {large['multiply_adds']:,}; the test accuracy was "
             f"{percent(accuracies[0])} against {percent(accuracies[1])}",
         )
 
     def draw(self, rows: Sequence[Row], figure: Any) -> None:
-        columns = ("parameters", "multiply_adds", "field", "accuracy")
-        labels = ("parameters", "multiply-adds an image", "receptive field, pixels", "accuracy on the test images")
-        for axis, column, label in zip(figure.subplots(1, 4), columns, labels, strict=True):
-            if column == "accuracy":
-                dots(axis, rows, "kind", column)
-            else:
-                values = {kind: pick(rows, column, kind=kind)[0] for kind in KINDS}
-                axis.bar(list(values), list(values.values()), color="tab:blue", alpha=0.6)
+        *axes, last = figure.subplots(1, 4)
+        labels = {"parameters": "parameters", "multiply_adds": "multiply-adds an image"}
+        labels["field"] = "receptive field, pixels"
+        for axis, (column, label) in zip(axes, labels.items(), strict=True):
+            axis.bar(list(KINDS), [pick(rows, column, kind=kind)[0] for kind in KINDS], color="tab:blue", alpha=0.6)
             axis.set_title(label, fontsize=9)
+        draw_dots([last], rows, "kind", {"accuracy": ""})
+        last.set_title("accuracy on the test images", fontsize=9)
 
 
-def compared(model: Classifier, image_shape: tuple[int, int, int]) -> tuple[int, int, int]:
-    """(receptive field, parameters, multiply-adds) of a network's convolutions behind the first, without norms."""
-    layers: list[Layer] = [row for row in summarize(model, image_shape) if row.type == "Conv"]
-    first, *others = layers
-    last = others[-1]
-    assert last.field is not None
+def compared(model: Classifier, image_shape: tuple[int, int, int]) -> dict[str, int]:
+    """The receptive field, parameters and multiply-adds of a network's convolutions behind the first, without norms."""
+    first, *others = (row for row in summarize(model, image_shape) if row.type == "Conv")
+    assert others[-1].field is not None
     assert first.field is not None
-    field = last.field[0] - first.field[0] + 1
-    return field, sum(row.parameters for row in others), sum(row.multiply_adds for row in others)
+    return {
+        "field": others[-1].field[0] - first.field[0] + 1,
+        "parameters": sum(row.parameters for row in others),
+        "multiply_adds": sum(row.multiply_adds for row in others),
+    }

@@ -2,7 +2,7 @@
 
 import abc
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -10,28 +10,31 @@ import numpy as np
 from fcnn.data import Dataset
 from fcnn.data.parallel import Progress
 
+Row = dict[str, Any]
+"""A measurement by column: what was varied, the seed, the numbers."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Verdict:
-    """What came out."""
+    """The result of a study."""
 
     held: bool
     """Whether the study's criterion is met."""
-    why: str
+    reason: str
     """The numbers that say so, as the rest of a sentence."""
 
     @property
     def sentence(self) -> str:
-        """What a reader should take along."""
-        return f"The claim {'held' if self.held else 'did not hold'} here: {self.why}."
+        """The result in words."""
+        return f"The claim {'held' if self.held else 'did not hold'} here: {self.reason}."
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Study(abc.ABC):
     """A claim and a small experiment on it. Its fields are the experiment's size; a subclass writes the three methods.
 
-    A row is a named tuple of plain numbers and words, the same for all rows of a study. `judge` and `draw` know nothing
-    but rows: whatever numbers come out, the sentence follows them.
+    All rows of a study have the same columns, of plain numbers and words. `verdict` and `draw` know nothing but rows:
+    whatever the numbers are, the sentence follows them.
     """
 
     claim: ClassVar[str]
@@ -50,30 +53,35 @@ class Study(abc.ABC):
         return range(seed * self.seeds, (seed + 1) * self.seeds)
 
     @abc.abstractmethod
-    def measure(self, data: Dataset, seed: int, progress: Progress) -> list[Any]:
+    def measure(self, data: Dataset, seed: int, progress: Progress) -> list[Row]:
         """Runs the experiment and returns its rows; the same seed gives the same ones."""
 
     @abc.abstractmethod
-    def judge(self, rows: Sequence[Any]) -> Verdict:
-        """Holds the rows against the criterion."""
+    def verdict(self, rows: Sequence[Row]) -> Verdict:
+        """Compares the rows with the criterion."""
 
     @abc.abstractmethod
-    def draw(self, rows: Sequence[Any], figure: Any) -> None:
+    def draw(self, rows: Sequence[Row], figure: Any) -> None:
         """Draws the rows on a Matplotlib figure of 10 x 4.5 inches."""
 
-    def shown(self, rows: Sequence[Any]) -> list[Any]:
-        """The rows of the printed table, of the same type or a smaller one; the file has them all."""
-        return list(rows)
+    def table_rows(self, rows: Sequence[Row]) -> Sequence[Row]:
+        """The rows of the printed table, perhaps with fewer columns; the file has them all."""
+        return rows
 
 
-def pick(rows: Iterable[Any], column: str, **where: Any) -> np.ndarray:
-    """The values of a column in the rows whose other columns are as given, (rows,)."""
-    return np.asarray([getattr(row, column) for row in rows if all(getattr(row, k) == v for k, v in where.items())])
+def select(rows: Iterable[Row], **where: Any) -> list[Row]:
+    """The rows whose columns have these values."""
+    return [row for row in rows if all(row[name] == value for name, value in where.items())]
 
 
-def levels(rows: Iterable[Any], column: str) -> list[Any]:
+def pick(rows: Iterable[Row], column: str, **where: Any) -> np.ndarray:
+    """The values of a column in the rows whose other columns have these values, (rows,)."""
+    return np.asarray([row[column] for row in select(rows, **where)])
+
+
+def levels(rows: Iterable[Row], column: str) -> list[Any]:
     """The different values of a column, in the order in which they come."""
-    return list(dict.fromkeys(getattr(row, column) for row in rows))
+    return list(dict.fromkeys(row[column] for row in rows))
 
 
 def clearly_above(high: np.ndarray, low: np.ndarray) -> bool:
@@ -97,23 +105,40 @@ def spread(values: np.ndarray, form: str = ".3g") -> str:
     return f"{values.mean():{form}}" + (f" ± {values.std(ddof=1):{form}}" if varies else "")
 
 
-def curve(axis: Any, rows: Sequence[Any], x: str, y: str, *, label: str, marker: str = "o", **where: Any) -> None:
+def draw_curves(
+    axes: Any, rows: Sequence[Row], x: str, columns: Mapping[str, str], series: str, labels: Mapping[str, str] = {}
+) -> None:
+    """Draws a column on each of the axes by column `x`, a curve for each value of `series`.
+
+    Args:
+      columns: for each column the name of its axis.
+      labels: for the values of `series`, what the legend calls them.
+    """
+    for axis, (column, name) in zip(np.ravel(axes), columns.items(), strict=True):
+        for value in levels(rows, series):
+            curve(axis, select(rows, **{series: value}), x, column, label=labels.get(value, value))
+        axis.set(ylabel=name)
+        axis.grid(alpha=0.3)
+        axis.legend(fontsize=8)
+
+
+def curve(axis: Any, rows: Sequence[Row], x: str, y: str, *, label: str, marker: str = "o") -> None:
     """Draws column `y` by column `x`: the mean, and the standard deviation as a band around it."""
-    places = levels((row for row in rows if all(getattr(row, k) == v for k, v in where.items())), x)
-    found = [pick(rows, y, **where, **{x: place}) for place in places]
-    mean = np.asarray([values.mean() for values in found])
-    std = np.asarray([values.std(ddof=1) if len(values) > 1 else 0.0 for values in found])
+    places = levels(rows, x)
+    values = [pick(rows, y, **{x: place}) for place in places]
+    mean = np.asarray([each.mean() for each in values])
+    std = np.asarray([each.std(ddof=1) if len(each) > 1 else 0.0 for each in values])
     (line,) = axis.plot(places, mean, marker=marker, markersize=4, label=label)
     axis.fill_between(places, mean - std, mean + std, color=line.get_color(), alpha=0.15, linewidth=0)
 
 
-def dots(axis: Any, rows: Sequence[Any], x: str, y: str) -> None:
-    """Draws column `y` for each value of column `x`: a dot for each row, a line at the mean."""
-    names = levels(rows, x)
-    for place, name in enumerate(names):
-        values = pick(rows, y, **{x: name})
-        axis.plot([place] * len(values), values, "o", color="tab:blue", alpha=0.6)
-        axis.hlines(values.mean(), place - 0.3, place + 0.3, color="tab:blue")
-    axis.set_xticks(range(len(names)), [str(name) for name in names])
-    axis.set_xlim(-0.5, len(names) - 0.5)
-    axis.grid(alpha=0.3, axis="y")
+def draw_dots(axes: Any, rows: Sequence[Row], x: str, columns: Mapping[str, str]) -> None:
+    """Draws a column on each of the axes for each value of column `x`: a dot for each row, a line at the mean."""
+    for axis, (column, name) in zip(axes, columns.items(), strict=True):
+        for place, value in enumerate(levels(rows, x)):
+            values = pick(rows, column, **{x: value})
+            axis.plot([place] * len(values), values, "o", color="tab:blue", alpha=0.6)
+            axis.hlines(values.mean(), place - 0.3, place + 0.3, color="tab:blue")
+        axis.set_xticks(range(len(levels(rows, x))), levels(rows, x))
+        axis.set(ylabel=name, xlim=(-0.5, len(levels(rows, x)) - 0.5))
+        axis.grid(alpha=0.3, axis="y")

@@ -13,6 +13,8 @@ from fcnn.config import AugmentConfig, OptimConfig
 from fcnn.data import AnySplit, Dataset, eval_batches, spread
 from fcnn.data.pipeline import EpochSampler
 from fcnn.data.splits import stratified_holdout
+from fcnn.models.classifier import Classifier, EndpointFn
+from fcnn.nn import global_avg_pool
 from fcnn.training.metrics import Metrics, cross_entropy, measure
 from fcnn.training.optim import make_optimizer, make_schedule
 from fcnn.training.state import TrainState, state_init
@@ -21,6 +23,23 @@ from fcnn.utils.batch import Batch, make_batch
 
 EVALUATED = 2000
 """At most so many images of a split, evenly spread, tell how good a network is."""
+
+
+class ConvStack(Classifier, kw_only=True):
+    """`depth` convolutions of `channels`, each with normalization and activation, at full size; the mean over all
+    positions; a classifier. Its parts can be exchanged one at a time."""
+
+    channels: int = 16
+    depth: int = 6
+    kernel: int = 3
+    """Height and width of all kernels but the first, which is 3 x 3."""
+
+    def forward(self, x: jax.Array, train: bool, endpoint: EndpointFn) -> jax.Array:
+        for i in range(1, self.depth + 1):
+            kernel = 3 if i == 1 else self.kernel
+            x = self.conv_norm_act(train)(self.channels, kernel, padding=kernel // 2, name=f"conv{i}")(x)
+            x = endpoint(f"conv{i}", x)
+        return self.head(name="head")(self.drop(global_avg_pool(x), 0.0, train))
 
 
 class Score(NamedTuple):
@@ -40,7 +59,7 @@ class Trainer:
     """
 
     def __init__(
-        self, data: Dataset, model: models.Classifier, optim: OptimConfig, *, steps: int, batch_size: int,
+        self, data: Dataset, model: models.Classifier, optim: OptimConfig, steps: int, batch_size: int,
         augmentation: AugmentConfig | None = None,
     ) -> None:  # fmt: skip
         self.data, self.model, self.optim, self.steps, self.batch_size = data, model, optim, steps, batch_size
@@ -77,16 +96,16 @@ class Trainer:
 
         A run whose loss stops being a number ends there: the rest of its losses are infinite.
         """
-        now = self.start(seed) if state is None else state
+        state = self.start(seed) if state is None else state
         peak = jnp.asarray(self.optim.learning_rate if rate is None else rate, jnp.float32)
         order, losses = EpochSampler(len(self.data.train), self.batch_size, seed), np.full(self.steps, np.inf)
         for number in range(self.steps):
-            now, loss = self._step(now, pick_batch(self.data.train, order.at(number)[1]), peak)
+            state, loss = self._step(state, pick_batch(self.data.train, order.at(number)[1]), peak)
             losses[number] = loss
             if not np.isfinite(losses[number]):
                 losses[number:] = np.inf
                 break
-        return now, losses
+        return state, losses
 
     def score(self, state: TrainState, split: AnySplit, *, train: bool = False) -> Score:
         """How good a network is on a split; with `train` as training sees it, batch norm by each batch's statistics."""

@@ -6,7 +6,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import jax
 import numpy as np
@@ -17,7 +17,7 @@ from fcnn.data.parallel import Progress
 from fcnn.data.pipeline import EpochSampler
 from fcnn.distributed.sharding import make_mesh
 from fcnn.models import from_config
-from fcnn.studies.study import Study, Verdict, clearly_above, curve, levels, percent, pick
+from fcnn.studies.study import Row, Study, Verdict, clearly_above, draw_curves, levels, percent, pick, select
 from fcnn.studies.training import EVALUATED, Trainer, fewer, pick_batch
 from fcnn.training.evaluate import compile_evaluation
 from fcnn.training.features import on_features
@@ -32,29 +32,15 @@ NETWORK = ModelConfig(name="shallow_cnn", width_multiplier=0.5)
 """What is trained on the other classes where no weights are given."""
 
 
-class Row(NamedTuple):
-    """A network on its way."""
-
-    strategy: str
-    images: int
-    rate: float
-    """The learning rate, that which was best on the validation images after all steps, in the mean over the seeds."""
-    steps: int
-    """Taken so far."""
-    seed: int
-    """Of the images that were chosen, their order, and what is drawn."""
-    validation: float
-    """The accuracy on the validation images."""
-    accuracy: float
-    """On the test images."""
-    seconds: float
-    """That those steps took; compiling and, for head, the features of all images come before."""
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Transfer(Study):
-    """Every strategy gets the same images, as many steps and its own best rate. Without weights, a network learns the
-    first half of the classes, and its weights are transferred to the other half."""
+    """Every strategy gets the same images, as many steps and its own best rate, on the validation images after all
+    steps. Without weights, a network learns the first half of the classes, and its weights are transferred to the other
+    half.
+
+    `seed` is that of the images that were chosen, their order, and what is drawn; `seconds` are those of the steps:
+    compiling and, for head, the features of all images come before.
+    """
 
     claim = "transferred weights learn faster and better from few images than random ones of the same mean and variance"
     paper = (
@@ -89,10 +75,10 @@ class Transfer(Study):
             return rows
 
     def _pretrain(self, data: Dataset, seed: int, folder: Path) -> Path:
-        """The file of a network that has learnt this data set."""
+        """The file of a network that has learned this data set."""
         model = from_config(NETWORK, num_classes=len(data.classes))
         optim = OptimConfig(name="adam", learning_rate=self.rates[0])
-        state, _ = Trainer(data, model, optim, steps=2 * self.steps, batch_size=self.batch_size).train(seed)
+        state, _ = Trainer(data, model, optim, 2 * self.steps, self.batch_size).train(seed)
         mean, std = (tuple(values.tolist()) for values in data.mean_std())
         shape = data.image_shape
         about = About(model=NETWORK, classes=data.classes, image_shape=shape, mean=mean, std=std)
@@ -106,7 +92,7 @@ class Transfer(Study):
         for images in self.images:
             at_the_end = {r: pick(tried, "validation", images=images, rate=r, steps=self.steps) for r in self.rates}
             best = max(self.rates, key=lambda rate: at_the_end[rate].mean())
-            rows += [row for row in tried if (row.images, row.rate) == (images, best)]
+            rows += select(tried, images=images, rate=best)
         return rows
 
     def _at_rate(
@@ -139,54 +125,52 @@ class Transfer(Study):
                     batch, began = pick_batch(train, order.at(number - 1)[1]), time.perf_counter()
                     state = jax.block_until_ready(step(state, batch))
                     seconds += time.perf_counter() - began
-                    if number in self.looks():
-                        valid, accuracy = (look(state.variables)["top1"] for look in (validate, evaluate))
-                        rows.append(Row(strategy, images, rate, number, run, valid, accuracy, seconds))
+                    if number in self.measured_steps():
+                        keys = dict(strategy=strategy, images=images, rate=rate, steps=number, seed=run)
+                        validation, accuracy = (top1(state.variables)["top1"] for top1 in (validate, evaluate))
+                        rows.append(dict(**keys, validation=validation, accuracy=accuracy, seconds=seconds))
         return rows
 
-    def looks(self) -> list[int]:
+    def measured_steps(self) -> list[int]:
         """The steps after which the accuracy is measured: a quarter of them, half, all."""
         return sorted({max(self.steps // 4, 1), max(self.steps // 2, 1), self.steps})
 
-    def judge(self, rows: Sequence[Row]) -> Verdict:
-        few, looks = min(levels(rows, "images")), sorted(levels(rows, "steps"))
-        found = {
-            (name, steps): pick(rows, "accuracy", strategy=name, images=few, steps=steps)
-            for name in STRATEGIES
-            for steps in (looks[0], looks[-1])
-        }
+    def verdict(self, rows: Sequence[Row]) -> Verdict:
+        few, (first, *_, last) = min(levels(rows, "images")), sorted(levels(rows, "steps"))
+        early, late = (
+            {name: pick(rows, "accuracy", strategy=name, images=few, steps=steps) for name in STRATEGIES}
+            for steps in (first, last)
+        )
         held = all(
-            clearly_above(found["full", steps], found[name, steps])
+            clearly_above(accuracy["full"], accuracy[name])
+            for accuracy in (early, late)
             for name in ("mean_var", "scratch")
-            for steps in (looks[0], looks[-1])
         )
-        told = ", ".join(
-            f"{percent(found[name, looks[0]])} and {percent(found[name, looks[-1]])} with {name}" for name in STRATEGIES
-        )
-        return Verdict(held, f"with {few} images the accuracy after {looks[0]} and after {looks[-1]} steps was {told}")
+        results = ", ".join(f"{percent(early[name])} and {percent(late[name])} with {name}" for name in STRATEGIES)
+        return Verdict(held, f"with {few} images the accuracy after {first} and after {last} steps was {results}")
 
     def draw(self, rows: Sequence[Row], figure: Any) -> None:
         left, right = figure.subplots(1, 2, sharey=True)
-        last, few = max(levels(rows, "steps")), min(levels(rows, "images"))
-        for name in STRATEGIES:
-            curve(left, rows, "images", "accuracy", label=name, strategy=name, steps=last)
-            looks = sorted(levels(rows, "steps"))
-            points = [
-                [pick(rows, column, strategy=name, images=few, steps=steps).mean() for steps in looks]
-                for column in ("seconds", "accuracy")
-            ]
-            right.plot(*points, marker="o", markersize=4, label=name)
-        left.set(xscale="log", xlabel="training images", ylabel="accuracy on the test images")
-        left.set_xticks(levels(rows, "images"), [str(count) for count in levels(rows, "images")])
+        last, few, counts = max(levels(rows, "steps")), min(levels(rows, "images")), levels(rows, "images")
+        columns = {"accuracy": "accuracy on the test images"}
+        draw_curves(left, select(rows, steps=last), "images", columns, "strategy")
+        left.set(xscale="log", xlabel="training images")
+        left.set_xticks(counts, map(str, counts))
         left.set_xticks([], minor=True)
+        for name in STRATEGIES:
+            part = select(rows, strategy=name, images=few)
+            points = (
+                [pick(part, column, steps=steps).mean() for steps in sorted(levels(part, "steps"))]
+                for column in ("seconds", "accuracy")
+            )
+            right.plot(*points, marker="o", markersize=4, label=name)
         right.set(xlabel=f"seconds of training, {few} images", xscale="log")
         right.tick_params(axis="x", which="minor", labelbottom=False)
-        for axis in (left, right):
-            axis.grid(alpha=0.3)
-            axis.legend(fontsize=8)
+        right.grid(alpha=0.3)
+        right.legend(fontsize=8)
 
-    def shown(self, rows: Sequence[Row]) -> list[Row]:
-        return [row for row in rows if row.steps == max(levels(rows, "steps"))]
+    def table_rows(self, rows: Sequence[Row]) -> list[Row]:
+        return select(rows, steps=max(levels(rows, "steps")))
 
 
 def halves(data: Dataset) -> tuple[Dataset, Dataset]:

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -10,7 +10,7 @@ from fcnn import models
 from fcnn.config import OptimConfig
 from fcnn.data import Dataset
 from fcnn.data.parallel import Progress
-from fcnn.studies.study import Study, Verdict, clearly_above, curve, levels, percent, pick
+from fcnn.studies.study import Row, Study, Verdict, clearly_above, draw_curves, levels, percent, pick
 from fcnn.studies.training import Trainer
 
 ACTIVATIONS = ("sigmoid", "relu", "gelu", "silu")
@@ -18,22 +18,11 @@ VANISHED, KEPT = 1e-3, 1e-2
 """A gradient that on its way back becomes smaller than this share has vanished, one that stays above that has not."""
 
 
-class Row(NamedTuple):
-    """A multi-layer perceptron before and after training."""
-
-    activation: str
-    depth: int
-    seed: int
-    ratio: float
-    """Of the gradient's root mean square in the second layer's kernel to that in the last hidden one, at first. (The
-    first layer's inputs are pixels, with a scale of their own.)"""
-    accuracy: float
-    """On the test images, after training."""
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class VanishingGradient(Study):
-    """Perceptrons of equal width and growing depth, each activation with the initialization that suits it."""
+    """Perceptrons of equal width and growing depth, each activation with the initialization that suits it: `ratio` of
+    the gradient's root mean square in the second layer's kernel to that in the last hidden one, at first (the first
+    layer's inputs are pixels, with a scale of their own), and the accuracy on the test images after training."""
 
     claim = "the gradient vanishes with depth under sigmoid, whose slope is 1/4 at most, and not under ReLU, GELU, SiLU"
     paper = (
@@ -55,41 +44,35 @@ class VanishingGradient(Study):
 
     def measure(self, data: Dataset, seed: int, progress: Progress) -> list[Row]:
         cases = [(act, depth) for act in ACTIVATIONS for depth in self.depths]
-        rows = []
+        optim, rows = OptimConfig(learning_rate=self.rate, schedule="constant"), []
         for act, depth in progress(cases, "networks", len(cases)):
-            model = models.create(
-                "mlp", num_classes=len(data.classes), hidden=(self.width,) * depth, activation=act
-            )  # fmt: skip
-            optim = OptimConfig(learning_rate=self.rate, schedule="constant")
-            trainer = Trainer(data, model, optim, steps=self.steps, batch_size=self.batch_size)
+            hidden = (self.width,) * depth
+            model = models.create("mlp", num_classes=len(data.classes), hidden=hidden, activation=act)
+            trainer = Trainer(data, model, optim, self.steps, self.batch_size)
             for run in self.runs(seed):
                 norms = trainer.gradients(trainer.start(run))
-                state, _ = trainer.train(run)
+                ratio, (state, _) = norms["hidden2"] / norms[f"hidden{depth}"], trainer.train(run)
                 accuracy = trainer.score(state, data.test).accuracy
-                rows.append(Row(act, depth, run, norms["hidden2"] / norms[f"hidden{depth}"], accuracy))
+                rows.append(dict(activation=act, depth=depth, seed=run, ratio=ratio, accuracy=accuracy))
         return rows
 
-    def judge(self, rows: Sequence[Row]) -> Verdict:
+    def verdict(self, rows: Sequence[Row]) -> Verdict:
         depth = max(levels(rows, "depth"))
         ratios = {act: float(np.median(pick(rows, "ratio", activation=act, depth=depth))) for act in ACTIVATIONS}
-        reached = {act: pick(rows, "accuracy", activation=act, depth=depth) for act in ACTIVATIONS}
-        others = ACTIVATIONS[1:]
+        accuracy = {act: pick(rows, "accuracy", activation=act, depth=depth) for act in ACTIVATIONS}
         held = ratios["sigmoid"] < VANISHED and all(
-            ratios[act] > KEPT and clearly_above(reached[act], reached["sigmoid"]) for act in others
+            ratios[act] > KEPT and clearly_above(accuracy[act], accuracy["sigmoid"]) for act in ACTIVATIONS[1:]
         )
-        told = ", ".join(f"{ratios[act]:.2g} with {act} ({percent(reached[act])} right)" for act in ACTIVATIONS)
+        results = ", ".join(f"{ratios[act]:.2g} with {act} ({percent(accuracy[act])} right)" for act in ACTIVATIONS)
         return Verdict(
-            held, f"with {depth} hidden layers the early gradient was this share of the late one: {told} after training"
+            held,
+            f"with {depth} hidden layers the early gradient was this share of the late one: {results} after training",
         )
 
     def draw(self, rows: Sequence[Row], figure: Any) -> None:
-        left, right = figure.subplots(1, 2)
-        for act in ACTIVATIONS:
-            curve(left, rows, "depth", "ratio", label=act, activation=act)
-            curve(right, rows, "depth", "accuracy", label=act, activation=act)
+        left, right = axes = figure.subplots(1, 2)
+        columns = {"ratio": "early gradient / late gradient, at first", "accuracy": "accuracy on the test images"}
+        draw_curves(axes, rows, "depth", columns, "activation")
         left.axhspan(left.get_ylim()[0], VANISHED, color="tab:red", alpha=0.08)
-        left.set(yscale="log", xlabel="hidden layers", ylabel="early gradient / late gradient, at first")
-        right.set(ylim=(0, 1.02), xlabel="hidden layers", ylabel="accuracy on the test images")
-        for axis in (left, right):
-            axis.grid(alpha=0.3)
-            axis.legend(fontsize=8)
+        left.set(yscale="log", xlabel="hidden layers")
+        right.set(ylim=(0, 1.02), xlabel="hidden layers")
