@@ -7,10 +7,10 @@ from pathlib import Path
 
 from PIL import Image
 
-from fcnn import cli
-from fcnn.studies import STUDIES
+from fcnn import cli, registry
 
 DOCS = Path(__file__).parent
+STUDIES = {name: registry.load(registry.STUDIES, name, "study") for name in registry.STUDIES}
 TITLES = {
     "initialization": "The scale of the initial weights",
     "vanishing_gradient": "The vanishing gradient",

@@ -32,6 +32,23 @@ MODELS = {
 }
 """Architectures: subclasses of `fcnn.models.Classifier`, or `functools.partial`s of them."""
 
+STUDIES = {
+    "initialization": "fcnn.studies.initialization:Initialization",
+    "vanishing_gradient": "fcnn.studies.vanishing_gradient:VanishingGradient",
+    "residual": "fcnn.studies.residual:Residual",
+    "batch_norm_rates": "fcnn.studies.normalization:BatchNormRates",
+    "batch_norm_init": "fcnn.studies.normalization:BatchNormInit",
+    "batch_size": "fcnn.studies.normalization:BatchSize",
+    "optimizers": "fcnn.studies.optimizers:Optimizers",
+    "regularization": "fcnn.studies.regularization:Regularization",
+    "small_kernels": "fcnn.studies.small_kernels:SmallKernels",
+    "linear_stack": "fcnn.studies.linear_stack:LinearStack",
+    "max_pooling": "fcnn.studies.max_pooling:MaxPooling",
+    "random_search": "fcnn.studies.random_search:RandomSearch",
+    "transfer": "fcnn.studies.transfer:Transfer",
+}
+"""Subclasses of `fcnn.studies.study.Study`, in the order in which `fcnn study` lists them."""
+
 
 def load(table: Mapping[str, str], name: str, what: str) -> Any:
     """Return the object of a name.

@@ -2,12 +2,13 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import tyro
 
+from fcnn import registry
 from fcnn.cli.parse import parse
-from fcnn.config import DataConfig, names
+from fcnn.config import DataConfig
 from fcnn.runtime.ready import get_ready
 from fcnn.runtime.signals import Stopped
 from fcnn.utils.errors import UserError, unknown
@@ -34,8 +35,8 @@ class StudyArgs:
 def study_command(args: list[str]) -> int:
     """`fcnn study [NAME] [options]`."""
     parsed = parse(StudyArgs, args, "fcnn study")
-    if parsed.name and parsed.name not in names.STUDIES:
-        raise UserError(unknown("study", parsed.name, names.STUDIES))
+    if parsed.name and parsed.name not in registry.STUDIES:
+        raise UserError(unknown("study", parsed.name, registry.STUDIES))
     folder = parsed.out or Path("runs") / f"study-{parsed.name}"
     if folder.exists() and not folder.is_dir():
         raise UserError(f"--out {folder} is a file; it must be a folder")
@@ -53,28 +54,28 @@ def study_command(args: list[str]) -> int:
 
 
 def _list() -> int:
-    from fcnn.studies import STUDIES
-
-    for name, study in STUDIES.items():
-        print(f"{name:20} {study.claim}")
+    for name in registry.STUDIES:
+        print(f"{name:20} {registry.load(registry.STUDIES, name, 'study').claim}")
     print("\nfcnn study NAME tries one, in three minutes at most on two cores")
     return 0
 
 
 def _study(args: StudyArgs, folder: Path) -> int:
+    from fcnn.analysis.figure import drawing
     from fcnn.data import load
     from fcnn.report import Console
-    from fcnn.studies import STUDIES, output
+    from fcnn.studies import output
 
-    options: dict[str, Any] = {} if args.weights is None else {"weights": args.weights}
-    console, study = Console(), STUDIES[args.name](**options)
+    console, options = Console(), {} if args.weights is None else {"weights": args.weights}
+    study = registry.load(registry.STUDIES, args.name, "study")(**options)
     console.log(output.introduction(study))
     get_ready()
     data = load(args.data, log=console.log, progress=console.progress)
     rows = study.measure(data, args.seed, console.progress)
-    verdict = study.judge(rows)
-    folder.mkdir(parents=True, exist_ok=True)
-    output.write(study, args.name, rows, verdict, folder)
+    verdict = study.verdict(rows)
     console.log(f"\n{output.table(study, rows)}\n\n{output.wrapped(verdict.sentence)}")
-    console.log(f"{args.name}.png, .csv and .txt are in {folder}")
+    output.write(study, args.name, rows, verdict, folder)
+    with drawing(f"{args.name}.png", console.log):
+        output.draw(study, args.name, rows, verdict, folder)
+    console.log(f"The table, its numbers and the figure are in {folder}")
     return 0

@@ -47,12 +47,3 @@ SCHEDULES: dict[str, dict[str, float | tuple[float, ...]]] = {
 STRATEGIES = ("auto", "pretrained", "head", "last_block", "full", "scratch", "mean_var")
 
 PRECISIONS = ("float32", "bfloat16")
-
-# The claims of `fcnn study`.
-STUDIES = (
-    *("initialization", "vanishing_gradient", "residual"),
-    *("batch_norm_rates", "batch_norm_init", "batch_size"),
-    *("optimizers", "regularization"),
-    *("small_kernels", "linear_stack", "max_pooling"),
-    *("random_search", "transfer"),
-)

@@ -96,16 +96,16 @@ class Trainer:
 
         A run whose loss stops being a number ends there: the rest of its losses are infinite.
         """
-        state = self.start(seed) if state is None else state
+        current = self.start(seed) if state is None else state
         peak = jnp.asarray(self.optim.learning_rate if rate is None else rate, jnp.float32)
         order, losses = EpochSampler(len(self.data.train), self.batch_size, seed), np.full(self.steps, np.inf)
         for number in range(self.steps):
-            state, loss = self._step(state, pick_batch(self.data.train, order.at(number)[1]), peak)
+            current, loss = self._step(current, pick_batch(self.data.train, order.at(number)[1]), peak)
             losses[number] = loss
             if not np.isfinite(losses[number]):
                 losses[number:] = np.inf
                 break
-        return state, losses
+        return current, losses
 
     def score(self, state: TrainState, split: AnySplit, *, train: bool = False) -> Score:
         """How good a network is on a split; with `train` as training sees it, batch norm by each batch's statistics."""

@@ -1,5 +1,6 @@
 """Writing a file whole or not at all: after an interruption, what was there before is still there."""
 
+import contextlib
 import os
 import uuid
 from pathlib import Path
@@ -19,7 +20,8 @@ def write_bytes(path: Path, data: bytes) -> None:
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # as where the folder is a file
+            temporary.unlink()
         raise UserError(f"{path} can't be written: {error.strerror}") from None
     except BaseException:  # Ctrl-C
         temporary.unlink(missing_ok=True)

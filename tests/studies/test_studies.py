@@ -12,29 +12,28 @@ import numpy as np
 import pytest
 from harness import ROOT
 
-from fcnn import cli
-from fcnn.config import DataConfig, OptimConfig, names
+from fcnn import cli, registry
+from fcnn.config import DataConfig, OptimConfig
 from fcnn.data import load
 from fcnn.data.parallel import no_progress
 from fcnn.models import create
 from fcnn.studies import (
-    STUDIES,
-    batch_norm,
-    batch_size,
     initialization,
     linear_stack,
     max_pooling,
+    normalization,
     optimizers,
     output,
     random_search,
     regularization,
     residual,
-    small_kernels,
     transfer,
     vanishing_gradient,
 )
 from fcnn.studies.study import clearly_above, pick
 from fcnn.studies.training import Trainer, fewer
+
+STUDIES = {name: registry.load(registry.STUDIES, name, "study") for name in registry.STUDIES}
 
 # What makes each of them a matter of seconds.
 SHORT = {
@@ -72,20 +71,17 @@ def measured(digits):
     return functools.cache(lambda name: STUDIES[name](**SHORT[name]).measure(digits, 0, no_progress))
 
 
-def test_the_names_are_known_before_jax_is():
-    assert tuple(STUDIES) == names.STUDIES
-    assert SHORT.keys() == STUDIES.keys()
-
-
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=pytest.mark.slow) if name in LONG else name for name in STUDIES]
 )
-def test_every_study_measures_judges_and_draws(name, measured, tmp_path):
+def test_every_study_measures_decides_and_draws(name, measured, tmp_path):
     study, rows = STUDIES[name](**SHORT[name]), measured(name)
-    assert set(study.keys) < set(rows[0]._fields)
-    assert all(np.isfinite(x) for row in rows for x in row if isinstance(x, float))
-    verdict = study.judge(rows)
+    assert set(study.keys) < set(rows[0])
+    assert all(row.keys() == rows[0].keys() for row in rows)
+    assert all(np.isfinite(x) for row in rows for x in row.values() if isinstance(x, float))
+    verdict = study.verdict(rows)
     output.write(study, name, rows, verdict, tmp_path)
+    output.draw(study, name, rows, verdict, tmp_path)
     assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
     with (tmp_path / f"{name}.csv").open() as file:
         assert len(list(csv.reader(file))) == len(rows) + 1
@@ -132,8 +128,8 @@ def test_a_stack_is_one_convolution_to_the_last_digits(measured):
     rows = measured("linear_stack")
     assert pick(rows, "composed", between="none").max() < 1e-14
     assert pick(rows, "fitted", between="none").max() < 1e-12
-    bent = [row for row in rows if row.between == "relu" and row.layers > 1]
-    assert all(row.composed > row.fitted > 0.01 for row in bent)
+    bent = [row for row in rows if row["between"] == "relu" and row["layers"] > 1]
+    assert all(row["composed"] > row["fitted"] > 0.01 for row in bent)
 
 
 @pytest.mark.slow
@@ -146,9 +142,9 @@ def test_the_gradient_shrinks_with_depth_under_sigmoid_alone(measured):
 def test_what_three_small_kernels_cost(measured):
     """3 x 9 C^2 weights against 49 C^2, as section 2.3 of the paper counts them."""
     small, large = measured("small_kernels")
-    assert (small.field, large.field) == (7, 7)
-    assert (small.parameters, large.parameters) == (27 * 16**2, 49 * 16**2)
-    assert (small.multiply_adds, large.multiply_adds) == (64 * small.parameters, 64 * large.parameters)
+    assert (small["field"], large["field"]) == (7, 7)
+    assert (small["parameters"], large["parameters"]) == (27 * 16**2, 49 * 16**2)
+    assert all(row["multiply_adds"] == 64 * row["parameters"] for row in (small, large))
 
 
 def test_an_image_that_is_not_moved_changes_nothing(measured):
@@ -174,7 +170,7 @@ def test_grid_and_random_trials_fill_the_same_space(measured):
 
 
 def test_a_run_that_diverges_ends(digits):
-    trainer = Trainer(digits, create("mlp", num_classes=10), OptimConfig(name="sgd"), steps=30, batch_size=16)
+    trainer = Trainer(digits, create("mlp", num_classes=10), OptimConfig(name="sgd"), 30, 16)
     state, losses = trainer.train(0, rate=1e6)
     assert np.isinf(losses[-1])
     assert int(state.step) < 30
@@ -182,7 +178,7 @@ def test_a_run_that_diverges_ends(digits):
 
 def test_one_step_serves_all_rates_and_evaluation_sees_every_image(digits):
     """The rate is an argument: 0 leaves the weights alone. By hand, the score is what NumPy counts."""
-    trainer = Trainer(digits, create("linear", num_classes=10), OptimConfig(name="sgd"), steps=2, batch_size=16)
+    trainer = Trainer(digits, create("linear", num_classes=10), OptimConfig(name="sgd"), 2, 16)
     state, _ = trainer.train(0, rate=1e-30)
     for a, b in zip(jax.tree.leaves(state.params), jax.tree.leaves(trainer.start(0).params), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-28)
@@ -211,23 +207,19 @@ def test_clearly_above_is_two_standard_errors():
 
 
 # For each study, rows that agree with its claim, and what must change in them to refute it: {keys: values}.
-def rows_of(kind, base, cases, seeds=3):
-    """A row for each case and seed; `base` and a case give its columns, numbers differ a little between the seeds."""
-    return [kind(**{**base, **case, "seed": seed}) for case in cases for seed in range(seeds)]
+def rows_of(base, cases, seeds=3):
+    """A row for each case and seed; `base` and a case give its columns."""
+    return [{**base, **case, "seed": seed} for case in cases for seed in range(seeds)]
 
 
 def change(rows, where, **columns):
     """The rows with other values where the columns are as given."""
-    return [
-        row._replace(**columns) if all(getattr(row, key) == value for key, value in where.items()) else row
-        for row in rows
-    ]
+    return [row | columns if all(row[key] == value for key, value in where.items()) else row for row in rows]
 
 
 SMALL, LARGE, LECUN, XAVIER, HE = initialization.WEIGHTS
 AGREEING = {
     "initialization": rows_of(
-        initialization.Row,
         dict(flat=0.6),
         [dict(activation=a, weights=w, layer=1, signal=1.0) for a in ("tanh", "relu") for w in initialization.WEIGHTS]
         + [
@@ -240,7 +232,6 @@ AGREEING = {
         ],
     ),
     "vanishing_gradient": rows_of(
-        vanishing_gradient.Row,
         {},
         [
             dict(activation=a, depth=d, ratio=1e-6 if a == "sigmoid" and d == 12 else 0.5,
@@ -249,66 +240,55 @@ AGREEING = {
         ],
     ),
     "residual": rows_of(
-        residual.Row,
         dict(accuracy=0.9),
         [dict(network=n, layers=k, loss=1.0 if (n, k) == ("plain", 38) else 0.1)
          for n in residual.SHORTCUTS for k in (8, 20, 38)],
     ),
     "batch_norm_rates": rows_of(
-        batch_norm.RateRow,
         {},
         [dict(norm=n, rate=r, accuracy=0.95 if n == "batch" or r < 1 else 0.1)
-         for n in batch_norm.NORMS for r in (0.1, 1.0, 10.0)],
+         for n in normalization.WITH_AND_WITHOUT for r in (0.1, 1.0, 10.0)],
     ),
     "batch_norm_init": rows_of(
-        batch_norm.ScaleRow,
         {},
         [dict(norm=n, scale=s, accuracy=0.95 if n == "batch" or s == 1 else 0.1)
-         for n in batch_norm.NORMS for s in (0.1, 1.0, 10.0)],
+         for n in normalization.WITH_AND_WITHOUT for s in (0.1, 1.0, 10.0)],
     ),
     "batch_size": rows_of(
-        batch_size.Row,
         {},
         [dict(norm=n, batch=b, accuracy=0.5 if (n, b) == ("batch", 2) else 0.9,
               gap=0.5 if (n, b) == ("batch", 2) else 0.0)
-         for n in batch_size.NORMS for b in (2, 32)],
+         for n in normalization.NORMS for b in (2, 32)],
     ),
     "optimizers": rows_of(
-        optimizers.Row,
         dict(rate=0.1, loss=0.01),
         [dict(optimizer=o, accuracy=0.95 if o in optimizers.PLAIN else 0.9) for o in optimizers.RATES],
     ),
     "regularization": rows_of(
-        regularization.Row,
         dict(train=1.0),
-        [dict(hint=r, accuracy=0.8 if r == "nothing" else 0.9, gap=1.0 if r == "nothing" else 0.5)
-         for r in regularization.REMEDIES],
+        [dict(regularizer=r, accuracy=0.8 if r == "nothing" else 0.9, gap=1.0 if r == "nothing" else 0.5)
+         for r in regularization.REGULARIZERS],
     ),
     "small_kernels": rows_of(
-        small_kernels.Row,
         dict(field=7),
         [dict(kind="three 3x3", parameters=27, multiply_adds=27, accuracy=0.95),
          dict(kind="one 7x7", parameters=49, multiply_adds=49, accuracy=0.95)],
     ),
     "linear_stack": rows_of(
-        linear_stack.Row,
         {},
         [dict(layers=d, between=b, kernel=2 * d + 1, composed=1e-16 if b == "none" else 0.5,
               fitted=1e-15 if b == "none" else 0.4) for d in (2, 3) for b in ("none", "relu")],
     ),
     "max_pooling": rows_of(
-        max_pooling.Row,
         {},
         [dict(pool=p, shift=s, change=0.3 if p == "max" else 0.6, accuracy=0.9 if p == "max" else 0.7)
          for p in max_pooling.POOLS for s in (0, 1)],
     ),
     "random_search": rows_of(
-        random_search.Row,
         dict(rate=0.1, l2=0.1, l1=0.1),
         [dict(search=s, trial=t, loss=(0.1 if s == "random" else 0.2) + t) for s in ("grid", "random") for t in (0, 1)],
     ),
     "transfer": rows_of(
-        transfer.Row,
         dict(rate=0.003, validation=0.9, seconds=1.0),
         [dict(strategy=s, images=i, steps=k, accuracy=0.5 if s in ("mean_var", "scratch") else 0.9)
          for s in transfer.STRATEGIES for i in (20, 200) for k in (30, 120)],
@@ -331,9 +311,9 @@ REFUTING = [
     ("batch_size", dict(norm="batch", batch=2), dict(gap=0.0)),
     ("optimizers", dict(optimizer="adam"), dict(accuracy=0.96)),
     ("optimizers", dict(optimizer="adam"), dict(loss=1.0)),
-    ("regularization", dict(hint="L1"), dict(accuracy=0.8)),
-    ("regularization", dict(hint="dropout"), dict(gap=2.0)),
-    ("regularization", dict(hint="nothing"), dict(train=0.9)),
+    ("regularization", dict(regularizer="L1"), dict(accuracy=0.8)),
+    ("regularization", dict(regularizer="dropout"), dict(gap=2.0)),
+    ("regularization", dict(regularizer="nothing"), dict(train=0.9)),
     ("small_kernels", dict(kind="three 3x3"), dict(accuracy=0.9)),
     ("small_kernels", dict(kind="three 3x3"), dict(field=5)),
     ("linear_stack", dict(between="none"), dict(composed=1e-6)),
@@ -348,39 +328,66 @@ REFUTING = [
 
 @pytest.mark.parametrize("name", STUDIES)
 def test_numbers_that_agree_with_the_claim_make_it_hold(name):
-    verdict = STUDIES[name]().judge(AGREEING[name])
+    verdict = STUDIES[name]().verdict(AGREEING[name])
     assert verdict.held
     assert verdict.sentence.startswith("The claim held here: ")
 
 
 @pytest.mark.parametrize(("name", "where", "columns"), REFUTING)
-def test_numbers_that_refute_the_claim_are_told_as_such(name, where, columns):
+def test_numbers_that_refute_the_claim_do_not_hold(name, where, columns):
     rows = change(AGREEING[name], where, **columns)
     assert rows != AGREEING[name]
-    verdict = STUDIES[name]().judge(rows)
+    verdict = STUDIES[name]().verdict(rows)
     assert not verdict.held
     assert verdict.sentence.startswith("The claim did not hold here: ")
 
 
 def test_noise_is_no_difference():
     """Means as far apart as before, in seeds that differ by more: the claim isn't confirmed."""
-    rows = [row._replace(accuracy=row.accuracy + (0.3, -0.3, 0.0)[row.seed]) for row in AGREEING["max_pooling"]]
-    assert not STUDIES["max_pooling"]().judge(rows).held
+    rows = [row | {"accuracy": row["accuracy"] + (0.3, -0.3, 0.0)[row["seed"]]} for row in AGREEING["max_pooling"]]
+    assert not STUDIES["max_pooling"]().verdict(rows).held
 
 
-def test_the_command_lists_tries_and_writes(tmp_path, monkeypatch, capsys):
+@pytest.fixture
+def short(tmp_path, monkeypatch):
+    """`fcnn study linear_stack` takes a second, and writes below a folder of its own."""
+    study = dataclasses.replace(STUDIES["linear_stack"](), seeds=1, depths=(1, 2), images=40)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(linear_stack, "LinearStack", lambda: study)
+    return tmp_path / "runs/study-linear_stack"
+
+
+def test_the_command_lists_tries_and_writes(short, capsys):
+    assert cli.main(["study", "linear_stack", "--seed", "3"]) == 0
+    assert "The claim held here: stacks of up to 2 layers" in capsys.readouterr().out
+    assert sorted(path.name for path in short.iterdir()) == [f"linear_stack.{end}" for end in ("csv", "png", "txt")]
+
+
+def test_the_command_lists_the_claims(capsys):
     assert cli.main(["study"]) == 0
     listed = capsys.readouterr().out
-    assert all(f"{name} " in listed for name in STUDIES)
-    short = dataclasses.replace(STUDIES["linear_stack"](), seeds=1, depths=(1, 2), images=40)
-    monkeypatch.setitem(STUDIES, "linear_stack", lambda: short)
-    assert cli.main(["study", "linear_stack", "--seed", "3"]) == 0
-    told = capsys.readouterr().out
-    assert "The claim held here: stacks of up to 2 layers" in told
-    assert sorted(path.name for path in (tmp_path / "runs/study-linear_stack").iterdir()) == [
-        "linear_stack.csv", "linear_stack.png", "linear_stack.txt",
-    ]  # fmt: skip
+    assert all(f"{name} " in listed and study.claim in listed for name, study in STUDIES.items())
+
+
+def test_the_verdict_is_there_without_the_picture(short, monkeypatch, capsys):
+    def fail(*_, **__):
+        raise RuntimeError("no font")
+
+    monkeypatch.setattr(output, "png", fail)
+    assert cli.main(["study", "linear_stack"]) == 0
+    out = capsys.readouterr().out
+    assert "The claim held here: " in out
+    assert "\nlinear_stack.png could not be drawn: no font\n" in out
+    assert sorted(path.suffix for path in short.iterdir()) == [".csv", ".txt"]
+
+
+def test_the_verdict_is_there_if_nothing_can_be_written(short, monkeypatch, capsys):
+    (short.parent).write_text("a file where a folder should be")
+    assert cli.main(["study", "linear_stack"]) == 2
+    out, err = capsys.readouterr()
+    assert "The claim held here: " in out
+    assert err.count("\n") == 1
+    assert "can't be written" in err
 
 
 @pytest.mark.parametrize(
