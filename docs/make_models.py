@@ -37,7 +37,7 @@ and so on, the options of its own `--model.options.shortcut projection`, `--mode
 | alexnet_2012, googlenet_2014, lenet5, preact_resnet*, plain* | parameter counts alone |
 
 Kernels start from He's normal distribution, or what suits another activation; the classifier from LeCun's.
-One network of each kind was trained from there until it knew 8 images by heart (loss below 0.01; the large ones at a
+One network of each kind was trained from there until it overfitted 8 images (loss below 0.01; the large ones at a
 quarter of their width). Adam at 0.001 did it in 10 to 290 steps, but VGG-19 without batch norm needs 0.0003.
 """
 

@@ -2,7 +2,7 @@
 
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 import flax.linen as nn
@@ -15,6 +15,8 @@ from fcnn.utils.errors import UserError, unknown
 
 Norm = Literal["batch", "group", "layer", "instance", "none"]
 EndpointFn = Callable[[str, jax.Array], jax.Array]
+IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # mean and standard deviation of its pixels
+PLUS_MINUS_ONE = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)  # with which pixels are -1 to 1, as TensorFlow's weights have them
 
 
 class Classifier(nn.Module, kw_only=True):
@@ -62,6 +64,10 @@ class Classifier(nn.Module, kw_only=True):
     """(H, W, C) of the images that it was published for."""
     classes: ClassVar[int] = 1000
     """The number of classes that it was published for."""
+    aux_heads: ClassVar[tuple[str, ...]] = ()
+    """The layers that are auxiliary heads: computed in training alone, and missing in some files of weights."""
+    timm_names: ClassVar[Mapping[str, str]] = {}
+    """timm's names of layers where they aren't those of `torch_name`'s reference: timm's to the reference's."""
     conv_bias: ClassVar[bool] = False
     """Whether convolutions have a bias in front of a normalization too."""
     epsilon: ClassVar[float] = 1e-5
@@ -111,6 +117,10 @@ class Classifier(nn.Module, kw_only=True):
     def torch_name(self, layer: str) -> str:
         """What the reference implementation in PyTorch calls a layer, for `fcnn.weights`: "stem_conv" -> "conv1"."""
         return layer.replace("/", ".")
+
+    def preprocessing(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Mean and standard deviation by channel, 0 to 1, of the images that published weights were trained on."""
+        return IMAGENET
 
     def reached(self, name: str, shape: tuple[int, ...]) -> None:
         """Called at each endpoint: a place for `nn.intercept_methods` to see which layers came before."""

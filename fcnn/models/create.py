@@ -62,7 +62,12 @@ def depths() -> list[list[str]]:
 
 
 def from_config(config: ModelConfig, *, num_classes: int, dtype: Any = None) -> Classifier:
-    """Makes the architecture that a config names, with its fields.
+    """Makes the architecture that a config names; UserError as for `config_fields`."""
+    return create(config.name, num_classes=num_classes, dtype=dtype, **config_fields(config))
+
+
+def config_fields(config: ModelConfig) -> dict[str, Any]:
+    """Returns the fields that a config gives its architecture, as `create` takes them.
 
     Raises:
       UserError: the architecture has no such option, or the option no such value.
@@ -78,7 +83,7 @@ def from_config(config: ModelConfig, *, num_classes: int, dtype: Any = None) -> 
             raise UserError(f"model.options.{option} must be {_described(types[option])}, got {value!r}")
         if isinstance(value, tuple) and min(value, default=1) < 1:
             raise UserError(f"model.options.{option} must be numbers from 1, got {value}")
-    return create(name, num_classes=num_classes, dtype=dtype, **fields, **own)
+    return fields | own
 
 
 def _described(hint: Any) -> str:

@@ -15,7 +15,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from fcnn.models.classifier import Classifier, EndpointFn, flatten
+from fcnn.models.classifier import PLUS_MINUS_ONE, Classifier, EndpointFn, flatten
 from fcnn.nn import (
     Dropout,
     Layer,
@@ -97,6 +97,7 @@ class GoogLeNet(Classifier, kw_only=True):
     """Two more classifiers in training, on inception4a and inception4d; their loss counts 0.3 times each."""
 
     paper = "Szegedy et al. 2014, arXiv:1409.4842"
+    aux_heads = ("aux1", "aux2")
     epsilon = 1e-3
 
     def forward(self, x: jax.Array, train: bool, endpoint: EndpointFn) -> jax.Array:
@@ -133,6 +134,9 @@ class GoogLeNet(Classifier, kw_only=True):
         if not self.as_published:
             return 15
         return 79 if train and self.auxiliary else 31  # the heads' 5x5 pools, the last 3x3 pool
+
+    def preprocessing(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        return super().preprocessing() if self.as_published else PLUS_MINUS_ONE
 
     def torch_name(self, layer: str) -> str:
         branches = {

@@ -14,7 +14,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from fcnn.models.classifier import Classifier, EndpointFn
+from fcnn.models.classifier import PLUS_MINUS_ONE, Classifier, EndpointFn
 from fcnn.nn import Layer, avg_pool, global_avg_pool, max_pool
 
 # A chain of units: (name, channels, kernel, stride, padding) each.
@@ -151,6 +151,7 @@ class InceptionV3(Classifier, kw_only=True):
 
     paper = "Szegedy et al. 2015, arXiv:1512.00567"
     image_shape = (299, 299, 3)
+    aux_heads = ("aux",)
     epsilon = 1e-3
 
     def forward(self, x: jax.Array, train: bool, endpoint: EndpointFn) -> jax.Array:
@@ -173,6 +174,9 @@ class InceptionV3(Classifier, kw_only=True):
     def smallest(self, *, train: bool) -> int:
         # The auxiliary head's 5x5 convolution behind a pool of stride 3 needs 17x17.
         return 299 if train and self.auxiliary else 75
+
+    def preprocessing(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        return PLUS_MINUS_ONE
 
     def torch_name(self, layer: str) -> str:
         stem = {"conv1a": "1a_3x3", "conv2a": "2a_3x3", "conv2b": "2b_3x3", "conv3b": "3b_1x1", "conv4a": "4a_3x3"}

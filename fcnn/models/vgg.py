@@ -35,6 +35,8 @@ class VGG(Classifier, kw_only=True):
     norm: Norm = "none"
 
     conv_bias = True
+    # timm has the first two dense layers as convolutions of 7x7 and 1x1.
+    timm_names = {"pre_logits.fc1": "classifier.0", "pre_logits.fc2": "classifier.3", "head.fc": "classifier.6"}  # noqa: RUF012
     paper = "Simonyan & Zisserman 2014, arXiv:1409.1556"
 
     def forward(self, x: jax.Array, train: bool, endpoint: EndpointFn) -> jax.Array:

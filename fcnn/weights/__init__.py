@@ -1,7 +1,6 @@
 """Weights of others in, ours out: files, PyTorch's names and layouts, and what belongs to weights."""
 
-from fcnn.weights.channels import adapt_input
-from fcnn.weights.classes import match_classes
+from fcnn.weights.adapt import adapt_input, match_classes
 from fcnn.weights.network import About, Network, check_same, linear_head, published, read_network, write_network
 from fcnn.weights.torch_names import from_torch, to_torch
 

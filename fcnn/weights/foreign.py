@@ -1,6 +1,6 @@
-"""Weights that somebody else's program saved: which architecture they are of, under which names, for which images."""
+"""Weights that another program saved: which architecture they are of, under which names, for which images."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -9,7 +9,6 @@ import numpy as np
 
 from fcnn import models
 from fcnn.models import Classifier
-from fcnn.weights.timm_names import as_torchvision
 from fcnn.weights.torch_names import COUNTER, torch_shapes
 
 Arrays = Mapping[str, np.ndarray]
@@ -19,31 +18,50 @@ COUNT = "n_averaged"  # of torch.optim.swa_utils.AveragedModel: how many states 
 SPARE = 12  # arrays that a network may have beyond a file of it: of a head and of auxiliary ones
 
 
-def plain_names(arrays: Arrays, wanted: Iterable[str]) -> tuple[dict[str, np.ndarray], str]:
-    """Returns arrays under torchvision's names, and what was left out of the names that they had, "" if nothing was.
+def plain_names(arrays: Arrays, model: Classifier) -> tuple[dict[str, np.ndarray], str]:
+    """Returns arrays under the names of a model's reference implementation, and what was left out of the names that
+    they had, "" if nothing was.
 
     Args:
       arrays: by PyTorch's names, with what a program put before and into them.
-      wanted: the names of the network that they are of.
+      model: what they are of.
     """
-    given = [name for name in arrays if name.rpartition(".")[2] != COUNT]
-    unwrapped = {name: ".".join(part for part in name.split(".") if part not in WRAPPERS) for name in given}
-    if len(set(unwrapped.values())) < len(given):  # two networks, perhaps, or it means something else
-        unwrapped = {name: name for name in given}
-    left_out = {f"'{part}.'" for old, new in unwrapped.items() if old != new for part in WRAPPERS & set(old.split("."))}
-    prefix = _prefix(unwrapped.values(), wanted)
-    if len({name.removeprefix(prefix) for name in unwrapped.values()}) < len(given):
+    unwrapped, left_out = _unwrap(arrays)
+    prefix = _prefix(unwrapped.values(), {*torch_shapes(model), *(f"{name}.weight" for name in model.timm_names)})
+    if len({name.removeprefix(prefix) for name in unwrapped.values()}) < len(unwrapped):
         prefix = ""
     renamed = {new.removeprefix(prefix): arrays[old] for old, new in unwrapped.items()}
-    return as_torchvision(renamed), " and ".join([*sorted(left_out), *([f"'{prefix}'"] if prefix else [])])
+    return from_timm(renamed, model), " and ".join([*left_out, *([f"'{prefix}'"] if prefix else [])])
 
 
-def _prefix(names: Iterable[str], wanted: Iterable[str]) -> str:
-    """What stands before the names of a network's arrays, or before most of them; "" if nothing does."""
-    given, known = list(names), set(wanted)
-    splits = ((name, i) for name in given for i, letter in enumerate(name) if letter == ".")
-    found = {name[: i + 1] for name, i in splits if name[i + 1 :] in known}
-    return max(["", *sorted(found)], key=lambda prefix: len({name.removeprefix(prefix) for name in given} & known))
+def _unwrap(arrays: Arrays) -> tuple[dict[str, str], list[str]]:
+    """Returns each name without what wrappers put into it, and those wrappers."""
+    names = [name for name in arrays if name.rpartition(".")[2] != COUNT]
+    unwrapped = {name: ".".join(part for part in name.split(".") if part not in WRAPPERS) for name in names}
+    if len(set(unwrapped.values())) < len(names):  # two networks, perhaps, or it means something else
+        return {name: name for name in names}, []
+    wrappers = {part for name in names if unwrapped[name] != name for part in WRAPPERS & set(name.split("."))}
+    return unwrapped, sorted(f"'{part}.'" for part in wrappers)
+
+
+def _prefix(names: Any, known: set[str]) -> str:
+    """Returns what precedes the names of a network's arrays, or most of them; "" if nothing does."""
+    splits = ((name, i) for name in names for i, letter in enumerate(name) if letter == ".")
+    prefixes = {name[: i + 1] for name, i in splits if name[i + 1 :] in known}
+    return max(["", *sorted(prefixes)], key=lambda prefix: len({name.removeprefix(prefix) for name in names} & known))
+
+
+def from_timm(state_dict: Arrays, model: Classifier) -> dict[str, np.ndarray]:
+    """Returns a state_dict with the reference's names and shapes in place of timm's, where they differ; one that has
+    the reference's comes back as it is."""
+    renamed = {}
+    for name, array in state_dict.items():
+        layer, _, part = name.rpartition(".")
+        if layer in model.timm_names:
+            name = f"{model.timm_names[layer]}.{part}"
+            array = array.reshape(len(array), -1) if array.ndim == 4 else array  # dense layers as convolutions
+        renamed[name] = array
+    return renamed
 
 
 def input_channels(model: Classifier, arrays: Arrays) -> int:
@@ -64,23 +82,25 @@ def _but_channels(a: tuple[int, ...], b: tuple[int, ...]) -> bool:
 
 def fitting(arrays: Arrays) -> list[str]:
     """Returns the architectures whose arrays have these names and shapes, but for the head and the input channels."""
-    names = [name for name in plain_names(arrays, ())[0] if not name.endswith(COUNTER)]
+    names = [name for name in _unwrap(arrays)[0].values() if not name.endswith(COUNTER)]
 
-    def has(layer: str) -> bool:
-        return any(f".{name}".endswith(f".{layer}.weight") for name in names)
+    def has(model: Classifier, layer: str) -> bool:
+        """Whether arrays have a layer, under its name in the reference implementation or in timm."""
+        layers = [layer, *(timm for timm, reference in model.timm_names.items() if reference == layer)]
+        return any(f".{name}".endswith(f".{layer}.weight") for name in names for layer in layers)
 
     groups = [(group, models.create(group[0], num_classes=1)) for group in models.depths()]
-    headed = [group for group, model in groups if has(model.torch_name("head"))]
-    begun = [group for group, model in groups if (group in headed or not headed) and has(_first_layer(model))]
-    found = []
+    headed = [(group, model) for group, model in groups if has(model, model.torch_name("head"))]
+    begun = [group for group, model in headed or groups if has(model, _first_layer(model))]
+    matches = []
     for group in begun:
         for name in group:
             model = models.create(name, num_classes=1)
             if _fits(model, arrays):
-                found.append(name)
+                matches.append(name)
             if len(torch_shapes(model)) > len(names) + SPARE:
                 break  # those that follow are deeper
-    return found
+    return matches
 
 
 class _Reached(Exception):
@@ -105,23 +125,24 @@ def _first_layer(model: Classifier) -> str:
 
 
 def _fits(model: Classifier, arrays: Arrays) -> bool:
-    wanted = dict(torch_shapes(model))
-    given = {name: array.shape for name, array in plain_names(arrays, wanted)[0].items() if not name.endswith(COUNTER)}
-    if not any(is_auxiliary(name) for name in given):
-        wanted = {name: shape for name, shape in wanted.items() if not is_auxiliary(name)}
+    """Whether arrays are all of a model's, but for the head's classes, auxiliary heads and the input channels."""
+    wanted = torch_shapes(model)
+    shapes = {n: array.shape for n, array in plain_names(arrays, model)[0].items() if not n.endswith(COUNTER)}
+    if not any(is_auxiliary(model, name) for name in shapes):
+        wanted = {name: shape for name, shape in wanted.items() if not is_auxiliary(model, name)}
     head = model.torch_name("head") + "."
-    if head + "weight" not in given:
-        wanted, given = ({n: s for n, s in shapes.items() if not n.startswith(head)} for shapes in (wanted, given))
+    if head + "weight" not in shapes:
+        wanted, shapes = ({n: s for n, s in part.items() if not n.startswith(head)} for part in (wanted, shapes))
+    if wanted.keys() != shapes.keys():
+        return False
     # The model has one class, so that an array with one row is a classifier's.
-    wrong = [
-        name
-        for name, shape in wanted.items()
-        if name in given and given[name] != shape and not (shape[0] == 1 and given[name][1:] == shape[1:])
-    ]
-    stem = len(wrong) == 1 and wanted[wrong[0]][1:2] == (model.image_shape[2],)
-    return wanted.keys() == given.keys() and (not wrong or (stem and _but_channels(given[wrong[0]], wanted[wrong[0]])))
+    wrong = [n for n, s in wanted.items() if shapes[n] != s and not (s[0] == 1 and shapes[n][1:] == s[1:])]
+    if len(wrong) != 1:
+        return not wrong
+    expected, found = wanted[wrong[0]], shapes[wrong[0]]
+    return expected[1:2] == (model.image_shape[2],) and _but_channels(found, expected)
 
 
-def is_auxiliary(name: str) -> bool:
-    """Whether an array belongs to an auxiliary head, in torchvision's GoogLeNet and Inception v3."""
-    return name.lower().startswith("aux")
+def is_auxiliary(model: Classifier, name: str) -> bool:
+    """Whether an array belongs to one of a model's auxiliary heads, by PyTorch's name."""
+    return name.startswith(tuple(f"{model.torch_name(head)}." for head in model.aux_heads))

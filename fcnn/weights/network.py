@@ -13,16 +13,13 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from fcnn import models
 from fcnn.config import ModelConfig
 from fcnn.config.serialize import build
-from fcnn.models import from_config
 from fcnn.utils.errors import UserError
 from fcnn.weights.files import read_arrays, write_arrays
 from fcnn.weights.foreign import fitting, input_channels, is_auxiliary, plain_names
-from fcnn.weights.torch_names import COUNTER, fit, torch_shapes, unfit
+from fcnn.weights.torch_names import COUNTER, from_torch, to_torch, torch_shapes
 
-# What torchvision's and timm's weights were trained on: ImageNet's statistics, ...
-IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-# ... but for the Inceptions, whose weights come from TensorFlow, and images of -1 to 1.
-PLAIN = ("googlenet", "inception_v3")
+# What changes training alone, not which function the weights compute.
+TRAINING = ("dropout", "kernel_init", "remat")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -39,9 +36,9 @@ class About:
     """(H, W, C) of the images that it was trained on; C may be 1 where mean and std have three numbers: gray images,
     which they turn into colors."""
     mean: tuple[float, ...]
-    """Pixel mean by channel, 0 to 1, that normalization takes off."""
+    """Pixel mean by channel, 0 to 1, that normalization subtracts."""
     std: tuple[float, ...]
-    """Standard deviation by channel, likewise."""
+    """Standard deviation by channel, that normalization divides by."""
     named: bool = True
     """Whether `classes` are names. False for weights whose classes nobody named: `classes` are then the numbers of the
     outputs, "0" to "N-1", and match no other classes. Classes that a run calls "0", "1", ... are names."""
@@ -65,7 +62,7 @@ class About:
                 f"the network is a {self.module} of the user's own: pass it, or name the preset that defines it, "
                 "--config FILE.py"
             )
-        return from_config(self.model, num_classes=len(self.classes) if num_classes is None else num_classes)
+        return models.from_config(self.model, num_classes=len(self.classes) if num_classes is None else num_classes)
 
     @property
     def name(self) -> str:
@@ -123,7 +120,8 @@ def write_network(path: str | Path, network: Network) -> None:
         flat = flatten_dict(dict(network.variables), sep="/")
         write_arrays(path, {name: np.asarray(array) for name, array in flat.items()}, json.dumps(about.to_dict()))
         return
-    write_arrays(path, unfit(about.create, network.variables, about.model.name), json.dumps(about.to_dict()))
+    arrays = to_torch(about.model.name, network.variables, **models.config_fields(about.model))
+    write_arrays(path, arrays, json.dumps(about.to_dict()))
 
 
 def read_network(
@@ -148,94 +146,68 @@ def read_network(
       UserError: as for `read_arrays`, or it isn't clear what network the weights are of, or it isn't `model`.
     """
     path, notes = Path(path), list[str]()
-    arrays, ours = read_arrays(path, ema=ema, log=notes.append)
-    if ours is None:
-        return _foreign(arrays, model, path, head, notes)
-    about = About.from_json(ours, f"the header of {path}")
+    arrays, header = read_arrays(path, ema=ema, log=notes.append)
+    if header is None:
+        return _read_foreign(arrays, model, path, head, notes)
+    about = About.from_json(header, f"the header of {path}")
     if about.module:
         variables = unflatten_dict(arrays, sep="/")
         return Network(about=about, variables={"params": {}, "batch_stats": {}} | variables, module=module)
     if model is not None:
         check_same(about.model, model, str(path))
-    return Network(about=about, variables=fit(about.create, arrays, about.model.name, _shape(about)))
-
-
-def _shape(about: About) -> tuple[int, int, int]:
     height, width, _ = about.image_shape
-    return height, width, len(about.mean)
+    shape, fields = (height, width, len(about.mean)), models.config_fields(about.model)
+    return Network(about=about, variables=from_torch(about.model.name, arrays, image_shape=shape, **fields))
 
 
-def _foreign(
-    arrays: dict[str, np.ndarray], model: ModelConfig | None, path: Path, need_head: bool, notes: list[str]
+def _read_foreign(
+    arrays: dict[str, np.ndarray], config: ModelConfig | None, path: Path, need_head: bool, notes: list[str]
 ) -> Network:
     """A network of somebody else's: numbered classes, and the preprocessing that such weights usually want."""
-    if model is None:
-        model = ModelConfig(name=_recognized(arrays, path))
-        notes.append(f"By its names and shapes it is {model.name}.")
-    created = from_config(model, num_classes=1)
-    renamed, left_out = plain_names(arrays, torch_shapes(created))
+    if config is None:
+        config = ModelConfig(name=_recognize(arrays, path))
+        notes.append(f"By its names and shapes it is {config.name}.")
+    model = models.from_config(config, num_classes=1)
+    renamed, left_out = plain_names(arrays, model)
     if left_out:
         notes.append(f"The names of its arrays are read without {left_out}.")
-    if not any(map(is_auxiliary, renamed)) and "auxiliary" in models.options(model.name):  # as timm has them
-        model = dataclasses.replace(model, options={"auxiliary": False} | model.options)
-    height, width, usual = created.image_shape
-    if (channels := input_channels(created, renamed)) != usual:
-        notes.append(f"It is for images of {channels} channel{'s' if channels > 1 else ''}, not {usual}.")
+    if model.aux_heads and not any(is_auxiliary(model, name) for name in renamed):  # as timm has them
+        config = dataclasses.replace(config, options={"auxiliary": False} | config.options)
+    height, width, channels = model.image_shape
+    if (shape := (height, width, input_channels(model, renamed))) != model.image_shape:
+        notes.append(f"It is for images of {shape[2]} channel{'s' if shape[2] > 1 else ''}, not {channels}.")
     if whole := [name for name, x in renamed.items() if x.dtype.kind in "iub" and not name.endswith(COUNTER)]:
         raise UserError(f"{path}: {whole[0]} has whole numbers, as quantized networks have; weights are floats")
-    head = created.torch_name("head") + ".weight" in renamed
+    layer = model.torch_name("head") + "."
+    head = f"{layer}weight" in renamed
+    body = [key for key in torch_shapes(model) if not key.startswith(layer) and not is_auxiliary(model, key)]
+    backbone = not head and all(key in renamed for key in body)
     try:
-        variables = fit(
-            lambda classes: from_config(model, num_classes=classes),
-            renamed,
-            model.name,
-            (height, width, channels),
-            head=head or not _is_backbone(created, renamed),
-        )
+        fields = models.config_fields(config)
+        variables = from_torch(config.name, renamed, image_shape=shape, head=not backbone, **fields)
     except UserError as error:
         others = fitting(arrays)
-        if not others or model.name in others:
+        if not others or config.name in others:
             raise UserError(f"{path}: {error}") from None
-        raise UserError(f"{path}: these weights fit {' or '.join(others)}, not {model.name}") from None
+        raise UserError(f"{path}: these weights fit {' or '.join(others)}, not {config.name}") from None
     if need_head and not head:
         raise UserError(
-            f"{path} holds {model.name} without its head, which names no class: it can start a training run "
+            f"{path} holds {config.name} without its head, which names no class: it can start a training run "
             "(fcnn train --transfer.weights), and nothing else"
         )
-    return Network(about=_about(model, variables, (height, width, channels)), variables=variables, notes=tuple(notes))
+    mean, std = model.preprocessing() if shape[2] == 3 else ((0.5,) * shape[2],) * 2
+    classes = tuple(map(str, range(len(renamed[f"{layer}weight"])))) if head else ()
+    about = About(model=config, classes=classes, image_shape=shape, mean=mean, std=std, named=False)
+    return Network(about=about, variables=variables, notes=tuple(notes))
 
 
-def _recognized(arrays: dict[str, np.ndarray], path: Path) -> str:
+def _recognize(arrays: dict[str, np.ndarray], path: Path) -> str:
     """The one architecture that arrays are of; UserError if there is none or more than one."""
-    found = fitting(arrays)
-    if len(found) == 1:
-        return found[0]
-    why = f"fits {' and '.join(found)}" if found else "doesn't say which network it is of"
-    raise UserError(f"{path} {why}: --model NAME does (in fcnn train --model.name NAME)")
-
-
-def _is_backbone(created: models.Classifier, arrays: dict[str, np.ndarray]) -> bool:
-    """Whether arrays have all that a network has but its head."""
-    head = created.torch_name("head") + "."
-    return all(name in arrays for name in torch_shapes(created) if not name.startswith(head) and not is_auxiliary(name))
-
-
-def _about(model: ModelConfig, variables: Mapping[str, Any], image_shape: tuple[int, int, int]) -> About:
-    channels = image_shape[2]
-    mean, std = IMAGENET if channels == 3 and model.name not in PLAIN else ((0.5,) * channels, (0.5,) * channels)
-    count = len(variables["params"]["head"]["bias"]) if "head" in variables["params"] else 0
-    return About(
-        model=model,
-        classes=tuple(map(str, range(count))),
-        image_shape=image_shape,
-        mean=mean,
-        std=std,
-        named=False,
-    )
-
-
-# What changes training alone, not which function the weights compute.
-TRAINING = ("dropout", "kernel_init", "remat")
+    names = fitting(arrays)
+    if len(names) == 1:
+        return names[0]
+    reason = f"fits {' and '.join(names)}" if names else "doesn't say which network it is of"
+    raise UserError(f"{path} {reason}: --model NAME does (in fcnn train --model.name NAME)")
 
 
 def linear_head(model: ModelConfig) -> bool:
@@ -248,10 +220,10 @@ def published(model: ModelConfig) -> ModelConfig:
     return dataclasses.replace(model, options={k: v for k, v in model.options.items() if k != "linear_head"})
 
 
-def check_same(theirs: ModelConfig, ours: ModelConfig, where: str) -> None:
+def check_same(actual: ModelConfig, expected: ModelConfig, where: str) -> None:
     """UserError, naming the fields that differ, unless weights of one are weights of the other, but for the head."""
-    theirs, ours = published(theirs), published(ours)
-    fields = [field.name for field in dataclasses.fields(ModelConfig) if field.name not in TRAINING]
-    pairs = {name: (getattr(theirs, name), getattr(ours, name)) for name in fields}
-    if different := [f"model.{name.replace('_', '-')} {a}, not {b}" for name, (a, b) in pairs.items() if a != b]:
-        raise UserError(f"the network in {where} has {'; '.join(different)}")
+    pairs = dataclasses.asdict(published(actual)), dataclasses.asdict(published(expected))
+    changed = [name for name in pairs[0] if name not in TRAINING and pairs[0][name] != pairs[1][name]]
+    if changed:
+        differences = [f"model.{name.replace('_', '-')} {pairs[0][name]}, not {pairs[1][name]}" for name in changed]
+        raise UserError(f"the network in {where} has {'; '.join(differences)}")

@@ -20,16 +20,23 @@ from fcnn.training.step import make_eval_step, make_train_step
 from fcnn.utils.batch import make_batch
 from fcnn.utils.errors import UserError
 
-# Small ones; below are the properties of all, in shapes and not in numbers.
-MODELS = ["linear", "mlp", "shallow_cnn", "lenet5", "resnet20", "plain20"]
+# One of each family and each kind, the shallowest; the others differ in depth alone.
+KINDS = [names[0] for names in models.depths()]
+# Those for small images are trained; of all there are the properties below, in shapes and not in numbers.
+MODELS = [name for name in KINDS if models.family(name).image_shape[0] <= 32]
 BATCH, CLASSES = 6, 7
+
+
+def shallow(name, blocks=1):
+    """The field that makes an architecture so deep that it is traced in a second or two, if it has one."""
+    sizes = models.preset_fields(name).get("stage_sizes", ())
+    return {"stage_sizes": tuple(min(size, blocks) for size in sizes)} if sizes else {}
 
 
 @pytest.fixture(scope="module", params=MODELS)
 def setup(request):
     """A model with its state, a batch, and its compiled steps, each with a count of its traces."""
-    shallow = {"stage_sizes": (1, 1, 1)} if request.param.endswith("20") else {}
-    model = models.create(request.param, num_classes=CLASSES, dropout=0.5, **shallow)
+    model = models.create(request.param, num_classes=CLASSES, dropout=0.5, **shallow(request.param))
     optimizer = optim.make_optimizer(OptimConfig(), optim.make_schedule(OptimConfig(), steps=10, warmup=0))
     state = create_state(model, optimizer, (8, 8, 3), jax.random.key(0))
     images = jax.random.normal(jax.random.key(1), (BATCH, 8, 8, 3))
@@ -138,18 +145,9 @@ def test_parameter_counts_without_auxiliary_heads(name, parameters):
     assert size_of(published(name, auxiliary=False)[1]["params"]) == parameters
 
 
-# One of each family and each kind; the others differ in depth alone.
-KINDS = [
-    "linear", "mlp", "shallow_cnn", "lenet5", "alexnet", "alexnet_2012", "vgg11", "vgg11_bn", "googlenet",
-    "googlenet_2014", "inception_v2", "inception_v3", "resnet18", "resnet50", "resnet20", "plain20",
-    "preact_resnet110", "preact_resnet164", "squeezenet1_0", "squeezenet1_1",
-]  # fmt: skip
-
-
 def small(name, **options):
     """A model of seven classes, of a depth that is traced in a second or two."""
-    shallow = {"stage_sizes": (2, 2, 2)} if name.startswith("preact") else {}
-    return models.create(name, num_classes=7, **shallow, **options)
+    return models.create(name, num_classes=7, **shallow(name, 2), **options)
 
 
 def shapes(model, size, *, train=False, features=()):
@@ -381,8 +379,8 @@ def test_a_stem_for_small_images():
 def test_eight_images_are_learnt_by_heart(name):
     """From its own initialization, with dropout and auxiliary heads as they are; a quarter of the large ones' width."""
     large = models.family(name).classes == 1000
-    shallow = {"stage_sizes": (3, 3, 3)} if name.startswith("preact") else {}  # 18 take minutes to compile
-    model = models.create(name, num_classes=10, width_multiplier=0.25 if large else 1.0, **shallow)
+    # 18 blocks take minutes to compile.
+    model = models.create(name, num_classes=10, width_multiplier=0.25 if large else 1.0, **shallow(name, 3))
     size = max(model.smallest(train=True), 32)
     optimizer = optax.adam(1e-3)
     state = create_state(model, optimizer, (size, size, 3), jax.random.key(0))

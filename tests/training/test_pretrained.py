@@ -19,7 +19,7 @@ from fcnn.training.pretrained import load_network
 from fcnn.utils.errors import UserError
 from fcnn.weights import write_network
 from fcnn.weights.files import read_arrays, write_arrays
-from fcnn.weights.timm_names import as_torchvision
+from fcnn.weights.foreign import from_timm
 
 MLP = ModelConfig(name="mlp", width_multiplier=0.1, norm="batch")
 CONFIG = Config(model=MLP, train=TrainConfig(steps=3, eval_steps=3, ema_decay=0.5))
@@ -147,14 +147,15 @@ def test_timms_vgg_and_inception_fit():
         "head.fc.weight": np.zeros((5, 4)),
         "head.fc.bias": np.zeros(5),
     }
-    found = as_torchvision(theirs)
+    vgg = models.create("vgg16", num_classes=5)
+    found = from_timm(theirs, vgg)
     assert {key: value.shape for key, value in found.items()} == {
         "features.0.weight": (2, 3, 3, 3),
         "classifier.0.weight": (4, 98), "classifier.3.weight": (4, 4), "classifier.6.weight": (5, 4),
         "classifier.0.bias": (4,), "classifier.3.bias": (4,), "classifier.6.bias": (5,),
     }  # fmt: skip
     assert np.array_equal(found["classifier.0.weight"].ravel(), np.arange(392))
-    assert as_torchvision(found) == found
+    assert from_timm(found, vgg) == found
 
 
 @pytest.mark.slow

@@ -1,0 +1,89 @@
+"""An architecture is one file and one line of the registry: what goes through all of them finds a new one."""
+
+import dataclasses
+import sys
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+import test_models
+from harness import ROOT
+from safetensors.numpy import load_file, save_file
+
+from fcnn import cli, models, registry, weights
+from fcnn.cli.parse import parse
+from fcnn.cli.train import TrainArgs
+from fcnn.config import Config, ModelConfig, TransferConfig
+from fcnn.training.trainable import find_trainable
+from fcnn.weights.torch_names import torch_shapes
+
+NAME = "densenet121"
+
+
+@pytest.fixture(autouse=True)
+def line(monkeypatch):
+    """The line: densenet.py beside this test is the file."""
+    monkeypatch.setitem(registry.MODELS, NAME, "densenet:densenet121")
+
+
+def test_commands_and_docs_know_it(capsys, monkeypatch):
+    assert cli.main(["models"]) == 0
+    assert "densenet121        224x224x3    1000 classes  Huang et al. 2016" in capsys.readouterr().out
+    assert cli.main(["summary", NAME]) == 0
+    # torchvision's documentation: 7,978,856 parameters, 2.83 GFLOPs.
+    assert "7,978,856 parameters, 2.834 G multiply-adds" in capsys.readouterr().out
+    monkeypatch.syspath_prepend(str(ROOT / "docs"))
+    import make_models  # pyright: ignore[reportMissingImports]  # found in docs/
+
+    row = "| `densenet121` | 224x224x3 | 1,000 | 7,978,856 | 2.834 | 90.3 | 29 | `growth` | Huang et al. 2016"
+    assert make_models.row(NAME).startswith(row)
+    words = ["--model.name", NAME, "--model.options.growth", "8"]
+    config = parse(TrainArgs, words, "fcnn train", default=TrainArgs(config=Config(), preset="NAME")).config
+    assert models.from_config(config.model, num_classes=2).growth == 8
+
+
+def test_it_has_the_properties_of_all(monkeypatch):
+    assert NAME in [names[0] for names in models.depths()]
+    test_models.test_any_size_from_the_smallest_on(NAME)
+    test_models.test_the_smallest_size_is_the_smallest(NAME, monkeypatch)
+    test_models.test_fields_change_the_layers(NAME)
+    test_models.test_endpoints(NAME)
+
+
+def test_strategies_of_transfer_freeze_its_layers():
+    model = models.create(NAME, num_classes=3, growth=4)
+    images = jax.ShapeDtypeStruct((1, 32, 32, 3), np.float32)
+    layers = jax.eval_shape(lambda x: model.init(jax.random.key(0), x, train=False), images)["params"].keys()
+    last = {layer for layer in layers if layer.startswith(("stage4", "transition3", "norm5", "head"))}
+    frozen: dict[Any, Any] = {"head": layers - {"head"}, "last_block": layers - last, "full": set()}
+    for strategy, expected in frozen.items():
+        config = TransferConfig(weights="file", strategy=strategy)
+        assert find_trainable(config, model, (32, 32, 3)).frozen == expected
+
+
+def test_its_weights_go_in_and_out_under_pytorchs_names(tmp_path):
+    rng = np.random.default_rng(0)
+    shapes = torch_shapes(models.create(NAME, num_classes=3))
+    arrays = {name: rng.random(shape, np.float32) for name, shape in shapes.items()}
+    # From torchvision's source.
+    assert shapes["features.denseblock3.denselayer24.conv1.weight"] == (128, 992, 1, 1)
+    assert shapes["features.transition2.conv.weight"] == (256, 512, 1, 1)
+    assert {"features.transition1.norm.running_var", "features.norm5.bias", "classifier.bias"} <= shapes.keys()
+    save_file(arrays, tmp_path / "theirs.safetensors")
+    network = weights.read_network(tmp_path / "theirs.safetensors", None)
+    assert network.about.model == ModelConfig(name=NAME)
+    named = dataclasses.replace(network.about, classes=("a", "b", "c"), named=True)
+    weights.write_network(tmp_path / "ours.safetensors", dataclasses.replace(network, about=named))
+    assert weights.read_network(tmp_path / "ours.safetensors", None).about == named
+    written = load_file(tmp_path / "ours.safetensors")
+    for name, array in arrays.items():
+        assert np.array_equal(written[name], array), name
+    counters = {name for name in written if name.endswith("num_batches_tracked")}
+    assert written.keys() - counters == arrays.keys()
+    assert "features.norm0.num_batches_tracked" in counters
+
+
+def test_the_file_is_short():
+    assert len((ROOT / "tests" / "models" / "densenet.py").read_text().splitlines()) <= 80
+    assert sys.modules["densenet"].__file__ == str(ROOT / "tests" / "models" / "densenet.py")
