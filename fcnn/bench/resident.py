@@ -87,7 +87,7 @@ def _bare(setup: TrainSetup) -> Run:
     """Steps on one batch that is normalized already."""
     batch = sharding.shard(augment.normalize(*setup.dataset.mean_std())(_a_batch(setup)), setup.mesh)
     state = setup.init_state()
-    step = sharding.compile_step(setup.train_step(), state, batch, donate=True, how=setup.config.parallel)
+    step = sharding.compile_step(setup.train_step(), state, batch, donate=True, parallel=setup.config.parallel)
 
     def run(steps: int) -> None:
         nonlocal state

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from fcnn.config import Config, TransferConfig
-from fcnn.config.serialize import options
+from fcnn.config.serialize import options as options_of
 from fcnn.utils.errors import UserError
 
 BEFORE = Config(transfer=TransferConfig(weights="cifar10_resnet20", strategy="auto"))
@@ -28,12 +28,12 @@ def folder_of(args: list[str]) -> Path | None:
     return path if path.is_dir() else None
 
 
-def config_for(photos: Path, given: Config, workdir: Path | None, named: frozenset[str], *, stderr: bool) -> Config:
+def config_for(photos: Path, options: Config, workdir: Path | None, named: frozenset[str], *, stderr: bool) -> Config:
     """The config of a run that goes on, or a new one for the folder, told with its reasons.
 
     Args:
       photos: the folder.
-      given: BEFORE, with what the options changed.
+      options: BEFORE, with what the options changed.
       workdir: the run's folder, if it was named.
       named: the fields that the options name.
       stderr: print to standard error.
@@ -47,7 +47,7 @@ def config_for(photos: Path, given: Config, workdir: Path | None, named: frozens
     from fcnn.transfer import photos as chosen
 
     if "data.name" in named:
-        raise UserError(f"the folder {photos} is the data; leave --data.name {given.data.name} out")
+        raise UserError(f"the folder {photos} is the data; leave --data.name {options.data.name} out")
     if workdir is not None and (workdir / folder.CONFIG).exists():
         config = folder.read_config(workdir)
         if config.data.name != f"folder:{photos.resolve()}":
@@ -56,16 +56,18 @@ def config_for(photos: Path, given: Config, workdir: Path | None, named: frozens
     get_ready()
     console = Console(stderr=stderr)
     console.log(f"Looking at {photos} ...")
-    found = chosen.configure(photos, given, named, log=console.log, progress=console.progress)
-    for reason in found.reasons:
+    suggestion = chosen.configure(photos, options, named, log=console.log, progress=console.progress)
+    for reason in suggestion.reasons:
         console.log(reason)
-    words = shlex.join(options(Config(), found.config))
+    words = shlex.join(options_of(Config(), suggestion.config))
     console.log(f"The config, to change by such options, and kept in the run's {folder.CONFIG}:\n  {words}")
-    train = found.config.train
+    train = suggestion.config.train
     length = f"{train.epochs:g} epochs" if train.steps is None else f"{train.steps:,} steps"
-    minutes = f"{found.seconds / 60:.0f} minutes" if found.seconds > 90 else f"{found.seconds:.0f} seconds"
+    minutes = (
+        f"{suggestion.seconds / 60:.0f} minutes" if suggestion.seconds > 90 else f"{suggestion.seconds:.0f} seconds"
+    )
     console.log(f"{length} in batches of {train.batch_size}: about {minutes}.\n")
-    return found.config
+    return suggestion.config
 
 
 def leave_model(workdir: Path, console: Any) -> None:

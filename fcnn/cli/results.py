@@ -7,27 +7,28 @@ from typing import Any
 from fcnn.config import Config
 
 
-def tell_result(found: dict[str, Any], config: Config, folder: Path, console: Any) -> None:
+def log_result(record: dict[str, Any], config: Config, folder: Path, console: Any) -> None:
     """Where everything is, and the accuracy on the test split."""
     from fcnn.report.records import WEIGHTS
 
-    weights = f", {WEIGHTS[found['weights']]}" if config.train.ema_decay is not None else ""
+    weights = f", {WEIGHTS[record['weights']]}" if config.train.ema_decay is not None else ""
     best = f"the best on validation{weights}"
     if not config.data.val_fraction:
         best = f"the last{weights}, as no validation split was held out"
-    if found["step"] == 0:
+    if record["step"] == 0:
         best = "the weights as they came"
-    low, high = found["interval"]
+    low, high = record["interval"]
     console.log(f"Checkpoints, metrics.jsonl, tensorboard/, curves.png and report.html are in {folder}")
-    if found.get("skipped"):  # records of older runs don't tell
-        console.log(f"Without {found['skipped']} files that can't be read; data.json there names them")
+    if record.get("skipped"):  # records of older runs don't say
+        console.log(f"Without {record['skipped']} files that can't be read; data.json there names them")
     console.log(
-        f"Test accuracy {100 * found['top1']:.2f} % ({_hits(found)} of {found['count']}; 95 % interval {100 * low:.2f} "
-        f"to {100 * high:.2f} %), loss {found['loss']:.4f}: epoch {found['epoch']:g}, {best}"
+        f"Test accuracy {100 * record['top1']:.2f} % ({_hits(record)} of {record['count']}; 95 % interval "
+        f"{100 * low:.2f} "
+        f"to {100 * high:.2f} %), loss {record['loss']:.4f}: epoch {record['epoch']:g}, {best}"
     )
 
 
-def tell_seeds(runs: list[dict[str, Any]], folder: Path, console: Any) -> dict[str, Any]:
+def log_seeds(runs: list[dict[str, Any]], folder: Path, console: Any) -> dict[str, Any]:
     """Mean and standard deviation over seeds; returns them with the runs."""
     accuracies = [run["top1"] for run in runs]
     summary = {
@@ -44,22 +45,22 @@ def tell_seeds(runs: list[dict[str, Any]], folder: Path, console: Any) -> dict[s
     return summary
 
 
-def tell_comparison(config: Config, found: dict[str, Any], other: dict[str, Any], console: Any) -> None:
+def log_comparison(config: Config, record: dict[str, Any], other: dict[str, Any], console: Any) -> None:
     """Two strategies as a table, whichever is better."""
     compare = str(config.transfer.compare)
     names = [f"{config.transfer.strategy}, from {config.transfer.weights}", compare]
     width = max(map(len, names))
     console.log(f"\n{'':{width}}   test accuracy   95 % interval       right")
-    for name, one in zip(names, (found, other), strict=True):
+    for name, one in zip(names, (record, other), strict=True):
         low, high = one["interval"]
         console.log(
             f"{name:{width}}  {100 * one['top1']:>12.2f} %  {100 * low:>6.2f} to {100 * high:>6.2f} %  "
             f"{_hits(one)} of {one['count']}"
         )
-    points = 100 * (found["top1"] - other["top1"])
+    points = 100 * (record["top1"] - other["top1"])
     verdict = f"{names[0] if points > 0 else compare} is better by {abs(points):.2f} points" if points else "A draw"
-    console.log(f"{verdict}: the same images and seed, {found['step']:,} and {other['step']:,} steps.")
+    console.log(f"{verdict}: the same images and seed, {record['step']:,} and {other['step']:,} steps.")
 
 
-def _hits(found: dict[str, Any]) -> int:
-    return round(found["top1"] * found["count"])
+def _hits(record: dict[str, Any]) -> int:
+    return round(record["top1"] * record["count"])

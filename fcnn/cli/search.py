@@ -111,7 +111,7 @@ def _search(job: Any, args: SearchArgs, preset: Config, again: str) -> int:
             console.log(f"[{count}/{job.trials}, {_minutes(left)} left] {tell(trial, job.space)}")
         return _conclude(job, args, preset, study, console, failed=workers.failed)
     except Stopped as stopped:  # the workers have saved
-        console.log(f"Saved. To go on: {again}")
+        console.log(f"Saved. To continue: {again}")
         return stopped.exit_code
 
 

@@ -97,12 +97,12 @@ def together() -> Iterator[None]:
 
 def in_turn(work: Callable[[], Any]) -> Any:
     """What `work` gives, of which the first process may leave something on a disk that the others find."""
-    found = []
+    results = []
     for first in (True, False):
         with together():
             if is_first() == first:
-                found.append(work())
-    return found[0]
+                results.append(work())
+    return results[0]
 
 
 def of_first(number: int) -> int:
@@ -151,8 +151,10 @@ def bound(*expected: type[BaseException]) -> Iterator[None]:
         if jax.process_count() == 1:
             raise
         if any(sign in str(error) for sign in LOSS):
-            told = f"process {jax.process_index()} lost the others ({_first_line(error)})"
-            sys.stderr.write(f"fcnn: {told}.\nThe last whole checkpoint stays; start all processes again to go on.\n")
+            message = f"process {jax.process_index()} lost the others ({_first_line(error)})"
+            sys.stderr.write(
+                f"fcnn: {message}.\nThe last whole checkpoint stays; start all processes again to go on.\n"
+            )
         else:
             traceback.print_exc()
         sys.stderr.flush()

@@ -1,4 +1,4 @@
-"""Where arrays live and how a step is compiled: the only file that knows meshes and pmap.
+"""Where arrays live and how a step is compiled.
 
 The state and the data set are on every device, a batch is cut along its first axis. What runs is either one program for
 all devices, which jit lets see the whole batch: batch norm's statistics and the gradients are those of one large
@@ -6,7 +6,6 @@ device. Or it is one for each device, which sees its share of the batch: a step 
 here. pmap makes the latter, and so does jit where batch norm is to keep to a device's share.
 """
 
-import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -16,6 +15,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from fcnn.config import ParallelConfig
+from fcnn.distributed.pmap import compile_pmap
 from fcnn.nn import cpu_convolutions
 from fcnn.runtime.memory import Kept
 from fcnn.utils.batch import Batch
@@ -87,14 +87,9 @@ def _put(tree: Any, sharding: NamedSharding) -> Any:
     return jax.tree.map(put, tree)
 
 
-def step_axis(how: ParallelConfig) -> str | None:
+def step_axis(parallel: ParallelConfig) -> str | None:
     """The axis over which a training step takes its sums; None where its one program sees the whole batch."""
-    return DATA_AXIS if how.mode == "pmap" or how.batch_norm == "per_device" else None
-
-
-def norm_axis(how: ParallelConfig) -> str | None:
-    """The axis over which batch norm averages its statistics; None where it sees all that it is to see."""
-    return step_axis(how) if how.batch_norm == "global" else None
+    return DATA_AXIS if parallel.mode == "pmap" or parallel.batch_norm == "per_device" else None
 
 
 def number(batch: Batch, axis_name: str | None) -> Batch:
@@ -104,59 +99,34 @@ def number(batch: Batch, axis_name: str | None) -> Batch:
     return {**batch, "index": batch["index"] + jax.lax.axis_index(axis_name) * batch["index"].shape[0]}
 
 
-def convolutions(mesh: Mesh, how: ParallelConfig) -> str:
+def convolutions(mesh: Mesh, parallel: ParallelConfig) -> str:
     """What computes the convolutions of a training step, for people and records: "oneDNN 3.2.0", "XLA"."""
-    whole = mesh.size == 1 or step_axis(how) is not None  # whether a device's program sees whole arrays
+    whole = mesh.size == 1 or step_axis(parallel) is not None  # whether a device's program sees whole arrays
     return cpu_convolutions() if whole and mesh.devices.flat[0].platform == "cpu" else "XLA"
 
 
-def compile_step(step: Callable, *args: Any, donate: bool, how: ParallelConfig = JIT) -> Callable:
+def compile_step(step: Callable, *args: Any, donate: bool, parallel: ParallelConfig = JIT) -> Callable:
     """Compiles `step` for arguments placed like `args`; called with any others, what comes back is an error.
 
     There is no second trace: a compiled program can't retrace. The first argument's memory becomes the output's if
-    `donate`. Results are on every device. With `step_axis(how)` each device runs `step` on its share of what is cut
-    and on all of what is replicated, and every result must be the same on all devices.
+    `donate`. Results are on every device. With `step_axis(parallel)` each device runs `step` on its share of what is
+    sharded and on all of what is replicated, and every result must be the same on all devices.
     """
     mesh = jax.tree.leaves(args)[0].sharding.mesh
-    if how.mode == "pmap":
-        return _one_at_a_time(_pmapped(step, args, mesh, donate=donate), mesh)
-    return _one_at_a_time(trace_step(step, *args, donate=donate, how=how).lower().compile(), mesh)
+    if parallel.mode == "pmap":
+        return _one_at_a_time(compile_pmap(step, args, mesh, DATA_AXIS, donate=donate), mesh)
+    return _one_at_a_time(trace_step(step, *args, donate=donate, parallel=parallel).lower().compile(), mesh)
 
 
-def trace_step(step: Callable, *args: Any, donate: bool, how: ParallelConfig = JIT) -> jax.stages.Traced:
-    """What `compile_step` compiles in mode jit, for who wants to see it. No array is made: each of `args` may be but
-    described (`like`), on devices that aren't here.
-    """
+def trace_step(step: Callable, *args: Any, donate: bool, parallel: ParallelConfig = JIT) -> jax.stages.Traced:
+    """Traces what `compile_step` compiles in mode jit. No array is made: `args` may be abstract, on devices that
+    aren't here."""
     mesh = jax.tree.leaves(args)[0].sharding.mesh
-    if step_axis(how) is not None:
+    if step_axis(parallel) is not None:
         specs = jax.tree.map(lambda arg: arg.sharding.spec, args)
         # Unchecked, the gradient by what is replicated is a device's own, as the step expects it: it adds them up.
         step = jax.shard_map(step, mesh=mesh, in_specs=specs, out_specs=PartitionSpec(), check_vma=False)
     return jax.jit(step, donate_argnums=(0,) if donate else (), out_shardings=replicated(mesh)).trace(*args)
-
-
-def _pmapped(step: Callable, args: tuple[Any, ...], mesh: Mesh, *, donate: bool) -> Callable:
-    """`step`, compiled by pmap. The state has no axis of copies (None): it's one array, as it is under jit."""
-    cut = [DATA_AXIS in jax.tree.leaves(arg)[0].sharding.spec for arg in args]
-
-    @functools.partial(jax.jit, out_shardings=sharded(mesh))
-    def rows(tree: Any) -> Any:
-        """(B, ...) -> (devices, B / devices, ...), over which pmap maps; nothing moves between devices."""
-        return jax.tree.map(lambda x: x.reshape(mesh.size, -1, *x.shape[1:]), tree)
-
-    def zeros(tree: Any) -> Any:
-        """An argument's like; it may be but a description (`jax.ShapeDtypeStruct`), of which pmap makes nothing."""
-        return shard(jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), tree), mesh)
-
-    def arranged(args: Any) -> list[Any]:
-        return [rows(arg) if is_cut else arg for arg, is_cut in zip(args, cut, strict=True)]
-
-    axes = tuple(0 if is_cut else None for is_cut in cut)
-    donated, devices = (0,) if donate else (), list(mesh.devices.flat)
-    mapped: Any = jax.pmap(step, DATA_AXIS, in_axes=axes, out_axes=None, devices=devices, donate_argnums=donated)
-    like = [zeros(arg) if is_cut else arg for arg, is_cut in zip(args, cut, strict=True)]
-    compiled = mapped.lower(*arranged(like)).compile()
-    return lambda *args: compiled(*arranged(args))
 
 
 def _one_at_a_time(compiled: Callable, mesh: Mesh) -> Callable:
@@ -168,14 +138,14 @@ def _one_at_a_time(compiled: Callable, mesh: Mesh) -> Callable:
         # each waits for the others in an all-reduce, and XLA then aborts the process.
         return lambda *args: jax.block_until_ready(compiled(*args))
     running: Any = None
-    kept = Kept(_works_in(compiled))
+    memory = Kept(_works_in(compiled))
 
     def behind_the_last(*args: Any) -> Any:
         """The host is free until the next call; a program that only waits would hold memory of its own."""
         nonlocal running
         if running is not None and not running.is_deleted():
             running.block_until_ready()
-            kept.between_runs()
+            memory.between_runs()
         results = compiled(*args)
         running = jax.tree.leaves(results)[-1]
         return results
@@ -184,7 +154,7 @@ def _one_at_a_time(compiled: Callable, mesh: Mesh) -> Callable:
 
 
 def _works_in(compiled: Callable) -> int:
-    """The bytes that a program needs beside its arguments and results; 0 if it doesn't tell."""
+    """The bytes that a program needs beside its arguments and results; 0 if it doesn't say."""
     stats = compiled.memory_analysis() if isinstance(compiled, jax.stages.Compiled) else None
     return stats.temp_size_in_bytes if stats else 0
 

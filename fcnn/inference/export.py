@@ -106,18 +106,18 @@ def _follows(
     model: nn.Module, variables: Mapping[str, Any], shape: tuple[int, ...]
 ) -> dict[tuple[str, ...], tuple[tuple[str, ...], float]]:
     """For each batch norm that reads a convolution's or dense layer's output as it is: that layer, and its epsilon."""
-    made: list[tuple[Any, tuple[str, ...]]] = []
+    outputs: list[tuple[Any, tuple[str, ...]]] = []
     found = {}
 
     def watch(call: Callable, args: tuple, kwargs: dict, context: nn.module.InterceptorContext) -> Any:
         module: Any = context.module
         if isinstance(module, BatchNorm):
-            layer = next((path for value, path in made if value is args[0]), None)
+            layer = next((path for value, path in outputs if value is args[0]), None)
             if layer is not None:
                 found[module.path] = (layer, module.epsilon)
         value = call(*args, **kwargs)
         if isinstance(module, nn.Conv | nn.Dense):
-            made.append((value, module.path))
+            outputs.append((value, module.path))
         return value
 
     with nn.intercept_methods(watch):
@@ -145,8 +145,8 @@ def read_stablehlo(path: Path) -> tuple[jax_export.Exported, About, bool]:
         if not file.is_file():
             raise UserError(f"there is no file {file}")
     try:
-        told = json.loads(beside.read_text(encoding="utf-8"))
-        about, pixels = About.from_json(json.dumps(told["about"]), str(beside)), bool(told["pixels"])
+        values = json.loads(beside.read_text(encoding="utf-8"))
+        about, pixels = About.from_json(json.dumps(values["about"]), str(beside)), bool(values["pixels"])
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(f"{beside}: {type(error).__name__}: {error}") from None
     try:

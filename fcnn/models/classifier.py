@@ -55,8 +55,6 @@ class Classifier(nn.Module, kw_only=True):
     start: tuple[str, tuple[int, int, int]] | None = None
     """An endpoint, whose activations are taken in place of images, and (H, W, C) of the images: what comes before it is
     no part of a compiled program. No auxiliary heads then."""
-    axis_name: str | None = None
-    """The pmap axis over which batch norm is synchronized; None under jit, which sees the whole batch anyway."""
 
     paper: ClassVar[str]
     """Where it was published."""
@@ -187,7 +185,7 @@ class Classifier(nn.Module, kw_only=True):
         # E[x^2] - E[x]^2, Flax's default, loses all digits where the mean is large.
         options: dict[str, Any] = dict(epsilon=self.epsilon, dtype=self.dtype, use_fast_variance=False)
         if self.norm == "batch":
-            batch = dict(use_running_average=not train, momentum=0.9, axis_name=self.axis_name)
+            batch = dict(use_running_average=not train, momentum=0.9)
             return functools.partial(BatchNorm, **batch, **options)
         if self.norm == "group":
             return lambda **own: lambda x: nn.GroupNorm(math.gcd(32, x.shape[-1]), **options, **own)(x)

@@ -17,7 +17,7 @@ from fcnn.search.space import replaced
 from fcnn.search.study import Job, fail_the_silent, is_wanted, open_study, place, sampler, take_up_again
 from fcnn.training import trainer
 from fcnn.training.metric_log import NonFinite
-from fcnn.training.trainer import best_of
+from fcnn.training.results import best_of
 from fcnn.utils.errors import UserError
 
 PAUSE = 2.0

@@ -92,13 +92,13 @@ class Checkpoints:
         scores = [(metrics["top1"], step) for step in self.steps() if (metrics := self._manager.metrics(step))]
         return max(scores)[1] if scores else None
 
-    def restore(self, like: TrainState, step: int) -> tuple[TrainState, dict[str, Any]]:
+    def restore(self, abstract: TrainState, step: int) -> tuple[TrainState, dict[str, Any]]:
         """The state of a step, placed on the devices as `like` is, and its meta.
 
         Raises:
           UserError: the checkpoint can't be read.
         """
-        shapes = jax.tree.map(ocp.utils.to_shape_dtype_struct, _plain(like))
+        shapes = jax.tree.map(ocp.utils.to_shape_dtype_struct, _plain(abstract))
         items = ocp.args.Composite(state=ocp.args.StandardRestore(shapes), meta=ocp.args.JsonRestore())
         try:
             with _reads_that_end():
@@ -106,7 +106,7 @@ class Checkpoints:
         except Exception as error:  # whatever a damaged file makes Orbax raise
             raise self._unreadable(step, error) from None
         state: TrainState = restored["state"]
-        key = jax.random.wrap_key_data(state.key, impl=jax.random.key_impl(like.key))
+        key = jax.random.wrap_key_data(state.key, impl=jax.random.key_impl(abstract.key))
         return state.replace(key=key), dict(restored["meta"])
 
     def chosen_step(self) -> int | None:
@@ -135,14 +135,18 @@ class Checkpoints:
                 weights = self.better_weights(step) if stored.get("ema") else None
                 names = ("ema",) if weights == "ema" else ("params", "batch_stats")
                 part = {name: stored[name] for name in names}
-                like = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), part)
-                how = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), like)
-                found = reader.restore(path, args=ocp.args.PyTreeRestore(like, restore_args=how, partial_restore=True))
+                abstract = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), part)
+                restore_args = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), abstract)
+                restored = reader.restore(
+                    path, args=ocp.args.PyTreeRestore(abstract, restore_args=restore_args, partial_restore=True)
+                )
         except Exception as error:  # whatever a damaged file makes Orbax raise
             raise self._unreadable(step, error) from None
-        return found.get("ema", found), weights
+        return restored.get("ema", restored), weights
 
-    def restore_newest(self, like: TrainState, log: Callable[[str], None]) -> tuple[TrainState, dict[str, Any]] | None:
+    def restore_newest(
+        self, abstract: TrainState, log: Callable[[str], None]
+    ) -> tuple[TrainState, dict[str, Any]] | None:
         """The newest checkpoint that can be read, or None if there is none at all.
 
         Raises:
@@ -151,7 +155,7 @@ class Checkpoints:
         steps = self.steps()
         for step in reversed(steps):
             try:
-                return self.restore(like, step)
+                return self.restore(abstract, step)
             except UserError:
                 if step != steps[0]:
                     log(f"Checkpoint {self._folder / str(step)} can't be read: back to the one before.")

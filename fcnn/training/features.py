@@ -39,8 +39,8 @@ def compile_features(setup: TrainSetup, variables: Any, split: AnySplit) -> Call
         return lambda: Split(np.zeros((0, 1)), split.labels)
 
     def features(variables: Any, images: jax.Array) -> jax.Array:
-        found: Any = setup.model.apply(variables, images, train=False, features=(name,))
-        return found[1][name]
+        outputs: Any = setup.model.apply(variables, images, train=False, features=(name,))
+        return outputs[1][name]
 
     compute = compile_on_each(setup, features, variables, split)
     return lambda: Split(compute(), split.labels)

@@ -70,9 +70,9 @@ class MetricLog:
         every step would cost what running ahead saves.
         """
         # Multiples of the golden ratio are even over any period: threads deliver in bursts.
-        chosen = (0.5 + 0.6180339887 * self._asked) % 1 < WAITS
+        timed = (0.5 + 0.6180339887 * self._asked) % 1 < WAITS
         self._asked += 1
-        if not chosen:
+        if not timed:
             return next(items)
         jax.block_until_ready(busy)
         began = time.perf_counter()

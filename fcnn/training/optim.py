@@ -19,9 +19,9 @@ def _option(config: OptimConfig, name: str) -> Any:
     return value if value is not None else (names.OPTIMIZERS[config.name] | names.SCHEDULES[config.schedule])[name]
 
 
-def decay_mask(params: Params, which: str) -> Params:
+def decay_mask(params: Params, scope: str) -> Params:
     """True on what weight decay and the penalties see: kernels (two axes or more), or all."""
-    return jax.tree.map(lambda leaf: which == "all" or leaf.ndim > 1, params)
+    return jax.tree.map(lambda leaf: scope == "all" or leaf.ndim > 1, params)
 
 
 # The schedules after the warm-up, by step, from the peak at step 0. All but "one_cycle" reach their final scale at step
@@ -214,12 +214,12 @@ def scale_rates(optimizer: optax.GradientTransformation, shares: Mapping[str, fl
     return optax.chain(optimizer, optax.GradientTransformation(check, scale))
 
 
-def penalty(params: Params, *, l1: float, l2: float, which: str) -> jax.Array:
+def penalty(params: Params, *, l1: float, l2: float, scope: str) -> jax.Array:
     """l1 x sum |w| + l2 / 2 x sum w^2 over the weights that `decay_mask(params, which)` names; a float32 scalar."""
     total = jnp.zeros((), jnp.float32)
-    for leaf, seen in zip(jax.tree.leaves(params), jax.tree.leaves(decay_mask(params, which)), strict=True):
-        if seen and l1:
+    for leaf, counted in zip(jax.tree.leaves(params), jax.tree.leaves(decay_mask(params, scope)), strict=True):
+        if counted and l1:
             total += l1 * jnp.abs(leaf).sum()
-        if seen and l2:
+        if counted and l2:
             total += 0.5 * l2 * jnp.square(leaf).sum()
     return total

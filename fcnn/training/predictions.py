@@ -38,24 +38,24 @@ class Predictions:
     """(N, classes) float32."""
 
     @property
-    def chosen(self) -> np.ndarray:
+    def top1(self) -> np.ndarray:
         """The likeliest class of each image, (N,) int."""
         return self.probabilities.argmax(axis=1)
 
     def confusion(self) -> np.ndarray:
         """How many images of each class (rows) were taken for each (columns), (classes, classes) int."""
         classes = self.probabilities.shape[1]
-        pairs = self.split.labels.astype(np.int64) * classes + self.chosen
+        pairs = self.split.labels.astype(np.int64) * classes + self.top1
         return np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
 
     def mistakes(self, most: int) -> np.ndarray:
         """The indices of the images with a wrong answer, the surest first, (up to `most`,) int."""
-        wrong = np.flatnonzero(self.chosen != self.split.labels)
+        wrong = np.flatnonzero(self.top1 != self.split.labels)
         sure = self.probabilities.max(axis=1)[wrong]
         return wrong[np.argsort(-sure, kind="stable")][:most]
 
 
-def asked(split: AnySplit) -> np.ndarray:
+def predicted_places(split: AnySplit) -> np.ndarray:
     """Which images of a split are asked about: all, or MOST of them, evenly spread, (N,) int."""
     return spread(len(split), MOST)
 
@@ -68,7 +68,7 @@ def predict_split(setup: TrainSetup, variables: Any, split: AnySplit, progress: 
       split: not empty.
       track: passes the batches on and shows how far it is, as `Console.track` does.
     """
-    split = split.take(asked(split))
+    split = split.take(predicted_places(split))
 
     def probabilities(variables: Any, images: jax.Array) -> jax.Array:
         logits: Any = setup.model.apply(variables, images, train=False)
@@ -90,12 +90,12 @@ def describe(setup: TrainSetup, variables: Any, best_step: int | None) -> Report
     program = Path(sys.argv[0]).name.replace("__main__.py", "fcnn")
     confusion, mistakes = None, []
     if len(data.validation):
-        found = predict_split(setup, variables, data.validation)
-        confusion, wrong = found.confusion(), found.mistakes(SHOWN)
-        files, places = data.paths("validation"), asked(data.validation)
-        for i, image in zip(wrong, found.split.read(wrong), strict=True):
-            label, answer = classes[found.split.labels[i]], classes[found.chosen[i]]
-            probability = float(found.probabilities[i].max())
+        predictions = predict_split(setup, variables, data.validation)
+        confusion, wrong = predictions.confusion(), predictions.mistakes(SHOWN)
+        files, places = data.paths("validation"), predicted_places(data.validation)
+        for i, image in zip(wrong, predictions.split.read(wrong), strict=True):
+            label, answer = classes[predictions.split.labels[i]], classes[predictions.top1[i]]
+            probability = float(predictions.probabilities[i].max())
             mistakes.append(Mistake(image, label, answer, probability, files[places[i]]))
     layer, filters = first_filters(setup, variables["params"])
     return ReportData(
@@ -121,20 +121,20 @@ def first_filters(setup: TrainSetup, params: Any) -> tuple[str, np.ndarray]:
       Its name and its kernel as images, (filters, height, width, channels) float32: a convolution's filters, or a dense
       layer's templates, as large as the images.
     """
-    seen: list[tuple[str, ...]] = []
+    layers: list[tuple[str, ...]] = []
 
     def note(call: Callable, args: tuple, kwargs: dict, context: nn.module.InterceptorContext) -> Any:
         if isinstance(context.module, nn.Conv | nn.Dense):
-            seen.append(context.module.path)
+            layers.append(context.module.path)
         return call(*args, **kwargs)
 
     images = jnp.zeros((1, *setup.dataset.image_shape), jnp.float32)
     with nn.intercept_methods(note):
         jax.eval_shape(lambda x: setup.model.init(jax.random.key(0), x, train=False), images)
     layer = params
-    for name in seen[0]:
+    for name in layers[0]:
         layer = layer[name]
     kernel = np.asarray(jax.device_get(layer["kernel"]), np.float32)
     if kernel.ndim == 2:
         kernel = kernel.reshape(*setup.dataset.image_shape, -1)
-    return "/".join(seen[0]), np.moveaxis(kernel, -1, 0)
+    return "/".join(layers[0]), np.moveaxis(kernel, -1, 0)

@@ -1,13 +1,16 @@
-"""The curves and the report of a run. Where one can't be written, the run has its result all the same."""
+"""What a run ends with: its records, curves and report. Where a picture can't be drawn, the run has its result all the
+same."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from fcnn.distributed import processes
-from fcnn.report import Console, draw_curves, write_page
+from fcnn.report import Console, draw_curves, read_records, write_page
 from fcnn.report.curves import FILE as CURVES
+from fcnn.report.fit import curve
 from fcnn.report.page import FILE as PAGE
+from fcnn.report.records import Record
 from fcnn.training.notes import model_name
 from fcnn.training.predictions import describe
 from fcnn.training.setup import TrainSetup
@@ -42,3 +45,14 @@ def _try(name: str, write: Callable[[], None], console: Console) -> None:
     except Exception as error:
         reason = str(error).partition("\n")[0] if isinstance(error, UserError) else repr(error)
         console.log(f"{name} could not be written: {reason}")
+
+
+def test_record(workdir: Path, step: int) -> Record | None:
+    """Returns the test record of a run that ended at a step, without its time: the same run has the same result."""
+    records = (r for r in read_records(workdir) if r["kind"] == "test" and r["step"] == step)
+    return next(({name: value for name, value in record.items() if name != "time"} for record in records), None)
+
+
+def best_of(records: Sequence[Record]) -> Record:
+    """Returns the evaluation on validation with the best accuracy, the latest of equals."""
+    return max(curve(records, "validation"), key=lambda r: (r["top1"], r["step"]))

@@ -232,14 +232,16 @@ def compile_train_step(
     pipeline = pipeline or setup.train_pipeline()
     mask = sharding.shard(np.ones(setup.config.train.batch_size, bool), setup.mesh)
     compiled = sharding.compile_step(
-        *_step_and_arguments(setup, state, pipeline), donate=True, how=setup.config.parallel
+        *_step_and_arguments(setup, state, pipeline), donate=True, parallel=setup.config.parallel
     )
     return lambda state, item: compiled(state, *pipeline.device_put(item), mask)
 
 
 def trace_train_step(setup: TrainSetup, state: TrainState, pipeline: Pipeline) -> jax.stages.Traced:
     """Traces the same program in mode jit; `state` may be abstract."""
-    return sharding.trace_step(*_step_and_arguments(setup, state, pipeline), donate=True, how=setup.config.parallel)
+    return sharding.trace_step(
+        *_step_and_arguments(setup, state, pipeline), donate=True, parallel=setup.config.parallel
+    )
 
 
 def _step_and_arguments(setup: TrainSetup, state: TrainState, pipeline: Pipeline) -> tuple[Any, ...]:

@@ -101,7 +101,7 @@ def make_train_step(
     def trainable(params: Any) -> Any:
         return {name: layer for name, layer in params.items() if name not in frozen} if frozen else params
 
-    def kept(new: Any, old: Any) -> Any:
+    def with_frozen(new: Any, old: Any) -> Any:
         # Not by adding zero: -0 + 0 has another bit pattern than -0, and an average of equals rounds.
         return {name: old[name] if name in frozen else new[name] for name in new} if frozen else new
 
@@ -111,19 +111,19 @@ def make_train_step(
         if preprocess is not None:
             batch = preprocess(jax.random.fold_in(key, 1), batch)  # another key than the model's dropout has
         grads, batch_stats, metrics = gradient(state.params, state.batch_stats, batch, key)
-        batch_stats = kept(batch_stats, state.batch_stats)
+        batch_stats = with_frozen(batch_stats, state.batch_stats)
         if l1 or l2:
-            extra = jax.grad(lambda params: penalty(trainable(params), l1=l1, l2=l2, which=decay_mask))(state.params)
+            extra = jax.grad(lambda params: penalty(trainable(params), l1=l1, l2=l2, scope=decay_mask))(state.params)
             grads = jax.tree.map(jnp.add, grads, extra)
         norms = jax.tree.map(lambda grad: jnp.sqrt(jnp.square(grad).sum()), grads)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-        params = kept(optax.apply_updates(state.params, updates), state.params)
+        params = with_frozen(optax.apply_updates(state.params, updates), state.params)
         ema = state.ema
         if ema_decay is not None:
             # 1 - (1 + t) / (10 + t), without a difference of two numbers near 1 in float32.
             new_share = jnp.maximum(1 - ema_decay, 9 / (10 + state.step.astype(jnp.float32)))
             average: Any = optax.incremental_update({"params": params, "batch_stats": batch_stats}, ema, new_share)
-            ema = {name: kept(average[name], ema[name]) for name in average}
+            ema = {name: with_frozen(average[name], ema[name]) for name in average}
         new_state = state.replace(
             step=state.step + 1, params=params, batch_stats=batch_stats, opt_state=opt_state, ema=ema
         )

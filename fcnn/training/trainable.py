@@ -122,8 +122,8 @@ def _adapt_input(
     kernel = adapt_input(source[convs[0]], after)
     if kernel is None:
         return source, ""
-    how = "summed" if after == 1 else f"repeated and multiplied by {before}/{after}"
-    message = f"The first convolution has {after} input channels instead of {before}: its kernel is {how}. "
+    change = "summed" if after == 1 else f"repeated and multiplied by {before}/{after}"
+    message = f"The first convolution has {after} input channels instead of {before}: its kernel is {change}. "
     return source | {convs[0]: kernel}, message
 
 
@@ -181,8 +181,8 @@ def _check_shapes(
 
 def _rows(source: Any, fresh: Any, rows: tuple[int | None, ...]) -> jax.Array:
     """Returns `fresh` (..., classes) with the rows of the classes that `source` (..., known classes) has."""
-    result, kept = np.array(fresh), [i for i, row in enumerate(rows) if row is not None]
-    result[..., kept] = np.asarray(source)[..., [row for row in rows if row is not None]]
+    result, places = np.array(fresh), [i for i, row in enumerate(rows) if row is not None]
+    result[..., places] = np.asarray(source)[..., [row for row in rows if row is not None]]
     return jnp.asarray(result)
 
 

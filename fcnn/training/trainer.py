@@ -16,7 +16,7 @@ import numpy as np
 from fcnn.config import Config
 from fcnn.distributed import processes, sharding
 from fcnn.report import Console, Records, read_records
-from fcnn.report.fit import curve, lag
+from fcnn.report.fit import lag
 from fcnn.report.page import FILE as PAGE
 from fcnn.report.records import Record, better
 from fcnn.runtime.signals import Interrupt, Interrupted
@@ -27,7 +27,7 @@ from fcnn.training.evaluate import best_weights, compile_evaluation, evaluate_be
 from fcnn.training.features import on_features
 from fcnn.training.metric_log import MetricLog, NonFinite
 from fcnn.training.notes import introduction
-from fcnn.training.results import write_curves, write_report
+from fcnn.training.results import best_of, test_record, write_curves, write_report
 from fcnn.training.run_data import load_for_all
 from fcnn.training.setup import TrainSetup, compile_train_step, make_setup
 from fcnn.utils.errors import UserError
@@ -308,16 +308,5 @@ class Trainer:
         except NonFinite as error:
             self.checkpoints.wait()
             last = next(reversed(self.checkpoints.steps()), None)
-            kept = "There is no checkpoint yet" if last is None else f"The checkpoint of step {last} stays"
-            raise NonFinite(f"{error}\n{kept}; {self.workdir}") from None
-
-
-def test_record(workdir: Path, step: int) -> Record | None:
-    """Returns the test record of a run that ended at a step, without its time: the same run has the same result."""
-    records = (r for r in read_records(workdir) if r["kind"] == "test" and r["step"] == step)
-    return next(({name: value for name, value in record.items() if name != "time"} for record in records), None)
-
-
-def best_of(records: Sequence[Record]) -> Record:
-    """Returns the evaluation on validation with the best accuracy, the latest of equals."""
-    return max(curve(records, "validation"), key=lambda r: (r["top1"], r["step"]))
+            note = "There is no checkpoint yet" if last is None else f"The checkpoint of step {last} stays"
+            raise NonFinite(f"{error}\n{note}; {self.workdir}") from None

@@ -77,9 +77,9 @@ def check_path(folder: Path, option: str) -> None:
         path.encode()
     except UnicodeEncodeError:
         raise UserError(f"{path} is not UTF-8, which checkpoints need; take another {option}") from None
-    if found := [sign for sign in "[*?\\" if sign in path]:  # its libraries take them for patterns
+    if signs := [sign for sign in "[*?\\" if sign in path]:  # its libraries take them for patterns
         raise UserError(
-            f"{path} holds {' '.join(found)}, and checkpoints could not be read from there; take another {option}"
+            f"{path} holds {' '.join(signs)}, and checkpoints could not be read from there; take another {option}"
         )
 
 
@@ -140,8 +140,8 @@ def _read(path: Path) -> dict[str, Any] | None:
         raise UserError(f"{path}: {error}") from None
 
 
-def _write(path: Path, found: Mapping[str, Any]) -> None:
-    write_bytes(path, (json.dumps(dict(found), indent=1) + "\n").encode())
+def _write(path: Path, signs: Mapping[str, Any]) -> None:
+    write_bytes(path, (json.dumps(dict(signs), indent=1) + "\n").encode())
 
 
 @contextlib.contextmanager

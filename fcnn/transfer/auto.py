@@ -76,12 +76,12 @@ def choose(config: Config, dataset: Dataset) -> Choice:
     probe = measure(config, dataset)
     images, alike = len(dataset.train), probe.similarity >= SIMILAR
     strategy = "full" if images >= LARGE else "head" if alike else "last_block"
-    told = (
+    reason = (
         f"{images:,} training images, which is {'many' if images >= LARGE else 'few'}; on the frozen network a linear "
         f"classifier gets {100 * probe.accuracy:.1f} % of those it hasn't seen (chance {100 * probe.chance:.1f} %), so "
         f"they are {'like' if alike else 'unlike'} the ones that it was trained on"
     )
-    return Choice(strategy, told, probe)
+    return Choice(strategy, reason, probe)
 
 
 def measure(config: Config, dataset: Dataset) -> Probe:
@@ -95,11 +95,11 @@ def measure(config: Config, dataset: Dataset) -> Probe:
     variables = setup.start_state(lambda _: None).variables
     compute = compile_features(setup, variables, part)
     began = time.perf_counter()
-    found = compute().images
+    features = compute().images
     seconds = (time.perf_counter() - began) / len(part)
-    found = found.mean((1, 2)) if found.ndim == 4 else found.reshape(len(part), -1)
+    features = features.mean((1, 2)) if features.ndim == 4 else features.reshape(len(part), -1)
     chance = np.bincount(part.labels).max() / len(part)
-    return Probe(_cross_validated(found, part.labels), float(chance), len(part), seconds)
+    return Probe(_cross_validated(features, part.labels), float(chance), len(part), seconds)
 
 
 def _spread(split: AnySplit, most: int) -> AnySplit:
@@ -108,7 +108,7 @@ def _spread(split: AnySplit, most: int) -> AnySplit:
     return split.take(np.sort(order[np.arange(min(most, len(order))) * len(order) // min(most, len(order))]))
 
 
-def _cross_validated(found: np.ndarray, labels: np.ndarray) -> float:
+def _cross_validated(features: np.ndarray, labels: np.ndarray) -> float:
     """The accuracy of a logistic regression on features (N, D), each image predicted by one that hasn't seen it."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import PredefinedSplit, cross_val_predict
@@ -118,7 +118,7 @@ def _cross_validated(found: np.ndarray, labels: np.ndarray) -> float:
     folds = np.empty(len(labels), int)
     folds[np.argsort(labels, kind="stable")] = np.arange(len(labels)) % FOLDS  # every class in proportion
     classifier = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=1000))
-    return float(np.mean(cross_val_predict(classifier, found, labels, cv=PredefinedSplit(folds)) == labels))
+    return float(np.mean(cross_val_predict(classifier, features, labels, cv=PredefinedSplit(folds)) == labels))
 
 
 def decide(config: Config, console: Console, workdir: Path | None = None) -> tuple[Config, dict[str, Any] | None]:

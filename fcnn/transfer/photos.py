@@ -1,6 +1,6 @@
 """A folder of photographs to the config that suits it: whose weights, which image size, what learns, and how long.
 
-    found = configure(Path("photos"), given); found.config, found.reasons
+    found = configure(Path("photos"), options); suggestion.config, suggestion.reasons
 
 Nothing about the config is special: it is printed, kept in the run's folder, and could have been written by hand.
 """
@@ -44,7 +44,7 @@ class Suggestion:
 
 def configure(
     root: Path,
-    given: Config,
+    options: Config,
     named: Collection[str] = (),
     *,
     log: Callable[[str], None] = lambda _: None,
@@ -54,26 +54,26 @@ def configure(
 
     Args:
       root: folders of images by class, as for `folder:PATH`.
-      given: whose `data` is kept, and what `named` names of the rest.
-      named: the fields of `given` that somebody chose, like "train.epochs", "transfer.weights", or "model.name", which
+      options: whose `data` is kept, and what `named` names of the rest.
+      named: the fields of `options` that the user chose, like "train.epochs", "transfer.weights", "model.name", which
         says what the weights are of; the others are decided here.
-      say: is told what takes long.
-      track: shows progress.
+      log: gets a line where something takes long.
+      progress: shows progress.
 
     Raises:
       UserError: the folder is no set of images by class, or the weights can't be had.
     """
-    model = published(given.model) if "model.name" in named else None  # a file of PyTorch's doesn't say it
-    weights = given.transfer.weights if "transfer.weights" in named else None
+    model = published(options.model) if "model.name" in named else None  # a file of PyTorch's doesn't say it
+    weights = options.transfer.weights if "transfer.weights" in named else None
     name = weights or _here(model)
     network = load_network(name, model, head=False)
     about = network.about
-    config = _first(root, given, name, about)
+    config = _first(root, options, name, about)
     dataset = load(config.data, log=log, progress=progress).normalized_by(about.mean, about.std)
     choice = auto.choose(config, dataset)
-    if given.transfer.strategy != "auto":
-        choice = dataclasses.replace(choice, strategy=given.transfer.strategy, reason="as you asked")
-    train = {field: getattr(given.train, field) for field in vars(given.train) if f"train.{field}" in named}
+    if options.transfer.strategy != "auto":
+        choice = dataclasses.replace(choice, strategy=options.transfer.strategy, reason="as you asked")
+    train = {field: getattr(options.train, field) for field in vars(options.train) if f"train.{field}" in named}
     config = _for(config, train, choice.strategy, dataset)
     chosen = "as you asked" if weights else "the best for photographs of those that are here (fcnn zoo lists others)"
     size, learnt_on = config.data.image_size, about.image_shape[0]
@@ -99,18 +99,18 @@ def _here(model: ModelConfig | None) -> str:
     raise UserError(f"none of {', '.join(names)} is here; name a network by --transfer.weights")
 
 
-def _first(root: Path, given: Config, name: str, about: About) -> Config:
+def _first(root: Path, options: Config, name: str, about: About) -> Config:
     """What doesn't depend on the images."""
     model = about.model
     if model.name.startswith("squeezenet"):
         model = dataclasses.replace(model, options={**model.options, "linear_head": True})
-    size = given.data.image_size or min(SIDE, 2 * about.image_shape[0])
+    size = options.data.image_size or min(SIDE, 2 * about.image_shape[0])
     return Config(
         data=dataclasses.replace(
-            given.data,
+            options.data,
             name=f"folder:{root}",
             image_size=size,
-            value_range=given.data.value_range or about.value_range,
+            value_range=options.data.value_range or about.value_range,
         ),
         model=model,
         optim=OptimConfig(name="adam", learning_rate=1e-3, schedule="cosine"),
@@ -118,17 +118,17 @@ def _first(root: Path, given: Config, name: str, about: About) -> Config:
     )
 
 
-def _for(config: Config, given: dict[str, Any], strategy: str, dataset: Dataset) -> Config:
+def _for(config: Config, options: dict[str, Any], strategy: str, dataset: Dataset) -> Config:
     """The config with a strategy, and what follows from it but for the fields of `train` that are given."""
     images = len(dataset.train)
-    batch = given.get("batch_size", max(min(BATCH, images // 4), 1))
+    batch = options.get("batch_size", max(min(BATCH, images // 4), 1))
     epochs = HEAD_EPOCHS if strategy == "head" else max(EPOCHS, math.ceil(STEPS / max(images // batch, 1)))
-    epochs = given.get("epochs", epochs)
+    epochs = options.get("epochs", epochs)
     train = {"epochs": epochs, "batch_size": batch, "eval_batch_size": 64, "eval_epochs": max(epochs // 10, 1)}
     return dataclasses.replace(
         auto.with_strategy(config, strategy),
         augment=AugmentConfig(flip=strategy != "head"),  # without, a head's features are computed once
-        train=TrainConfig(**train | given),
+        train=TrainConfig(**train | options),
     )
 
 

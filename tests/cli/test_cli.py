@@ -220,7 +220,7 @@ def test_a_signal_saves_and_says_how_to_go_on(tmp_path, number, code):
     assert process.returncode == code, err
     assert "finishing the step" in err
     again = out.strip().splitlines()[-1]
-    assert again.startswith(f"Saved. To go on: {sys.executable} ")
+    assert again.startswith(f"Saved. To continue: {sys.executable} ")
     assert again.endswith("train.py --config resnet --model.name mlp --train.epochs 10000 --workdir runs/resnet-001")
     steps = [int(path.name) for path in (tmp_path / "runs/resnet-001/checkpoints").iterdir() if path.name.isdigit()]
     assert max(steps) >= 40

@@ -130,14 +130,14 @@ def test_a_known_content_is_compared_whole(small, tmp_path):
 @pytest.fixture
 def server(tmp_path):
     """Serves a folder, and counts what is asked for."""
-    asked = []
+    predicted_places = []
 
     class Handler(http.server.SimpleHTTPRequestHandler):
         def __init__(self, *args) -> None:
             super().__init__(*args, directory=str(tmp_path / "served"))
 
         def do_GET(self) -> None:
-            asked.append(self.path)
+            predicted_places.append(self.path)
             if self.path.endswith("cut"):
                 self.send_response(200)
                 self.send_header("Content-Length", "1000")
@@ -151,24 +151,24 @@ def server(tmp_path):
 
     with http.server.ThreadingHTTPServer(("localhost", 0), Handler) as web:
         threading.Thread(target=web.serve_forever, daemon=True).start()
-        yield f"http://localhost:{web.server_port}/", asked
+        yield f"http://localhost:{web.server_port}/", predicted_places
         web.shutdown()
 
 
 def test_files_are_downloaded_once_and_verified(server, tmp_path, data_folder):
-    base, asked = server
+    base, predicted_places = server
     files = idx_files(60)
     lay(tmp_path / "served", files, packed=True)
     mine = like(official.MNIST, files, base)
     said = []
     assert len(obtain.obtain(mine, None, said.append)["test"][1]) == 10
-    assert (len(asked), len(said)) == (4, 4)
+    assert (len(predicted_places), len(said)) == (4, 4)
     obtain.obtain(mine, None, said.append)
-    assert len(asked) == 4
+    assert len(predicted_places) == 4
     name = "t10k-images-idx3-ubyte.gz"
     (data_folder / "downloads/fcnn/mnist" / name).write_bytes(b"damaged")
     obtain.obtain(mine, None, said.append)
-    assert asked[4:] == [f"/{name}"]
+    assert predicted_places[4:] == [f"/{name}"]
     (data_folder / "downloads/fcnn/mnist" / name).unlink()
     (tmp_path / "served" / name).write_bytes(b"someone else's")
     with pytest.raises(UserError, match="is not the file that mnist is published as: its SHA-256 is"):

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from fcnn import models
-from fcnn.cli.results import tell_result
+from fcnn.cli.results import log_result
 from fcnn.config import Config, DataConfig, ModelConfig, TrainConfig
 from fcnn.data import load
 from fcnn.data.dataset import balanced_weights
@@ -65,11 +65,11 @@ def test_another_cut_at_equal_counts_is_noticed():
 def test_the_last_lines_of_a_run_count_what_was_left_out(capsys):
     found = {"top1": 0.5, "count": 10, "interval": (0.2, 0.8), "loss": 1.0, "epoch": 1, "step": 9, "weights": "ema"}
     for skipped in (0, 3):
-        tell_result(found | {"skipped": skipped}, Config(), Path("runs/x"), Console())
+        log_result(found | {"skipped": skipped}, Config(), Path("runs/x"), Console())
     said = capsys.readouterr().out
     assert said.count("Without 3 files that can't be read") == said.count("Without") == 1
     assert said.count("epoch 1, the best on validation") == 2
-    tell_result(found | {"step": 0, "epoch": 0}, Config(), Path("runs/x"), Console())
+    log_result(found | {"step": 0, "epoch": 0}, Config(), Path("runs/x"), Console())
     assert "epoch 0, the weights as they came" in capsys.readouterr().out
     averaged = Config(train=TrainConfig(ema_decay=0.9))
     for name, validation, words in (
@@ -78,7 +78,7 @@ def test_the_last_lines_of_a_run_count_what_was_left_out(capsys):
         ("ema", 0.0, "epoch 1, the last, averaged weights, as no validation split was held out\n"),
     ):
         config = dataclasses.replace(averaged, data=DataConfig(val_fraction=validation))
-        tell_result(found | {"weights": name}, config, Path("runs/x"), Console())
+        log_result(found | {"weights": name}, config, Path("runs/x"), Console())
         assert capsys.readouterr().out.endswith(words)
 
 

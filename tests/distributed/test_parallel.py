@@ -47,11 +47,11 @@ def test_many_devices_give_the_numbers_of_one_in_either_mode(tmp_path, cases):
             assert wrong <= bound, (case, wrong)  # losses are float32 sums in any case
 
 
-def variant(how: ParallelConfig, batch_size: int = BATCH, grad_accum_steps: int = 1) -> Config:
+def variant(parallel: ParallelConfig, batch_size: int = BATCH, grad_accum_steps: int = 1) -> Config:
     """The config without what is random, which depends on an example's place in the batch."""
     train = dataclasses.replace(CONFIG.train, batch_size=batch_size, grad_accum_steps=grad_accum_steps)
     return dataclasses.replace(
-        CONFIG, augment=AugmentConfig(), model=ModelConfig(norm="batch"), train=train, parallel=how
+        CONFIG, augment=AugmentConfig(), model=ModelConfig(norm="batch"), train=train, parallel=parallel
     )
 
 
@@ -68,15 +68,15 @@ def test_per_device_statistics_are_those_of_the_shares():
     means = {name: np.mean([group[name] for group in groups], axis=0) for name in accumulated if "batch_stats" in name}
     reference = accumulated | means
     for mode in ("jit", "pmap"):
-        how = ParallelConfig(mode=mode, batch_norm="per_device")
-        shares = take_steps(experiment(variant(how), k), [order.reshape(-1, k).T.ravel()], "float32")
+        parallel = ParallelConfig(mode=mode, batch_norm="per_device")
+        shares = take_steps(experiment(variant(parallel), k), [order.reshape(-1, k).T.ravel()], "float32")
         assert error(shares, reference) < 1e-5
 
 
 @pytest.mark.slow
 def test_a_state_goes_on_with_other_devices_in_the_other_mode(tmp_path):
     """A checkpoint is one copy of the state, whatever it was written on."""
-    exps = [experiment(variant(how), devices) for how, devices in ((PMAP, 4), (JIT, 2))]
+    exps = [experiment(variant(parallel), devices) for parallel, devices in ((PMAP, 4), (JIT, 2))]
     steps = [compile_train_step(setup, setup.init_state()) for setup in exps]
     first, second = np.arange(BATCH, dtype=np.int32), np.arange(BATCH, 2 * BATCH, dtype=np.int32)
     ends = []
@@ -113,8 +113,8 @@ def test_a_batch_that_does_not_divide_names_the_nearest():
 
 
 @pytest.mark.parametrize("how", [JIT, PMAP, ParallelConfig(batch_norm="per_device")], ids=str)
-def test_the_state_is_donated_and_nothing_is_traced_twice(how):
-    traces, axis = [], sharding.step_axis(how)
+def test_the_state_is_donated_and_nothing_is_traced_twice(parallel):
+    traces, axis = [], sharding.step_axis(parallel)
 
     def step(state, x):
         traces.append(1)
@@ -124,7 +124,7 @@ def test_the_state_is_donated_and_nothing_is_traced_twice(how):
     mesh = sharding.make_mesh()
     state = sharding.replicate(np.ones((256, 256), np.float32), mesh)
     x = sharding.shard(np.ones(8, np.float32), mesh)
-    compiled = sharding.compile_step(step, state, x, donate=True, how=how)
+    compiled = sharding.compile_step(step, state, x, donate=True, parallel=parallel)
     after, mean = compiled(compiled(state, x)[0], x)
     assert after.sharding.is_fully_replicated
     assert (float(after[0, 0]), float(mean)) == (17.0, 1.0)
@@ -154,17 +154,17 @@ def test_a_step_has_one_copy_of_the_state_and_moves_nothing_between_host_and_dev
 
 @pytest.mark.parametrize("devices", [1, 4])
 @pytest.mark.parametrize("how", [JIT, PMAP, ParallelConfig(batch_norm="per_device")], ids=str)
-def test_steps_follow_each_other_while_the_host_goes_on(how, devices):
+def test_steps_follow_each_other_while_the_host_goes_on(parallel, devices):
     mesh = sharding.make_mesh(jax.devices()[:devices])
 
     def add_up(total: jax.Array, numbers: jax.Array) -> tuple[jax.Array, jax.Array]:
         found = numbers.sum()
-        if sharding.step_axis(how):
+        if sharding.step_axis(parallel):
             found = jax.lax.psum(found, sharding.DATA_AXIS)
         return total + found, found
 
     total, numbers = sharding.replicate(jnp.zeros(()), mesh), sharding.shard(jnp.arange(8.0), mesh)
-    step = sharding.compile_step(add_up, total, numbers, donate=True, how=how)
+    step = sharding.compile_step(add_up, total, numbers, donate=True, parallel=parallel)
     for _ in range(20):
         total, found = step(total, numbers)
         del found  # nobody else holds what the next call waits for

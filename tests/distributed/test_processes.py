@@ -115,7 +115,7 @@ def test_a_signal_to_one_process_stops_all_and_the_run_goes_on_as_if_nothing_had
         running[1].send_signal(signal.SIGTERM)
         ends = finished(running)
         assert [code for code, _, _ in ends] == [143, 143], ends
-        assert "Saved. To go on:" in ends[0][1]
+        assert "Saved. To continue:" in ends[0][1]
     assert 5 <= last_step(stopped) < STEPS
     with train(stopped, 2, 2, "--json") as running:
         ends = finished(running)
@@ -134,7 +134,7 @@ def test_a_signal_to_one_process_stops_all_and_the_run_goes_on_as_if_nothing_had
 
 
 @pytest.mark.parametrize(
-    "meet", [by_address, *(pytest.param(how, marks=pytest.mark.slow) for how in (by_slurm, by_open_mpi))]
+    "meet", [by_address, *(pytest.param(parallel, marks=pytest.mark.slow) for parallel in (by_slurm, by_open_mpi))]
 )
 def test_a_mistake_that_only_the_first_process_can_see_ends_all(tmp_path, meet):
     (tmp_path / "run").mkdir()

@@ -59,7 +59,7 @@ def test_a_signal_before_the_first_step_or_after_the_last(
     told = capfd.readouterr()
     assert "Traceback" not in told.err
     again = told.out.splitlines()[-1]
-    assert again.startswith("Stopped. To go on: ")
+    assert again.startswith("Stopped. To continue: ")
     assert again.endswith("train --config resnet --model.name linear --train.epochs 1 --workdir run")
     words = shlex.split(again)
     assert cli.main(words[words.index("train") :]) == 0

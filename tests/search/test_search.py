@@ -197,7 +197,7 @@ def test_ctrl_c_ends_the_workers_and_the_same_command_goes_on(tmp_path, fcnn):
         os.kill(process.pid, signal.SIGINT)
         out, _ = process.communicate(timeout=120)
     assert process.returncode == 128 + signal.SIGINT
-    assert out.splitlines()[-1].startswith("Saved. To go on: fcnn search --config resnet")
+    assert out.splitlines()[-1].startswith("Saved. To continue: fcnn search --config resnet")
     url = sqlite_url(tmp_path / "runs/search-resnet/study.db")
     storage = optuna.storages.RDBStorage(url, engine_kwargs={"poolclass": NullPool})  # which leaves nothing open
     study = optuna.load_study(study_name="search-resnet", storage=storage)

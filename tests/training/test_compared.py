@@ -7,7 +7,7 @@ import pytest
 from harness import ROOT, random_network
 
 from fcnn import cli
-from fcnn.cli.results import tell_comparison
+from fcnn.cli.results import log_comparison
 from fcnn.config import Config, TransferConfig
 from fcnn.config.serialize import differences, from_json
 from fcnn.report import Console
@@ -55,7 +55,7 @@ def test_two_runs_that_differ_in_the_strategy_alone(tmp_path, monkeypatch, capsy
 def test_whichever_wins(capsys, ours, theirs, verdict):
     config = Config(transfer=TransferConfig(weights="file", compare="scratch"))
     records = [{"top1": top1, "count": 10, "interval": (0.0, 1.0), "step": 7} for top1 in (ours, theirs)]
-    tell_comparison(config, records[0], records[1], Console())
+    log_comparison(config, records[0], records[1], Console())
     assert capsys.readouterr().out.splitlines()[-1] == f"{verdict}: the same images and seed, 7 and 7 steps."
 
 

@@ -136,15 +136,15 @@ def _agreement(setup: TrainSetup, *, augmented: bool) -> tuple[float, float, flo
     difference in standard errors."""
     batch = stored(setup, spread(len(setup.dataset.train), LOOKED_AT))
     images, labels = np.asarray(batch["image"]), np.asarray(batch["label"])
-    asked = images
+    predicted_places = images
     if augmented:
         found = compile_once(change(setup))(jax.random.key(0), batch)
-        asked = np.asarray(found["image"])
+        predicted_places = np.asarray(found["image"])
         labels_asked = np.asarray(found["label"])
         labels_asked = labels_asked if labels_asked.ndim == 1 else labels_asked.argmax(axis=1)
     else:
         labels_asked = labels
-    a, b = _small(asked), _small(images)
+    a, b = _small(predicted_places), _small(images)
     distance = (a**2).sum(1)[:, None] + (b**2).sum(1)[None] - 2 * a @ b.T
     np.fill_diagonal(distance, np.inf)  # an image isn't its own neighbor
     same = float((labels[distance.argmin(axis=1)] == labels_asked).mean())

@@ -8,7 +8,7 @@ from fcnn.analysis.show.look import Look, draw_image, sheet
 from fcnn.analysis.show.subject import AnalysisInput
 from fcnn.data import AnySplit
 from fcnn.report.files import png, short
-from fcnn.training.predictions import Predictions, asked
+from fcnn.training.predictions import Predictions, predicted_places
 
 TOP, MISTAKES, NUMBERS = 5, 24, 20
 """Answers to an image, mistakes that are drawn, and the classes up to which a matrix has its numbers written in."""
@@ -69,14 +69,14 @@ def show_confusion(subject: AnalysisInput, answers: Predictions, name: str) -> L
 
 def show_mistakes(subject: AnalysisInput, answers: Predictions, split: AnySplit, name: str) -> Look:
     """The wrong answers that the network is surest of; `split` as a whole, for the images' places in it."""
-    heading, wrong, places = "The most confident mistakes", answers.mistakes(MISTAKES), asked(split)
+    heading, wrong, places = "The most confident mistakes", answers.mistakes(MISTAKES), predicted_places(split)
     if not len(wrong):
         return Look("mistakes", heading, f"There are none: all {len(places):,} images of the {name} split are right.")
     across = min(len(wrong), 8)
     figure, axes = sheet(-(-len(wrong) // across), across, side=1.4)
     rows, files = [], subject.setup.dataset.paths(name)
     for axis, i, image in zip(axes.flat, wrong, answers.split.read(wrong), strict=False):
-        label, answer = subject.classes[answers.split.labels[i]], subject.classes[answers.chosen[i]]
+        label, answer = subject.classes[answers.split.labels[i]], subject.classes[answers.top1[i]]
         sure = float(answers.probabilities[i].max())
         place = int(places[i])
         file = files[place]

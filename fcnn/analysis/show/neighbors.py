@@ -15,7 +15,7 @@ from fcnn.data.parallel import Progress, no_progress
 from fcnn.distributed import sharding
 from fcnn.report.files import png
 from fcnn.training.evaluate import compile_on_each
-from fcnn.training.predictions import asked
+from fcnn.training.predictions import predicted_places
 from fcnn.training.setup import TrainSetup
 
 QUERIES, NEAREST = 6, 7
@@ -46,7 +46,7 @@ def nearest(
     but: np.ndarray,
     progress: Progress = no_progress,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The training images with the least Euclidean distance in feature space, of those that `asked` names.
+    """The training images with the least Euclidean distance in feature space, of those that `predicted_places` names.
 
     Args:
       variables: on the devices.
@@ -65,7 +65,7 @@ def nearest(
         return jnp.sqrt(((features(variables, images)[:, None] - queries[None]) ** 2).sum(axis=-1))
 
     train = setup.dataset.train
-    places = asked(train)
+    places = predicted_places(train)
     given = (variables, sharding.replicate(np.asarray(queries), setup.mesh))
     found = compile_on_each(setup, distances, given, train.take(places))(progress)
     found = np.where(places[:, None] == but[None], np.inf, found).T
