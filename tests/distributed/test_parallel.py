@@ -112,7 +112,7 @@ def test_a_batch_that_does_not_divide_names_the_nearest():
         sharding.check_divides(3, mesh, "train.batch-size")
 
 
-@pytest.mark.parametrize("how", [JIT, PMAP, ParallelConfig(batch_norm="per_device")], ids=str)
+@pytest.mark.parametrize("parallel", [JIT, PMAP, ParallelConfig(batch_norm="per_device")], ids=str)
 def test_the_state_is_donated_and_nothing_is_traced_twice(parallel):
     traces, axis = [], sharding.step_axis(parallel)
 
@@ -153,7 +153,7 @@ def test_a_step_has_one_copy_of_the_state_and_moves_nothing_between_host_and_dev
 
 
 @pytest.mark.parametrize("devices", [1, 4])
-@pytest.mark.parametrize("how", [JIT, PMAP, ParallelConfig(batch_norm="per_device")], ids=str)
+@pytest.mark.parametrize("parallel", [JIT, PMAP, ParallelConfig(batch_norm="per_device")], ids=str)
 def test_steps_follow_each_other_while_the_host_goes_on(parallel, devices):
     mesh = sharding.make_mesh(jax.devices()[:devices])
 
