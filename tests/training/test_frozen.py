@@ -1,6 +1,5 @@
 """Freezing layers of one's own Flax model: they run as in evaluation and stay; a name that isn't there is an error."""
 
-import re
 from typing import Any
 
 import flax.linen as nn
@@ -9,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from harness import ROOT, random_variables
+from harness import random_variables
 
 from fcnn import nn as ours
 from fcnn.training.optim import freeze, scale_rates
@@ -150,9 +149,3 @@ def test_a_layer_that_is_not_there_is_an_error(name, words):
     for optimizer in (freeze(optax.sgd(0.1), {name}), scale_rates(optax.sgd(0.1), {name: 0.5})):
         with pytest.raises(UserError, match=words):
             optimizer.init(state.params)
-
-
-def test_the_recipe_in_the_docs(capsys):
-    (recipe,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/transfer.md").read_text(), re.DOTALL)
-    exec(recipe, {"__name__": "recipe"})
-    assert capsys.readouterr().out == "True True False\n"
