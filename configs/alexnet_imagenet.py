@@ -23,7 +23,7 @@ CONFIG = Config(
     ),
     augment=AugmentConfig(crop_padding=16, flip=True),
     model=ModelConfig(name="alexnet_2012"),
-    optim=OptimConfig(name="momentum", learning_rate=0.01, schedule="step", milestones=(0.3, 0.6, 0.9), l2=5e-4),
+    optim=OptimConfig(name="sgd", learning_rate=0.01, schedule="step", milestones=(0.3, 0.6, 0.9), l2=5e-4),
     train=TrainConfig(epochs=90, batch_size=128, eval_batch_size=2048, log_steps=1000),
     precision="bfloat16",
 )

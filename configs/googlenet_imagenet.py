@@ -22,7 +22,7 @@ CONFIG = Config(
     ),
     augment=AugmentConfig(resized_crop=0.08, flip=True, brightness=0.3, contrast=0.3, saturation=0.3),
     model=ModelConfig(name="googlenet"),
-    optim=OptimConfig(name="momentum", learning_rate=0.4, schedule="cosine", warmup_epochs=5, l2=1e-4),
+    optim=OptimConfig(name="sgd", learning_rate=0.4, schedule="cosine", warmup_epochs=5, l2=1e-4),
     train=TrainConfig(epochs=90, batch_size=1024, eval_batch_size=2048, log_steps=200),
     precision="bfloat16",
 )

@@ -23,9 +23,7 @@ CONFIG = Config(
     ),
     augment=AugmentConfig(resized_crop=0.08, flip=True),
     model=ModelConfig(name="resnet50"),
-    optim=OptimConfig(
-        name="momentum", learning_rate=0.8, schedule="cosine", warmup_epochs=5, l2=1e-4, label_smoothing=0.1
-    ),
+    optim=OptimConfig(name="sgd", learning_rate=0.8, schedule="cosine", warmup_epochs=5, l2=1e-4, label_smoothing=0.1),
     train=TrainConfig(epochs=90, batch_size=2048, eval_batch_size=2048, log_steps=100),
     precision="bfloat16",
 )

@@ -23,7 +23,7 @@ CONFIG = Config(
     ),
     augment=AugmentConfig(crop_padding=16, flip=True),
     model=ModelConfig(name="vgg16"),
-    optim=OptimConfig(name="momentum", learning_rate=0.01, schedule="step", milestones=(0.4, 0.7, 0.9), l2=5e-4),
+    optim=OptimConfig(name="sgd", learning_rate=0.01, schedule="step", milestones=(0.4, 0.7, 0.9), l2=5e-4),
     train=TrainConfig(epochs=74, batch_size=256, eval_batch_size=2048, log_steps=500),
     precision="bfloat16",
 )

@@ -23,9 +23,7 @@ TFDS_NAME = r"(?P<name>\w+(\.\w+)*)(/(?P<config>[\w.+-]+))?(:(?P<version>\d+\.\d
 
 # The optimizers, each with the options that it takes and their defaults.
 OPTIMIZERS: dict[str, dict[str, float]] = {
-    "sgd": {"weight_decay": 0.0},
-    "momentum": {"momentum": 0.9, "weight_decay": 0.0},
-    "nesterov": {"momentum": 0.9, "weight_decay": 0.0},
+    "sgd": {"momentum": 0.9, "weight_decay": 0.0},
     "adagrad": {"epsilon": 1e-10, "weight_decay": 0.0},
     "rmsprop": {"beta2": 0.9, "momentum": 0.0, "epsilon": 1e-8, "weight_decay": 0.0},
     "adam": {"beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8, "weight_decay": 0.0},
@@ -33,7 +31,7 @@ OPTIMIZERS: dict[str, dict[str, float]] = {
     "lars": {"momentum": 0.9, "trust_coefficient": 0.001, "weight_decay": 1e-4},
 }
 
-# The learning-rate schedules, likewise.
+# The learning-rate schedules, each with the options that it takes and their defaults.
 SCHEDULES: dict[str, dict[str, float | tuple[float, ...]]] = {
     "constant": {},
     "step": {"milestones": (0.5, 0.75), "gamma": 0.1},

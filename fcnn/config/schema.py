@@ -176,12 +176,14 @@ class ModelConfig:
 class OptimConfig:
     """Optimizer, learning-rate schedule and regularization. None means the method's own default (`names.py`)."""
 
-    name: str = "momentum"
-    """sgd, momentum, nesterov, adagrad, rmsprop, adam, adamw or lars."""
+    name: str = "sgd"
+    """sgd, adagrad, rmsprop, adam, adamw or lars."""
     learning_rate: float = 0.1
     """The peak of the schedule."""
     momentum: float | None = None
-    """momentum, nesterov, lars (0.9), rmsprop (0)."""
+    """sgd, lars (0.9), rmsprop (0)."""
+    nesterov: bool = False
+    """sgd: Nesterov's momentum."""
     beta1: float | None = None
     """Decay of the first moment: adam, adamw (0.9)."""
     beta2: float | None = None
@@ -233,6 +235,10 @@ class OptimConfig:
                     f"optim.{option.replace('_', '-')} has no effect with {name}; it belongs to "
                     + ", ".join(other for other, options in table.items() if option in options),
                 )
+        check(
+            not self.nesterov or (self.name == "sgd" and self.momentum != 0),
+            "optim.nesterov needs optim.name sgd with a momentum above 0",
+        )
         marks = self.milestones or ()
         check(
             all(0 < a < 1 for a in marks) and list(marks) == sorted(set(marks)),

@@ -105,7 +105,7 @@ def _measure(
 ) -> list[Row]:  # fmt: skip
     """The test accuracy of three convolutions, which train without batch norm too, by plain gradient descent at a
     constant rate; `train` gets the trainer, one of the column's values, and the seed."""
-    optim, trainers = OptimConfig(name="sgd", schedule="constant"), {}
+    optim, trainers = OptimConfig(momentum=0.0, schedule="constant"), {}
     for norm in WITH_AND_WITHOUT:
         model = ConvStack(num_classes=len(data.classes), norm=norm, depth=3)
         trainers[norm] = Trainer(data, model, optim, study.steps, study.batch_size)

@@ -21,7 +21,9 @@ RATES: dict[str, tuple[float, ...]] = {
     "adam": (0.001, 0.003, 0.01),
 }
 """The rates that each is tried with, around the one that is usual for it."""
-PLAIN, ADAPTIVE = ("sgd", "momentum"), ("adagrad", "rmsprop", "adam")
+PLAIN = {"sgd": 0.0, "momentum": 0.9}
+"""Gradient descent, with its momentum."""
+ADAPTIVE = ("adagrad", "rmsprop", "adam")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -45,7 +47,8 @@ class Optimizers(Study):
         data, rows = fewer(data, self.images), []
         model = models.create("shallow_cnn", num_classes=len(data.classes), width_multiplier=0.5)
         for name in progress(RATES, "optimizers", len(RATES)):
-            trainer = Trainer(data, model, OptimConfig(name=name), self.steps, self.batch_size)
+            optim = OptimConfig(momentum=PLAIN[name]) if name in PLAIN else OptimConfig(name=name)
+            trainer = Trainer(data, model, optim, self.steps, self.batch_size)
             states = {rate: [trainer.train(run, rate)[0] for run in self.runs(seed)] for rate in RATES[name]}
             validation = {
                 rate: np.mean([trainer.score(state, data.validation).accuracy for state in states[rate]])

@@ -94,15 +94,19 @@ def _scale_by_adagrad(epsilon: float) -> optax.GradientTransformation:
     return optax.GradientTransformation(init, update)
 
 
+def _momentum(c: OptimConfig) -> optax.GradientTransformation:
+    """Momentum as in PyTorch, undamped: velocity = momentum x velocity + gradient; none at 0."""
+    momentum = _option(c, "momentum")
+    return optax.trace(momentum, nesterov=c.nesterov) if momentum else optax.identity()
+
+
 # Each method without its learning rate: gradients in, directions (to be subtracted) out.
 METHODS: dict[str, Callable[[OptimConfig], optax.GradientTransformation]] = {
-    "sgd": lambda c: optax.identity(),
-    "momentum": lambda c: optax.trace(_option(c, "momentum")),
-    "nesterov": lambda c: optax.trace(_option(c, "momentum"), nesterov=True),
+    "sgd": _momentum,
     "adagrad": lambda c: _scale_by_adagrad(_option(c, "epsilon")),
     "rmsprop": lambda c: optax.chain(
         optax.scale_by_rms(_option(c, "beta2"), eps=_option(c, "epsilon"), eps_in_sqrt=False),
-        optax.trace(_option(c, "momentum")) if _option(c, "momentum") else optax.identity(),
+        _momentum(c),
     ),
     "adam": lambda c: optax.scale_by_adam(_option(c, "beta1"), _option(c, "beta2"), _option(c, "epsilon")),
     "adamw": lambda c: optax.scale_by_adam(_option(c, "beta1"), _option(c, "beta2"), _option(c, "epsilon")),

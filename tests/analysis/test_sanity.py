@@ -29,7 +29,7 @@ from fcnn.weights import About, Network, write_network
 # Small, and with everything that can go wrong: batch norm, dropout, a rate that suits it.
 SOUND = Config(
     model=ModelConfig(name="mlp", width_multiplier=0.5, norm="batch", dropout=0.1),
-    optim=OptimConfig(name="momentum", learning_rate=0.1, schedule="constant"),
+    optim=OptimConfig(learning_rate=0.1, schedule="constant"),
     train=TrainConfig(ema_decay=0.9),
 )
 

@@ -46,11 +46,13 @@ def test_every_field_says_what_it_is():
         (lambda: ModelConfig(name="resnet21"), "did you mean resnet"),
         (lambda: ModelConfig(dropout=1.0), "model.dropout"),
         (lambda: OptimConfig(name="adamm"), "did you mean adam"),
+        (lambda: OptimConfig(name="adam", nesterov=True), "optim.nesterov needs optim.name sgd"),
+        (lambda: OptimConfig(momentum=0.0, nesterov=True), "with a momentum above 0"),
         (lambda: OptimConfig(schedule="cosin"), "did you mean cosine"),
         (lambda: OptimConfig(learning_rate=0.0), "optim.learning-rate must be above 0"),
         (lambda: OptimConfig(learning_rate=float("nan")), "optim.learning-rate"),
         (lambda: OptimConfig(learning_rate=float("inf")), "optim.learning-rate"),
-        (lambda: OptimConfig(name="sgd", momentum=0.9), "optim.momentum has no effect with sgd"),
+        (lambda: OptimConfig(name="adam", momentum=0.9), "optim.momentum has no effect with adam"),
         (
             lambda: OptimConfig(schedule="constant", end_lr_factor=0.1),
             "optim.end-lr-factor has no effect with constant",
@@ -78,7 +80,7 @@ configs = st.builds(
     data=st.builds(DataConfig, val_fraction=st.floats(0, 0.9)),
     optim=st.builds(
         OptimConfig,
-        name=st.just("momentum"),
+        name=st.just("sgd"),
         learning_rate=st.floats(1e-6, 10),
         schedule=st.just("step"),
         milestones=st.none() | st.just((0.25, 0.5)),

@@ -215,7 +215,7 @@ def test_ctrl_c_ends_the_workers_and_the_same_command_goes_on(tmp_path, fcnn):
         (("--over", "train.batch-size=16:64.5"), "of whole numbers"),
         (("--over", "model.dropout=0.5:2"), "model.dropout must be"),
         (("--over", "optim.name=sgd,adm"), "did you mean adam"),
-        (("--over", "optim.name=momentum,adam", "--optim.momentum", "0.8"), "has no effect with adam"),
+        (("--over", "optim.name=sgd,adam", "--optim.momentum", "0.8"), "has no effect with adam"),
         (("--over", "optim.name=0:1"), "give choices"),
         (("--over", "augment.flip=maybe"), "'maybe' is no value of it"),
         (("--over", "data.mean=0.1,0.2"), "unknown field"),

@@ -170,7 +170,7 @@ def test_grid_and_random_trials_fill_the_same_space(measured):
 
 
 def test_a_run_that_diverges_ends(digits):
-    trainer = Trainer(digits, create("mlp", num_classes=10), OptimConfig(name="sgd"), 30, 16)
+    trainer = Trainer(digits, create("mlp", num_classes=10), OptimConfig(momentum=0.0), 30, 16)
     state, losses = trainer.train(0, rate=1e6)
     assert np.isinf(losses[-1])
     assert int(state.step) < 30
@@ -178,7 +178,7 @@ def test_a_run_that_diverges_ends(digits):
 
 def test_one_step_serves_all_rates_and_evaluation_sees_every_image(digits):
     """The rate is an argument: 0 leaves the weights alone. By hand, the score is what NumPy counts."""
-    trainer = Trainer(digits, create("linear", num_classes=10), OptimConfig(name="sgd"), 2, 16)
+    trainer = Trainer(digits, create("linear", num_classes=10), OptimConfig(momentum=0.0), 2, 16)
     state, _ = trainer.train(0, rate=1e-30)
     for a, b in zip(jax.tree.leaves(state.params), jax.tree.leaves(trainer.start(0).params), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-28)

@@ -39,9 +39,9 @@ def path(config: OptimConfig, grads: np.ndarray = GRADS, start: np.ndarray = STA
 
 Make = Callable[..., torch.optim.Optimizer]
 TORCH: dict[str, tuple[dict[str, Any], Make]] = {
-    "sgd": ({}, lambda p: torch.optim.SGD(p, RATE)),
-    "momentum": ({}, lambda p: torch.optim.SGD(p, RATE, momentum=0.9)),
-    "nesterov": ({}, lambda p: torch.optim.SGD(p, RATE, momentum=0.9, nesterov=True)),
+    "sgd": ({}, lambda p: torch.optim.SGD(p, RATE, momentum=0.9)),
+    "sgd, no momentum": ({"momentum": 0.0}, lambda p: torch.optim.SGD(p, RATE)),
+    "sgd, nesterov": ({"nesterov": True}, lambda p: torch.optim.SGD(p, RATE, momentum=0.9, nesterov=True)),
     "adagrad": ({}, lambda p: torch.optim.Adagrad(p, RATE)),
     "rmsprop": ({"momentum": 0.5}, lambda p: torch.optim.RMSprop(p, RATE, alpha=0.9, momentum=0.5)),
     "adam": ({}, lambda p: torch.optim.Adam(p, RATE)),
@@ -58,7 +58,7 @@ def test_ten_steps_are_pytorchs(name):
         weights.grad = torch.tensor(grad)
         optimizer.step()
     expected = weights.detach().numpy() - START
-    ours = path(OptimConfig(name=name, learning_rate=RATE, **options))
+    ours = path(OptimConfig(name=name.partition(",")[0], learning_rate=RATE, **options))
     np.testing.assert_allclose(ours, expected, rtol=2e-5, atol=1e-12)
 
 

@@ -38,11 +38,12 @@ DATASET = Dataset("random", tuple("abcd"), SPLIT, SPLIT.take(np.arange(0)), SPLI
 
 
 def make_config(model: Any = None, precision: Any = "float32", train: Any = None, **optim: Any) -> Config:
-    """A config of ours with sgd at a constant rate, but for what is given."""
+    """A config with SGD without momentum at a constant rate, but for what is given."""
+    plain = {} if "name" in optim else {"momentum": 0.0}
     return Config(
         data=DataConfig(val_fraction=0.0),
         model=ModelConfig(**{"name": "linear", **(model or {})}),
-        optim=OptimConfig(**{"name": "sgd", "learning_rate": RATE, "schedule": "constant", **optim}),
+        optim=OptimConfig(**{"learning_rate": RATE, "schedule": "constant", **plain, **optim}),
         train=TrainConfig(**{"batch_size": N, "eval_batch_size": N, "steps": STEPS, **(train or {})}),
         precision=precision,
     )
@@ -160,11 +161,11 @@ BOTH = ("kernel", "bias")
 # option -> (what the config says, the reference, what it must differ from)
 CASES = {
     "sgd": (dict(), lambda s: reference(s, sgd), None),
-    "momentum": (dict(name="momentum"), lambda s: reference(s, momentum), "sgd"),
+    "momentum": (dict(momentum=0.9), lambda s: reference(s, momentum), "sgd"),
     "momentum 0.5": (
-        dict(name="momentum", momentum=0.5), lambda s: reference(s, with_(momentum, beta=0.5)), "momentum"
+        dict(momentum=0.5), lambda s: reference(s, with_(momentum, beta=0.5)), "momentum"
     ),
-    "nesterov": (dict(name="nesterov"), lambda s: reference(s, with_(momentum, nesterov=True)), "momentum"),
+    "nesterov": (dict(momentum=0.9, nesterov=True), lambda s: reference(s, with_(momentum, nesterov=True)), "momentum"),
     "adagrad": (dict(name="adagrad"), lambda s: reference(s, adagrad), "sgd"),
     "rmsprop": (dict(name="rmsprop"), lambda s: reference(s, rmsprop), "sgd"),
     "rmsprop, its options": (
@@ -186,10 +187,10 @@ CASES = {
         "lars",
     ),
     "weight_decay": (
-        dict(name="momentum", weight_decay=0.5), lambda s: reference(s, momentum, decay=0.5), "momentum"
+        dict(momentum=0.9, weight_decay=0.5), lambda s: reference(s, momentum, decay=0.5), "momentum"
     ),
     "decay_mask all": (
-        dict(name="momentum", weight_decay=0.5, decay_mask="all"),
+        dict(momentum=0.9, weight_decay=0.5, decay_mask="all"),
         lambda s: reference(s, momentum, decay=0.5, mask=BOTH),
         "weight_decay",
     ),
