@@ -48,22 +48,22 @@ def _check(config: Config, folder: Path) -> int:
     if setup.transferred:
         setup.start_state(console.log)  # says what is kept of the weights and what is trained
     folder.mkdir(parents=True, exist_ok=True)
-    lines = []
+    results = []
     for part in sanity.PARTS.values():
-        for line in part(setup, folder):
-            lines.append(line)
-            console.log(_told(line))
-    failed = [line.name for line in lines if line.failed]
+        for result in part(setup, folder, console.log):
+            results.append(result)
+            console.log(_text(result))
+    failed = [result.name for result in results if result.failed]
     console.log(f"Pictures, and their numbers as .csv, are in {folder}")
-    verdict = f"{len(failed)} of {len(lines)} checks failed: {', '.join(failed)}"
-    console.log(verdict if failed else f"Nothing wrong was found in {len(lines)} checks.")
+    verdict = f"{len(failed)} of {len(results)} checks failed: {', '.join(failed)}"
+    console.log(verdict if failed else f"Nothing wrong was found in {len(results)} checks.")
     return 1 if failed else 0
 
 
-def _told(line: Any) -> str:
-    """A line, and its remedy where it is needed, with its later lines indented."""
+def _text(result: Any) -> str:
+    """A result, and its hint where it failed, with its later lines indented."""
     indent = " " * 25
-    text = textwrap.fill(f"{line.verdict}  {line.name:17}  {line.reason}", WIDTH, subsequent_indent=indent)
-    if line.failed:
-        text += "\n" + textwrap.fill(f"Try: {line.hint}", WIDTH, initial_indent=indent, subsequent_indent=indent)
+    text = textwrap.fill(f"{result.verdict}  {result.name:17}  {result.reason}", WIDTH, subsequent_indent=indent)
+    if result.failed:
+        text += "\n" + textwrap.fill(f"Try: {result.hint}", WIDTH, initial_indent=indent, subsequent_indent=indent)
     return text

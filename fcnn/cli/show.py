@@ -22,7 +22,7 @@ class DataArgs:
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ShowArgs:
     """Look into a trained network: its first filters, an image's way through it (activation maps, Grad-CAM, receptive
-    fields, nearest neighbors, answers), its confusion matrix and surest mistakes. Pictures (.png), their numbers
+    fields, nearest neighbors, prediction), its confusion matrix and surest mistakes. Pictures (.png), their numbers
     (.csv) and a page with all of them (show.html) go to WORKDIR/show."""
 
     workdir: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="WORKDIR")]
@@ -59,12 +59,12 @@ def show_command(args: list[str]) -> int:
     )
     if setup.config.train.ema_decay is not None:
         console.log(f"{parsed.workdir}: {WEIGHTS[best.weights]} of step {best.step:,}")
-    folder, found = parsed.workdir / "show", []
-    for look in show.looks(setup, best.variables, parsed.split, parsed.image, console.progress):
+    folder, figures = parsed.workdir / "show", []
+    for figure in show.draw_figures(setup, best.variables, parsed.split, parsed.image, console.progress):
         folder.mkdir(exist_ok=True)
-        look.write(folder)
-        console.log(f"{f'{look.name}.png' if look.picture else look.name:20} {look.words}")
-        found.append(look)
-    page = show.write_page(folder, f"A look into {setup.config.model.name} on {setup.dataset.name}", found)
-    console.log(f"Pictures, their numbers as .csv, and {page.name} with all of them are in {folder}")
+        console.log(f"{f'{figure.name}.png' if figure.picture else figure.name:20} {figure.caption}")
+        figure.write(folder)
+        figures.append(figure)
+    show.write_page(folder / "show.html", f"{setup.config.model.name} on {setup.dataset.name}", figures)
+    console.log(f"Pictures, their numbers as .csv, and show.html with all of them are in {folder}")
     return 0

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from fcnn.analysis.figure import new_figure
 from fcnn.report.files import png, write_table
 from fcnn.studies.study import Row, Study, Verdict, spread
 from fcnn.utils.files import write_bytes
@@ -65,9 +66,7 @@ def write(study: Study, name: str, rows: Sequence[Row], verdict: Verdict, folder
 
 def draw(study: Study, name: str, rows: Sequence[Row], verdict: Verdict, folder: Path) -> None:
     """`NAME.png`."""
-    from matplotlib.figure import Figure  # slow to import
-
-    figure = Figure(figsize=(10, 4.5), layout="constrained")
+    figure = new_figure(10, 4.5)
     study.draw(rows, figure)
     title = f"{study.claim[0].upper()}{study.claim[1:]}: {'held' if verdict.held else 'did not hold'} here"
     figure.suptitle(textwrap.fill(title, 110), fontsize=10)

@@ -14,7 +14,7 @@ from PIL import Image
 
 from fcnn import cli
 from fcnn.analysis import sanity
-from fcnn.analysis.sanity import rates
+from fcnn.analysis.sanity import depth, images, learning_rate
 from fcnn.analysis.sanity.trial import start_state
 from fcnn.config import Config, ModelConfig, OptimConfig, TrainConfig, TransferConfig
 from fcnn.data import Dataset, Split, load, pipeline
@@ -168,7 +168,7 @@ def sound():
 
 
 def verdicts(setup, folder, *parts):
-    return {line.name: line for part in parts for line in sanity.PARTS[part](setup, folder)}
+    return {result.name: result for part in parts for result in sanity.PARTS[part](setup, folder, print)}
 
 
 def test_nothing_is_wrong_with_a_sound_network(sound, tmp_path):
@@ -194,8 +194,8 @@ MARKED = [pytest.param(name, marks=pytest.mark.slow) if name in LONG else name f
 @pytest.mark.parametrize("fault", MARKED)
 def test_a_planted_fault_is_found(fault, sound, tmp_path, monkeypatch):
     plant, part, where = FAULTS[fault]
-    for draw in ("draw_sheet", "draw_depth", "draw_rates"):
-        monkeypatch.setattr(sanity, draw, lambda *_: None)
+    for module, draw in ((images, "draw_contact_sheet"), (depth, "draw_depth"), (learning_rate, "draw_range_test")):
+        monkeypatch.setattr(module, draw, lambda *_: None)
     told = verdicts(plant(sound, monkeypatch), tmp_path, part)
     for line in (told[name] for name in where):
         assert line.verdict == "FAIL", line.reason
@@ -259,12 +259,12 @@ def test_the_transfer_preset_has_nothing_wrong_by_any_strategy(strategy, tmp_pat
 @pytest.mark.parametrize("floor", [0.5, 2.0])
 def test_the_range_test_reads_a_curve(floor):
     """Flat, a fall around 0.1, a bottom, a rise from 2 on."""
-    rate = np.geomspace(rates.LOWEST, rates.HIGHEST, rates.STEPS)
+    rate = np.geomspace(learning_rate.LOWEST, learning_rate.HIGHEST, learning_rate.STEPS)
     falling = floor + 2.3 / (1 + (rate / 0.1) ** 2)
-    found = rates.read(rate, np.where(rate < 2, falling, 10.0))
+    found = learning_rate.read_curve(rate, np.where(rate < 2, falling, 10.0))
     assert 0.03 < found.suggestion < 0.3
     assert 1.3 < found.diverges <= 2.5
-    assert rates.read(rate, falling).diverges == np.inf
+    assert learning_rate.read_curve(rate, falling).diverges == np.inf
 
 
 def test_the_command_tells_and_exits_with_1_if_something_is_wrong(tmp_path, monkeypatch, capsys):
@@ -280,6 +280,19 @@ def test_the_command_tells_and_exits_with_1_if_something_is_wrong(tmp_path, monk
     assert "\nFAIL  inputs" in "\n" + told
     assert "Try: leave data.mean" in told
     assert told.endswith("1 of 6 checks failed: inputs\n")
+
+
+def test_the_verdict_is_there_without_the_picture(tmp_path, monkeypatch, capsys):
+    def fail(*_):
+        raise RuntimeError("no font")
+
+    monkeypatch.setattr(sanity, "PARTS", {"images": sanity.PARTS["images"]})
+    monkeypatch.setattr(images, "contact_sheet", fail)
+    assert cli.main(["check", "--config", "resnet", "--out", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert "\ncontact_sheet.png could not be drawn: no font\n" in out
+    assert out.endswith("Nothing wrong was found in 6 checks.\n")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(

@@ -14,17 +14,17 @@ from html_page import check_stands_alone
 from PIL import Image
 
 from fcnn import cli, models
-from fcnn.analysis.show.field import box, views
 from fcnn.analysis.show.grad_cam import grad_cam
+from fcnn.analysis.show.input import make_input
 from fcnn.analysis.show.neighbors import nearest
-from fcnn.analysis.show.subject import make_subject
+from fcnn.analysis.show.receptive_field import box, views
 from fcnn.config import Config, ModelConfig
 from fcnn.data import load
 from fcnn.distributed import sharding
 from fcnn.training import run_data
 from fcnn.training.setup import make_setup
 
-NAMES = ("answers", "filters", "activations", "grad_cam", "receptive_field", "neighbors", "confusion", "mistakes")
+NAMES = ("prediction", "filters", "activations", "grad_cam", "receptive_field", "neighbors", "confusion", "mistakes")
 SPATIAL = ("activations", "grad_cam", "receptive_field")
 
 
@@ -57,7 +57,7 @@ def test_it_draws_everything_and_leaves_the_test_split_unread(runs, monkeypatch,
         with Image.open(folder / f"{name}.png") as image:
             assert min(image.size) > 100
     numbers = {name: list(csv.DictReader((folder / f"{name}.csv").read_text().splitlines())) for name in NAMES}
-    assert len(numbers["answers"]) == 5
+    assert len(numbers["prediction"]) == 5
     assert sum(int(row[str(k)]) for row in numbers["confusion"] for k in range(10)) == 144
     wrong = 144 - sum(int(row[row["label"]]) for row in numbers["confusion"])
     assert len(numbers["mistakes"]) == min(wrong, 24)
@@ -116,9 +116,9 @@ def test_grad_cam_is_cam_where_an_average_and_a_dense_layer_follow():
     """Zhou et al. 2016, arXiv:1512.04150: a class's weights times the maps, here over the positions."""
     setup, variables = untrained("resnet20", width_multiplier=0.5)
     image = setup.dataset.validation.read(np.asarray([3]))[0]
-    subject = make_subject(setup, variables, image, "", None)
-    maps = subject.activations["stage3"].astype(np.float64)
-    found = grad_cam(setup.classifier, variables, subject.activations["stage3"], "stage3", range(10), (8, 8, 1))
+    inputs = make_input(setup, variables, image, "", None)
+    maps = inputs.activations["stage3"].astype(np.float64)
+    found = grad_cam(setup.classifier, variables, inputs.activations["stage3"], "stage3", range(10), (8, 8, 1))
     weights = np.asarray(variables["params"]["head"]["kernel"], np.float64) / maps[:, :, 0].size
     np.testing.assert_allclose(found, np.maximum(np.einsum("yxk,kc->cyx", maps, weights), 0), rtol=1e-5, atol=1e-5)
     assert (found > 0).any()
@@ -150,15 +150,15 @@ def test_a_network_goes_on_from_its_activations(name):
 def test_the_receptive_field_is_where_the_gradient_is(name, layer, size):
     setup, variables = untrained(name, size=size, activation="tanh")
     images = setup.dataset.validation.read(np.asarray([0]))
-    subject = make_subject(setup, variables, images[0], "", None)
+    inputs = make_input(setup, variables, images[0], "", None)
     place = (0, 1) if name == "lenet5" else (3, 2)
 
     def unit(images):
         answer: Any = setup.model.apply(variables, images, train=False, features=(layer,))
         return answer[1][layer][0, place[0], place[1]].sum()
 
-    reached = np.argwhere(np.asarray(jax.jit(jax.grad(unit))(subject.given))[0, :, :, 0] != 0)
-    top, left, bottom, right = box(views(subject)[layer], place, (size, size))
+    reached = np.argwhere(np.asarray(jax.jit(jax.grad(unit))(inputs.model_input))[0, :, :, 0] != 0)
+    top, left, bottom, right = box(views(inputs)[layer], place, (size, size))
     assert reached.min(axis=0).tolist() == [max(top, 0), max(left, 0)]
     assert reached.max(axis=0).tolist() == [min(bottom, size - 1), min(right, size - 1)]
     assert len(reached) < size**2
@@ -168,12 +168,12 @@ def test_the_receptive_field_is_where_the_gradient_is(name, layer, size):
 def test_the_nearest_neighbors_are_those_of_numpy_in_float64(name):
     setup, variables = untrained(name)
     train = setup.dataset.train
-    queries, but = (
+    queries, exclude = (
         np.concatenate([train.images[:2], setup.dataset.validation.images[:3]]),
         np.asarray([0, 1, -1, -1, -1]),
     )
     placed = sharding.replicate(variables, setup.mesh)
-    places, distances = nearest(setup, placed, queries, 5, but=but)
+    places, distances = nearest(setup, placed, queries, 5, exclude=exclude)
 
     mean, std = setup.dataset.mean_std()
     pixels = np.concatenate([queries, train.images]).astype(np.float64) / 255

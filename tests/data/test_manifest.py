@@ -205,7 +205,7 @@ def test_moved_images_can_be_named(run, monkeypatch, capsys):
     assert "--data.name folder:PATH names where they are now" in said
     assert cli.main(["evaluate", "run", "--data.name", "folder:moved"]) == 0
     assert f"top-1 {100 * tested['top1']:.2f} %" in capsys.readouterr().out
-    monkeypatch.setattr(show, "looks", lambda setup, *_: iter([print(setup.dataset.name)][1:]))
+    monkeypatch.setattr(show, "draw_figures", lambda setup, *_: iter([print(setup.dataset.name)][1:]))
     assert cli.main(["show", "run", "--data.name", "folder:moved"]) == 0
     assert f"folder:{root / 'moved'}" in capsys.readouterr().out
     moved = dataclasses.replace(config, data=dataclasses.replace(config.data, name="folder:moved"))

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import flax.linen as nn
@@ -10,10 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from fcnn import models
-from fcnn.analysis.sanity.line import Line, judge, skip
+from fcnn.analysis.figure import new_figure
+from fcnn.analysis.sanity.result import CheckResult, check, skip
 from fcnn.analysis.sanity.trial import Trial, compile_once, trained
+from fcnn.report.files import png, write_table
 from fcnn.training.layers import evaluated
 from fcnn.training.setup import TrainSetup
+from fcnn.utils.files import write_bytes
 
 SMALL, LARGE = 1e-3, 1e3
 """A signal or a gradient that changes by more than this on its way has vanished or exploded."""
@@ -27,8 +31,8 @@ class Layer:
 
     name: str
     signal_start: float
-    """How much what it is given differs between images, before the first step: the standard deviation over the images,
-    root mean square over units. About 1 for the first layer."""
+    """How much its inputs differ between images, before the first step: the standard deviation over the images, root
+    mean square over units. About 1 for the first layer."""
     signal_end: float
     """The same after the trial."""
     dead: float
@@ -46,9 +50,9 @@ def measure(model: models.Classifier, trial: Trial, images: jax.Array, *, train:
       images: (B, H, W, C), normalized.
       train: whether they run as in training, or as in evaluation.
     """
-    look, names = _looker(model, train)
-    start = np.asarray(look(trial.start.variables, images, trial.start.key))
-    end = np.asarray(look(trial.end.variables, images, trial.start.key))
+    inspect, names = _inspector(model, train)
+    start = np.asarray(inspect(trial.start.variables, images, trial.start.key))
+    end = np.asarray(inspect(trial.end.variables, images, trial.start.key))
     return [
         Layer(
             name,
@@ -62,17 +66,15 @@ def measure(model: models.Classifier, trial: Trial, images: jax.Array, *, train:
     ]
 
 
-def _looker(
-    model: models.Classifier, train: bool
-) -> tuple[Callable[[Any, jax.Array, jax.Array], jax.Array], list[str]]:
-    """A compiled function that gives (layers, 2): the signal and the dead share of what each layer is given; and the
-    layers' names, known after its first call."""
+def _inspector(model: models.Classifier, train: bool) -> tuple[Callable[..., jax.Array], list[str]]:
+    """A compiled function `(variables, images, key) -> (layers, 2)`, the signal and the dead share of each layer's
+    inputs; and the layers' names, known after its first call."""
     names: list[str] = []
-    model = model.clone(remat=False)  # what is seen inside its blocks could not be taken out of them
+    model = model.clone(remat=False)  # arrays inside its blocks could not be taken out of them
 
     @compile_once
-    def look(variables: Any, images: jax.Array, key: jax.Array) -> jax.Array:
-        seen: dict[str, jax.Array] = {}
+    def inspect(variables: Any, images: jax.Array, key: jax.Array) -> jax.Array:
+        statistics: dict[str, jax.Array] = {}
 
         def note(call: Callable, args: tuple, kwargs: dict, context: nn.module.InterceptorContext) -> Any:
             module = context.module
@@ -81,25 +83,25 @@ def _looker(
                 signal = jnp.sqrt(x.var(axis=0).mean())
                 flat = x.reshape(-1, x.shape[-1])
                 dead = (flat.max(axis=0) - flat.min(axis=0) <= 1e-6 * jnp.abs(flat).max()).mean()
-                seen["/".join(module.path)] = jnp.stack([signal, dead])
+                statistics["/".join(module.path)] = jnp.stack([signal, dead])
             return call(*args, **kwargs)
 
         with evaluated(model.frozen), nn.intercept_methods(note):
             model.apply(variables, images, train=train, mutable=["batch_stats", "aux"], rngs={"dropout": key})
-        names[:] = seen
-        return jnp.stack(list(seen.values()))
+        names[:] = statistics
+        return jnp.stack(list(statistics.values()))
 
-    return look, names
+    return inspect, names
 
 
-def check_signal(setup: TrainSetup, layers: list[Layer]) -> Line:
-    """What tells images apart neither dies out nor explodes on its way to the last layer."""
+def check_signal(setup: TrainSetup, layers: list[Layer]) -> CheckResult:
+    """The difference between images neither vanishes nor explodes on its way to the last layer."""
     hint = "initialize by the activation (leave model.kernel-init out), or normalize: --model.norm batch"
     if setup.transferred:
         hint = "the weights' normalization doesn't suit these images, or the weights are damaged"
     values = [layer.signal_start for layer in layers]
     worst = max(layers, key=lambda layer: abs(np.log10(max(layer.signal_start, 1e-30))))
-    return judge(
+    return check(
         "signal",
         all(SMALL < value < LARGE for value in values),
         f"before the first step activations differ between images by {min(values):.2g} to {max(values):.2g} (standard "
@@ -108,7 +110,7 @@ def check_signal(setup: TrainSetup, layers: list[Layer]) -> Line:
     )
 
 
-def check_gradient_depth(setup: TrainSetup, layers: list[Layer]) -> Line:
+def check_gradient_depth(setup: TrainSetup, layers: list[Layer]) -> CheckResult:
     """Gradients neither vanish nor explode on their way back to the first layers that are trained."""
     names = trained(setup, [layer.name for layer in layers])
     if len(names) < 2:
@@ -118,31 +120,62 @@ def check_gradient_depth(setup: TrainSetup, layers: list[Layer]) -> Line:
     third = max(len(norms) // 3, 1)
     early, late = float(np.median(norms[:third])), float(np.median(norms[-third:]))
     ratio = early / late if late else 0.0
-    which = "trained " if setup.trainable.frozen else ""
-    return judge(
+    kind = "trained layers" if setup.trainable.frozen else "layers"
+    return check(
         "gradient by depth",
         SMALL < ratio < LARGE,
-        f"kernels' gradient norms: {early:.2g} in the first {third} {which}layers, {late:.2g} in the last, a ratio of "
+        f"kernels' gradient norms: {early:.2g} in the first {third} {kind}, {late:.2g} in the last, a ratio of "
         f"{ratio:.2g}; see depth.png",
         "take an activation that doesn't saturate (--model.activation relu), a network with shortcuts, or "
         "--model.norm batch",
     )
 
 
-def check_dead(setup: TrainSetup, layers: list[Layer]) -> Line:
-    """Units of layers that are trained answer differently to different images."""
+def check_dead(setup: TrainSetup, layers: list[Layer]) -> CheckResult:
+    """The units of layers that are trained differ from image to image."""
     names = trained(setup, [layer.name for layer in layers])
     if not names:
         return skip("dead units", "no layer is trained")
     layers = [layer for layer in layers if layer.name in names]
     worst = max(layers, key=lambda layer: layer.dead)
     dead = [layer.name for layer in layers if layer.dead > DEAD]
-    told = f"at most {100 * worst.dead:.0f} % of a layer's inputs never change (before {worst.name})"
+    reason = f"at most {100 * worst.dead:.0f} % of a layer's inputs never change (before {worst.name})"
     if dead:
-        told += f"; nearly all before {', '.join(dead[:5])}"
-    return judge(
+        reason += f"; nearly all before {', '.join(dead[:5])}"
+    return check(
         "dead units",
         not dead,
-        told,
+        reason,
         "lower --optim.learning-rate, warm up, start biases at 0, or take --model.activation leaky_relu",
     )
+
+
+def draw_depth(layers: list[Layer], folder: Path) -> None:
+    """Writes `depth.png` and `depth.csv`: activations and gradients of each layer, at the start and after the trial."""
+    figure = new_figure(10, 5)
+    axes = figure.subplots(1, 2, sharex=True)
+    _draw_lines(axes[0], layers, {"signal_start": "at initialization", "signal_end": "after the trial"})
+    axes[0].set(title="A layer's inputs", ylabel="standard deviation over images")
+    axes[0].axhspan(1e-30, SMALL, color="tab:red", alpha=0.1)
+    axes[0].axhspan(LARGE, 1e30, color="tab:red", alpha=0.1)
+    _draw_lines(axes[1], layers, {"gradient_start": "first step", "gradient_largest": "largest of the trial"})
+    axes[1].set(title="Its kernel's gradient", ylabel="L2 norm")
+    places = range(0, len(layers), max(len(layers) // 12, 1))
+    for axis in axes:
+        axis.set_xticks(places, [layers[i].name for i in places], rotation=60, ha="right", fontsize=8)
+        axis.grid(alpha=0.3)
+        axis.legend()
+    head = [field.name for field in dataclasses.fields(Layer)]
+    write_table(folder / "depth.csv", head, [dataclasses.astuple(layer) for layer in layers])
+    write_bytes(folder / "depth.png", png(figure))
+
+
+def _draw_lines(axis: Any, layers: list[Layer], labels: dict[str, str]) -> None:
+    """A line for each field of a layer, on a logarithmic axis around what is finite and above zero."""
+    values = np.asarray([[getattr(layer, field) for layer in layers] for field in labels])
+    values = np.where(np.isfinite(values) & (values > 0), values, np.nan)
+    for line, label, marker in zip(values, labels.values(), "o.", strict=True):
+        axis.plot(line, marker=marker, label=label)
+    axis.set_yscale("log")
+    if np.isfinite(values).any():
+        axis.set_ylim(np.nanmin(values) / 3, np.nanmax(values) * 3)

@@ -1,18 +1,22 @@
 """What can be wrong with the images and labels before any network sees them."""
 
+from pathlib import Path
+
 import jax
 import numpy as np
 
-from fcnn import augment
-from fcnn.analysis.sanity.line import Line, judge, skip
-from fcnn.analysis.sanity.trial import change, compile_once, order, stored
+from fcnn.analysis.sanity.result import CheckResult, check, skip
+from fcnn.analysis.sanity.trial import augmentation, compile_once, sampler, stored
 from fcnn.data import spread
+from fcnn.data.show import contact_sheet
+from fcnn.report.files import png
 from fcnn.training.setup import TrainSetup
-from fcnn.utils.batch import Batch
+from fcnn.utils.batch import Batch, make_batch
+from fcnn.utils.files import write_bytes
 from fcnn.utils.text import join, printable
 
-LOOKED_AT = 1000
-"""Training images that are looked at, evenly spread."""
+CHECKED = 1000
+"""Training images that are checked, evenly spread."""
 COMPARED = 20_000
 """Images of a split that are compared with those of another."""
 SURE = 4.0
@@ -20,74 +24,69 @@ SURE = 4.0
 _SIDE = 16  # pixels to which images are averaged before they are compared
 
 
-def check_inputs(setup: TrainSetup) -> Line:
+def check_inputs(setup: TrainSetup) -> CheckResult:
     """What the network sees has mean 0 and standard deviation 1, roughly, with and without augmentation."""
-    batch = stored(setup, spread(len(setup.dataset.train), LOOKED_AT))
-    normalize = augment.normalize(*setup.dataset.mean_std())
+    batch, normalize = stored(setup, spread(len(setup.dataset.train), CHECKED)), setup.normalize()
 
     @compile_once
-    def seen(batch: Batch) -> tuple[jax.Array, jax.Array]:
-        return normalize(batch)["image"], normalize(change(setup)(jax.random.key(0), batch))["image"]
+    def inputs(batch: Batch) -> tuple[jax.Array, jax.Array]:
+        return normalize(batch)["image"], normalize(augmentation(setup)(jax.random.key(0), batch))["image"]
 
-    plain, changed = (np.asarray(images, np.float64) for images in seen(batch))
+    plain, augmented = (np.asarray(images, np.float64) for images in inputs(batch))
     mean, std = plain.mean(axis=(0, 1, 2)), plain.std(axis=(0, 1, 2))
-    finite = bool(np.isfinite(changed).all())
+    finite = bool(np.isfinite(augmented).all())
     # Other images than those that the weights were trained on have another mean; it must only not be far out.
-    given = setup.config.transfer.weights is not None and setup.config.transfer.strategy != "scratch"
-    given = given and setup.config.data.mean is None
-    center, low, high = (3.0, 0.2, 3.0) if given else (0.25, 0.7, 1.4)
+    transfer = setup.config.transfer
+    of_weights = transfer.weights is not None and transfer.strategy != "scratch" and setup.config.data.mean is None
+    center, low, high = (3.0, 0.2, 3.0) if of_weights else (0.25, 0.7, 1.4)
     ok = bool((np.abs(mean) < center).all() and (std > low).all() and (std < high).all())
-    ok = ok and finite and 0.2 < changed.std() < 5
-    whose = "the weights' normalization" if given else "normalization"
-    told = f"mean {_numbers(mean)}, standard deviation {_numbers(std)} by channel after {whose}"
-    told += f"; augmented {changed.mean():.2f} and {changed.std():.2f}" if finite else "; augmented not finite"
-    return judge(
+    normalization = "the weights' normalization" if of_weights else "normalization"
+    reason = f"mean {_numbers(mean)}, standard deviation {_numbers(std)} by channel after {normalization}; augmented "
+    return check(
         "inputs",
-        ok,
-        told,
+        ok and finite and 0.2 < augmented.std() < 5,
+        reason + (f"{augmented.mean():.2f} and {augmented.std():.2f}" if finite else "not finite"),
         "leave data.mean and data.std out to have them measured, or give those of these images on a scale of 0 to 1; "
         "look at the contact sheet for images that are black or washed out",
     )
 
 
-def check_classes(setup: TrainSetup) -> Line:
+def check_classes(setup: TrainSetup) -> CheckResult:
     """The network has an output for each class, and each class has images."""
     labels, names = setup.dataset.train.labels, setup.dataset.classes
     outputs = setup.model.num_classes
     counts = np.bincount(labels, minlength=outputs)
     empty = [printable(names[i]) if i < len(names) else str(i) for i in np.flatnonzero(counts == 0)]
-    told = f"{outputs} outputs, {len(names)} classes, labels {labels.min()} to {labels.max()}"
-    told += f"; without a training image: {join(empty)}" if empty else f"; {counts.min():,} images or more of each"
-    return judge(
+    images = f"without a training image: {join(empty)}" if empty else f"{counts.min():,} images or more of each"
+    return check(
         "classes",
         outputs == len(names) == len(counts) and not empty,
-        told,
+        f"{outputs} outputs, {len(names)} classes, labels {labels.min()} to {labels.max()}; {images}",
         "make the number of outputs that of the classes, and number labels from 0 without a gap",
     )
 
 
-def check_order(setup: TrainSetup) -> Line:
+def check_order(setup: TrainSetup) -> CheckResult:
     """Batches are drawn from all over the split, in another order each epoch."""
     if not setup.total_steps:
         return skip("order", "nothing is trained")
-    labels, batches = setup.dataset.train.labels, order(setup)
+    labels, batches = setup.dataset.train.labels, sampler(setup)
     steps = range(setup.steps_per_epoch)
     first, second = (np.concatenate([batches.at(e * len(steps) + s)[1] for s in steps]) for e in (0, 1))
-    shares = np.bincount(labels) / len(labels)
-    chance, pairs = float((shares**2).sum()), len(first) - 1
+    chance, pairs = _chance(labels), len(first) - 1
     alike = float((labels[first][1:] == labels[first][:-1]).mean())
     same, again = bool((first == second).all()), len(first) - len(np.unique(first))
     limit = chance + 2 * SURE * np.sqrt(chance * (1 - chance) / pairs)
-    told = (
+    return check(
+        "order",
+        not same and not again and alike <= limit,
         f"{100 * alike:.0f} % of neighbors in an epoch share a class, by chance {100 * chance:.0f} %; the next "
-        f"epoch's order is {'the same' if same else 'another'}; {again} images twice in an epoch"
-    )
-    return judge(
-        "order", not same and not again and alike <= limit, told, "shuffle the training images anew for each epoch"
+        f"epoch's order is {'the same' if same else 'another'}; {again} images twice in an epoch",
+        "shuffle the training images anew for each epoch",
     )
 
 
-def check_leak(setup: TrainSetup) -> Line:
+def check_leak(setup: TrainSetup) -> CheckResult:
     """No image to choose the best epoch by is one that is trained on. The test split stays unread."""
     if not len(setup.dataset.validation):
         return skip("leak", "there is no validation split")
@@ -96,7 +95,7 @@ def check_leak(setup: TrainSetup) -> Line:
         for split in (setup.dataset.train, setup.dataset.validation)
     )
     both = len(train & validation)
-    return judge(
+    return check(
         "leak",
         both <= 0.005 * len(validation),
         f"{both} of {len(validation):,} validation images are training images too, pixel for pixel",
@@ -104,53 +103,63 @@ def check_leak(setup: TrainSetup) -> Line:
     )
 
 
-def check_labels(setup: TrainSetup) -> Line:
+def check_labels(setup: TrainSetup) -> CheckResult:
     """Images that look alike share a label more often than chance would have it."""
     same, chance, z = _agreement(setup, augmented=False)
-    return judge(
+    return check(
         "labels",
         z >= SURE,
         f"the nearest other image has the same label in {100 * same:.0f} % of cases, by chance {100 * chance:.0f} %",
         "labels and images are probably in different orders: look at the contact sheet, and at how labels are read. "
-        "(Where a class can't be told by pixels at all, only training can tell)",
+        "(Where pixels alone don't show the class, only training can decide)",
     )
 
 
-def check_augmentation(setup: TrainSetup) -> Line:
+def check_augmentation(setup: TrainSetup) -> CheckResult:
     """An augmented image still looks more like those of its class than chance would have it."""
     if not setup.total_steps:
         return skip("augmentation", "nothing is trained")
     same, chance, z = _agreement(setup, augmented=True)
     plain = _agreement(setup, augmented=False)[0]
-    return judge(
+    return check(
         "augmentation",
         z >= SURE and same - chance >= 0.2 * (plain - chance),
         f"the nearest other image of an augmented one has its label in {100 * same:.0f} % of cases, without "
         f"augmentation in {100 * plain:.0f} %, by chance {100 * chance:.0f} %; see contact_sheet.png",
-        "augment less, until you recognise the classes on the contact sheet yourself",
+        "augment less, until you recognize the classes on the contact sheet yourself",
     )
+
+
+def draw_contact_sheet(setup: TrainSetup, folder: Path) -> None:
+    """Writes `contact_sheet.png`: training images of each class, as stored and as the run augments them."""
+    change = jax.jit(augmentation(setup))
+
+    def augmented(images: np.ndarray) -> np.ndarray:
+        batch = make_batch(images, np.zeros(len(images), np.int32))
+        pixels = np.asarray(change(jax.random.key(setup.config.seed), batch)["image"])
+        return np.clip(np.round(pixels), 0, 255).astype(np.uint8)
+
+    write_bytes(folder / "contact_sheet.png", png(contact_sheet(setup.dataset, augmented)))
 
 
 def _agreement(setup: TrainSetup, *, augmented: bool) -> tuple[float, float, float]:
     """How often an image's nearest neighbor among other training images has its label, the same by chance, and the
     difference in standard errors."""
-    batch = stored(setup, spread(len(setup.dataset.train), LOOKED_AT))
-    images, labels = np.asarray(batch["image"]), np.asarray(batch["label"])
-    predicted_places = images
-    if augmented:
-        found = compile_once(change(setup))(jax.random.key(0), batch)
-        predicted_places = np.asarray(found["image"])
-        labels_asked = np.asarray(found["label"])
-        labels_asked = labels_asked if labels_asked.ndim == 1 else labels_asked.argmax(axis=1)
-    else:
-        labels_asked = labels
-    a, b = _small(predicted_places), _small(images)
+    batch = stored(setup, spread(len(setup.dataset.train), CHECKED))
+    queries = compile_once(augmentation(setup))(jax.random.key(0), batch) if augmented else batch
+    labels, query_labels = np.asarray(batch["label"]), np.asarray(queries["label"])
+    if query_labels.ndim == 2:  # of a mixture
+        query_labels = query_labels.argmax(axis=1)
+    a, b = (_small(np.asarray(images["image"])) for images in (queries, batch))
     distance = (a**2).sum(1)[:, None] + (b**2).sum(1)[None] - 2 * a @ b.T
     np.fill_diagonal(distance, np.inf)  # an image isn't its own neighbor
-    same = float((labels[distance.argmin(axis=1)] == labels_asked).mean())
-    shares = np.bincount(labels) / len(labels)
-    chance = float((shares**2).sum())
+    same, chance = float((labels[distance.argmin(axis=1)] == query_labels).mean()), _chance(labels)
     return same, chance, (same - chance) / max(np.sqrt(chance * (1 - chance) / len(labels)), 1e-9)
+
+
+def _chance(labels: np.ndarray) -> float:
+    """How often two images share a label by chance."""
+    return float(((np.bincount(labels) / len(labels)) ** 2).sum())
 
 
 def _small(images: np.ndarray) -> np.ndarray:

@@ -5,11 +5,11 @@ import math
 import jax
 import numpy as np
 import optax
+from flax.traverse_util import flatten_dict
 
-from fcnn import augment
-from fcnn.analysis.sanity.line import Line, judge
-from fcnn.analysis.sanity.rates import LOW
-from fcnn.analysis.sanity.trial import Trial, by_path, compile_once, order, start_state, stored, trained
+from fcnn.analysis.sanity.learning_rate import LOW
+from fcnn.analysis.sanity.result import CheckResult, check
+from fcnn.analysis.sanity.trial import Trial, batch_of, compile_once, start_state, trained
 from fcnn.training.optim import freeze
 from fcnn.training.setup import TrainSetup
 from fcnn.training.state import TrainState
@@ -20,18 +20,15 @@ EXAMPLES, ENOUGH, MOST_STEPS = 8, 0.01, 500
 """So many images must be overfitted, to this loss, in so many steps."""
 
 
-def check_initial_loss(setup: TrainSetup, loss: float) -> Line:
+def check_initial_loss(setup: TrainSetup, loss: float) -> CheckResult:
     """Before it has learned anything, a network should believe in every class alike: a loss of ln(classes). One that
     was trained may know better, but not worse."""
     guess = math.log(setup.model.num_classes)
-    least = 0.5 * guess
-    hint = "too high: initialize the classifier smaller, or normalize the inputs; too low: something tells the label"
+    least = 0.0 if setup.transferred else 0.5 * guess
+    hint = "too high: initialize the classifier smaller, or normalize the inputs; too low: the inputs contain the label"
     if setup.transferred:
-        least, hint = (
-            0.0,
-            "the weights' classes are others than these, or their normalization doesn't suit these images",
-        )
-    return judge(
+        hint = "the weights' classes are others than these, or their normalization doesn't suit these images"
+    return check(
         "initial loss",
         least <= loss <= 1.5 * guess + 1,
         f"{loss:.3f}; guessing has ln({setup.model.num_classes}) = {guess:.3f}",
@@ -45,14 +42,14 @@ def evaluation_loss(setup: TrainSetup, state: TrainState, batch: Batch) -> float
     return float(metrics.loss) / float(metrics.count)
 
 
-def check_first_steps(setup: TrainSetup, trial: Trial) -> Line:
+def check_first_steps(setup: TrainSetup, trial: Trial) -> CheckResult:
     """The loss falls at the run's own learning rate."""
     losses = trial.losses
     part = max(len(losses) // 5, 1)
     before, after = float(losses[:part].mean()), float(losses[-part:].mean())
     low = LOW * math.log(setup.model.num_classes)
     ok = math.isfinite(after) and (after < 0.98 * min(before, float(losses[0])) or after < low)
-    return judge(
+    return check(
         "first steps",
         ok,
         f"loss {float(losses[0]):.3f} at first, {after:.3f} over the last {part} of {len(losses)} steps",
@@ -61,9 +58,10 @@ def check_first_steps(setup: TrainSetup, trial: Trial) -> Line:
     )
 
 
-def check_gradients(setup: TrainSetup, trial: Trial) -> Line:
+def check_gradients(setup: TrainSetup, trial: Trial) -> CheckResult:
     """Every parameter that is trained gets a gradient and moves; what is frozen stays."""
-    norms, start, end = trial.largest_norms, by_path(trial.start.params), by_path(trial.end.params)
+    norms = trial.largest_norms
+    start, end = (flatten_dict(jax.device_get(state.params), sep="/") for state in (trial.start, trial.end))
     names = trained(setup, start)
     still = {name for name in start if np.array_equal(start[name], end[name])}
     without = [name for name in names if norms[name] == 0]
@@ -72,14 +70,9 @@ def check_gradients(setup: TrainSetup, trial: Trial) -> Line:
     reasons = [f"{len(names)} parameters, gradients up to {max(norms.values()):.2g}"]
     if len(names) < len(start):
         reasons.append(f"{len(start) - len(names)} are frozen")
-    for found, words in (
-        (without, "never had a gradient"),
-        (fixed, "had one and didn't move"),
-        (moved, "are frozen and moved"),
-    ):
-        if found:
-            reasons.append(f"{len(found)} {words}: {', '.join(found[:4])}")
-    return judge(
+    faults = {"never had a gradient": without, "had one and didn't move": fixed, "are frozen and moved": moved}
+    reasons += [f"{len(found)} {fault}: {', '.join(found[:4])}" for fault, found in faults.items() if found]
+    return check(
         "gradients",
         not without and not fixed and not moved,
         "; ".join(reasons),
@@ -97,8 +90,7 @@ def overfit(setup: TrainSetup) -> tuple[TrainState, Batch, list[float]]:
     frozen = setup.trainable.frozen
     # A head alone is a convex problem, which takes a larger rate.
     model, optimizer = setup.model.clone(dropout=0.0), freeze(optax.adam(1e-2 if frozen else 1e-3), frozen)
-    indices = order(setup).at(0)[1][:EXAMPLES]
-    batch = jax.jit(augment.normalize(*setup.dataset.mean_std()))(stored(setup, indices))
+    batch = jax.jit(setup.normalize())(jax.tree.map(lambda array: array[:EXAMPLES], batch_of(setup, 0)))
     state = start_state(setup)
     state = state.replace(opt_state=optimizer.init(state.params), ema=None)
     step = compile_once(make_train_step(model, optimizer, frozen=frozen))
@@ -109,9 +101,9 @@ def overfit(setup: TrainSetup) -> tuple[TrainState, Batch, list[float]]:
     return state, batch, losses
 
 
-def check_overfit(losses: list[float]) -> Line:
+def check_overfit(losses: list[float]) -> CheckResult:
     """A network that can't overfit eight images will not learn eight thousand."""
-    return judge(
+    return check(
         "overfit",
         losses[-1] < ENOUGH,
         f"{EXAMPLES} images fitted to a loss of {losses[-1]:.4f} in {len(losses)} steps",

@@ -7,9 +7,9 @@ import flax.linen as nn
 import jax
 import numpy as np
 
-from fcnn import augment, models
-from fcnn.analysis.sanity.line import Line, judge, skip
-from fcnn.analysis.sanity.trial import Trial, compile_once, order, stored, trained
+from fcnn import models
+from fcnn.analysis.sanity.result import CheckResult, check, skip
+from fcnn.analysis.sanity.trial import Trial, batch_of, compile_once, trained
 from fcnn.nn import Dropout
 from fcnn.training.layers import evaluated
 from fcnn.training.metrics import cross_entropy
@@ -20,37 +20,31 @@ from fcnn.utils.batch import Batch
 PASSES = 60
 """Over the same images, in which running averages that forget a tenth a step must arrive at those images' own."""
 GAP = 0.1
-"""Difference of the losses that is worth a word."""
+"""A difference of the losses that is reported."""
 
-Apply = Callable[[Any, jax.Array, jax.Array], tuple[jax.Array, Any]]
+COLLECTIONS = ["batch_stats", "aux"]
 
 
-def _apply(model: models.Classifier, *, train: bool) -> Apply:
+def _apply(model: models.Classifier, *, train: bool) -> Callable[[Any, jax.Array, jax.Array], tuple[jax.Array, Any]]:
     """(variables, images, dropout's key) -> logits and the batch statistics afterwards; compiled."""
 
     @compile_once
     def apply(variables: Any, images: jax.Array, key: jax.Array) -> tuple[jax.Array, Any]:
-        collections = ["batch_stats", "aux"]
         with evaluated(model.frozen):
-            logits, new = model.apply(variables, images, train=train, mutable=collections, rngs={"dropout": key})
+            logits, new = model.apply(variables, images, train=train, mutable=COLLECTIONS, rngs={"dropout": key})
         return logits, new.get("batch_stats", {})
 
     return apply
 
 
-def check_modes(setup: TrainSetup, trial: Trial) -> list[Line]:
+def check_modes(setup: TrainSetup, trial: Trial) -> list[CheckResult]:
     """In training, statistics move and dropout drops; in evaluation nothing moves, and an image is by itself."""
-    batches = order(setup)
-    normalize = jax.jit(augment.normalize(*setup.dataset.mean_std()))
-    one, other = (normalize(stored(setup, batches.at(step)[1][:8]))["image"] for step in (0, 1))
-    variables, keys = trial.end.variables, [jax.random.key(0), jax.random.key(1)]
-    return [
-        _training(setup, trial, one, keys),
-        _evaluation(_apply(setup.classifier, train=False), variables, one, other, keys),
-    ]
+    one, other = (jax.jit(setup.normalize())(batch_of(setup, step))["image"][:8] for step in (0, 1))
+    keys = [jax.random.key(0), jax.random.key(1)]
+    return [_check_training(setup, trial, one, keys), _check_evaluation(setup, trial.end.variables, one, other, keys)]
 
 
-def _training(setup: TrainSetup, trial: Trial, images: jax.Array, keys: list[jax.Array]) -> Line:
+def _check_training(setup: TrainSetup, trial: Trial, images: jax.Array, keys: list[jax.Array]) -> CheckResult:
     if not setup.total_steps:
         return skip("training mode", "nothing is trained")
     start, end = trial.start.batch_stats, trial.end.batch_stats
@@ -58,26 +52,27 @@ def _training(setup: TrainSetup, trial: Trial, images: jax.Array, keys: list[jax
     drops = _drops(setup.classifier, trial.end.variables, images)
     if not norms and not drops and not frozen:
         return skip("training mode", "no layer of this network behaves differently in training")
-    told, ok = [], True
+    reasons, ok = [], True
     if norms:
-        moved = all(_differ(start[name], end[name]) for name in norms)
-        told.append(f"batch norm's running averages {'move' if moved else 'never move'}")
-        ok = moved
+        ok = all(_differ(start[name], end[name]) for name in norms)
+        reasons.append(f"batch norm's running averages {'move' if ok else 'never move'}")
     if frozen:
         moved = any(_differ(start[name], end[name]) for name in frozen)
-        told.append(f"frozen batch norm's running averages {'move' if moved else 'stay'}")
+        reasons.append(f"frozen batch norm's running averages {'move' if moved else 'stay'}")
         ok = ok and not moved
     if drops:
         apply = _apply(setup.classifier, train=True)
         a, b = (np.asarray(apply(trial.end.variables, images, key)[0]) for key in keys)
         random = not np.allclose(a, b)
-        told.append(f"dropout {'drops' if random else 'drops nothing'}")
+        reasons.append(f"dropout {'drops' if random else 'drops nothing'}")
         ok = ok and random
-    return judge("training mode", ok, "; ".join(told), "hand train=True on to every layer in training")
+    return check("training mode", ok, "; ".join(reasons), "pass train=True to every layer in training")
 
 
-def _evaluation(apply: Apply, variables: Any, one: jax.Array, other: jax.Array, keys: list[jax.Array]) -> Line:
-    half = len(one) // 2
+def _check_evaluation(
+    setup: TrainSetup, variables: Any, one: jax.Array, other: jax.Array, keys: list[jax.Array]
+) -> CheckResult:
+    apply, half = _apply(setup.classifier, train=False), len(one) // 2
     logits, stats = apply(variables, one, keys[0])
     again, _ = apply(variables, one, keys[1])
     mixed, _ = apply(variables, jax.numpy.concatenate([one[:half], other[half:]]), keys[0])
@@ -85,17 +80,16 @@ def _evaluation(apply: Apply, variables: Any, one: jax.Array, other: jax.Array, 
     drift = float(np.abs(np.asarray(logits - again)).max()) / scale
     company = float(np.abs(np.asarray(logits - mixed)[:half]).max()) / scale
     moved = _differ(variables["batch_stats"], stats)
-    ok = drift < 1e-3 and company < 1e-3 and not moved
-    return judge(
+    return check(
         "evaluation mode",
-        ok,
-        f"logits change by {100 * drift:.2g} % when asked again, by {100 * company:.2g} % with the other images of the "
-        f"batch; running averages {'move' if moved else 'stay'}",
-        "hand train=False on to every layer in evaluation",
+        drift < 1e-3 and company < 1e-3 and not moved,
+        f"logits change by {100 * drift:.2g} % when computed again, by {100 * company:.2g} % with the other images of "
+        f"the batch; running averages {'move' if moved else 'stay'}",
+        "pass train=False to every layer in evaluation",
     )
 
 
-def check_batch_norm(setup: TrainSetup, state: TrainState, batch: Batch) -> Line:
+def check_batch_norm(setup: TrainSetup, state: TrainState, batch: Batch) -> CheckResult:
     """Once the running averages have arrived, evaluation has the loss of training on the same images.
 
     Args:
@@ -105,20 +99,18 @@ def check_batch_norm(setup: TrainSetup, state: TrainState, batch: Batch) -> Line
         return skip("batch norm", "all of it is frozen" if state.batch_stats else "there is none")
     model, key = setup.classifier.clone(dropout=0.0), jax.random.key(0)
     train, evaluate = _apply(model, train=True), _apply(model, train=False)
-    variables = state.variables
-    logits, _ = train(variables, batch["image"], key)
+    variables, images, label = state.variables, batch["image"], batch["label"]
+    by_batch, _ = train(variables, images, key)
     for _ in range(PASSES):
-        variables = {**variables, "batch_stats": train(variables, batch["image"], key)[1]}
-    losses = [
-        float(cross_entropy(found, batch["label"]).mean())
-        for found in (logits, evaluate(variables, batch["image"], key)[0])
-    ]
-    return judge(
+        variables = {**variables, "batch_stats": train(variables, images, key)[1]}
+    by_averages, _ = evaluate(variables, images, key)
+    losses = [float(cross_entropy(logits, label).mean()) for logits in (by_batch, by_averages)]
+    return check(
         "batch norm",
         bool(np.isfinite(losses).all()) and abs(losses[1] - losses[0]) < GAP,
         f"loss {losses[0]:.3f} by the batch's statistics, {losses[1]:.3f} by running averages after {PASSES} passes "
         "over the same images",
-        "a momentum nearer to 0.9, or --model.norm group, which knows no running averages",
+        "a momentum nearer to 0.9, or --model.norm group, which has no running averages",
     )
 
 
@@ -132,8 +124,8 @@ def _drops(model: models.Classifier, variables: Any, images: jax.Array) -> bool:
         return call(*args, **kwargs)
 
     with nn.intercept_methods(note):
-        key, collections = {"dropout": jax.random.key(0)}, ["batch_stats", "aux"]
-        jax.eval_shape(lambda x: model.apply(variables, x, train=True, mutable=collections, rngs=key), images)
+        key = {"dropout": jax.random.key(0)}
+        jax.eval_shape(lambda x: model.apply(variables, x, train=True, mutable=COLLECTIONS, rngs=key), images)
     return max(rates) > 0
 
 

@@ -1,4 +1,4 @@
-"""The first steps of a run, taken for a look at them: what goes in, the state before and after, and every loss.
+"""The first steps of a run: what goes in, the state before and after, and every loss.
 
 They are the run's own: its order of images, its augmentation, its update. One device takes them, whatever there is.
 """
@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from flax.traverse_util import flatten_dict
 
 from fcnn import augment
 from fcnn.data.pipeline import EpochSampler
@@ -21,12 +22,10 @@ from fcnn.utils.batch import Batch, make_batch
 STEPS = 60
 """Of a trial, unless the run itself is shorter."""
 
-Step = Callable[[TrainState, Batch], tuple[TrainState, StepReport]]
-
 
 @dataclasses.dataclass(frozen=True)
 class Trial:
-    """What some steps of training have told."""
+    """Some steps of training."""
 
     start: TrainState
     end: TrainState
@@ -45,7 +44,7 @@ def compile_once(function: Callable) -> Any:
     return jax.jit(function, compiler_options=options)
 
 
-def order(setup: TrainSetup) -> EpochSampler:
+def sampler(setup: TrainSetup) -> EpochSampler:
     """Which images each step sees."""
     return EpochSampler(len(setup.dataset.train), setup.config.train.batch_size, setup.config.seed)
 
@@ -56,9 +55,15 @@ def stored(setup: TrainSetup, indices: np.ndarray) -> Batch:
     return make_batch(train.read(indices), train.labels[indices])
 
 
-def change(setup: TrainSetup) -> augment.Augment:
+def batch_of(setup: TrainSetup, step: int) -> Batch:
+    """What a step of the run is given, before augmentation."""
+    return stored(setup, sampler(setup).at(step)[1])
+
+
+def augmentation(setup: TrainSetup) -> augment.Augment:
     """The run's augmentation, with the crops that the files' reader would take."""
-    return augment.from_config(setup.config.augment, num_classes=len(setup.dataset.classes))
+    config, classes = setup.config.augment, setup.dataset.classes
+    return setup.custom.augment or augment.from_config(config, num_classes=len(classes))
 
 
 def start_state(setup: TrainSetup) -> TrainState:
@@ -74,30 +79,23 @@ def trained(setup: TrainSetup, names: Iterable[str]) -> list[str]:
     return [name for name in names if name.partition("/")[0] not in setup.trainable.frozen]
 
 
-def make_step(setup: TrainSetup) -> Step:
+def make_step(setup: TrainSetup) -> Callable[[TrainState, Batch], tuple[TrainState, StepReport]]:
     """The compiled step from stored images to the next state: augmentation, normalization and the update."""
     return jax.jit(setup.train_step(setup.preprocess()))
 
 
 def run_trial(setup: TrainSetup, steps: int) -> Trial:
     """Takes the first steps of the run, up to the first loss that isn't a number."""
-    step, batches, start = make_step(setup), order(setup), start_state(setup)
+    step, start = make_step(setup), start_state(setup)
     state, losses = start, []
     first: dict[str, float] = {}
     largest: dict[str, float] = {}
     for number in range(steps):
-        state, report = step(state, stored(setup, batches.at(number)[1]))
+        state, report = step(state, batch_of(setup, number))
         losses.append(float(report.metrics.loss) / float(report.metrics.count))
-        norms = by_path(jax.device_get(report.grad_norms))
+        norms = jax.tree.map(float, flatten_dict(report.grad_norms, sep="/"))
         first = first or norms
         largest = {name: max(norm, largest.get(name, 0.0)) for name, norm in norms.items()}
         if not np.isfinite(losses[-1]):
             break
     return Trial(start, state, np.asarray(losses), first, largest)
-
-
-def by_path(tree: Any) -> dict[str, Any]:
-    """The leaves of a tree under their paths, "stem_conv/kernel"; scalars as floats."""
-    flat, _ = jax.tree_util.tree_flatten_with_path(tree)
-    named = {jax.tree_util.keystr(path, simple=True, separator="/"): np.asarray(leaf) for path, leaf in flat}
-    return {name: float(leaf) if leaf.ndim == 0 else leaf for name, leaf in named.items()}

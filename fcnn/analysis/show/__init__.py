@@ -4,55 +4,54 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from fcnn.analysis.show.field import show_field
+from fcnn.analysis.figure import Figure
+from fcnn.analysis.show.activations import show_activations, show_filters
 from fcnn.analysis.show.grad_cam import show_grad_cam
-from fcnn.analysis.show.layers import show_activations, show_filters
-from fcnn.analysis.show.look import Look
-from fcnn.analysis.show.mistakes import show_answers, show_confusion, show_mistakes
+from fcnn.analysis.show.input import find_image, make_input
 from fcnn.analysis.show.neighbors import show_neighbors
-from fcnn.analysis.show.subject import find_image, make_subject
+from fcnn.analysis.show.predictions import show_confusion, show_mistakes, show_prediction
+from fcnn.analysis.show.receptive_field import show_receptive_field
 from fcnn.data.parallel import Progress
 from fcnn.report.html import page, paragraph, picture
 from fcnn.training.predictions import predict_split
 from fcnn.training.setup import TrainSetup
 from fcnn.utils.files import write_bytes
 
-__all__ = ["Look", "looks", "write_page"]
-FILE = "show.html"
+__all__ = ["Figure", "draw_figures", "write_page"]
 
 
-def looks(setup: TrainSetup, variables: Any, split_name: str, image: str, progress: Progress) -> Iterator[Look]:
-    """Every way to look at a network, each as soon as it's ready.
+def draw_figures(
+    setup: TrainSetup, variables: Any, split_name: str, image: str, progress: Progress
+) -> Iterator[Figure]:
+    """Every picture of a network, each as soon as it's ready.
 
     Args:
       variables: on the devices.
-      split_name: "validation", "test" or "train": the images that it is asked about.
+      split_name: "validation", "test" or "train": the images that it classifies.
       image: the one whose way through the network is followed: its index in the split, or a file.
-      track: passes batches on and shows how far it is.
+      progress: passes batches on and shows how far it is.
 
     Raises:
       UserError: there is no such image.
     """
     split = getattr(setup.dataset, split_name)
     pixels, title, label = find_image(image, split_name, split, setup.dataset.value_range)
-    subject = make_subject(setup, variables, pixels, title, label)
-    yield show_answers(subject)
-    yield show_filters(subject)
-    yield show_activations(subject)
-    yield show_grad_cam(subject)
-    yield show_field(subject)
-    index = None if label is None else int(image)
-    yield show_neighbors(subject, variables, split, index, progress)
-    answers = predict_split(setup, variables, split, progress)
-    yield show_confusion(subject, answers, split_name)
-    yield show_mistakes(subject, answers, split, split_name)
+    inputs = make_input(setup, variables, pixels, title, label)
+    yield show_prediction(inputs)
+    yield show_filters(inputs)
+    yield show_activations(inputs)
+    yield show_grad_cam(inputs)
+    yield show_receptive_field(inputs)
+    yield show_neighbors(inputs, variables, split, None if label is None else int(image), progress)
+    predictions = predict_split(setup, variables, split, progress)
+    yield show_confusion(inputs, predictions, split_name)
+    yield show_mistakes(inputs, predictions, split, split_name)
 
 
-def write_page(folder: Path, title: str, found: Sequence[Look]) -> Path:
-    """`show.html`: all of them on one page that needs nothing beside itself."""
+def write_page(path: Path, title: str, figures: Sequence[Figure]) -> None:
+    """Writes all of them on one page that needs nothing beside itself."""
+    pictures = [picture(figure.picture, figure.caption) if figure.picture else "" for figure in figures]
     sections = [
-        (look.heading, (picture(look.picture, look.words) if look.picture else "") + paragraph(look.words))
-        for look in found
+        (figure.heading, drawn + paragraph(figure.caption)) for figure, drawn in zip(figures, pictures, strict=True)
     ]
-    write_bytes(folder / FILE, page(title, sections))
-    return folder / FILE
+    write_bytes(path, page(title, sections))

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from fcnn import models
-from fcnn.analysis.show.look import Look, draw_image, sheet
-from fcnn.analysis.show.subject import AnalysisInput, normalized
+from fcnn.analysis.figure import Figure, draw_image, subplots
+from fcnn.analysis.show.input import AnalysisInput, normalized
 from fcnn.data import AnySplit
 from fcnn.data.parallel import Progress, no_progress
 from fcnn.distributed import sharding
@@ -19,7 +19,7 @@ from fcnn.training.predictions import predicted_places
 from fcnn.training.setup import TrainSetup
 
 QUERIES, NEAREST = 6, 7
-"""Images that are asked about, the chosen one first; neighbors of each."""
+"""Images whose neighbors are drawn, the chosen one first; neighbors of each."""
 
 
 def feature_space(setup: TrainSetup) -> tuple[str, Callable]:
@@ -30,28 +30,23 @@ def feature_space(setup: TrainSetup) -> tuple[str, Callable]:
     name, spatial = places[-1].name, len(places[-1].shape) == 3
 
     def features(variables: Any, images: jax.Array) -> jax.Array:
-        answer: Any = setup.model.apply(variables, images, train=False, features=(name,))
-        found = answer[1][name]
-        return (found.mean(axis=(1, 2)) if spatial else found).astype(jnp.float32)
+        outputs: Any = setup.model.apply(variables, images, train=False, features=(name,))
+        endpoint = outputs[1][name]
+        return (endpoint.mean(axis=(1, 2)) if spatial else endpoint).astype(jnp.float32)
 
     return f"{name}, averaged over its positions" if spatial else name, features
 
 
 def nearest(
-    setup: TrainSetup,
-    variables: Any,
-    images: np.ndarray,
-    most: int,
-    *,
-    but: np.ndarray,
+    setup: TrainSetup, variables: Any, images: np.ndarray, most: int, *, exclude: np.ndarray,
     progress: Progress = no_progress,
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
     """The training images with the least Euclidean distance in feature space, of those that `predicted_places` names.
 
     Args:
       variables: on the devices.
       images: (Q, H, W, C) uint8.
-      but: (Q,) for each a training image that is left out, itself for one; -1 for none.
+      exclude: (Q,) for each a training image that is left out, itself for one; -1 for none.
 
     Returns:
       Their places in the training split, (Q, most) int, the nearest first, and their distances, (Q, most) float32.
@@ -59,23 +54,23 @@ def nearest(
     _, features = feature_space(setup)
     queries = jax.jit(features)(sharding.to_host(variables), normalized(setup, images))
 
-    def distances(given: Any, images: jax.Array) -> jax.Array:
-        variables, queries = given
+    def distances(network_and_queries: Any, images: jax.Array) -> jax.Array:
+        variables, queries = network_and_queries
         # Differences, not |a|^2 + |b|^2 - 2ab: that loses its digits where two images are alike.
         return jnp.sqrt(((features(variables, images)[:, None] - queries[None]) ** 2).sum(axis=-1))
 
     train = setup.dataset.train
     places = predicted_places(train)
-    given = (variables, sharding.replicate(np.asarray(queries), setup.mesh))
-    found = compile_on_each(setup, distances, given, train.take(places))(progress)
-    found = np.where(places[:, None] == but[None], np.inf, found).T
-    order = np.argsort(found, axis=1, kind="stable")[:, :most]
-    return places[order], np.take_along_axis(found, order, axis=1)
+    network_and_queries = variables, sharding.replicate(np.asarray(queries), setup.mesh)
+    all_distances = compile_on_each(setup, distances, network_and_queries, train.take(places))(progress)
+    all_distances = np.where(places[:, None] == exclude[None], np.inf, all_distances).T
+    order = np.argsort(all_distances, axis=1, kind="stable")[:, :most]
+    return places[order], np.take_along_axis(all_distances, order, axis=1)
 
 
 def show_neighbors(
-    subject: AnalysisInput, variables: Any, split: AnySplit, index: int | None, progress: Progress
-) -> Look:
+    inputs: AnalysisInput, variables: Any, split: AnySplit, index: int | None, progress: Progress
+) -> Figure:
     """The neighbors of the chosen image and of some others.
 
     Args:
@@ -83,30 +78,30 @@ def show_neighbors(
       split: where the others are from.
       index: of the chosen image in it; None if it is a file.
     """
-    setup, train = subject.setup, subject.setup.dataset.train
+    setup, train = inputs.setup, inputs.setup.dataset.train
     others = [i for i in np.linspace(0, len(split) - 1, QUERIES).astype(int).tolist() if i != index]
     others = list(dict.fromkeys(others))[: QUERIES - 1]
-    images = np.concatenate([subject.image[None], split.read(np.asarray(others, int))])
+    images = np.concatenate([inputs.image[None], split.read(np.asarray(others, int))])
     places = [-1 if index is None else index, *others]
-    but = np.asarray(places if split is train else [-1] * len(places))
-    found, distances = nearest(setup, variables, images, NEAREST, but=but, progress=progress)
-    labels = [subject.label, *split.labels[others].tolist()]
-    titles = [subject.title, *(f"image {i}" for i in others)]
+    exclude = np.asarray(places if split is train else [-1] * len(places))
+    neighbors, distances = nearest(setup, variables, images, NEAREST, exclude=exclude, progress=progress)
+    labels = [inputs.label, *split.labels[others].tolist()]
+    titles = [inputs.title, *(f"image {i}" for i in others)]
 
-    figure, axes = sheet(len(images), found.shape[1] + 1, side=1.3)
+    figure, axes = subplots(len(images), neighbors.shape[1] + 1, side=1.3)
     rows, files = [], setup.dataset.paths("train")
-    for axis, image, title, label, near, far in zip(axes, images, titles, labels, found, distances, strict=True):
-        draw_image(axis[0], image, title if label is None else f"{title}\n{subject.classes[label]}")
+    for axis, image, title, label, near, far in zip(axes, images, titles, labels, neighbors, distances, strict=True):
+        draw_image(axis[0], image, title if label is None else f"{title}\n{inputs.classes[label]}")
         for rank, (one, place, distance) in enumerate(zip(train.read(near), near, far, strict=True), start=1):
-            answer = int(train.labels[place])
-            draw_image(axis[rank], one, f"{subject.classes[answer]}\n{distance:.2f}")
-            axis[rank].title.set_color("tab:red" if label not in (None, answer) else "black")
-            rows.append((title, rank, int(place), files[place], subject.classes[answer], float(distance)))
+            of_class = int(train.labels[place])
+            draw_image(axis[rank], one, f"{inputs.classes[of_class]}\n{distance:.2f}")
+            axis[rank].title.set_color("tab:red" if label not in (None, of_class) else "black")
+            rows.append((title, rank, int(place), files[place], inputs.classes[of_class], float(distance)))
     name, _ = feature_space(setup)
-    words = (
+    caption = (
         f"At the left an image, beside it the training images that are nearest to it in {name}, with their class (red "
         "where it is another) and the Euclidean distance. Those of the chosen image: "
-        f"{', '.join(subject.classes[train.labels[i]] for i in found[0])}."
+        f"{', '.join(inputs.classes[train.labels[i]] for i in neighbors[0])}."
     )
     head = ("image", "rank", "training image", "file", "class", "distance")
-    return Look("neighbors", "Nearest neighbors in feature space", words, png(figure), head, rows)
+    return Figure("neighbors", "Nearest neighbors in feature space", caption, png(figure), head, rows)

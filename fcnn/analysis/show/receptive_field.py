@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fcnn.analysis.show.layers import LAYERS, spread
-from fcnn.analysis.show.look import Look, draw_image, sheet
-from fcnn.analysis.show.subject import AnalysisInput
+from fcnn.analysis.figure import Figure, draw_image, subplots
+from fcnn.analysis.show.activations import LAYERS, spread
+from fcnn.analysis.show.input import AnalysisInput
 from fcnn.models.trace import Everything, View, walk
 from fcnn.report.files import png
 
@@ -16,14 +16,14 @@ ACROSS = 6
 """Panels in a row."""
 
 
-def views(subject: AnalysisInput) -> dict[str, View | Everything]:
+def views(inputs: AnalysisInput) -> dict[str, View | Everything]:
     """What each endpoint sees of the image."""
-    images = jax.ShapeDtypeStruct((1, *subject.setup.dataset.image_shape), jnp.float32)
+    images = jax.ShapeDtypeStruct((1, *inputs.setup.dataset.image_shape), jnp.float32)
 
     def apply(variables: Any, images: Any) -> Any:
-        return subject.setup.model.apply(variables, images, train=False)
+        return inputs.setup.model.apply(variables, images, train=False)
 
-    return {mark.name: mark.view for mark in walk(apply, subject.variables, images)}
+    return {mark.name: mark.view for mark in walk(apply, inputs.variables, images)}
 
 
 def box(view: View | Everything, place: tuple[int, int], size: tuple[int, int]) -> tuple[int, int, int, int]:
@@ -36,34 +36,34 @@ def box(view: View | Everything, place: tuple[int, int], size: tuple[int, int]) 
     return top, left, bottom, right
 
 
-def show_field(subject: AnalysisInput) -> Look:
+def show_receptive_field(inputs: AnalysisInput) -> Figure:
     """The receptive field of each layer's most active unit."""
     heading = "What a unit sees: receptive fields"
-    if not subject.spatial:
-        return Look("receptive_field", heading, "The model names no layer with positions.")
-    seen, size, rows = views(subject), subject.image.shape[:2], []
-    for name in subject.spatial:
-        found = subject.activations[name]
-        row, column, channel = (int(i) for i in np.unravel_index(int(found.argmax()), found.shape))
-        corners = box(seen[name], (row, column), (size[0], size[1]))
-        rows.append((name, channel, row, column, float(found.max()), *corners))
-    drawn = [row for row in rows if row[0] in spread(subject.spatial, LAYERS)]
+    if not inputs.spatial:
+        return Figure("receptive_field", heading, "The model names no layer with positions.")
+    fields, (height, width, _), rows = views(inputs), inputs.image.shape, []
+    for name in inputs.spatial:
+        maps = inputs.activations[name]
+        row, column, channel = (int(i) for i in np.unravel_index(int(maps.argmax()), maps.shape))
+        corners = box(fields[name], (row, column), (height, width))
+        rows.append((name, channel, row, column, float(maps.max()), *corners))
+    drawn = [row for row in rows if row[0] in spread(inputs.spatial, LAYERS)]
     across = min(len(drawn), ACROSS)
-    figure, axes = sheet(-(-len(drawn) // across), across, side=1.9)
+    figure, axes = subplots(-(-len(drawn) // across), across, side=1.9)
     for axis, (name, channel, row, column, _, *corners) in zip(axes.flat, drawn, strict=False):
-        _draw(axis, subject.image, corners)
+        _draw(axis, inputs.image, corners)
         field = f"{corners[2] - corners[0] + 1} x {corners[3] - corners[1] + 1} pixels"
         axis.set_title(f"{name}: channel {channel}\nat ({row}, {column}) sees {field}", fontsize=7)
-    words = (
-        f"{subject.title}, and framed on it what the most active unit of each layer sees, padding beyond the image "
+    caption = (
+        f"{inputs.title}, and framed on it what the most active unit of each layer sees, padding beyond the image "
         "included; the rest of the image has no influence on it."
     )
     head = ("layer", "channel", "row", "column", "activation", "top", "left", "bottom", "right")
-    return Look("receptive_field", heading, words, png(figure), head, rows)
+    return Figure("receptive_field", heading, caption, png(figure), head, rows)
 
 
 def _draw(axis: Any, image: np.ndarray, corners: Any) -> None:
-    """The image with a frame; what can't be seen is darker."""
+    """The image with a frame; what is outside is paler."""
     from matplotlib.patches import Rectangle
 
     top, left, bottom, right = corners

@@ -1,4 +1,4 @@
-"""What is looked at: a trained network, and the image whose way through it is followed."""
+"""A trained network, and the image whose way through it is followed."""
 
 import dataclasses
 from pathlib import Path
@@ -41,18 +41,18 @@ class AnalysisInput:
         return [printable(name) for name in self.setup.dataset.classes]
 
     @property
-    def given(self) -> jax.Array:
+    def model_input(self) -> jax.Array:
         """The image as the network takes it, (1, H, W, C) float32."""
         return normalized(self.setup, self.image[None])
 
     @property
     def spatial(self) -> list[str]:
         """The endpoints that have positions."""
-        return [name for name, found in self.activations.items() if found.ndim == 3]
+        return [name for name, activation in self.activations.items() if activation.ndim == 3]
 
 
-def make_subject(setup: TrainSetup, variables: Any, image: np.ndarray, title: str, label: int | None) -> AnalysisInput:
-    """Shows the network the image, (H, W, C) uint8."""
+def make_input(setup: TrainSetup, variables: Any, image: np.ndarray, title: str, label: int | None) -> AnalysisInput:
+    """Runs the network on the image, (H, W, C) uint8."""
     variables = sharding.to_host(variables)
     names = tuple(place.name for place in models.endpoints(setup.model, setup.dataset.image_shape))
 
@@ -62,15 +62,9 @@ def make_subject(setup: TrainSetup, variables: Any, image: np.ndarray, title: st
         return outputs if names else (outputs, {})
 
     logits, activations = jax.jit(forward)(variables, normalized(setup, image[None]))
-    return AnalysisInput(
-        setup=setup,
-        variables=variables,
-        image=image,
-        title=title,
-        label=label,
-        probabilities=np.asarray(jax.nn.softmax(logits))[0],
-        activations={name: np.asarray(activations[name], np.float32)[0] for name in names},
-    )
+    probabilities = np.asarray(jax.nn.softmax(logits))[0]
+    arrays = {name: np.asarray(activations[name], np.float32)[0] for name in names}
+    return AnalysisInput(setup, variables, image, title, label, probabilities, arrays)
 
 
 def normalized(setup: TrainSetup, images: np.ndarray) -> jax.Array:
@@ -79,7 +73,7 @@ def normalized(setup: TrainSetup, images: np.ndarray) -> jax.Array:
 
 
 def find_image(
-    which: str, name: str, split: AnySplit, value_range: ValueRange | None
+    image: str, name: str, split: AnySplit, value_range: ValueRange | None
 ) -> tuple[np.ndarray, str, int | None]:
     """An image by its index in a split or by its file: its pixels as those of the split's images, where it is from, and
     its label if that is known.
@@ -87,17 +81,17 @@ def find_image(
     Raises:
       UserError: there is no such image.
     """
-    if which.isdecimal():
-        index = int(which)
+    if image.isdecimal():
+        index = int(image)
         if index >= len(split):
-            raise UserError(f"--image {which}: the {name} split has images 0 to {len(split) - 1}")
+            raise UserError(f"--image {image}: the {name} split has images 0 to {len(split) - 1}")
         return split.read(np.asarray([index]))[0], f"{name} image {index}", int(split.labels[index])
-    path = Path(which)
+    path = Path(image)
     if not path.is_file():
-        raise UserError(f"--image {which}: there is no such file (or give an index in the {name} split)")
+        raise UserError(f"--image {image}: there is no such file (or give an index in the {name} split)")
     try:
         with quiet():
             opened = open_image(path, at_least=min(split.shape[:2]), value_range=value_range)
             return resize_crop(opened, split.shape), path.name, None
     except BadImage as error:
-        raise UserError(f"--image {which}: {error}") from None
+        raise UserError(f"--image {image}: {error}") from None
