@@ -92,11 +92,14 @@ def parse(kind: Any, args: list[str], program: str, default: Any = None) -> Any:
       UserError: an option or a value that there isn't, in one line.
       SystemExit: help was asked for, and printed.
     """
+    if asks_for_help(args):
+        if default is not None:
+            with contextlib.suppress(UserError):  # the values that hold are those of the other options
+                default = parse(kind, [arg for arg in args if not asks_for_help([arg])], program, default)
+        _print_help(kind, default, program, whole="--help-all" in args)
     words: list[str] = []
     if typing.get_type_hints(kind).get("config") is Config:
         words, args = take_words(args)
-    if asks_for_help(args):
-        _print_help(kind, default, program, whole="--help-all" in args)
 
     def refuse(event: Any) -> None:
         if (message := _message(event, kind, program)) is not None:

@@ -1,20 +1,16 @@
 """Getting hold of a published set: its files from a folder or from the network, verified before they are used."""
 
-import hashlib
 import pickle
 import tarfile
-import urllib.error
-import urllib.request
 import zlib
 from collections.abc import Callable
 from pathlib import Path
 
-from fcnn.data.cache import beside, data_dir
+from fcnn.data.cache import data_dir
 from fcnn.data.formats import Arrays
 from fcnn.data.official import SETS, File, OfficialSet
+from fcnn.utils.download import download, sha256
 from fcnn.utils.errors import UserError
-
-TIMEOUT = 30  # seconds without a byte
 
 # What a damaged or foreign file makes the readers raise.
 _UNREADABLE = (ValueError, KeyError, TypeError, OSError, EOFError, zlib.error, tarfile.TarError, pickle.UnpicklingError)
@@ -82,14 +78,9 @@ def _find_one(file: File, place: Path) -> Path | None:
     return place if any((place / name).is_file() for name in file.inside) else None
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _verify(official: OfficialSet, path: Path, sha: str) -> None:
     """UserError, naming what it is instead if that is known, unless the file has this SHA-256."""
-    if (found := _sha256(path)) != sha:
+    if (found := sha256(path)) != sha:
         theirs = [s.name for s in SETS.values() for file in s.files if found in file.names.values()]
         what = f"it is the one of {theirs[0]}" if theirs else f"its SHA-256 is {found}, not {sha}"
         raise UserError(f"{path} is not the file that {official.name} is published as: {what}. {_wanted(official)}")
@@ -101,30 +92,8 @@ def _download(official: OfficialSet, log: Callable[[str], None]) -> list[Path]:
     paths = [folder / file.name for file in official.files]
     for file, path in zip(official.files, paths, strict=True):
         sha = file.names[file.name]
-        if path.exists() and _sha256(path) == sha:
+        if path.exists() and sha256(path) == sha:
             continue
-        log(f"Downloading {file.url} ...")
-        try:
-            _fetch(file.url, path)
-        except (OSError, ValueError) as error:  # URLError, timeouts and HTTP's own are OSErrors
-            if isinstance(error, urllib.error.HTTPError):
-                error.close()
-            reason = getattr(error, "reason", error)
-            raise UserError(f"{file.url} can't be downloaded ({reason}). {_wanted(official)}") from None
+        path.unlink(missing_ok=True)
+        download(file.url, path, name=official.name, digest=sha or "", hint=_wanted(official), log=log)
     return paths
-
-
-def _fetch(url: str, path: Path) -> None:
-    """Downloads a file, in place when it is whole."""
-    temporary = beside(path.parent)
-    try:
-        with temporary.open("wb") as out, urllib.request.urlopen(url, timeout=TIMEOUT) as answer:
-            size = 0
-            while block := answer.read(1 << 20):
-                size += out.write(block)
-            if (told := answer.headers.get("Content-Length")) is not None and size != int(told):
-                raise OSError(f"the connection ended after {size} of {told} bytes")
-        temporary.replace(path)
-    except BaseException:  # Ctrl-C too leaves nothing half-written
-        temporary.unlink(missing_ok=True)
-        raise

@@ -54,3 +54,12 @@ def test_the_words_that_make_a_config_say_its_options():
     assert "--model.options.linear-head" in words
     parsed = parse(TrainArgs, words, "fcnn train", default=TrainArgs(config=before, preset="folder"))
     assert parsed.config == after
+
+
+def test_help_lists_the_options_of_the_chosen_architecture(capsys):
+    with pytest.raises(SystemExit):
+        model("resnet", "--model.name", "vgg11", "--model.options.hidden", "8", "--help-all")
+    text = " ".join(capsys.readouterr().out.split())
+    assert "--model.options.hidden" in text
+    assert "(default: 8)" in text
+    assert "--model.options.zero-init" not in text
