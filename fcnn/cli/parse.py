@@ -207,7 +207,7 @@ def _help_type(kind: Any, default: Any, *, whole: bool, prefix: str = "") -> Any
         else:
             source = {"default": field.default, "default_factory": field.default_factory}
         if not dataclasses.is_dataclass(inner) and not whole:
-            shown = name in COMMON if kind.__module__ == schema.__name__ else name not in RARE
+            shown = name in COMMON if kind.__module__.startswith("fcnn.config.") else name not in RARE
             marks += [] if shown else [tyro.conf.Suppress]
         for mark in (*marks, tyro.conf.arg(help=" ".join(texts.get(field.name, "").split()))):
             inner = Annotated[inner, mark]

@@ -113,7 +113,7 @@ def test_help_is_short_and_shows_the_values_of_the_preset(capsys):
     options = re.findall(r"(?<= )--[a-z.-]+(?= )", text)
     assert len({option for option in options if "--no-" not in option and ".no-" not in option} - {"--help-all"}) <= 22
     assert "--config NAME|FILE.py A shipped preset by name" in text
-    assert "--train.batch-size INT Images a step, over all devices. (default: 64)" in text
+    assert "--train.batch-size INT Images per step, over all devices. (default: 64)" in text
     assert "--train.epochs FLOAT Passes over the training split. (default: 20)" in text
     assert text.endswith("fcnn train --help-all shows all.")
     assert "--optim.beta2" not in text

@@ -14,7 +14,18 @@ from hypothesis import strategies as st
 
 from fcnn import nn
 from fcnn.cli.parse import named_options
-from fcnn.config import Config, DataConfig, ModelConfig, OptimConfig, TrainConfig, names, presets, schema, serialize
+from fcnn.config import (
+    Config,
+    DataConfig,
+    ModelConfig,
+    OptimConfig,
+    TrainConfig,
+    images,
+    names,
+    presets,
+    schema,
+    serialize,
+)
 from fcnn.data import builders
 from fcnn.training import optim
 from fcnn.utils.errors import UserError
@@ -30,8 +41,11 @@ def test_the_tables_of_names_are_those_of_the_implementations():
     assert fields >= {option for table in (names.OPTIMIZERS, names.SCHEDULES) for t in table.values() for option in t}
 
 
+FILES = [Path(str(module.__file__)) for module in (schema, images)]
+
+
 def test_every_field_says_what_it_is():
-    for node in ast.parse(Path(schema.__file__).read_text()).body:
+    for node in [n for path in FILES for n in ast.parse(path.read_text()).body]:
         if isinstance(node, ast.ClassDef):
             for field, after in pairwise([*node.body, None]):
                 if isinstance(field, ast.AnnAssign) and not ast.unparse(field.annotation).endswith("Config"):

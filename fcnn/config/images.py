@@ -1,0 +1,134 @@
+"""The part of a run's configuration that is about images: which, and what happens to them."""
+
+import dataclasses
+import os
+import re
+from typing import Literal
+
+from fcnn.config import names
+from fcnn.config.validate import INF, check, check_numbers
+from fcnn.utils.errors import unknown
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """Which images, and how they are split."""
+
+    name: str = "digits"
+    """The data set: digits (scikit-learn's 1,797 scanned handwritten digits, 8x8), mnist, fashion_mnist, cifar10,
+    cifar100, folder:PATH (images in a folder for each class) or tfds:NAME[/CONFIG][:VERSION] (anything TFDS has)."""
+    manual_dir: str | None = None
+    """Folder with the official files of mnist, fashion_mnist, cifar10 or cifar100, archives or extracted; downloaded if
+    not given."""
+    image_size: int | None = None
+    """Height and width in pixels: the shorter side is resized to it, then the center is cropped; None for the images'
+    own size (128 for folder:)."""
+    val_fraction: float = 0.1
+    """Share of the training split, stratified, that is held out for validation, which chooses the best epoch; 0 for
+    none. A data set with a validation split of its own keeps it."""
+    num_train: int | None = None
+    """Number of training images to use, stratified; None for all that aren't held out."""
+    test_fraction: float = 0.2
+    """Share of the images, stratified, that is held out for the test, if the data set has no test split."""
+    split_seed: int = 0
+    """Seed of those splits; apart from the run's seed, so that runs with several seeds use the same images."""
+    on_bad_image: Literal["error", "skip"] = "error"
+    """folder: what to do about files that can't be read: stop and list them, or leave them out and count them."""
+    value_range: tuple[float, float] | None = None
+    """folder: the values of gray images of more than 8 bits (16-bit PNG and TIFF, floats) that become black and white:
+    0 4095 for a 12-bit camera; None for the lowest and the highest in the training files."""
+    pipeline: Literal["auto", "device", "stream"] = "auto"
+    """Where the images are: on the device, all of them, as uint8; or on disk, from which they are read and decoded
+    batch by batch (stream); auto streams a data set of more than a quarter of the memory. The results are the same,
+    except that augment.resized-crop crops streamed images of folder: at their files' full resolution."""
+    class_weights: Literal["none", "balanced"] = "none"
+    """Weight of a training image in the loss: 1, or balanced: images / (classes x images of its class). The loss is
+    sum(w_i x loss_i) / sum(w_i), where w_i is the weight of image i's label, or of a mixed label the mean of its
+    classes' weights by their shares. With label smoothing or mixed labels this is not the loss of PyTorch's
+    CrossEntropyLoss(weight=...), which weights each class's term within an image (and divides by the number of images
+    where labels are mixed); without them the two are the same."""
+    mean: tuple[float, ...] | None = None
+    """Pixel mean by channel, 0 to 1, that is subtracted; None to measure it on the training split."""
+    std: tuple[float, ...] | None = None
+    """Standard deviation by channel, 0 to 1, by which is divided; None to measure it too."""
+
+    def __post_init__(self) -> None:
+        _check_dataset_name(self.name)
+        check_numbers(
+            self, "data.", image_size=(1, 4096), num_train=(1, INF), val_fraction=(0, 0.9), test_fraction=(0.001, 0.9),
+            split_seed=(0, 2**32 - 1),
+        )  # fmt: skip
+        low, high = self.value_range or (0, 1)
+        check(
+            -INF < low < high < INF,
+            f"data.value-range must be two numbers, the lower one first, got {self.value_range}",
+        )
+        check(
+            self.value_range is None or self.name.startswith("folder:"),
+            f"data.value-range has no effect with {self.name}; it belongs to folder:",
+        )
+        check((self.mean is None) == (self.std is None), "data.mean and data.std go together: give both or neither")
+        for name, values, low in (("mean", self.mean or (), 0.0), ("std", self.std or (), 1e-6)):
+            check(all(low <= v <= 1 for v in values), f"data.{name} is on a scale of 0 to 1, got {values}")
+        check(len(self.mean or ()) == len(self.std or ()), "data.mean and data.std need a number for each channel")
+        check(
+            self.manual_dir is None or self.name in names.DATASETS[1:],
+            f"data.manual-dir has no effect with {self.name}; it belongs to {', '.join(names.DATASETS[1:])}",
+        )
+
+
+def _check_dataset_name(name: str) -> None:
+    kind, _, rest = name.partition(":")
+    if kind == "folder":
+        check(rest != "", "data.name folder:PATH needs the path of a folder of images")
+    elif kind == "tfds":
+        ok = re.fullmatch(names.TFDS_NAME, rest) is not None
+        check(ok, f"data.name {name!r} must look like tfds:NAME, tfds:NAME/CONFIG or tfds:NAME:1.0.0")
+    else:
+        known = (*names.DATASETS, "folder:PATH", "tfds:NAME")
+        check(name in names.DATASETS or not os.path.exists(name), f"data.name {name!r} is a path: write folder:{name}")
+        check(name in names.DATASETS, unknown("data.name", name, known))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AugmentConfig:
+    """Random changes of training images, on the device, drawn anew for each image and step."""
+
+    resized_crop: float = 1.0
+    """Smallest share of the area that a random crop keeps before it is resized to the image's size (0.08 in GoogLeNet);
+    1 for none."""
+    zoom: float = 1.0
+    """Largest factor by which an image is resized, up or down, within its frame; 1 for none."""
+    rotation: float = 0.0
+    """Largest angle of rotation, in degrees, in either direction."""
+    crop_padding: int = 0
+    """Pixels of zeros added on every side before a random crop back to the image's size; 0 for none."""
+    flip: bool = False
+    """Mirror left and right with probability 1/2."""
+    flip_vertical: bool = False
+    """Mirror top and bottom with probability 1/2."""
+    brightness: float = 0.0
+    """Multiply pixels by 1 - this to 1 + this."""
+    contrast: float = 0.0
+    """Multiply the difference between pixels and the image's mean gray by 1 - this to 1 + this."""
+    saturation: float = 0.0
+    """Multiply the difference between pixels and their own gray by 1 - this to 1 + this; color images only."""
+    hue: float = 0.0
+    """Largest shift of the hue, in either direction, as a share of the color wheel; color images only."""
+    noise: float = 0.0
+    """Standard deviation of added Gaussian noise, as a share of the range from black to white."""
+    cutout: int = 0
+    """Side, in pixels, of a square at a random place that is set to black; 0 for none."""
+    mixup: float = 0.0
+    """alpha of the Beta(alpha, alpha) that the share of an image in its mixture with another is drawn from; 0 for
+    none."""
+    cutmix: float = 0.0
+    """alpha of the Beta(alpha, alpha) that the share of an image beside a box of another is drawn from; 0 for none.
+    With both, each image gets mixup or CutMix."""
+
+    def __post_init__(self) -> None:
+        check_numbers(
+            self, "augment.", resized_crop=(0.01, 1), zoom=(1, 16), rotation=(0, 180), crop_padding=(0, 1024),
+            brightness=(0, INF), contrast=(0, INF), saturation=(0, INF), hue=(0, 0.5), noise=(0, 1), cutout=(0, 1024),
+            mixup=(0, INF), cutmix=(0, INF),
+        )  # fmt: skip
