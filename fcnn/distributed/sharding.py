@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from fcnn.config import ParallelConfig
+from fcnn.config import ParallelConfig, TrainConfig
 from fcnn.distributed.pmap import compile_pmap
 from fcnn.nn import cpu_convolutions
 from fcnn.runtime.memory import Kept
@@ -39,6 +39,13 @@ def check_divides(batch_size: int, mesh: Mesh, name: str) -> None:
         below, above = batch_size // devices * devices, -(-batch_size // devices) * devices
         near = f"{below} or {above}" if below else f"{above}"
         raise UserError(f"{name} {batch_size} does not divide over {devices} devices; the nearest that does: {near}")
+
+
+def check_batch_sizes(train: TrainConfig, mesh: Mesh) -> None:
+    """UserError unless every batch divides over the devices."""
+    name = "train.batch-size" if train.grad_accum_steps == 1 else "train.batch-size / train.grad-accum-steps ="
+    check_divides(train.batch_size // train.grad_accum_steps, mesh, name)
+    check_divides(train.eval_batch_size, mesh, "train.eval-batch-size")
 
 
 def replicated(mesh: Mesh) -> NamedSharding:

@@ -24,12 +24,12 @@ def decay_mask(params: Params, scope: str) -> Params:
     return jax.tree.map(lambda leaf: scope == "all" or leaf.ndim > 1, params)
 
 
-# The schedules after the warm-up, by step, from the peak at step 0. All but "one_cycle" reach their final scale at step
-# `steps`, one after the last, as Optax's, PyTorch's and Keras's do.
+# The schedules after the warm-up, by step, from the peak at step 0. All but "one_cycle" reach their end_lr_factor at
+# step `steps`, one after the last, as Optax's, PyTorch's and Keras's do.
 
 
 def _cosine(c: OptimConfig, steps: int) -> optax.Schedule:
-    """Half a cosine from the peak to its final scale (Loshchilov and Hutter 2016, one cycle of equation 5)."""
+    """Half a cosine from the peak to `end_lr_factor` of it (Loshchilov and Hutter 2016, one cycle of equation 5)."""
     return optax.cosine_decay_schedule(c.learning_rate, steps, alpha=_option(c, "end_lr_factor"))
 
 
@@ -42,9 +42,9 @@ def _exponential(c: OptimConfig, steps: int) -> optax.Schedule:
 
 
 def _one_cycle(c: OptimConfig, steps: int) -> optax.Schedule:
-    """From a 25th of the peak up to it and down to its final scale, both along half a cosine (Smith 2018).
+    """From a 25th of the peak up to it and down to `end_lr_factor` of it, both along half a cosine (Smith 2018).
 
-    Fewer steps than 1 / rise start at the peak.
+    Fewer steps than 1 / pct_start start at the peak.
     """
     final = max(_option(c, "end_lr_factor"), 1e-12)  # Optax divides by it
     return optax.cosine_onecycle_schedule(
@@ -63,7 +63,7 @@ SCHEDULES: dict[str, Callable[[OptimConfig, int], optax.Schedule]] = {
 
 
 def _drops(c: OptimConfig, steps: int) -> optax.Schedule:
-    """The decay factor to the power of the milestones passed (He et al. 2015, section 4.2), by step of the whole run.
+    """gamma to the power of the milestones passed (He et al. 2015, section 4.2), by step of the whole run.
 
     The first step is never after a milestone; milestones that round to the same step multiply.
     """
@@ -203,19 +203,30 @@ def freeze(optimizer: optax.GradientTransformation, frozen: Collection[str]) -> 
     return optax.partition({"trained": optimizer, "frozen": optax.set_to_zero()}, labels)
 
 
-def scale_rates(optimizer: optax.GradientTransformation, shares: Mapping[str, float]) -> optax.GradientTransformation:
-    """Returns the optimizer with a learning rate of its own for each layer: `shares[name]` times the schedule's, for
+def scale_rates(
+    optimizer: optax.GradientTransformation, lr_scales: Mapping[str, float]
+) -> optax.GradientTransformation:
+    """Returns the optimizer with a learning rate of its own for each layer: `lr_scales[name]` times the schedule's, for
     the names in the top level of the params; 1 for those not named. `init` raises a UserError for a name that isn't
     there."""
 
     def check(params: Params) -> optax.EmptyState:
-        check_layers(shares, params)
+        check_layers(lr_scales, params)
         return optax.EmptyState()
 
     def scale(updates: Params, state: optax.OptState, params: Params | None = None) -> tuple[Params, optax.OptState]:
-        return {name: optax.tree.scale(shares.get(name, 1.0), layer) for name, layer in updates.items()}, state
+        return {name: optax.tree.scale(lr_scales.get(name, 1.0), layer) for name, layer in updates.items()}, state
 
     return optax.chain(optimizer, optax.GradientTransformation(check, scale))
+
+
+def limit(
+    optimizer: optax.GradientTransformation, lr_scales: Mapping[str, float], frozen: Collection[str]
+) -> optax.GradientTransformation:
+    """Returns the optimizer with learning rates by layer (`scale_rates`) and without the frozen layers (`freeze`)."""
+    if lr_scales:
+        optimizer = scale_rates(optimizer, lr_scales)
+    return freeze(optimizer, frozen) if frozen else optimizer
 
 
 def penalty(params: Params, *, l1: float, l2: float, scope: str) -> jax.Array:

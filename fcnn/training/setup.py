@@ -21,7 +21,7 @@ from fcnn.models import Classifier, from_config
 from fcnn.report.records import WEIGHTS
 from fcnn.training.custom import Custom, check_custom
 from fcnn.training.metrics import cross_entropy
-from fcnn.training.optim import freeze, make_optimizer, make_schedule, scale_rates
+from fcnn.training.optim import limit, make_optimizer, make_schedule
 from fcnn.training.pretrained import load_network
 from fcnn.training.state import TrainState, create_state, state_init
 from fcnn.training.step import Preprocess, StepReport, TrainStep, make_train_step
@@ -167,7 +167,7 @@ def make_setup(
         small for the network, or what the user passes doesn't fit.
     """
     custom = custom or Custom()
-    check_batch_sizes(config, mesh)
+    sharding.check_batch_sizes(config.train, mesh)
     model = custom.model or make_model(config, num_classes=len(dataset.classes))
     check_custom(custom, config, dataset)
     if isinstance(model, Classifier):
@@ -190,7 +190,9 @@ def make_setup(
         mesh=mesh,
         model=model,
         trainable=trainable,
-        optimizer=limited(custom.optimizer or make_optimizer(config.optim, schedule), trainable),
+        optimizer=limit(
+            custom.optimizer or make_optimizer(config.optim, schedule), trainable.lr_scales, trainable.frozen
+        ),
         schedule=schedule if custom.optimizer is None else None,
         steps_per_epoch=per_epoch,
         total_steps=total,
@@ -200,25 +202,10 @@ def make_setup(
     )
 
 
-def limited(optimizer: optax.GradientTransformation, trainable: Trainable) -> optax.GradientTransformation:
-    """Returns the optimizer with the learning rates by layer, and without what is frozen."""
-    if trainable.lr_scales:
-        optimizer = scale_rates(optimizer, trainable.lr_scales)
-    return freeze(optimizer, trainable.frozen) if trainable.frozen else optimizer
-
-
 def make_model(config: Config, *, num_classes: int) -> Classifier:
     """Returns the Linen module that a config describes; UserError if an option of the architecture is wrong."""
     dtype = {"float32": None, "bfloat16": jnp.bfloat16}[config.precision]
     return from_config(config.model, num_classes=num_classes, dtype=dtype)
-
-
-def check_batch_sizes(config: Config, mesh: Mesh) -> None:
-    """UserError unless every batch divides over the devices."""
-    train = config.train
-    name = "train.batch-size" if train.grad_accum_steps == 1 else "train.batch-size / train.grad-accum-steps ="
-    sharding.check_divides(train.batch_size // train.grad_accum_steps, mesh, name)
-    sharding.check_divides(train.eval_batch_size, mesh, "train.eval-batch-size")
 
 
 def compile_train_step(

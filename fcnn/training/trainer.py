@@ -96,7 +96,13 @@ def train(
         stack.enter_context(processes.bound(NonFinite, Interrupted))
         trainer = Trainer(setup, workdir, checkpoints, console, callbacks=callbacks)
         with trainer.records, console.progress_bar(total=setup.total_steps, done=trainer.step):
-            trainer.train(interrupt)
+            try:
+                trainer.train(interrupt)
+            except NonFinite as error:
+                checkpoints.wait()
+                step = next(reversed(checkpoints.steps()), None)
+                note = "There is no checkpoint yet" if step is None else f"The checkpoint of step {step} stays"
+                raise NonFinite(f"{error}\n{note}; {workdir}") from None
             return trainer.finish(test=test)
 
 
@@ -156,15 +162,11 @@ class Trainer:
             console.log(f"Continuing from step {self.step:,} of {setup.total_steps:,}.")
 
     def train(self, interrupt: Interrupt) -> None:
-        """Takes all steps; after a signal, the one that is under way, and saves.
-
-        Raises:
-          NonFinite: the loss or a gradient is not finite; the message says which checkpoint stays.
-        """
+        """Takes all steps; after a signal, the one that is under way, and saves."""
         total = self.setup.total_steps
         if self.step < total or (total and not self.boundary_done):
             self.compile()
-        with interrupt.deferred("finishing the step, then saving"), self._checkpoint_named():
+        with interrupt.deferred("finishing the step, then saving"):
             self.metric_log.start_clock()
             if total == 0:  # nothing to learn: the weights are saved as they came
                 self.save()
@@ -266,10 +268,7 @@ class Trainer:
 
     def finish(self, *, test: bool) -> Record:
         """Evaluates on the test split, once in a run's life, then draws the curves and writes the report; without
-        `test`, the curves alone.
-
-        Everything of the run is on disk: a run that is stopped here finishes by the same command again.
-        """
+        `test`, the curves alone. A run that is stopped here finishes by the same command again."""
         best_step = self.checkpoints.best_step()
         if not test:
             write_curves(self.setup, self.workdir, self.console, best_step)
@@ -300,13 +299,3 @@ class Trainer:
         for record in records:
             for callback in self.callbacks:
                 callback(record)
-
-    @contextlib.contextmanager
-    def _checkpoint_named(self) -> Any:
-        try:
-            yield
-        except NonFinite as error:
-            self.checkpoints.wait()
-            last = next(reversed(self.checkpoints.steps()), None)
-            note = "There is no checkpoint yet" if last is None else f"The checkpoint of step {last} stays"
-            raise NonFinite(f"{error}\n{note}; {self.workdir}") from None

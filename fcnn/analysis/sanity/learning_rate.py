@@ -13,8 +13,8 @@ from fcnn.analysis.figure import new_figure
 from fcnn.analysis.sanity.result import CheckResult, check, skip
 from fcnn.analysis.sanity.trial import batch_of, make_step, start_state
 from fcnn.report.files import png, write_table
-from fcnn.training.optim import make_optimizer
-from fcnn.training.setup import TrainSetup, limited
+from fcnn.training.optim import limit, make_optimizer
+from fcnn.training.setup import TrainSetup
 from fcnn.utils.files import write_bytes
 
 LOWEST, HIGHEST, STEPS = 1e-5, 10.0, 72
@@ -43,7 +43,8 @@ class RangeTest:
 def range_test(setup: TrainSetup) -> RangeTest:
     """Trains for STEPS steps at rates that grow from LOWEST to HIGHEST by the same factor each."""
     factor = (HIGHEST / LOWEST) ** (1 / (STEPS - 1))
-    optimizer = limited(make_optimizer(setup.config.optim, lambda step: LOWEST * factor**step), setup.trainable)
+    rising = make_optimizer(setup.config.optim, lambda step: LOWEST * factor**step)
+    optimizer = limit(rising, setup.trainable.lr_scales, setup.trainable.frozen)
     ramp = dataclasses.replace(setup, optimizer=optimizer)
     step, state = make_step(ramp), start_state(ramp)
     losses: list[float] = []
