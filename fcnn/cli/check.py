@@ -9,6 +9,7 @@ import tyro
 
 from fcnn.cli.parse import PresetArgs, parse, take_preset
 from fcnn.config import Config
+from fcnn.config.presets import read_preset
 from fcnn.runtime.ready import get_ready
 from fcnn.utils.errors import UserError
 
@@ -33,18 +34,19 @@ def check_command(args: list[str]) -> int:
     if folder.exists() and not folder.is_dir():
         raise UserError(f"--out {folder} is a file; it must be a folder")
     get_ready()
-    return _check(parsed.config, folder)
+    return _check(parsed.config, parsed.preset, folder)
 
 
-def _check(config: Config, folder: Path) -> int:
+def _check(config: Config, preset: str, folder: Path) -> int:
     from fcnn.analysis import sanity
     from fcnn.report import Console
     from fcnn.training import trainer
+    from fcnn.training.custom import Custom
     from fcnn.transfer import auto
 
     console = Console()
     config, _ = auto.decide(config, console)
-    setup = trainer.build(config, console)
+    setup = trainer.build(config, console, custom=Custom.of_preset(read_preset(preset), config))
     if setup.transferred:
         setup.start_state(console.log)  # says what is kept of the weights and what is trained
     folder.mkdir(parents=True, exist_ok=True)

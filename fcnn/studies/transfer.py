@@ -136,7 +136,8 @@ class Transfer(Study):
         return sorted({max(self.steps // 4, 1), max(self.steps // 2, 1), self.steps})
 
     def verdict(self, rows: Sequence[Row]) -> Verdict:
-        few, (first, *_, last) = min(levels(rows, "images")), sorted(levels(rows, "steps"))
+        few, steps = min(levels(rows, "images")), levels(rows, "steps")
+        first, last = min(steps), max(steps)
         early, late = (
             {name: pick(rows, "accuracy", strategy=name, images=few, steps=steps) for name in STRATEGIES}
             for steps in (first, last)

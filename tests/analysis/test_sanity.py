@@ -282,6 +282,36 @@ def test_the_command_tells_and_exits_with_1_if_something_is_wrong(tmp_path, monk
     assert told.endswith("1 of 6 checks failed: inputs\n")
 
 
+MINE = """
+import flax.linen as nn
+from fcnn.config import Config, OptimConfig
+
+class MyNet(nn.Module):
+    @nn.compact
+    def __call__(self, images, train: bool):
+        x = nn.Dense(64)(images.reshape(len(images), -1))
+        x = nn.relu(nn.BatchNorm(use_running_average=not train, momentum=0.9)(x))
+        x = nn.Dropout(0.1, deterministic=not train)(x)
+        return nn.Dense(10)(x)
+
+CONFIG = Config(optim=OptimConfig(learning_rate=0.05))
+
+def model(config):
+    return MyNet()
+"""
+
+
+def test_a_model_of_ones_own_is_checked(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text(MINE)
+    monkeypatch.setattr(sanity, "PARTS", {name: sanity.PARTS[name] for name in ("images", "first steps")})
+    assert cli.main(["check", "--config", "mine.py"]) == 0
+    out = capsys.readouterr().out
+    assert "gradients          6 parameters, " in out
+    assert "pass  classes            10 outputs, 10 classes" in out
+    assert "batch norm's running averages move; dropout drops" in out
+
+
 def test_the_verdict_is_there_without_the_picture(tmp_path, monkeypatch, capsys):
     def fail(*_):
         raise RuntimeError("no font")

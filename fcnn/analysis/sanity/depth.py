@@ -10,10 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fcnn import models
 from fcnn.analysis.figure import new_figure
 from fcnn.analysis.sanity.result import CheckResult, check, skip
-from fcnn.analysis.sanity.trial import Trial, compile_once, trained
+from fcnn.analysis.sanity.trial import Trial, compile_once, trained, with_fields
 from fcnn.report.files import png, write_table
 from fcnn.training.layers import evaluated
 from fcnn.training.setup import TrainSetup
@@ -43,14 +42,13 @@ class Layer:
     """The largest over the trial."""
 
 
-def measure(model: models.Classifier, trial: Trial, images: jax.Array, *, train: bool = True) -> list[Layer]:
-    """The layers with kernels in the order of computation.
+def measure(setup: TrainSetup, trial: Trial, images: jax.Array) -> list[Layer]:
+    """The layers with kernels in the order of computation; as in evaluation if nothing is trained.
 
     Args:
       images: (B, H, W, C), normalized.
-      train: whether they run as in training, or as in evaluation.
     """
-    inspect, names = _inspector(model, train)
+    inspect, names = _inspector(setup)
     start = np.asarray(inspect(trial.start.variables, images, trial.start.key))
     end = np.asarray(inspect(trial.end.variables, images, trial.start.key))
     return [
@@ -66,11 +64,11 @@ def measure(model: models.Classifier, trial: Trial, images: jax.Array, *, train:
     ]
 
 
-def _inspector(model: models.Classifier, train: bool) -> tuple[Callable[..., jax.Array], list[str]]:
+def _inspector(setup: TrainSetup) -> tuple[Callable[..., jax.Array], list[str]]:
     """A compiled function `(variables, images, key) -> (layers, 2)`, the signal and the dead share of each layer's
     inputs; and the layers' names, known after its first call."""
     names: list[str] = []
-    model = model.clone(remat=False)  # arrays inside its blocks could not be taken out of them
+    model: Any = with_fields(setup.model, remat=False)  # arrays inside its blocks could not be taken out of them
 
     @compile_once
     def inspect(variables: Any, images: jax.Array, key: jax.Array) -> jax.Array:
@@ -86,10 +84,11 @@ def _inspector(model: models.Classifier, train: bool) -> tuple[Callable[..., jax
                 statistics["/".join(module.path)] = jnp.stack([signal, dead])
             return call(*args, **kwargs)
 
-        with evaluated(model.frozen), nn.intercept_methods(note):
-            model.apply(variables, images, train=train, mutable=["batch_stats", "aux"], rngs={"dropout": key})
+        options, train = {"mutable": ["batch_stats", "aux"], "rngs": {"dropout": key}}, setup.total_steps > 0
+        with evaluated(setup.trainable.frozen), nn.intercept_methods(note):
+            model.apply(variables, images, train=train, **options)
         names[:] = statistics
-        return jnp.stack(list(statistics.values()))
+        return jnp.stack(list(statistics.values())) if statistics else jnp.zeros((0, 2))
 
     return inspect, names
 
@@ -99,6 +98,8 @@ def check_signal(setup: TrainSetup, layers: list[Layer]) -> CheckResult:
     hint = "initialize by the activation (leave model.kernel-init out), or normalize: --model.norm batch"
     if setup.transferred:
         hint = "the weights' normalization doesn't suit these images, or the weights are damaged"
+    if not layers:
+        return skip("signal", "the model has no layer nn.Conv or nn.Dense")
     values = [layer.signal_start for layer in layers]
     worst = max(layers, key=lambda layer: abs(np.log10(max(layer.signal_start, 1e-30))))
     return check(

@@ -1,5 +1,6 @@
 """What can be wrong with the images and labels before any network sees them."""
 
+import functools
 from pathlib import Path
 
 import jax
@@ -54,14 +55,16 @@ def check_inputs(setup: TrainSetup) -> CheckResult:
 def check_classes(setup: TrainSetup) -> CheckResult:
     """The network has an output for each class, and each class has images."""
     labels, names = setup.dataset.train.labels, setup.dataset.classes
-    outputs = setup.model.num_classes
+    images = jax.ShapeDtypeStruct((1, *setup.dataset.image_shape), "float32")
+    variables = setup.abstract_state().variables
+    outputs = jax.eval_shape(functools.partial(setup.model.apply, train=False), variables, images).shape[-1]
     counts = np.bincount(labels, minlength=outputs)
     empty = [printable(names[i]) if i < len(names) else str(i) for i in np.flatnonzero(counts == 0)]
-    images = f"without a training image: {join(empty)}" if empty else f"{counts.min():,} images or more of each"
+    missing = f"without a training image: {join(empty)}" if empty else f"{counts.min():,} images or more of each"
     return check(
         "classes",
         outputs == len(names) == len(counts) and not empty,
-        f"{outputs} outputs, {len(names)} classes, labels {labels.min()} to {labels.max()}; {images}",
+        f"{outputs} outputs, {len(names)} classes, labels {labels.min()} to {labels.max()}; {missing}",
         "make the number of outputs that of the classes, and number labels from 0 without a gap",
     )
 

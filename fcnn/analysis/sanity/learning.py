@@ -9,7 +9,7 @@ from flax.traverse_util import flatten_dict
 
 from fcnn.analysis.sanity.learning_rate import LOW
 from fcnn.analysis.sanity.result import CheckResult, check
-from fcnn.analysis.sanity.trial import Trial, batch_of, compile_once, start_state, trained
+from fcnn.analysis.sanity.trial import Trial, batch_of, compile_once, start_state, trained, with_fields
 from fcnn.training.optim import freeze
 from fcnn.training.setup import TrainSetup
 from fcnn.training.state import TrainState
@@ -23,7 +23,7 @@ EXAMPLES, ENOUGH, MOST_STEPS = 8, 0.01, 500
 def check_initial_loss(setup: TrainSetup, loss: float) -> CheckResult:
     """Before it has learned anything, a network should believe in every class alike: a loss of ln(classes). One that
     was trained may know better, but not worse."""
-    guess = math.log(setup.model.num_classes)
+    guess = math.log(len(setup.dataset.classes))
     least = 0.0 if setup.transferred else 0.5 * guess
     hint = "too high: initialize the classifier smaller, or normalize the inputs; too low: the inputs contain the label"
     if setup.transferred:
@@ -31,7 +31,7 @@ def check_initial_loss(setup: TrainSetup, loss: float) -> CheckResult:
     return check(
         "initial loss",
         least <= loss <= 1.5 * guess + 1,
-        f"{loss:.3f}; guessing has ln({setup.model.num_classes}) = {guess:.3f}",
+        f"{loss:.3f}; guessing has ln({len(setup.dataset.classes)}) = {guess:.3f}",
         hint,
     )
 
@@ -47,7 +47,7 @@ def check_first_steps(setup: TrainSetup, trial: Trial) -> CheckResult:
     losses = trial.losses
     part = max(len(losses) // 5, 1)
     before, after = float(losses[:part].mean()), float(losses[-part:].mean())
-    low = LOW * math.log(setup.model.num_classes)
+    low = LOW * math.log(len(setup.dataset.classes))
     ok = math.isfinite(after) and (after < 0.98 * min(before, float(losses[0])) or after < low)
     return check(
         "first steps",
@@ -89,7 +89,7 @@ def overfit(setup: TrainSetup) -> tuple[TrainState, Batch, list[float]]:
     """
     frozen = setup.trainable.frozen
     # A head alone is a convex problem, which takes a larger rate.
-    model, optimizer = setup.model.clone(dropout=0.0), freeze(optax.adam(1e-2 if frozen else 1e-3), frozen)
+    model, optimizer = with_fields(setup.model, dropout=0.0), freeze(optax.adam(1e-2 if frozen else 1e-3), frozen)
     batch = jax.jit(setup.normalize())(jax.tree.map(lambda array: array[:EXAMPLES], batch_of(setup, 0)))
     state = start_state(setup)
     state = state.replace(opt_state=optimizer.init(state.params), ema=None)

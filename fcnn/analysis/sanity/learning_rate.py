@@ -73,7 +73,7 @@ def read_curve(rates: np.ndarray, losses: np.ndarray) -> RangeTest:
 def check_rate(setup: TrainSetup, test: RangeTest) -> CheckResult:
     """The run's peak rate is below where training becomes unstable, and not so low that nothing would happen."""
     rate = setup.config.optim.learning_rate
-    if test.losses[0] < LOW * math.log(setup.model.num_classes):
+    if test.losses[0] < LOW * math.log(len(setup.dataset.classes)):
         return skip("learning rate", f"the loss starts at {test.losses[0]:.3f} already: no rate makes it fall clearly")
     beyond = "holds up to 10" if test.diverges == math.inf else f"breaks at {test.diverges:.2g}"
     return check(

@@ -7,9 +7,8 @@ import flax.linen as nn
 import jax
 import numpy as np
 
-from fcnn import models
 from fcnn.analysis.sanity.result import CheckResult, check, skip
-from fcnn.analysis.sanity.trial import Trial, batch_of, compile_once, trained
+from fcnn.analysis.sanity.trial import Trial, batch_of, compile_once, trained, with_fields
 from fcnn.nn import Dropout
 from fcnn.training.layers import evaluated
 from fcnn.training.metrics import cross_entropy
@@ -25,12 +24,15 @@ GAP = 0.1
 COLLECTIONS = ["batch_stats", "aux"]
 
 
-def _apply(model: models.Classifier, *, train: bool) -> Callable[[Any, jax.Array, jax.Array], tuple[jax.Array, Any]]:
+def _apply(
+    setup: TrainSetup, *, train: bool, **fields: Any
+) -> Callable[[Any, jax.Array, jax.Array], tuple[jax.Array, Any]]:
     """(variables, images, dropout's key) -> logits and the batch statistics afterwards; compiled."""
+    model: Any = with_fields(setup.model, **fields)
 
     @compile_once
     def apply(variables: Any, images: jax.Array, key: jax.Array) -> tuple[jax.Array, Any]:
-        with evaluated(model.frozen):
+        with evaluated(setup.trainable.frozen):
             logits, new = model.apply(variables, images, train=train, mutable=COLLECTIONS, rngs={"dropout": key})
         return logits, new.get("batch_stats", {})
 
@@ -49,7 +51,7 @@ def _check_training(setup: TrainSetup, trial: Trial, images: jax.Array, keys: li
         return skip("training mode", "nothing is trained")
     start, end = trial.start.batch_stats, trial.end.batch_stats
     norms, frozen = trained(setup, start), start.keys() & setup.trainable.frozen
-    drops = _drops(setup.classifier, trial.end.variables, images)
+    drops = _drops(setup, trial.end.variables, images)
     if not norms and not drops and not frozen:
         return skip("training mode", "no layer of this network behaves differently in training")
     reasons, ok = [], True
@@ -61,7 +63,7 @@ def _check_training(setup: TrainSetup, trial: Trial, images: jax.Array, keys: li
         reasons.append(f"frozen batch norm's running averages {'move' if moved else 'stay'}")
         ok = ok and not moved
     if drops:
-        apply = _apply(setup.classifier, train=True)
+        apply = _apply(setup, train=True)
         a, b = (np.asarray(apply(trial.end.variables, images, key)[0]) for key in keys)
         random = not np.allclose(a, b)
         reasons.append(f"dropout {'drops' if random else 'drops nothing'}")
@@ -72,7 +74,7 @@ def _check_training(setup: TrainSetup, trial: Trial, images: jax.Array, keys: li
 def _check_evaluation(
     setup: TrainSetup, variables: Any, one: jax.Array, other: jax.Array, keys: list[jax.Array]
 ) -> CheckResult:
-    apply, half = _apply(setup.classifier, train=False), len(one) // 2
+    apply, half = _apply(setup, train=False), len(one) // 2
     logits, stats = apply(variables, one, keys[0])
     again, _ = apply(variables, one, keys[1])
     mixed, _ = apply(variables, jax.numpy.concatenate([one[:half], other[half:]]), keys[0])
@@ -97,8 +99,8 @@ def check_batch_norm(setup: TrainSetup, state: TrainState, batch: Batch) -> Chec
     """
     if not trained(setup, state.batch_stats):
         return skip("batch norm", "all of it is frozen" if state.batch_stats else "there is none")
-    model, key = setup.classifier.clone(dropout=0.0), jax.random.key(0)
-    train, evaluate = _apply(model, train=True), _apply(model, train=False)
+    train, evaluate = (_apply(setup, train=train, dropout=0.0) for train in (True, False))
+    key = jax.random.key(0)
     variables, images, label = state.variables, batch["image"], batch["label"]
     by_batch, _ = train(variables, images, key)
     for _ in range(PASSES):
@@ -114,12 +116,14 @@ def check_batch_norm(setup: TrainSetup, state: TrainState, batch: Batch) -> Chec
     )
 
 
-def _drops(model: models.Classifier, variables: Any, images: jax.Array) -> bool:
+def _drops(setup: TrainSetup, variables: Any, images: jax.Array) -> bool:
     """Whether the network has a dropout layer with a rate above 0; where layers are frozen, one that is in training."""
-    rates = [0.0]
+    model, rates = setup.model, [0.0]
 
     def note(call: Callable, args: tuple, kwargs: dict, context: nn.module.InterceptorContext) -> Any:
-        if isinstance(context.module, Dropout) and (not model.frozen or kwargs["train"]):
+        if isinstance(context.module, nn.Dropout):
+            rates.append(context.module.rate)
+        if isinstance(context.module, Dropout) and (not setup.trainable.frozen or kwargs["train"]):
             rates.append(context.module.rate)
         return call(*args, **kwargs)
 

@@ -7,6 +7,7 @@ import dataclasses
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import flax.linen as nn
 import jax
 import numpy as np
 from flax.traverse_util import flatten_dict
@@ -64,6 +65,12 @@ def augmentation(setup: TrainSetup) -> augment.Augment:
     """The run's augmentation, with the crops that the files' reader would take."""
     config, classes = setup.config.augment, setup.dataset.classes
     return setup.custom.augment or augment.from_config(config, num_classes=len(classes))
+
+
+def with_fields(model: nn.Module, **fields: Any) -> nn.Module:
+    """The model with other values of those of the fields that it has: a user's own may have none of them."""
+    names = {field.name for field in dataclasses.fields(model)}
+    return model.clone(**{name: value for name, value in fields.items() if name in names})
 
 
 def start_state(setup: TrainSetup) -> TrainState:
