@@ -1,12 +1,12 @@
-"""ResNet-20 on CIFAR-10 as in He et al. 2015, section 4.2: batches of 128, crop and flip, rate 0.1 cut by 10 twice.
+"""ResNet-20 on CIFAR-10 as in He et al. 2015, section 4.2: batches of 128, crop and flip, rate 0.1 divided by 10 twice.
 
     python train.py --config cifar10_resnet20
 
-182 epochs of the 45,000 images that remain beside 5,000 for validation are the paper's 64,000 steps (63,882), with the
-rate cut at 31,941 and 47,912. The weight decay of 0.0001 is in the loss (`l2`) and sees kernels alone.
+182 epochs of 45,000 images (5,000 are held out for validation) are the paper's 64,000 steps (63,882), with the rate
+divided at 31,941 and 47,912. The weight decay of 0.0001 is in the loss (`l2`), of kernels only.
 
-Measured on a CPU of 2 cores: a step takes 0.41 s (`fcnn bench step`, 9 rounds), which makes 7 hours for the whole. Of
-that no more than 2 epochs were trained, with a whole schedule in them: 55.21 % (n = 1). The paper's accuracy is 91.25 %
+Measured on a CPU of 2 cores: a step takes 0.41 s (`fcnn bench step`, 9 rounds), which makes 7 hours in all. Only
+2 epochs were trained, with a whole schedule in them: 55.21 % (n = 1). The paper's accuracy is 91.25 %
 (table 6), trained on all 50,000.
 """
 

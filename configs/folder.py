@@ -1,13 +1,13 @@
-"""Half as wide a ResNet-18 (He et al. 2015) on a few thousand photographs of your own, from scratch, at 64 x 64 pixels.
+"""A ResNet-18 of half the width (He et al. 2015) on a few thousand photos of your own, from scratch, at 64 x 64 pixels.
 
     python train.py --config folder --data.name folder:PATH
 
-Without --data.name the images are looked for in ./images. Flip, resized crop and color jitter suit photographs; where
-left and right or color make a class, switch them off: --augment.no-flip, --augment.saturation 0.
+Without --data.name the images are looked for in ./images. Flip, resized crop and color jitter suit photographs; if left
+and right, or color, distinguish classes, switch them off: --augment.no-flip, --augment.saturation 0.
 
 Measured on one set, 4,317 photographs of 5 kinds of flowers with 20 damaged files among them (`--data.on-bad-image
 skip`; 3,109 training, 346 validation, 862 test images), on a CPU of 2 cores, n = 1: test accuracy 64.73 % (chance is 20
-to 24 %), 334 s on the clock and 412 s of CPU time, compiling and the first look at every file included.
+to 24 %), 334 s of wall time and 412 s of CPU time, with compilation and the check of every file.
 """
 
 from fcnn.config import AugmentConfig, Config, DataConfig, ModelConfig, OptimConfig, TrainConfig

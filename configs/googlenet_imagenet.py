@@ -1,13 +1,13 @@
-"""GoogLeNet with batch norm on ImageNet (ILSVRC 2012), 90 epochs in batches of 1,024, both auxiliary heads at work.
+"""GoogLeNet with batch norm on ImageNet (ILSVRC 2012), 90 epochs in batches of 1,024, with both auxiliary heads.
 
     python train.py --config googlenet_imagenet --workdir DIR
 
 From Szegedy et al. 2014, section 6, are momentum 0.9, crops of 8 to 100 % of the area, and the heads' weight of 0.3.
-It names neither batch nor rate; these follow Goyal et al. 2017, "Accurate, large minibatch SGD": 0.1 for each 256
-images of a batch, reached over 5 epochs, weight decay 0.0001 in the loss. Its changes of color are jitter here.
+It does not give batch size and rate; these follow Goyal et al. 2017, "Accurate, large minibatch SGD": 0.1 for each 256
+images of a batch, reached over 5 epochs, weight decay 0.0001 in the loss. Its color augmentation is jitter here.
 
-Nothing has been measured: no image of ImageNet was at hand. The step has only been lowered for a TPU. The paper gives
-89.9 % in the top 5 for one network and one crop (table 3), without batch norm.
+Nothing has been measured: ImageNet was not available. The step has only been lowered for a TPU. The paper gives
+89.9 % top-5 accuracy for one network and one crop (table 3), without batch norm.
 """
 
 from fcnn.config import AugmentConfig, Config, DataConfig, ModelConfig, OptimConfig, TrainConfig

@@ -1,13 +1,13 @@
-"""Inception v3 on ImageNet (ILSVRC 2012) at 299 x 299 pixels by RMSProp, as in Szegedy et al. 2015, section 8.
+"""Inception v3 on ImageNet (ILSVRC 2012) at 299 x 299 pixels with RMSProp, as in Szegedy et al. 2015, section 8.
 
     python train.py --config inception_v3_imagenet --workdir DIR
 
 The paper's: RMSProp with decay 0.9 and epsilon 1, rate 0.045 times 0.94 every two epochs, gradients clipped at 2,
-labels smoothed by 0.1 (section 7), 100 epochs. There 50 replicas of batch 32 updated the weights when each was ready;
-here a batch of 1,024 does at once, with momentum 0.9 and the rate reached over 5 epochs. Weight decay of 0.00004 is
+labels smoothed by 0.1 (section 7), 100 epochs. There 50 replicas with batches of 32 updated the weights asynchronously;
+here one batch of 1,024 does, with momentum 0.9 and the rate reached over 5 epochs. Weight decay of 0.00004 is
 that of the authors' program.
 
-Nothing has been measured: no image of ImageNet was at hand. The step has only been lowered for a TPU. The paper's
+Nothing has been measured: ImageNet was not available. The step has only been lowered for a TPU. The paper's
 accuracy on one crop is 78.8 % (table 3; 21.2 % error).
 """
 

@@ -1,4 +1,4 @@
-"""LeNet-5 (LeCun et al. 1998) on MNIST, with ReLU for tanh, and images shifted, turned and resized a little.
+"""LeNet-5 (LeCun et al. 1998) on MNIST, with ReLU instead of tanh, and images shifted, rotated and resized a little.
 
     python train.py --config lenet --data.manual-dir DIR
 

@@ -7,7 +7,7 @@ over 5 epochs, momentum 0.9, weight decay 0.0001 in the loss, and each block's l
 2018, "Bag of tricks", are the cosine instead of steps and labels smoothed by 0.1. For another batch scale the rate with
 it: --train.batch-size 1024 --optim.learning-rate 0.4; the paper goes up to 8,192.
 
-Nothing has been measured: no image of ImageNet was at hand. The step has only been compiled for a TPU (TPU.md). The
+Nothing has been measured: ImageNet was not available. The step has only been compiled for a TPU (TPU.md). The
 first paper has 76.3 % at a batch of 8,192 (table 1).
 """
 

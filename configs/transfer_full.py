@@ -1,11 +1,11 @@
-"""Everything learns, from the network with a new head that transfer_head left in runs/transfer_head-001.
+"""All layers are trained, from the network with a new head that transfer_head left in runs/transfer_head-001.
 
     python train.py --config transfer_full --data.name folder:PATH
 
-A head drawn at random pushes what is behind it away from what it knew, before it knows anything itself; one that has
-learnt on the frozen network doesn't (Kumar et al. 2022, arXiv:2202.10054, section 4). So the rate is one for all
-layers, and low. Few images want more epochs in smaller batches: of 500, --train.epochs 12 --train.batch-size 20. What
-five kinds of flowers gave, and how the rate was chosen, is in docs/transfer.md.
+A random head distorts the pretrained features before it has learned anything; one that was trained on the frozen
+network doesn't (Kumar et al. 2022, arXiv:2202.10054, section 4). So all layers have the same low rate. Few images need
+more epochs in smaller batches: for 500, --train.epochs 12 --train.batch-size 20. Results for five kinds of flowers, and
+how the rate was chosen, are in docs/transfer.md.
 """
 
 from fcnn.config import AugmentConfig, Config, DataConfig, ModelConfig, OptimConfig, TrainConfig, TransferConfig

@@ -1,11 +1,11 @@
-"""A new head on a network that learnt on ImageNet, SqueezeNet 1.0, for photographs of your own: seconds to a minute.
+"""A new head on SqueezeNet 1.0 from ImageNet, for photographs of your own: seconds to a minute.
 
     python train.py --config transfer_head --data.name folder:PATH
 
-Without --data.name the images are looked for in ./images. What the rest of the network makes of each image is
-computed once; then the head, a logistic regression with dropout, takes 100 epochs in no time. It is good alone, and
-better as the start of transfer_full. The weights are downloaded once, unless --transfer.weights names a file. What
-five kinds of flowers gave with both is in docs/transfer.md.
+Without --data.name the images are looked for in ./images. The features of each image are computed once; then the head,
+a logistic regression with dropout, is trained for 100 epochs in seconds. It is good alone, and better as the start of
+transfer_full. The weights are downloaded once, unless --transfer.weights names a file. Results for five kinds of
+flowers are in docs/transfer.md.
 """
 
 from fcnn.config import Config, DataConfig, ModelConfig, OptimConfig, TrainConfig, TransferConfig
