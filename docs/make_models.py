@@ -10,8 +10,8 @@ HEAD = """# The architectures
 `models.create(NAME, num_classes=...)`, `--model.name NAME`; `fcnn summary NAME` shows one layer by layer. Parameters,
 multiply-adds (in units of 10^9; what torchvision calls GFLOPs: those of convolutions and dense layers) and outputs of
 all layers (float32) are for one image of the size and the classes that the network was published for, without the
-auxiliary heads that only training has. "From" is the smallest image that it can take, in training with its auxiliary
-heads in brackets.
+auxiliary heads that only training has. "From" is the smallest possible image; in brackets, with the auxiliary heads in
+training.
 
 | name | image | classes | parameters | G multiply-adds | outputs, MB | from | options of its own | paper |
 |---|---|---|---|---|---|---|---|---|
@@ -24,20 +24,20 @@ Every architecture also has `width_multiplier`, `activation`, `norm`, `kernel_in
 ([`classifier.py`](../fcnn/models/classifier.py)). On the command line they are `--model.width-multiplier 0.5`, `--model.norm group`
 and so on, the options of its own `--model.options.shortcut projection`, `--model.options.no-zero-init`.
 
-**Held against** (the tests are in [`tests/models`](../tests/models) and
+**Compared with** (the tests are in [`tests/models`](../tests/models) and
 [`tests/weights`](../tests/weights)):
 
 | | reference |
 |---|---|
 | alexnet, vgg11, vgg11_bn, vgg16, googlenet, inception_v3, resnet18, resnet50 | torchvision 0.28 with the same weights: logits in evaluation and training, batch statistics, gradients, three steps of SGD |
-| inception_v2 | Cadene's pretrained-models.pytorch, likewise |
+| inception_v2 | Cadene's pretrained-models.pytorch, the same values |
 | resnet20, resnet56 | the weights of github.com/akamaster/pytorch_resnet_cifar10 give their published 91.73 % and 93.39 % on CIFAR-10's test images |
 | multiply-adds | torchvision's published GFLOPs, to three decimals |
 | receptive fields | those of Araujo, Norris & Sim 2019 for VGG-16, Inception v2 and v3, ResNet-50 and 101 |
-| alexnet_2012, googlenet_2014, lenet5, preact_resnet*, plain* | parameter counts alone |
+| alexnet_2012, googlenet_2014, lenet5, preact_resnet*, plain* | parameter counts only |
 
-Kernels start from He's normal distribution, or what suits another activation; the classifier from LeCun's.
-One network of each kind was trained from there until it overfitted 8 images (loss below 0.01; the large ones at a
+Kernels are initialized from He's normal distribution, or one that suits another activation; the classifier from LeCun's.
+One network of each kind was trained until it overfitted 8 images (loss below 0.01; the large ones at a
 quarter of their width). Adam at 0.001 did it in 10 to 290 steps, but VGG-19 without batch norm needs 0.0003.
 """
 
