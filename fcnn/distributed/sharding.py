@@ -17,7 +17,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from fcnn.config import ParallelConfig, TrainConfig
 from fcnn.distributed.pmap import compile_pmap
 from fcnn.nn import cpu_convolutions
-from fcnn.runtime.memory import Kept
+from fcnn.runtime.memory import StepMemory
 from fcnn.utils.batch import Batch
 from fcnn.utils.errors import UserError
 
@@ -145,7 +145,7 @@ def _one_at_a_time(compiled: Callable, mesh: Mesh) -> Callable:
         # each waits for the others in an all-reduce, and XLA then aborts the process.
         return lambda *args: jax.block_until_ready(compiled(*args))
     running: Any = None
-    memory = Kept(_works_in(compiled))
+    memory = StepMemory(_works_in(compiled))
 
     def behind_the_last(*args: Any) -> Any:
         """The host is free until the next call; a program that only waits would hold memory of its own."""

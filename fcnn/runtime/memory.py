@@ -48,7 +48,7 @@ def cpu_only() -> bool:
     return not plugins and importlib.util.find_spec("libtpu") is None
 
 
-class Kept:
+class StepMemory:
     """What is kept for a program that runs again and again.
 
     A small piece that outlives the program can lie in the middle of what it worked in, and the next time the program

@@ -43,10 +43,10 @@ class Interrupt:
         if threading.current_thread() is not threading.main_thread():
             return self
         # A thread announces and ends: while XLA compiles, the main thread runs no signal handler.
-        hear, self._tell = socket.socketpair()
-        self._tell.setblocking(False)
-        self._descriptor_before = signal.set_wakeup_fd(self._tell.fileno(), warn_on_full_buffer=False)
-        self._thread = threading.Thread(target=self._listen, args=(hear,), name="fcnn-signals", daemon=True)
+        receiver, self._sender = socket.socketpair()
+        self._sender.setblocking(False)
+        self._descriptor_before = signal.set_wakeup_fd(self._sender.fileno(), warn_on_full_buffer=False)
+        self._thread = threading.Thread(target=self._listen, args=(receiver,), name="fcnn-signals", daemon=True)
         self._thread.start()
         for number in SIGNALS:
             if signal.getsignal(number) not in (signal.SIG_IGN, None):
@@ -59,7 +59,7 @@ class Interrupt:
         for number, handler in self._before.items():
             signal.signal(number, handler)
         signal.set_wakeup_fd(self._descriptor_before)
-        self._tell.close()  # which ends the thread, once it has announced what came
+        self._sender.close()  # which ends the thread, once it has announced what came
         self._thread.join(1)
 
     @contextlib.contextmanager
@@ -86,11 +86,11 @@ class Interrupt:
             if self._doing is None:
                 raise Stopped(number)
 
-    def _listen(self, hear: socket.socket) -> None:
+    def _listen(self, receiver: socket.socket) -> None:
         """Announces the first signal and obeys the second. The handler is called whenever Python gets to it."""
         announced = False
-        with hear:
-            while numbers := hear.recv(64):
+        with receiver:
+            while numbers := receiver.recv(64):
                 for number in numbers:
                     if number not in SIGNALS:
                         continue

@@ -110,6 +110,6 @@ def nearest(x: jax.Array, target: jax.Array, size: int) -> jax.Array:
     return (flat @ weights).reshape(target.shape)
 
 
-def relative(found: jax.Array, wanted: jax.Array) -> float:
-    """||found - wanted|| / ||wanted||."""
-    return float(jnp.linalg.norm((found - wanted).ravel()) / jnp.linalg.norm(wanted.ravel()))
+def relative(actual: jax.Array, expected: jax.Array) -> float:
+    """||actual - expected|| / ||expected||."""
+    return float(jnp.linalg.norm((actual - expected).ravel()) / jnp.linalg.norm(expected.ravel()))

@@ -122,8 +122,8 @@ class Trainer:
     def gradients(self, state: TrainState) -> dict[str, float]:
         """The root mean square of the gradient of each layer's kernel on one batch, by the layer's name."""
         batch = pick_batch(self.data.train, np.arange(self.batch_size))
-        found = self._gradient(state.params, state.batch_stats, batch)
-        return {name: float(jnp.sqrt(jnp.square(layer["kernel"]).mean())) for name, layer in found.items()}
+        grads = self._gradient(state.params, state.batch_stats, batch)
+        return {name: float(jnp.sqrt(jnp.square(layer["kernel"]).mean())) for name, layer in grads.items()}
 
     def _loss(self, params: Any, batch_stats: Any, batch: Batch) -> jax.Array:
         variables, images = {"params": params, "batch_stats": batch_stats}, self._normalize(batch)["image"]
@@ -154,5 +154,5 @@ def normalized(data: Dataset, split: AnySplit, images: int | None = None) -> tup
     and (N,) int32."""
     places = np.arange(min(images or len(split), len(split)))
     batch: Any = {"image": split.read(places), "label": split.labels[places]}
-    found = augment.normalize(*data.mean_std())(batch)["image"]
-    return jnp.asarray(found), jnp.asarray(split.labels[places])
+    pixels = augment.normalize(*data.mean_std())(batch)["image"]
+    return jnp.asarray(pixels), jnp.asarray(split.labels[places])

@@ -111,14 +111,14 @@ class Transfer(Study):
         def start(run: int) -> Any:
             return dataclasses.replace(setup, config=dataclasses.replace(config, seed=run)).start_state(lambda _: None)
 
-        given = on_features(setup, start(0).variables)
-        update, normalize = given.train_step(), given.normalize()
+        feature_setup = on_features(setup, start(0).variables)
+        update, normalize = feature_setup.train_step(), feature_setup.normalize()
         step = jax.jit(lambda state, batch: update(state, normalize(batch))[0])
         validate, evaluate = (compile_evaluation(setup, start(0).variables, s) for s in (data.validation, data.test))
         rows = []
         for images in self.images:
             for run in self.runs(seed):
-                state, train, seconds = start(run), fewer(given.dataset, images, seed=run).train, 0.0
+                state, train, seconds = start(run), fewer(feature_setup.dataset, images, seed=run).train, 0.0
                 order = EpochSampler(len(train), self.batch_size, run)
                 jax.block_until_ready(step(state, pick_batch(train, order.at(0)[1])))  # compiles
                 for number in range(1, self.steps + 1):

@@ -44,7 +44,7 @@ def test_what_grows_is_given_back(size, resident, expected, monkeypatch):
     trimmed, run = [], 0
     monkeypatch.setattr(memory, "_libc", SimpleNamespace(malloc_trim=lambda _: trimmed.append(run)))
     monkeypatch.setattr(memory, "_resident", lambda: resident[run] << 20)
-    kept = memory.Kept(size)
+    kept = memory.StepMemory(size)
     while run < len(resident):
         kept.between_runs()
         run += 1

@@ -38,10 +38,10 @@ def input_matrix(size: int, padding: int) -> np.ndarray:
     polynomials = [np.poly(_others(point))[::-1] for point in _POINTS] + [np.poly(_POINTS)[::-1]]
     tile = np.array([np.pad(polynomial, (0, VALUES - len(polynomial))) for polynomial in polynomials])
     count = tiles(size, padding)
-    found = np.zeros((count, VALUES, padding + max(size, count * TILE + TAPS)))
+    matrix = np.zeros((count, VALUES, padding + max(size, count * TILE + TAPS)))
     for at in range(count):
-        found[at, :, at * TILE : at * TILE + VALUES] = tile
-    return found[:, :, padding : padding + size].reshape(-1, size)
+        matrix[at, :, at * TILE : at * TILE + VALUES] = tile
+    return matrix[:, :, padding : padding + size].reshape(-1, size)
 
 
 def output_matrix(size: int, padding: int) -> np.ndarray:
