@@ -50,7 +50,7 @@ SHORTER = {
     "show runs/digits": "show --help",
     "compare runs/digits": "compare --help",
     "--config resnet --train": "--config resnet --model.name linear --train",
-    "--config resnet --augment": "--config resnet --model.name linear --augment",
+    "--config resnet --augment": "--config resnet --model.name linear --train.epochs 1 --augment",
     "--config resnet --optim": "--config resnet --model.name linear --optim",
     "--model.name plain20": "--model.name mlp",
     "--model.name resnet20 --model.width-multiplier": "--model.name mlp --model.width-multiplier",
