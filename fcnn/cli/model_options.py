@@ -51,8 +51,8 @@ def parse_options(model: str, words: list[str], program: str, prefix: str = PREF
         return {}
     kind = options_type(model, {})
     names = [field.name for field in dataclasses.fields(kind)]
-    given = [name.removeprefix(prefix.removeprefix("--")) for name in sorted(named_options(words))]
-    for name in given:
+    chosen = [name.removeprefix(prefix.removeprefix("--")) for name in sorted(named_options(words))]
+    for name in chosen:
         if not names:
             raise UserError(f"{model} has no options of its own, got {prefix}{name}")
         if name not in names:
@@ -62,7 +62,7 @@ def parse_options(model: str, words: list[str], program: str, prefix: str = PREF
     parsed = parse(kind, words, program)
     for part in prefix.strip("-.").split("."):
         parsed = getattr(parsed, part)
-    return {name: getattr(parsed, name) for name in given}
+    return {name: getattr(parsed, name) for name in chosen}
 
 
 def with_options(config: Config, preset: Config, words: list[str], program: str) -> Config:

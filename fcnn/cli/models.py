@@ -49,7 +49,7 @@ def models_command(args: list[str]) -> int:
     for row in rows:
         shape = "x".join(map(str, row["image_shape"]))
         print(f"{row['name']:18} {shape:11} {row['classes']:5} classes  {row['paper']}")
-    print("\nfcnn summary NAME tells the layers of one; fcnn train --config PRESET --model.name NAME trains it")
+    print("\nfcnn summary NAME lists the layers of one; fcnn train --config PRESET --model.name NAME trains it")
     return 0
 
 

@@ -11,6 +11,7 @@ K. He, X. Zhang, S. Ren, J. Sun: Identity Mappings in Deep Residual Networks, ar
 
 import functools
 from collections.abc import Callable
+from typing import ClassVar
 
 import flax.linen as nn
 import jax
@@ -33,43 +34,40 @@ class PreActBasicBlock(nn.Module):
     filters: int
     strides: int = 1
 
+    kernels: ClassVar[tuple[int, ...]] = (3, 3)
+    expansion: ClassVar[int] = 1
+
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        conv1 = self.conv(self.filters, 3, self.strides, 1, name="conv1")
-        conv2 = self.conv(self.filters, 3, 1, 1, name="conv2")
+        convs = []
+        for i, kernel in enumerate(self.kernels, start=1):
+            filters = self.filters * (self.expansion if i == len(self.kernels) else 1)
+            strides = self.strides if i == self.kernels.index(3) + 1 else 1
+            convs.append(self.conv(filters, kernel, strides, kernel // 2, name=f"conv{i}"))
         y = norm_act(x, self.norm(name="norm1"), self.act)
-        shortcut = y if self.strides > 1 or x.shape[-1] != conv2.features else x
-        y = conv2(conv_norm_act(y, conv1, self.norm(name="norm2"), self.act))
-        if shortcut.shape != y.shape:
-            shortcut = pad_channels(shortcut[:, :: self.strides, :: self.strides], y.shape[-1])
-        return shortcut + y
+        shortcut = y if self.strides > 1 or x.shape[-1] != convs[-1].features else x
+        for i, conv in enumerate(convs[:-1], start=2):
+            y = conv_norm_act(y, conv, self.norm(name=f"norm{i}"), self.act)
+        y = convs[-1](y)
+        return y + (shortcut if shortcut.shape == y.shape else self.reshape(shortcut, y.shape[-1]))
+
+    def reshape(self, shortcut: jax.Array, channels: int) -> jax.Array:
+        """Gives the shortcut the shape of a block's output."""
+        return pad_channels(shortcut[:, :: self.strides, :: self.strides], channels)
 
 
-class PreActBottleneck(nn.Module):
-    """Normalization, activation and a convolution, of 1x1, 3x3 and 1x1, added to the input.
+class PreActBottleneck(PreActBasicBlock):
+    """Normalization, activation and a convolution, of 1x1, 3x3 and 1x1, added to the input; a shortcut that changes the
+    shape goes through a 1x1 convolution.
 
-    A block that changes the shape takes its shortcut behind the first activation (appendix), through a 1x1 convolution.
     Shapes: (B, H, W, C) -> (B, ceil(H / strides), ceil(W / strides), 4 * filters).
     """
 
-    conv: Layer
-    norm: Layer
-    act: Callable[[jax.Array], jax.Array]
-    filters: int
-    strides: int = 1
+    kernels = (1, 3, 1)
+    expansion = 4
 
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        conv1 = self.conv(self.filters, 1, name="conv1")
-        conv2 = self.conv(self.filters, 3, self.strides, 1, name="conv2")
-        conv3 = self.conv(4 * self.filters, 1, name="conv3")
-        y = norm_act(x, self.norm(name="norm1"), self.act)
-        shortcut = y if self.strides > 1 or x.shape[-1] != conv3.features else x
-        y = conv_norm_act(y, conv1, self.norm(name="norm2"), self.act)
-        y = conv3(conv_norm_act(y, conv2, self.norm(name="norm3"), self.act))
-        if shortcut.shape != y.shape:
-            shortcut = self.conv(4 * self.filters, 1, self.strides, name="shortcut_conv")(shortcut)
-        return shortcut + y
+    def reshape(self, shortcut: jax.Array, channels: int) -> jax.Array:
+        return self.conv(self.expansion * self.filters, 1, self.strides, name="shortcut_conv")(shortcut)
 
 
 class PreActResNet(Classifier, kw_only=True):

@@ -72,18 +72,18 @@ def summarize(model: Classifier, image_shape: tuple[int, int, int] | None = None
     for path, leaf in flat.items():
         layer = f"layer {'/'.join(path[:-1])}"
         counts[layer] = counts.get(layer, 0) + math.prod(leaf.shape)
-    return [_row(found, types, counts) for found in walk(apply, variables, images)]
+    return [_row(entry, types, counts) for entry in walk(apply, variables, images)]
 
 
-def _row(found: Mark, types: dict[str, str], counts: dict[str, int]) -> Row:
-    view = None if isinstance(found.view, Everything) else found.view
+def _row(entry: Mark, types: dict[str, str], counts: dict[str, int]) -> Row:
+    view = None if isinstance(entry.view, Everything) else entry.view
     return Row(
-        name=found.name.removeprefix("layer "),
-        type=types.get(found.name, ""),
-        shape=found.shape[1:],
-        parameters=counts.get(found.name, 0),
-        multiply_adds=found.multiply_adds,
-        bytes=found.bytes,
+        name=entry.name.removeprefix("layer "),
+        type=types.get(entry.name, ""),
+        shape=entry.shape[1:],
+        parameters=counts.get(entry.name, 0),
+        multiply_adds=entry.multiply_adds,
+        bytes=entry.bytes,
         field=None if view is None else (view.high[0] - view.low[0] + 1, view.high[1] - view.low[1] + 1),
         stride=None if view is None else view.step,
     )

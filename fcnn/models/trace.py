@@ -76,7 +76,7 @@ def without_hook(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
 
 
 class _Walker:
-    """The walk's state: the marks so far and the multiply-adds since the last one. None as a view stands for what
+    """The walk's state: the marks so far and the multiply-adds since the last one. The view None is that of what
     doesn't depend on the images."""
 
     def __init__(self) -> None:
@@ -88,23 +88,23 @@ class _Walker:
         results'."""
         views = dict(zip(program.invars, inputs, strict=True))
         for op in _needed(program):
-            seen = [None if isinstance(v, core.Literal) else views.get(v) for v in op.invars]
+            known = [None if isinstance(v, core.Literal) else views.get(v) for v in op.invars]
             inner = _inner(op)
             if inner is not None:
-                results = self.run(inner, seen[len(seen) - len(inner.invars) :])
+                results = self.run(inner, known[len(known) - len(inner.invars) :])
             else:
-                results = [self.apply(op, seen)] * len(op.outvars)
+                results = [self.apply(op, known)] * len(op.outvars)
             views.update(zip(op.outvars, results, strict=True))
         return [None if isinstance(v, core.Literal) else views.get(v) for v in program.outvars]
 
     def apply(self, op: Any, inputs: list[Any]) -> View | Everything | None:
         """The view of one operation's result. Its work is counted; if it is a name, it is noted down."""
-        seen = [view for view in inputs if view is not None]
-        if not seen:
+        known = [view for view in inputs if view is not None]
+        if not known:
             return None
         kind, out = op.primitive.name, op.outvars[0].aval
         self.work += multiply_adds(op)
-        view = _union(seen)
+        view = _union(known)
         if kind == "name":
             size = math.prod(out.shape) * int(out.dtype.itemsize)
             self.marks.append(Mark(op.params["name"], out.shape, size, self.work, view))
@@ -176,12 +176,12 @@ def _union(views: list[Any]) -> View | Everything:
 
 def _needed(program: Any) -> list[Any]:
     """The operations whose results are used, and the names."""
-    used, found = {id(v) for v in program.outvars}, []
+    used, operations = {id(v) for v in program.outvars}, []
     for op in reversed(program.eqns):
         if op.primitive.name == "name" or any(id(v) in used for v in op.outvars):
             used |= {id(v) for v in op.invars}
-            found.append(op)
-    return found[::-1]
+            operations.append(op)
+    return operations[::-1]
 
 
 def _inner(op: Any) -> Any:

@@ -25,7 +25,7 @@ def conv_general_dilated(
     What a program is lowered for decides: one CPU gets oneDNN's convolution where there is an implementation for the
     shape; a GPU, a TPU, several CPU devices under one jit, and `jax.export` get XLA's. So does, from the start, what
     isn't the convolution of float32 images (B, H, W, C) with a kernel (KH, KW, C / groups, O) without input dilation.
-    `fcnn.nn.onednn` tells more.
+    See `fcnn.nn.onednn`.
 
     >>> import flax.linen as nn
     >>> layer = nn.Conv(8, (3, 3), padding=1, conv_general_dilated=conv_general_dilated)
@@ -42,8 +42,8 @@ def conv_general_dilated(
 
 def default_precision() -> Any:
     """What `jax.default_matmul_precision` was set to."""
-    asked: Any = jax.config  # whose attributes pyright does not know
-    return asked.jax_default_matmul_precision
+    config: Any = jax.config  # whose attributes pyright does not know
+    return config.jax_default_matmul_precision
 
 
 def conv_geometry(

@@ -41,20 +41,12 @@ def fold_into(
     >>> kernel.tolist(), bias.tolist()  # (3 x - 1) / 2 * 2 + 5
     ([[3.0]], [4.0])
     """
-    factor, shift = _scale_and_shift("fold_into", scale, bias_bn, mean, var, epsilon)
+    if len(shapes := {jnp.shape(v) for v in (scale, bias_bn, mean, var) if v is not None}) > 1:
+        raise ValueError(f"fold_into: scale, bias, mean and var must have one shape, got {sorted(shapes)}")
     for name, v in (("bias", bias), ("mean", mean)):
         if v is not None and jnp.shape(v) != kernel.shape[-1:]:
             raise ValueError(f"fold_into: {name} must have shape {kernel.shape[-1:]}, got {jnp.shape(v)}")
-    return kernel * along_channels(factor, kernel.ndim), shift if bias is None else bias * factor + shift
-
-
-def _scale_and_shift(
-    caller: str, scale: jax.Array | None, bias: jax.Array | None, mean: jax.Array, var: jax.Array, epsilon: float
-) -> tuple[jax.Array, jax.Array]:
-    """A batch norm at test time as y = x * scale + shift."""
-    shapes = {jnp.shape(v) for v in (scale, bias, mean, var) if v is not None}
-    if len(shapes) > 1:
-        raise ValueError(f"{caller}: scale, bias, mean and var must have one shape, got {sorted(shapes)}")
     factor = jax.lax.rsqrt(var + epsilon)
     factor = factor if scale is None else factor * scale
-    return factor, -mean * factor if bias is None else bias - mean * factor
+    shift = -mean * factor if bias_bn is None else bias_bn - mean * factor
+    return kernel * along_channels(factor, kernel.ndim), shift if bias is None else bias * factor + shift

@@ -1,4 +1,4 @@
-"""Weights of others in, ours out: files, PyTorch's names and layouts, and what belongs to weights."""
+"""Files of weights, read and written: PyTorch's names and layouts, and the facts that belong to weights."""
 
 from fcnn.weights.adapt import adapt_input, match_classes
 from fcnn.weights.network import About, Network, check_same, linear_head, published, read_network, write_network

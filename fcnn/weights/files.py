@@ -21,7 +21,7 @@ from fcnn.weights.torch_file import open_torch
 # What reading a file that isn't what it seems to be may raise.
 DAMAGED = (zipfile.BadZipFile, struct.error, OSError, EOFError, ValueError, TypeError, LookupError, AttributeError,
            NotImplementedError, RuntimeError, MemoryError, OverflowError)  # fmt: skip
-OURS = "fcnn"  # the header's entry that tells which network the numbers are
+ENTRY = "fcnn"  # the header's entry that says which network the arrays are of
 
 
 def read_arrays(
@@ -46,21 +46,21 @@ def read_arrays(
         kind = kind_of(path)
     except OSError as error:
         raise UserError(f"{path} can't be read: {error.strerror}") from None
-    arrays, ours = _read_safetensors(path) if kind == "safetensors" else (_read_torch(path, ema, log), None)
+    arrays, header = _read_safetensors(path) if kind == "safetensors" else (_read_torch(path, ema, log), None)
     if odd := [name for name in arrays if not name.isprintable()]:
         raise UserError(f"{path} is damaged: an array is called {ascii(odd[0])[:100]}")
     arrays = {name: _plain(array) for name, array in arrays.items()}
     if broken := [name for name, array in arrays.items() if not np.isfinite(array).all()]:
         raise UserError(f"{path} holds numbers that are not finite: {', '.join(broken[:3])}")
-    return arrays, ours
+    return arrays, header
 
 
-def write_arrays(path: Path, arrays: Mapping[str, np.ndarray], ours: str) -> None:
+def write_arrays(path: Path, arrays: Mapping[str, np.ndarray], header: str) -> None:
     """Writes a .safetensors file, whole or not at all; the same arrays give the same bytes."""
     from safetensors.numpy import save
 
     # One entry: safetensors writes several in any order.
-    write_bytes(path, save(dict(arrays), metadata={OURS: ours}))
+    write_bytes(path, save(dict(arrays), metadata={ENTRY: header}))
 
 
 def _plain(array: np.ndarray) -> np.ndarray:
@@ -76,7 +76,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, np.ndarray], str | None]:
     try:
         with safe_open(path, framework="np") as file:
             # What sizes, offsets and lengths can be wrong is checked when the file is opened.
-            return {name: file.get_tensor(name) for name in file.keys()}, (file.metadata() or {}).get(OURS)  # noqa: SIM118
+            return {name: file.get_tensor(name) for name in file.keys()}, (file.metadata() or {}).get(ENTRY)  # noqa: SIM118
     # The last four: types that NumPy hasn't, shapes that it can't have.
     except (SafetensorError, OSError, AttributeError, TypeError, ValueError, MemoryError) as error:
         reason = str(error).removeprefix("Error while deserializing header: ").splitlines() or [type(error).__name__]

@@ -139,8 +139,8 @@ def _fits(model: Classifier, arrays: Arrays) -> bool:
     wrong = [n for n, s in wanted.items() if shapes[n] != s and not (s[0] == 1 and shapes[n][1:] == s[1:])]
     if len(wrong) != 1:
         return not wrong
-    expected, found = wanted[wrong[0]], shapes[wrong[0]]
-    return expected[1:2] == (model.image_shape[2],) and _but_channels(found, expected)
+    expected, actual = wanted[wrong[0]], shapes[wrong[0]]
+    return expected[1:2] == (model.image_shape[2],) and _but_channels(actual, expected)
 
 
 def is_auxiliary(model: Classifier, name: str) -> bool:

@@ -32,14 +32,14 @@ def inert(*_: Any) -> Inert:
 def ordered_dict(pairs: Any = ()) -> dict[Any, Any]:
     """A dict from a list of pairs, which Python 2 wrote, or an empty one. The list is used up: copying one list again
     and again is how a small file makes much work."""
-    made: dict[Any, Any] = {}
+    result: dict[Any, Any] = {}
     for pair in pairs:
-        key, made[_key(key)] = pair[0], pair[1]
+        key, result[_key(key)] = pair[0], pair[1]
         if len(pair) != 2:
             raise ValueError("a pair of another length")
     if pairs:
         pairs.clear()
-    return made
+    return result
 
 
 MAX_ARGUMENTS = 32

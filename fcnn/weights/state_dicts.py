@@ -23,14 +23,14 @@ def find_state_dict(tree: Any, path: Path, *, ema: bool, log: Callable[[str], No
     Raises:
       UserError: there is none, or more than one, or it isn't made of plain arrays under names.
     """
-    found = _choose(tree, path, ema, log)
-    if numbered := [name for name in found if not isinstance(name, str)]:
+    state_dict = _choose(tree, path, ema, log)
+    if numbered := [name for name in state_dict if not isinstance(name, str)]:
         raise UserError(f"{path}: its arrays have no names but {numbered[0]!r}, ...; save model.state_dict()")
-    if unusual := [(name, value.kind) for name, value in found.items() if isinstance(value, Unusual)]:
+    if unusual := [(name, value.kind) for name, value in state_dict.items() if isinstance(value, Unusual)]:
         raise UserError(f"{path}: {_shown(unusual[0][0])} is {unusual[0][1]}; weights are plain arrays of real numbers")
-    if others := [name for name, value in found.items() if not isinstance(value, Tensor)]:
+    if others := [name for name, value in state_dict.items() if not isinstance(value, Tensor)]:
         log(f"Left out, as no arrays: {', '.join(map(_shown, others[:3]))}{', ...' if len(others) > 3 else ''}.")
-    return {name: value for name, value in found.items() if isinstance(value, Tensor)}
+    return {name: value for name, value in state_dict.items() if isinstance(value, Tensor)}
 
 
 def _choose(tree: Any, path: Path, ema: bool, log: Callable[[str], None]) -> Mapping[Any, Any]:

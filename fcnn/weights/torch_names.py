@@ -44,7 +44,7 @@ def from_torch(
     Raises:
       UserError: arrays are missing, left over, or of another shape than the model's; all of them are named.
 
-    PyTorch's running variance is the unbiased one, and what training with `fcnn` goes on to average is the biased one,
+    PyTorch's running variance is the unbiased one, and training with `fcnn` then averages the biased one,
     as everywhere in JAX: they differ by n / (n - 1) for n values a channel.
     """
     model = models.create(name, num_classes=1, **options)

@@ -1,4 +1,4 @@
-"""Trained networks by name: one that ships with fcnn, and published ones that are downloaded when they are asked for.
+"""Trained networks by name: one that ships with fcnn, and published ones that are downloaded when needed.
 
     from fcnn.training.pretrained import load_network
     network = load_network("cifar10_resnet20")

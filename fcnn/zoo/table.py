@@ -7,7 +7,7 @@ from fcnn.config import ModelConfig
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Entry:
-    """A trained network. How its images are normalized and which size they have is told by its file, or known of all
+    """A trained network. How its images are normalized and which size they have is in its file, or known of all
     files of its publisher (`fcnn.weights`)."""
 
     name: str
@@ -20,7 +20,7 @@ class Entry:
     """Size of the file, in units of 10^6 bytes."""
     license: str
     sha256: str
-    """Of the file, in hexadecimal: all 64 digits, or the first ones where the publisher tells no more of them."""
+    """Of the file, in hexadecimal: all 64 digits, or the first ones where the publisher gives no more of them."""
     url: str | None = None
     """Where the file is published; None for one that ships with fcnn."""
 

@@ -376,7 +376,7 @@ def test_a_stem_for_small_images():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", KINDS)
-def test_eight_images_are_learnt_by_heart(name):
+def test_eight_images_are_overfitted(name):
     """From its own initialization, with dropout and auxiliary heads as they are; a quarter of the large ones' width."""
     large = models.family(name).classes == 1000
     # 18 blocks take minutes to compile.
