@@ -47,6 +47,9 @@ SHORTER = {
     "fcnn study ": "fcnn study --help ",
     "--config resnet --workdir": "--config resnet --help --workdir",
     "--model.name plain20 --workdir": "--help --workdir",
+    "own_preset.py --train": "own_preset.py --help --train",  # tests/test_open_doors.py runs it
+    "evaluate runs/own-preset": "evaluate --help runs/own-preset",
+    "epochs=5": "epochs=1",
     "show runs/digits": "show --help",
     "compare runs/digits": "compare --help",
     "--config resnet --train": "--config resnet --model.name linear --train",
