@@ -1,4 +1,4 @@
-"""Contenders take turns; the medians of their ratios are what is believed. Standard library only."""
+"""Contenders take turns; the result is the median of their ratios within a round. Standard library only."""
 
 import contextlib
 import dataclasses
@@ -18,102 +18,80 @@ _SECONDS = 1.0
 
 
 class Contender:
-    """A worker process, asleep unless it's its turn; started twice, to see what is faster the second time."""
+    """A process that takes steps on request (`fcnn.bench.worker`) and sleeps between its turns.
+
+    It is started twice with one cache of compiled programs, to see what is faster the second time.
+    """
 
     def __init__(self, name: str, job: Job) -> None:
-        self._cache = tempfile.TemporaryDirectory(prefix="fcnn-bench-")  # for both starts, and empty before
-        try:
-            first = Worker(name, job, self._cache.name)
-            if name == "gemm":
-                self.worker = first
-            else:
-                first.close()
-                self.worker = Worker(name, job, self._cache.name)
-        except UserError:
-            self._cache.cleanup()
-            raise
-        self.known = first.known | {"warm_seconds": self.worker.known["ready_seconds"]}
-        self.steps = 1
-        self.rounds: list[dict[str, float]] = []
-        self.steps = max(1, round(_SECONDS / self.round()["wall"]))
-        self.rounds.clear()
-
-    def round(self) -> dict[str, float]:
-        """Takes its steps; {"wall", "cpu"} in seconds a step."""
-        self.worker.log(self.steps)
-        self.rounds.append({key: value / self.steps for key, value in self.worker.hear().items()})
-        return self.rounds[-1]
-
-    def finish(self) -> dict[str, Any]:
-        """Ends the process; what it measured: medians in seconds a step, and what it told of itself."""
-        told = self.known | self.worker.finish()
-        return told | {key: statistics.median(r[key] for r in self.rounds) for key in ("wall", "cpu")}
-
-    def close(self) -> None:
-        """Ends the process, whatever it's doing."""
-        self.worker.close()
-        self._cache.cleanup()
-
-
-class Worker:
-    """A process that takes steps as told (`fcnn.bench.worker`), with compiled programs kept in a folder `cache`."""
-
-    def __init__(self, name: str, job: Job, cache: str) -> None:
-        environment = dict(os.environ)
-        environment |= {"JAX_COMPILATION_CACHE_DIR": cache, "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
-        environment |= {"JAX_ENABLE_COMPILATION_CACHE": "true", "TORCHINDUCTOR_CACHE_DIR": cache}
-        if name in ("lax", "flax"):
-            environment["FCNN_CPU_CONV"] = "lax"
-        command = [sys.executable, "-m", "fcnn.bench.worker", name, json.dumps(dataclasses.asdict(job))]
-        self.name = name
+        self._name, self._command = name, [sys.executable, "-m", "fcnn.bench.worker", name]
+        self._command.append(json.dumps(dataclasses.asdict(job)))
+        self._cache = tempfile.TemporaryDirectory(prefix="fcnn-bench-")
         # A file: nobody reads a pipe while the process runs, and a full one would stop it for ever.
-        self.errors = tempfile.TemporaryFile("w+")  # noqa: SIM115  # closed by `close`
-        pipe = subprocess.PIPE
-        self.process = subprocess.Popen(
-            command, stdin=pipe, stdout=pipe, stderr=self.errors, text=True, env=environment
-        )
+        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115  # closed by `close`
+        self._process: subprocess.Popen[str] | None = None
+        self.rounds: list[dict[str, float]] = []
         try:
-            self.known: dict[str, Any] = self.hear()
-        except BaseException:  # Ctrl-C
+            self._facts = self._start()
+            again = self._facts if name == "gemm" else self._start()
+            self._facts = self._facts | {"warm_seconds": again["ready_seconds"]}
+            self._steps = max(1, round(_SECONDS / self._take(1)["wall"]))
+        except BaseException:  # Ctrl-C as well
             self.close()
             raise
 
-    def log(self, steps: int) -> None:
-        """Has it take so many steps."""
-        assert self.process.stdin is not None
-        print(steps, file=self.process.stdin, flush=True)
-
-    def hear(self) -> dict[str, Any]:
-        """What it tells next.
-
-        Raises:
-          UserError: it ended instead.
-        """
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        if not line:
-            self.process.wait()
-            self.errors.seek(0)
-            last = self.errors.read().strip().splitlines()[-1:]
-            raise UserError(f"the process of {self.name} ended: {' '.join(last) or 'it said nothing'}")
-        return json.loads(line)
+    def round(self) -> None:
+        """Takes its steps, and adds {"wall", "cpu"} in seconds per step to `rounds`."""
+        self.rounds.append(self._take(self._steps))
 
     def finish(self) -> dict[str, Any]:
-        """Ends it; what it tells of itself at the end."""
-        assert self.process.stdin is not None
-        self.process.stdin.close()
-        told = self.hear()
-        self.process.wait()
-        return told
+        """Ends the process; returns medians in seconds per step, and what the process measured itself."""
+        self._pipe("stdin").close()
+        facts = self._facts | self._read()
+        return facts | {key: statistics.median(r[key] for r in self.rounds) for key in ("wall", "cpu")}
 
     def close(self) -> None:
-        """Ends it, whatever it's doing."""
-        self.process.kill()
-        for pipe in (self.process.stdin, self.process.stdout, self.errors):
-            assert pipe is not None
+        """Ends the process, whatever it's doing."""
+        self._stop()
+        self._errors.close()
+        self._cache.cleanup()
+
+    def _start(self) -> dict[str, Any]:
+        """Starts the process, anew if it runs; returns what it prints when it's ready."""
+        self._stop()
+        environment = dict(os.environ)
+        environment |= {"JAX_COMPILATION_CACHE_DIR": self._cache.name, "TORCHINDUCTOR_CACHE_DIR": self._cache.name}
+        environment |= {"JAX_ENABLE_COMPILATION_CACHE": "true", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+        if self._name in ("lax", "flax"):
+            environment["FCNN_CPU_CONV"] = "lax"
+        pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": self._errors}
+        self._process = subprocess.Popen(self._command, text=True, env=environment, **pipes)
+        return self._read()
+
+    def _stop(self) -> None:
+        if self._process is None:
+            return
+        self._process.kill()
+        for name in ("stdin", "stdout"):
             with contextlib.suppress(OSError):
-                pipe.close()
-        self.process.wait()
+                self._pipe(name).close()
+        self._process.wait()
+
+    def _take(self, steps: int) -> dict[str, float]:
+        print(steps, file=self._pipe("stdin"), flush=True)
+        return {key: value / steps for key, value in self._read().items()}
+
+    def _read(self) -> dict[str, Any]:
+        """Returns what the process prints next; UserError if it ended instead."""
+        if line := self._pipe("stdout").readline():
+            return json.loads(line)
+        self._stop()
+        self._errors.seek(0)
+        last = self._errors.read().strip().splitlines()[-1:]
+        raise UserError(f"the process of {self._name} ended: {' '.join(last) or 'without a message'}")
+
+    def _pipe(self, name: str) -> Any:
+        return getattr(self._process, name)
 
 
 def measure(job: Job, against: Sequence[str], *, rounds: int, log: Callable[[str], None]) -> dict[str, Any]:
@@ -123,8 +101,8 @@ def measure(job: Job, against: Sequence[str], *, rounds: int, log: Callable[[str
       {"job", "rounds", "gemm_gflops", "contenders": {name: {"wall", "cpu" (seconds a step), "images_per_second",
       "gflops", "gemm_share", "compile_seconds", "ready_seconds" and "warm_seconds" (from the start of a process to the
       end of its first step, with nothing compiled before and with all of it), "peak_bytes", "variant"}}, "ratios":
-      {name: {"wall", "cpu"}}}. A ratio above 1 says that fcnn is faster by that factor: the median over the rounds of
-      theirs by ours.
+      {name: {"wall", "cpu"}}}. A ratio above 1 means that fcnn is faster by that factor: the median over the rounds of
+      their time by ours.
 
     Raises:
       UserError: ours doesn't run, or no variant of another's.
@@ -150,27 +128,21 @@ def measure(job: Job, against: Sequence[str], *, rounds: int, log: Callable[[str
 
 
 def _summary(job: Job, against: Sequence[str], contenders: dict[str, Contender]) -> dict[str, Any]:
-    found = {name: contender.finish() for name, contender in contenders.items()}
-    gemm = 2 * GEMM**3 / found["gemm"]["wall"] / 1e9
+    results = {name: contender.finish() for name, contender in contenders.items()}
+    gemm = 2 * GEMM**3 / results["gemm"]["wall"] / 1e9
     passes = 3 if job.kind == "step" else 1  # forward, and the gradients by inputs and by weights
-    gflop = 2 * passes * job.batch * found["fcnn"]["multiply_adds"] / 1e9
+    gflop = 2 * passes * job.batch * results["fcnn"]["multiply_adds"] / 1e9
     table, ratios = {}, {}
     for name in ("fcnn", *against):
-        variants = [variant for variant in CONTENDERS[name] if variant in found]
+        variants = [variant for variant in CONTENDERS[name] if variant in results]
         if not variants:
             raise UserError(f"no variant of {name} runs here")
-        best = min(variants, key=lambda variant: found[variant]["wall"])
-        row = found[best] | {"variant": best, "images_per_second": job.batch / found[best]["wall"]}
+        best = min(variants, key=lambda variant: results[variant]["wall"])
+        row = results[best] | {"variant": best, "images_per_second": job.batch / results[best]["wall"]}
         row["gflops"] = gflop / row["wall"]
         table[name] = row | {"gemm_share": row["gflops"] / gemm}
         if name != "fcnn":
             pairs = list(zip(contenders[best].rounds, contenders["fcnn"].rounds, strict=True))
             ratios[name] = {key: statistics.median(a[key] / b[key] for a, b in pairs) for key in ("wall", "cpu")}
-    rounds = len(contenders["fcnn"].rounds)
-    return {
-        "job": dataclasses.asdict(job),
-        "rounds": rounds,
-        "gemm_gflops": gemm,
-        "contenders": table,
-        "ratios": ratios,
-    }
+    facts = {"job": dataclasses.asdict(job), "rounds": len(contenders["fcnn"].rounds), "gemm_gflops": gemm}
+    return facts | {"contenders": table, "ratios": ratios}

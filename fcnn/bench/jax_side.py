@@ -12,7 +12,7 @@ import optax
 from jax.ad_checkpoint import checkpoint_name
 
 from fcnn import models
-from fcnn.bench.job import Job
+from fcnn.bench.job import GEMM, Job
 from fcnn.distributed import sharding
 from fcnn.models.trace import walk, without_hook
 from fcnn.training.state import create_state
@@ -24,7 +24,7 @@ def make_setup(job: Job, contender: str) -> tuple[Callable[[int], None], dict[st
     """Compiles a step.
 
     Returns:
-      `run`, which takes that many steps and waits for them; and what is known before: {"compile_seconds",
+      `run`, which takes that many steps and waits for them; and facts: {"compile_seconds",
       "multiply_adds" (of one image's forward pass)}.
     """
     dtype = None if job.dtype == "float32" else jnp.dtype(job.dtype)
@@ -59,6 +59,18 @@ def make_setup(job: Job, contender: str) -> tuple[Callable[[int], None], dict[st
                 jax.block_until_ready(step(state.variables, images))
 
     return run, known
+
+
+def make_gemm(job: Job, contender: str) -> tuple[Callable[[int], None], dict[str, Any]]:
+    """Compiles a large matrix product in float32, as `make_setup` a step: what the machine reaches at best."""
+    matrix = jnp.ones((GEMM, GEMM))
+    product = jax.jit(jnp.matmul).lower(matrix, matrix).compile()
+
+    def run(steps: int) -> None:
+        for _ in range(steps):
+            jax.block_until_ready(product(matrix, matrix))
+
+    return run, {}
 
 
 def _multiply_adds(model: nn.Module, variables: Any, images: jax.Array) -> int:

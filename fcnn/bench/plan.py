@@ -1,4 +1,4 @@
-"""What a training step would need on a TPU slice, told by compiling it: no TPU is there, and no array is made.
+"""What a training step would need on a TPU slice, found by compiling it: without a TPU, and without any array.
 
 The compiler comes with the package libtpu, which is loaded here and nowhere else. It knows a slice by its name and
 gives descriptions of its chips, for which the step of a run is lowered and compiled as it would be there. What the
@@ -143,8 +143,8 @@ def devices(target: str) -> list[Any]:
     return topologies.get_topology_desc(platform="tpu", topology_name=target, **alone).devices
 
 
-def experiment(config: Config, target: str) -> TrainSetup:
-    """The experiment of a config on a slice, its images blank ones of the set's shape.
+def build_setup(config: Config, target: str) -> TrainSetup:
+    """Builds the setup of a config on a slice, with blank images of the data set's shape.
 
     Raises:
       UserError: the config doesn't fit the slice, or `parallel.mode` is pmap, which makes arrays in order to compile.
@@ -167,11 +167,11 @@ def plan(config: Config, target: str) -> Plan:
     once; that of micro-batches (`train.grad-accum-steps`) is nearly all of the step and is counted as often as it runs.
 
     Raises:
-      UserError: as in `experiment`.
+      UserError: as in `build_setup`.
       TooLarge: it doesn't fit.
     """
     chip, _ = parse_target(target)
-    setup = experiment(config, target)
+    setup = build_setup(config, target)
     try:
         compiled: Any = trace_train_step(setup, setup.abstract_state(), setup.train_pipeline()).lower().compile()
     except jax.errors.JaxRuntimeError as error:
@@ -211,7 +211,7 @@ def fit(config: Config, target: str, log: Callable[[str], None]) -> Plan:
     What the rate should be at another batch is left to the reader.
 
     Raises:
-      UserError: as in `experiment`, or not even one image on each chip fits.
+      UserError: as in `build_setup`, or not even one image on each chip fits.
     """
     best, fits, fails = None, 0, 0  # images a chip
     chips = len(devices(target))

@@ -1,4 +1,4 @@
-"""What feeding and augmentation add to a training step, for a set that lives on the device."""
+"""What the input pipeline and augmentation add to a training step, for a data set that lives on the device."""
 
 import statistics
 import time
@@ -21,37 +21,37 @@ Run = Callable[[int], None]
 def measure_resident(
     config: Config, shape: tuple[int, int, int, int], *, rounds: int, log: Callable[[str], None], seconds: float = 1.0
 ) -> dict[str, Any]:
-    """Takes the training steps of a config in turns: bare, on a batch that is ready, and fed and augmented.
+    """Measures the training steps of a config in turns: bare, on one batch, and with the input pipeline.
 
     Args:
-      config: of the training; its data set's place is taken by made-up images.
-      shape: of those, (N, H, W, C).
-      rounds: how many turns each takes, of `seconds` each.
-      say: is told what comes next.
+      config: of the training, on random images.
+      shape: of the images, (N, H, W, C).
+      rounds: in each of which both run for `seconds`.
+      log: gets progress, a line each.
 
     Returns:
-      {"model", "images", "image_size", "batch", "rounds", "bare" and "fed" (each {"wall", "cpu"}, seconds a step, and
-      "images_per_second"; medians), "added" ({"wall", "cpu"}: the share that fed steps take longer, the median over the
-      rounds), "first_batch_seconds" (from images on the host to a batch of them)}.
+      {"model", "images", "image_size", "batch", "rounds", "bare" and "pipeline" (each {"wall", "cpu"}, seconds a step,
+      and "images_per_second"; medians), "added" ({"wall", "cpu"}: the share of time that the pipeline adds, the median
+      over the rounds), "first_batch_seconds" (from images on the host to a batch of them)}.
     """
-    log("preparing steps, bare and fed")
-    setup = make_setup(config, _made_up(shape), sharding.make_mesh())
+    log("preparing steps, with and without the input pipeline")
+    setup = make_setup(config, _random_images(shape), sharding.make_mesh())
     first_batch = _first_batch_seconds(setup)
-    runs = {"bare": _bare(setup), "fed": _fed(setup)}
+    runs = {"bare": _bare(setup), "pipeline": _with_pipeline(setup)}
     for run in runs.values():
         run(1)
     steps = max(2, round(seconds / _timed(runs["bare"], 1)["wall"]))
-    taken: dict[str, list[dict[str, float]]] = {name: [] for name in runs}
+    times: dict[str, list[dict[str, float]]] = {name: [] for name in runs}
     for number in range(rounds):
         log(f"steps, round {number + 1} of {rounds}")
         for name, run in runs.items():
-            taken[name].append(_timed(run, steps))
-    found: dict[str, Any] = {}
-    for name, turns in taken.items():
-        found[name] = {key: statistics.median(turn[key] for turn in turns) for key in ("wall", "cpu")}
-        found[name]["images_per_second"] = config.train.batch_size / found[name]["wall"]
-    pairs = list(zip(taken["fed"], taken["bare"], strict=True))
-    return found | {
+            times[name].append(_timed(run, steps))
+    result: dict[str, Any] = {}
+    for name, turns in times.items():
+        result[name] = {key: statistics.median(turn[key] for turn in turns) for key in ("wall", "cpu")}
+        result[name]["images_per_second"] = config.train.batch_size / result[name]["wall"]
+    pairs = list(zip(times["pipeline"], times["bare"], strict=True))
+    return result | {
         "model": config.model.name,
         "images": shape[0],
         "image_size": shape[1],
@@ -62,11 +62,11 @@ def measure_resident(
     }
 
 
-def _made_up(shape: tuple[int, int, int, int]) -> Dataset:
+def _random_images(shape: tuple[int, int, int, int]) -> Dataset:
     rng = np.random.default_rng(0)
     train = Split(rng.integers(0, 256, shape, np.uint8), np.arange(shape[0], dtype=np.int32) % 10)
     none = train.take(slice(0))
-    return Dataset("made-up images", tuple("0123456789"), train, none, none)
+    return Dataset("random images", tuple("0123456789"), train, none, none)
 
 
 def _first_batch_seconds(setup: TrainSetup) -> float:
@@ -98,7 +98,7 @@ def _bare(setup: TrainSetup) -> Run:
     return run
 
 
-def _fed(setup: TrainSetup) -> Run:
+def _with_pipeline(setup: TrainSetup) -> Run:
     """Steps as a run takes them."""
     pipeline, state = setup.train_pipeline(), setup.init_state()
     items = setup.train_items(pipeline, 0)

@@ -1,18 +1,127 @@
-"""PyTorch's side of a comparison: eager or compiled, channels first or last in memory."""
+"""PyTorch's side of a comparison: the networks of the standard list as its users write them, eager or compiled."""
 
 import time
 from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from fcnn.bench.job import Job
-from fcnn.bench.torch_models import create
+from fcnn.utils.errors import UserError, unknown
+
+
+def _conv(inputs: int, outputs: int, kernel: int, stride: int = 1) -> list[nn.Module]:
+    convolution = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False)
+    return [convolution, nn.BatchNorm2d(outputs)]
+
+
+class Residual(nn.Module):
+    """A residual block: basic or bottleneck, with a projection or option A's zeros where the shape changes."""
+
+    def __init__(self, inputs: int, width: int, stride: int, *, bottleneck: bool, zeros: bool = False) -> None:
+        super().__init__()
+        self.outputs = width * (4 if bottleneck else 1)
+        if bottleneck:
+            layers = [*_conv(inputs, width, 1), nn.ReLU(), *_conv(width, width, 3, stride), nn.ReLU()]
+            layers += _conv(width, self.outputs, 1)
+        else:
+            layers = [*_conv(inputs, width, 3, stride), nn.ReLU(), *_conv(width, width, 3)]
+        self.layers = nn.Sequential(*layers)
+        self.stride, self.new = stride, self.outputs - inputs
+        self.shortcut = None
+        if not zeros and (stride > 1 or self.new):
+            self.shortcut = nn.Sequential(*_conv(inputs, self.outputs, 1, stride))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.layers(x)
+        if self.shortcut is not None:
+            x = self.shortcut(x)
+        elif self.new:
+            x = F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, self.new // 2, self.new - self.new // 2))
+        return F.relu(y + x)
+
+
+class ResNet(nn.Module):
+    """A stem, stages of residual blocks, average pooling, a dense layer."""
+
+    def __init__(self, job: Job, stem: list[nn.Module], widths: list[int], depths: list[int], **block: Any) -> None:
+        super().__init__()
+        layers, inputs = [*stem], widths[0]
+        for stage, (width, depth) in enumerate(zip(widths, depths, strict=True)):
+            for i in range(depth):
+                added = Residual(inputs, width, 2 if stage and not i else 1, **block)
+                layers, inputs = [*layers, added], added.outputs
+        self.layers, self.head = nn.Sequential(*layers), nn.Linear(inputs, job.classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.layers(x).mean((2, 3)))
+
+
+def _resnet20(job: Job) -> nn.Module:
+    stem = [*_conv(job.channels, 16, 3), nn.ReLU()]
+    return ResNet(job, stem, [16, 32, 64], [3, 3, 3], bottleneck=False, zeros=True)
+
+
+def _resnet(job: Job, depths: list[int], bottleneck: bool) -> nn.Module:
+    stem = [*_conv(job.channels, 64, 7, 2), nn.ReLU(), nn.MaxPool2d(3, 2, 1)]
+    if job.options.get("stem") == "3x3":
+        stem = [*_conv(job.channels, 64, 3), nn.ReLU()]
+    return ResNet(job, stem, [64, 128, 256, 512], depths, bottleneck=bottleneck)
+
+
+def _vgg11_bn(job: Job) -> nn.Module:
+    """With a classifier of one layer, whatever the image size leaves."""
+    layers, inputs, size = [], job.channels, job.image_size
+    for width, depth in ((64, 1), (128, 1), (256, 2), (512, 2), (512, 2)):
+        for _ in range(depth):
+            layers += [nn.Conv2d(inputs, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU()]
+            inputs = width
+        layers.append(nn.MaxPool2d(2))
+        size //= 2
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(size * size * inputs, job.classes))
+
+
+def _lenet5(job: Job) -> nn.Module:
+    margin = max(0, 32 - job.image_size)
+    before, after = margin // 2, margin - margin // 2
+    flat = ((((job.image_size + margin - 4) // 2) - 4) // 2) ** 2 * 16
+    return nn.Sequential(
+        nn.ZeroPad2d((before, after, before, after)),
+        *(nn.Conv2d(job.channels, 6, 5), nn.Tanh(), nn.AvgPool2d(2)),
+        *(nn.Conv2d(6, 16, 5), nn.Tanh(), nn.AvgPool2d(2), nn.Flatten()),
+        *(nn.Linear(flat, 120), nn.Tanh(), nn.Linear(120, 84), nn.Tanh(), nn.Linear(84, job.classes)),
+    )
+
+
+MODELS = {
+    "resnet20": _resnet20,
+    "resnet18": lambda job: _resnet(job, [2, 2, 2, 2], bottleneck=False),
+    "resnet50": lambda job: _resnet(job, [3, 4, 6, 3], bottleneck=True),
+    "vgg11_bn": _vgg11_bn,
+    "lenet5": _lenet5,
+}
+
+
+def create(job: Job) -> nn.Module:
+    """The network of a job.
+
+    Raises:
+      UserError: it isn't in this file.
+    """
+    if job.model not in MODELS:
+        raise UserError(unknown("model with a PyTorch counterpart", job.model, MODELS))
+    return MODELS[job.model](job)
+
+
+def parameters(model: nn.Module) -> int:
+    """How many numbers there are to learn."""
+    return sum(p.numel() for p in model.parameters())
 
 
 def make_setup(job: Job, contender: str) -> tuple[Callable[[int], None], dict[str, Any]]:
-    """As `jax_side.prepare`; `contender` is torch-eager-nchw, torch-eager-nhwc, torch-compile-nchw or -nhwc."""
+    """As `jax_side.make_setup`; `contender` is torch-eager-nchw, torch-eager-nhwc, torch-compile-nchw or -nhwc."""
     _, mode, layout = contender.split("-")
     layout = torch.channels_last if layout == "nhwc" else torch.contiguous_format
     dtype = getattr(torch, job.dtype)

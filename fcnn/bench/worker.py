@@ -1,7 +1,7 @@
 """One contender in a process of its own: `python -m fcnn.bench.worker CONTENDER JOB`.
 
-It prints a JSON object when it's ready, and one more for each line that it reads: after a line with a number, that many
-steps were taken. At the end of its input it tells its peak memory and ends.
+It prints a JSON object when it's ready; another for each line that it reads, a number of steps, with the time that they
+took; and one with its peak memory at the end of its input.
 """
 
 import json
@@ -13,7 +13,7 @@ from fcnn.runtime.memory import keep_memory
 
 
 def main() -> None:
-    """Prepares, and takes steps as told."""
+    """Compiles a step, and takes steps on request."""
     contender, job = sys.argv[1], Job(**json.loads(sys.argv[2]))
     began = time.perf_counter()
     if contender in ("fcnn", "lax"):  # as a run does; the others are as they come
@@ -22,20 +22,20 @@ def main() -> None:
 
         one_pool_thread()
     if contender == "gemm":
-        from fcnn.bench.gemm import make_setup
+        from fcnn.bench.jax_side import make_gemm as make_setup
     elif contender.startswith("torch"):
         from fcnn.bench.torch_side import make_setup
     else:
         from fcnn.bench.jax_side import make_setup
-    run, known = make_setup(job, contender)
+    run, facts = make_setup(job, contender)
     run(1)
-    known["ready_seconds"] = time.perf_counter() - began  # imports, compilation and a first step
-    _tell(known)
+    facts["ready_seconds"] = time.perf_counter() - began  # imports, compilation and a first step
+    _print(facts)
     for line in sys.stdin:
         wall, cpu = time.perf_counter(), time.process_time()
         run(int(line))
-        _tell({"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu})
-    _tell({"peak_bytes": _peak_bytes()})
+        _print({"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu})
+    _print({"peak_bytes": _peak_bytes()})
 
 
 def _peak_bytes() -> int:
@@ -50,8 +50,8 @@ def _peak_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-def _tell(what: dict) -> None:
-    print(json.dumps(what), flush=True)
+def _print(record: dict) -> None:
+    print(json.dumps(record), flush=True)
 
 
 if __name__ == "__main__":

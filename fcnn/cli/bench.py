@@ -1,4 +1,4 @@
-"""`fcnn bench`: how fast a step is, beside PyTorch and plain XLA on the same machine; and what feeds it."""
+"""`fcnn bench`: the speed of a step, beside PyTorch and plain XLA on the same machine; and of the input pipeline."""
 
 import dataclasses
 import json
@@ -13,15 +13,16 @@ from fcnn.bench.job import CONTENDERS, STANDARD, Job
 from fcnn.cli.bench_data import bench_data_command
 from fcnn.cli.parse import named_options, parse
 from fcnn.utils.errors import UserError, unknown
+from fcnn.utils.text import table
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class BenchArgs:
     """Measure a training step (`step`), an evaluation step (`eval`), or both for the standard list of networks (`all`).
 
-    Each contender runs in a process of its own and they take turns; a ratio above 1 says that fcnn is faster by that
-    factor. "1st step" is the time from a process's start to behind its first step, "again" the same with what is
-    compiled kept. PyTorch must be installed to be compared with. What images go through before: fcnn bench data --help.
+    Each contender runs in a process of its own and they take turns; a ratio above 1 means that fcnn is faster by that
+    factor. "1st step" is the time from the start of a process to the end of its first step, "again" the same with all
+    programs compiled before. A comparison with PyTorch needs PyTorch. The input pipeline: fcnn bench data --help.
     """
 
     what: Annotated[Literal["step", "eval", "all"], tyro.conf.Positional]
@@ -29,16 +30,16 @@ class BenchArgs:
     model: str = "resnet20"
     """The architecture; `fcnn models` lists them."""
     batch: Annotated[int, tyro.conf.arg(metavar="N")] = 128
-    """Images a step."""
+    """Images per step."""
     image_size: Annotated[int, tyro.conf.arg(metavar="N")] = 32
     """Height and width of the images in pixels."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Type of the activations."""
     vs: str = "lax"
-    """With whom to compare, with commas between them: torch (the fastest of eager and compiled, channels first and
-    last), lax (fcnn with XLA's convolutions), flax (Linen's layers as they come)."""
+    """What to compare with, separated by commas: torch (the fastest of eager and compiled, channels first and last),
+    lax (fcnn with XLA's convolutions), flax (Linen's own layers)."""
     rounds: Annotated[int, tyro.conf.arg(metavar="N")] = 7
-    """How many turns each takes, of about a second."""
+    """Rounds, in each of which every contender runs for about a second."""
     json: bool = False
     """Print the results as one JSON object on standard output; everything else goes to standard error."""
 
@@ -62,7 +63,7 @@ def bench_command(args: list[str]) -> int:
     for job in _jobs(parsed):
         results.append(measure(job, against, rounds=parsed.rounds, log=lambda text: print(text, file=sys.stderr)))
         if not parsed.json:
-            print(_table(results[-1]), flush=True)
+            print(_lines(results[-1]), flush=True)
     if parsed.json:
         print(json.dumps({"results": results}))
     return 0
@@ -75,22 +76,33 @@ def _jobs(args: BenchArgs) -> list[Job]:
     return [Job(kind=args.what, dtype=args.dtype, **options)]
 
 
-def _table(result: dict[str, Any]) -> str:
-    job, rows = result["job"], result["contenders"]
-    what = {"step": "training step", "eval": "evaluation step"}[job["kind"]]
+def _lines(result: dict[str, Any]) -> str:
+    job, rounds, gemm = result["job"], result["rounds"], result["gemm_gflops"]
+    kind = {"step": "training step", "eval": "evaluation step"}[job["kind"]]
     size = f"{job['image_size']}x{job['image_size']}"
-    lines = [
-        f"{job['model']}, {what}, {job['batch']} images of {size}, {job['dtype']}; {result['rounds']} rounds; "
-        f"a matrix product reaches {result['gemm_gflops']:.0f} GFLOP/s",
-        f"{'':20} {'images/s':>9} {'ms':>9} {'CPU ms':>9} {'GFLOP/s':>8} {'of GEMM':>8} {'compile s':>9} "
-        f"{'1st step s':>10} {'again s':>7} {'peak MB':>8} {'fcnn is faster by':>18}",
+    rows = [
+        [
+            "",
+            "images/s",
+            "ms",
+            "CPU ms",
+            "GFLOP/s",
+            "of GEMM",
+            "compile s",
+            "1st step s",
+            "again s",
+            "peak MB",
+            "fcnn is",
+        ]
     ]
-    for name, row in rows.items():
+    for name, row in result["contenders"].items():
         ratio = result["ratios"].get(name)
-        faster = "" if ratio is None else f"{ratio['wall']:.2f} (CPU {ratio['cpu']:.2f})"
-        lines.append(
-            f"{row['variant']:20} {row['images_per_second']:9,.0f} {1e3 * row['wall']:9.1f} {1e3 * row['cpu']:9.1f} "
-            f"{row['gflops']:8.0f} {row['gemm_share']:8.0%} {row['compile_seconds']:9.1f} "
-            f"{row['ready_seconds']:10.1f} {row['warm_seconds']:7.1f} {row['peak_bytes'] / 2**20:8,.0f} {faster:>18}"
-        )
-    return "\n".join(lines)
+        times = [f"{row['images_per_second']:,.0f}", f"{1e3 * row['wall']:.1f}", f"{1e3 * row['cpu']:.1f}"]
+        work = [f"{row['gflops']:.0f}", f"{row['gemm_share']:.0%}"]
+        start = [f"{row[key]:.1f}" for key in ("compile_seconds", "ready_seconds", "warm_seconds")]
+        faster = f"{ratio['wall']:.2f} x as fast (CPU {ratio['cpu']:.2f})" if ratio else ""
+        rows.append([row["variant"], *times, *work, *start, f"{row['peak_bytes'] / 2**20:,.0f}", faster])
+    return (
+        f"{job['model']}, {kind}, {job['batch']} images of {size}, {job['dtype']}; {rounds} rounds; a matrix product "
+        f"reaches {gemm:.0f} GFLOP/s\n{table(rows)}"
+    )

@@ -14,22 +14,23 @@ from fcnn.cli.parse import parse
 from fcnn.config import presets
 from fcnn.runtime.ready import get_ready
 from fcnn.utils.errors import UserError
+from fcnn.utils.text import table
 
 CIFAR = (50_000, 32, 32, 3)
 FILES = 1000
 STEP = Job(model="resnet18", batch=32, image_size=224)
-"""What the images of files are for."""
+"""The training step that the files' images are for."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class BenchDataArgs:
-    """Measure what feeding and augmentation add to a training step where the images live on the device, and how fast
-    JPEGs are read, decoded and cut, beside PyTorch's DataLoader where it is installed."""
+    """Measure what the input pipeline and augmentation add to a training step with images on the device, and how fast
+    JPEGs are read, decoded and cropped, beside PyTorch's DataLoader where it is installed."""
 
     folder: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="[folder:PATH]")] = None
-    """A folder of JPEGs; if not given, 1,000 are made of two photographs."""
+    """A folder of JPEGs; if not given, 1,000 that are cropped from two photographs."""
     rounds: Annotated[int, tyro.conf.arg(metavar="N")] = 5
-    """How many turns each contender takes."""
+    """Rounds, in each of which every contender runs once."""
     json: bool = False
     """Print the results as one JSON object on standard output; everything else goes to standard error."""
 
@@ -65,40 +66,29 @@ def bench_data_command(args: list[str]) -> int:
     return 0
 
 
-def _resident_lines(found: dict[str, Any]) -> str:
-    size = f"{found['image_size']}x{found['image_size']}"
-    lines = [
-        f"{found['model']}, {found['images']:,} images of {size} on the device, batches of {found['batch']}, crop and "
-        f"flip; {found['rounds']} rounds",
-        f"{'':25} {'images/s':>9} {'ms':>9} {'CPU ms':>9}",
-    ]
-    for name, title in (("bare", "the bare step"), ("fed", "fed and augmented")):
-        row = found[name]
-        lines.append(f"{title:25} {row['images_per_second']:9,.0f} {1e3 * row['wall']:9.1f} {1e3 * row['cpu']:9.1f}")
-    added = found["added"]
-    return "\n".join(lines) + (
-        f"\nfeeding and augmentation add {added['wall']:.1%} to the step ({added['cpu']:.1%} of CPU time); first batch "
-        f"after {found['first_batch_seconds']:.2f} s"
+def _resident_lines(result: dict[str, Any]) -> str:
+    rows = [["", "images/s", "ms", "CPU ms"]]
+    for name, title in (("bare", "step alone"), ("pipeline", "with the input pipeline")):
+        row = result[name]
+        rows.append([title, f"{row['images_per_second']:,.0f}", *(f"{1e3 * row[key]:.1f}" for key in ("wall", "cpu"))])
+    added = result["added"]
+    return (
+        f"{result['model']}, {result['images']:,} images of {result['image_size']}x{result['image_size']} on the "
+        f"device, batches of {result['batch']}, crop and flip; {result['rounds']} rounds\n{table(rows)}\n"
+        f"The input pipeline adds {added['wall']:.1%} to the step ({added['cpu']:.1%} of CPU time); first batch after "
+        f"{result['first_batch_seconds']:.2f} s"
     )
 
 
-def _files_lines(found: dict[str, Any]) -> str:
-    size = f"{found['image_size']}x{found['image_size']}"
-    lines = [
-        f"{found['images']:,} JPEGs, random crops at {size}, batches of {found['batch']}, {found['workers']} workers; "
-        f"{found['rounds']} rounds",
-        f"{'':25} {'images/s':>9}",
-        f"{'fcnn':25} {found['fcnn']:9,.0f}",
-    ]
-    if found["torch"] is None:
-        lines.append("PyTorch is not installed: nothing to compare with")
-    else:
-        torch = "PyTorch's DataLoader"
-        lines.append(f"{torch:25} {found['torch']:9,.0f}   fcnn is faster by {found['ratio']:.2f}")
-    step = f"a step of {found['model']}"
-    lines.append(f"{step:25} {found['step']:9,.0f}")
-    slower, other = ("feed", "step") if found["fcnn"] < found["step"] else ("step", "feed")
-    lines.append(
-        f"the {slower}, not the {other}, is the bottleneck; first batch after {found['first_batch_seconds']:.2f} s"
+def _files_lines(result: dict[str, Any]) -> str:
+    rows = [["", "images/s", ""], ["fcnn", f"{result['fcnn']:,.0f}", ""]]
+    if result["torch"] is not None:
+        rows.append(["PyTorch's DataLoader", f"{result['torch']:,.0f}", f"fcnn is faster by {result['ratio']:.2f}"])
+    rows.append([f"a step of {result['model']}", f"{result['step']:,.0f}", ""])
+    missing = "" if result["torch"] is not None else "\nPyTorch is not installed: no comparison"
+    bound = "Input-bound" if result["fcnn"] < result["step"] else "Compute-bound"
+    return (
+        f"{result['images']:,} JPEGs, random crops at {result['image_size']}x{result['image_size']}, batches of "
+        f"{result['batch']}, {result['workers']} workers; {result['rounds']} rounds\n{table(rows)}{missing}\n"
+        f"{bound}; first batch after {result['first_batch_seconds']:.2f} s"
     )
-    return "\n".join(lines)

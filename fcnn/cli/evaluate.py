@@ -8,10 +8,11 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from fcnn.cli.own import PresetFile, own_parts
-from fcnn.cli.parse import parse
+from fcnn.cli.parse import named_options, parse
 from fcnn.config import Config, DataConfig
 from fcnn.runtime.ready import get_ready
 from fcnn.utils.errors import UserError
+from fcnn.utils.text import table
 from fcnn.zoo import TABLE
 
 MOST_CLASSES = 20
@@ -78,6 +79,9 @@ def evaluate_command(args: list[str]) -> int:
     custom = own_parts(parsed.preset, parsed.network)
     own = run is not None and (data is None or is_of_run(run, data, console))
     if own and run is not None and parsed.split != "all":
+        if named := sorted(named_options(args) & {"data.on_bad_image", "data.value_range"}):
+            option = named[0].replace("_", "-")
+            raise UserError(f"--{option} has no effect: these are the run's own images, read as in training")
         config = workdir.read_config(run)
         moved = (
             None
@@ -96,7 +100,7 @@ def evaluate_command(args: list[str]) -> int:
         return 0
     for line in _lines(found, f", {WEIGHTS[found['weights']]}" if averages else ""):
         console.log(line)
-    console.log("\n".join(recall_table(found)))
+    console.log(recall_table(found))
     return 0
 
 
@@ -142,8 +146,8 @@ def _lines(found: dict[str, Any], weights: str) -> list[str]:
     return lines
 
 
-def recall_table(found: dict[str, Any]) -> list[str]:
-    """Lines that tell the recall of each class, or of the worst if there are many classes.
+def recall_table(found: dict[str, Any]) -> str:
+    """Return the recall of each class, or of the worst if there are many classes, as lines.
 
     Args:
       found: with "recall" {class: share or None} and "images" {class: count}.
@@ -153,9 +157,5 @@ def recall_table(found: dict[str, Any]) -> list[str]:
     if len(names) > MOST_CLASSES:
         head = f"worst {WORST} of {len(names)} classes"
         names = sorted((name for name in names if images[name]), key=lambda name: recall[name])[:WORST]
-    width = max(len(head), *(len(name) for name in names))
-    lines = [f"{head:{width}}  {'recall':>8}  {'images':>6}"]
-    for name in names:
-        share = "-" if recall[name] is None else f"{100 * recall[name]:.2f} %"
-        lines.append(f"{name:{width}}  {share:>8}  {images[name]:>6}")
-    return lines
+    rows = [[name, "-" if recall[name] is None else f"{100 * recall[name]:.2f} %", f"{images[name]}"] for name in names]
+    return table([[head, "recall", "images"], *rows])

@@ -9,6 +9,7 @@ import tyro
 from fcnn import registry
 from fcnn.cli.parse import parse
 from fcnn.utils.errors import UserError, unknown
+from fcnn.utils.text import table
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -89,24 +90,21 @@ def _print_summary(rows: list[Any], totals: dict[str, Any]) -> None:
     def size(pair: tuple[int, int] | None) -> str:
         return "" if pair is None else str(pair[0]) if pair[0] == pair[1] else f"{pair[0]}x{pair[1]}"
 
-    lines = [("layer", "type", "output", "parameters", "multiply-adds", "kB", "sees", "stride")]
+    lines = [("layer", "type", "output", "parameters", "multiply-adds", "kB", "field", "stride")]
     for row in rows:
-        shape, sees = "x".join(map(str, row.shape)), size(row.field) or "all"
+        shape, field = "x".join(map(str, row.shape)), size(row.field) or "all"
         if row.type:
             work, memory = f"{row.multiply_adds:,}" if row.multiply_adds else "", f"{row.bytes / 1000:,.1f}"
-            cells = (row.name, row.type, shape, f"{row.parameters:,}", work, memory, sees, size(row.stride))
+            cells = (row.name, row.type, shape, f"{row.parameters:,}", work, memory, field, size(row.stride))
         else:
-            cells = (f"> {row.name}", "", shape, "", "", "", sees, size(row.stride))
+            cells = (f"> {row.name}", "", shape, "", "", "", field, size(row.stride))
         lines.append(cells)
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    for line in lines:
-        cells = zip(line, "<<>>>>>>", widths, strict=True)
-        print("  ".join(f"{cell:{side}{width}}" for cell, side, width in cells).rstrip())
+    print(table(lines, left=2))
     shape = "x".join(map(str, totals["image_shape"]))
     print(
         f"\n{totals['model']}, {totals['classes']} classes, one image of {shape}: {totals['parameters']:,} parameters, "
         f"{totals['multiply_adds'] / 1e9:.3f} G multiply-adds (torchvision's GFLOPs: those of convolutions and dense "
         f"layers alone), {totals['bytes'] / 1e6:,.1f} MB of outputs in float32.\n"
-        "sees: the receptive field in pixels, padding included. > names an endpoint, for features=(...). Auxiliary "
-        "heads, which only training has, are left out."
+        "field: receptive field in pixels, padding included. >: an endpoint, for features=(...). Auxiliary heads, "
+        "which only training has, are left out."
     )

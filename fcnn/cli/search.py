@@ -93,7 +93,7 @@ def _job(args: SearchArgs, name: str) -> Any:
 def _search(job: Any, args: SearchArgs, preset: Config, again: str) -> int:
     from fcnn.report.console import Console
     from fcnn.runtime.signals import Stopped
-    from fcnn.search.results import tell
+    from fcnn.search.results import describe
     from fcnn.search.study import open_study, results
     from fcnn.search.workers import Workers
 
@@ -108,7 +108,7 @@ def _search(job: Any, args: SearchArgs, preset: Config, again: str) -> int:
         for trial in console.progress(workers.follow(study), "trials", job.trials - before):
             count += 1
             left = (time.monotonic() - began) / (count - before) * (job.trials - count)
-            console.log(f"[{count}/{job.trials}, {_minutes(left)} left] {tell(trial, job.space)}")
+            console.log(f"[{count}/{job.trials}, {_minutes(left)} left] {describe(trial, job.space)}")
         return _conclude(job, args, preset, study, console, failed=workers.failed)
     except Stopped as stopped:  # the workers have saved
         console.log(f"Saved. To continue: {again}")
@@ -132,7 +132,7 @@ def _conclude(job: Any, args: SearchArgs, preset: Config, study: Any, console: A
 
     found = results(study)
     write_results(job.folder, found, job.space)
-    console.log("\n".join(table(found, job.space)))
+    console.log(table(found, job.space))
     console.log(f"All are in {_shown(job.folder)}/trials.csv, drawn in search.png; each trial's folder is a run's")
     if failed:
         print(f"fcnn: a worker failed; see {_shown(job.folder)}/workers.log", file=sys.stderr)

@@ -6,6 +6,7 @@ from typing import Any
 
 from fcnn import zoo
 from fcnn.cli.parse import parse
+from fcnn.utils.text import table
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -25,21 +26,16 @@ def zoo_command(args: list[str]) -> int:
     if parsed.json:
         print(json.dumps({"folder": str(zoo.folder()), "networks": rows}))
         return 0
-    head = ("name", "architecture", "trained on", "top-1", "MB", "license", "SHA-256", "here")
-    lines: list[tuple[str, ...]] = [head]
+    lines = [["name", "architecture", "trained on", "license", "SHA-256", "local", "top-1", "MB"]]
     for row in rows:
-        digits = row["sha256"][:8]
-        size, accuracy = f"{row['megabytes']:.1f}", f"{100 * row['accuracy']:.2f} %"
-        here = "built in" if row["url"] is None else "yes" if row["here"] else "no"
-        lines.append((row["name"], row["model"], row["source"], accuracy, size, row["license"], digits, here))
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    for line in lines:
-        cells = [c.rjust(w) if i in (3, 4) else c.ljust(w) for i, (c, w) in enumerate(zip(line, widths, strict=True))]
-        print("  ".join(cells).rstrip())
+        local = "built in" if row["url"] is None else "yes" if row["here"] else "no"
+        names = [row["name"], row["model"], row["source"], row["license"], row["sha256"][:8], local]
+        lines.append([*names, f"{100 * row['accuracy']:.2f} %", f"{row['megabytes']:.1f}"])
+    print(table(lines, left=6))
     print(
         f"\nWhat isn't here is downloaded into {zoo.folder()} when its name is used: --transfer.weights NAME, fcnn "
         "predict NAME IMAGE. Its license is that of the publisher's code; the data that it was trained on may set "
-        "terms of its own. --json tells addresses and all known digits."
+        "terms of its own. --json shows addresses and all known digits."
     )
     return 0
 

@@ -183,7 +183,7 @@ def plain(image: Image.Image, value_range: ValueRange | None = None) -> Image.Im
         return image
     if image.mode in _WIDE:
         if value_range is None:
-            raise BadImage("gray values of more than 8 bits, and no range of them is known (data.value-range)")
+            raise BadImage("gray values of more than 8 bits, but the network was trained on 8 bits")
         low, high = value_range
         values = np.subtract(np.asarray(image), low, dtype=np.float64)
         if image.mode == "F" and not np.isfinite(values).all():

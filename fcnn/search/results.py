@@ -1,4 +1,4 @@
-"""What a study has found: a table of the best, every trial as CSV, and a scatter for each parameter."""
+"""The results of a study: a table of the best trials, every trial as CSV, a scatter plot for each parameter."""
 
 import math
 from collections.abc import Sequence
@@ -11,17 +11,17 @@ from optuna.trial import FrozenTrial, TrialState
 from fcnn.report.console import percent
 from fcnn.report.files import png, write_table
 from fcnn.search.space import Dimension
+from fcnn.utils import text
 from fcnn.utils.files import write_bytes
 
 SHOWN = 10
 """Trials in the table."""
 STATES = {TrialState.COMPLETE: "done", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
-COLOURS = {"done": "tab:blue", "pruned": "tab:orange"}
+COLORS = {"done": "tab:blue", "pruned": "tab:orange"}
 
 
 def ranked(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-    """Those that were trained to their end by validation accuracy, of equals the one with the least loss; then the
-    pruned; then the failed."""
+    """Returns the completed trials by validation accuracy, equal ones by loss; then the pruned; then the failed."""
 
     def key(trial: FrozenTrial) -> tuple[Any, ...]:
         best = trial.user_attrs.get("best", {"top1": -1.0, "loss": math.inf})
@@ -30,47 +30,45 @@ def ranked(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
     return sorted(trials, key=key)
 
 
-def tell(trial: FrozenTrial, space: Sequence[Dimension]) -> str:
-    """A trial in a line."""
-    values, best = trial.user_attrs.get("values", {}), trial.user_attrs.get("best")
-    drawn = ", ".join(f"{d.option} {values.get(d.field)}" for d in space)
-    how = f"{STATES[trial.state]} ({trial.user_attrs['note']})" if "note" in trial.user_attrs else STATES[trial.state]
-    found = f"validation {percent(best['top1'])} in epoch {best['epoch']:g}, {how}" if best else how
-    return f"{trial.user_attrs.get('folder', trial.number)}: {found}; {drawn}"
+def describe(trial: FrozenTrial, space: Sequence[Dimension]) -> str:
+    """Returns a trial in a line."""
+    values, best, note = (trial.user_attrs.get(name) for name in ("values", "best", "note"))
+    drawn = ", ".join(f"{d.option} {(values or {}).get(d.field)}" for d in space)
+    state = f"{STATES[trial.state]} ({note})" if note is not None else STATES[trial.state]
+    result = f"validation {percent(best['top1'])} in epoch {best['epoch']:g}, {state}" if best else state
+    return f"{_name(trial)}: {result}; {drawn}"
 
 
-def table(trials: Sequence[FrozenTrial], space: Sequence[Dimension]) -> list[str]:
-    """The best trials, a line each."""
+def _name(trial: FrozenTrial) -> Any:
+    return trial.user_attrs.get("folder", trial.number)
+
+
+def table(trials: Sequence[FrozenTrial], space: Sequence[Dimension]) -> str:
+    """Returns the best trials, a line each."""
     rows = [["validation", "loss", "epoch", "of", *(d.option for d in space), "", "trial"]]
     rows += [[str(cell) for cell in _row(trial, space)] for trial in ranked(trials)[:SHOWN]]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  ".join(cell.rjust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return text.table(rows, left=0)
 
 
 def _row(trial: FrozenTrial, space: Sequence[Dimension]) -> list[Any]:
     values, best = trial.user_attrs.get("values", {}), trial.user_attrs.get("best")
-    found = (
-        [percent(best["top1"]), f"{best['loss']:.4f}", f"{best['epoch']:g}", f"{best['epochs']:g}"]
-        if best
-        else ["-"] * 4
-    )
-    drawn = [values.get(d.field) for d in space]
-    return [*found, *drawn, STATES[trial.state], trial.user_attrs.get("folder", trial.number)]
+    metrics = ["-"] * 4
+    if best:
+        metrics = [percent(best["top1"]), f"{best['loss']:.4f}", f"{best['epoch']:g}", f"{best['epochs']:g}"]
+    return [*metrics, *(values.get(d.field) for d in space), STATES[trial.state], _name(trial)]
 
 
 def write_results(folder: Path, trials: Sequence[FrozenTrial], space: Sequence[Dimension]) -> None:
-    """`trials.csv`: every trial, the best first; `search.png`: validation accuracy by each parameter."""
-    head = ["trial", "state", "top1", "loss", "step", "epoch", "epochs", *(d.option for d in space), "note"]
+    """Writes `trials.csv`, every trial, the best first, and `search.png`, validation accuracy by each parameter."""
+    metrics = ["top1", "loss", "step", "epoch", "epochs"]
     rows = []
     for trial in ranked(trials):
         values, best = trial.user_attrs.get("values", {}), trial.user_attrs.get("best", {})
-        found = [best.get(name, "") for name in head[2:7]]
-        drawn = [values.get(d.field) for d in space]
-        where = trial.user_attrs.get("folder", trial.number)
-        rows.append([where, STATES[trial.state], *found, *drawn, trial.user_attrs.get("note", "")])
-    write_table(folder / "trials.csv", head, rows)
-    if drawn := [t for t in trials if "best" in t.user_attrs and STATES[t.state] in COLOURS]:
-        write_bytes(folder / "search.png", _scatter(drawn, space))
+        numbers = [*(best.get(name, "") for name in metrics), *(values.get(d.field) for d in space)]
+        rows.append([_name(trial), STATES[trial.state], *numbers, trial.user_attrs.get("note", "")])
+    write_table(folder / "trials.csv", ["trial", "state", *metrics, *(d.option for d in space), "note"], rows)
+    if evaluated := [t for t in trials if "best" in t.user_attrs and STATES[t.state] in COLORS]:
+        write_bytes(folder / "search.png", _scatter(evaluated, space))
 
 
 def _scatter(trials: Sequence[FrozenTrial], space: Sequence[Dimension]) -> bytes:
@@ -82,11 +80,11 @@ def _scatter(trials: Sequence[FrozenTrial], space: Sequence[Dimension]) -> bytes
     for axis in panels.flat[len(space) :]:
         axis.set_axis_off()
     for axis, dimension in zip(panels.flat, space, strict=False):
-        for state, color in COLOURS.items():
+        for state, color in COLORS.items():
             some = [t for t in trials if STATES[t.state] == state]
             values = [t.user_attrs["values"][dimension.field] for t in some]
-            found = [100 * t.user_attrs["best"]["top1"] for t in some]
-            axis.scatter(_places(values, dimension), found, color=color, alpha=0.7, label=state)
+            accuracy = [100 * t.user_attrs["best"]["top1"] for t in some]
+            axis.scatter(_positions(values, dimension), accuracy, color=color, alpha=0.7, label=state)
         if dimension.choices:
             axis.set_xticks(np.arange(len(dimension.choices)), [str(choice) for choice in dimension.choices])
         elif dimension.log:
@@ -97,6 +95,6 @@ def _scatter(trials: Sequence[FrozenTrial], space: Sequence[Dimension]) -> bytes
     return png(figure)
 
 
-def _places(values: Sequence[Any], dimension: Dimension) -> list[float]:
-    """Where values stand on an axis: choices beside one another."""
+def _positions(values: Sequence[Any], dimension: Dimension) -> list[float]:
+    """Returns where values are on an axis: choices beside one another."""
     return [dimension.choices.index(v) for v in values] if dimension.choices else [float(v) for v in values]

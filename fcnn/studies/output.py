@@ -11,6 +11,7 @@ import numpy as np
 from fcnn.analysis.figure import new_figure
 from fcnn.report.files import png, write_table
 from fcnn.studies.study import Row, Study, Verdict, spread
+from fcnn.utils import text
 from fcnn.utils.files import write_bytes
 
 WIDTH = 118
@@ -27,15 +28,7 @@ def table(study: Study, rows: Sequence[Row]) -> str:
     for key, members in groups.items():
         values = [np.asarray([row[name] for row in members], np.float64) for name in measured]
         lines.append([*map(_cell, key), *(spread(v) if v.min() < v.max() else _cell(v[0].item()) for v in values)])
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    left = len(study.keys)
-    return "\n".join(
-        "  ".join(
-            cell.ljust(width) if i < left else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in lines
-    )
+    return text.table(lines, left=len(study.keys))
 
 
 def _cell(value: Any) -> str:

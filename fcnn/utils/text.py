@@ -1,7 +1,7 @@
-"""Names of files and classes as a line can hold them."""
+"""Names of files and classes as a line can hold them, and tables of text."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 def printable(path: str) -> str:
@@ -15,3 +15,11 @@ def join(names: Iterable[str], most: int = 5) -> str:
     names = list(names)
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
+
+
+def table(rows: Sequence[Sequence[str]], left: int = 1) -> str:
+    """Returns rows as aligned columns: the first `left` to the left, the others to the right, two spaces between."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    sides = ["<" if i < left else ">" for i in range(len(widths))]
+    lines = [zip(row, sides, widths, strict=True) for row in rows]
+    return "\n".join("  ".join(f"{cell:{side}{width}}" for cell, side, width in line).rstrip() for line in lines)

@@ -70,13 +70,13 @@ def test_who_cannot_run_is_named(monkeypatch):
 
 @pytest.mark.parametrize("job", STANDARD, ids=lambda job: job.model)
 def test_pytorch_s_network_is_ours(job):
-    torch_models = pytest.importorskip(
-        "fcnn.bench.torch_models", exc_type=ImportError, reason="PyTorch, whose side this is, isn't installed"
+    torch_side = pytest.importorskip(
+        "fcnn.bench.torch_side", exc_type=ImportError, reason="PyTorch, whose side this is, isn't installed"
     )
     model = models.create(job.model, num_classes=job.classes, **job.options)
     image = jax.ShapeDtypeStruct((1, job.image_size, job.image_size, job.channels), "float32")
     ours = jax.eval_shape(lambda x: model.init(jax.random.key(0), x, train=False), image)["params"]
-    assert torch_models.parameters(torch_models.create(job)) == sum(leaf.size for leaf in jax.tree.leaves(ours))
+    assert torch_side.parameters(torch_side.create(job)) == sum(leaf.size for leaf in jax.tree.leaves(ours))
 
 
 def test_an_unknown_contender_names_the_nearest(capsys):

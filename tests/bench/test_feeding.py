@@ -40,7 +40,7 @@ def test_steps_that_are_fed_and_augmented_beside_bare_ones(monkeypatch):
     assert (found["model"], found["images"], found["image_size"], found["rounds"]) == ("linear", 64, 8, 3)
     assert steps == [1] + 6 * [3]
     assert found["bare"] == {"wall": 2.0, "cpu": 1.0, "images_per_second": 8.0}
-    assert found["fed"] == {"wall": 3.0, "cpu": 2.0, "images_per_second": 16 / 3}
+    assert found["pipeline"] == {"wall": 3.0, "cpu": 2.0, "images_per_second": 16 / 3}
     assert found["added"] == {"wall": 0.5, "cpu": 1.0}
     assert found["first_batch_seconds"] > 0
 
@@ -74,7 +74,15 @@ FILES = {
 }
 STEPS = {"wall": 0.25, "cpu": 0.5, "images_per_second": 512.0}
 RESIDENT = {
-    **{"model": "resnet20", "images": 50_000, "image_size": 32, "batch": 128, "rounds": 5, "bare": STEPS, "fed": STEPS},
+    **{
+        "model": "resnet20",
+        "images": 50_000,
+        "image_size": 32,
+        "batch": 128,
+        "rounds": 5,
+        "bare": STEPS,
+        "pipeline": STEPS,
+    },
     **{"added": {"wall": 0.021, "cpu": 0.004}, "first_batch_seconds": 0.5},
 }
 
@@ -82,8 +90,8 @@ RESIDENT = {
 @pytest.mark.parametrize(
     ("changed", "words"),
     [
-        ({}, "the step, not the feed, is the bottleneck"),
-        ({"step": 301.0}, "the feed, not the step, is the bottleneck"),
+        ({}, "Compute-bound; first batch after 0.25 s"),
+        ({"step": 301.0}, "Input-bound; first batch after 0.25 s"),
         ({}, "fcnn is faster by 1.50"),
         ({"torch": None, "ratio": None}, "PyTorch is not installed"),
     ],
@@ -95,7 +103,7 @@ def test_what_is_told(changed, words, tmp_path, monkeypatch, capsys):
     assert cli.main(["bench", "data"]) == 0
     said = capsys.readouterr().out
     assert words in said
-    assert "feeding and augmentation add 2.1% to the step (0.4% of CPU time); first batch after 0.50 s" in said
+    assert "The input pipeline adds 2.1% to the step (0.4% of CPU time); first batch after 0.50 s" in said
     assert cli.main(["bench", "data", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == {"device": RESIDENT, "files": FILES | changed}
 

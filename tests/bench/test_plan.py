@@ -64,7 +64,7 @@ PROGRAM = """
 def test_the_step_is_that_of_the_weights_images(monkeypatch):
     """Gray digits have three channels where the weights' mean and standard deviation have."""
     monkeypatch.setattr(plan, "devices", lambda _: jax.devices()[:1])
-    setup = plan.experiment(presets.load_preset("transfer"), "v5e:1x1")
+    setup = plan.build_setup(presets.load_preset("transfer"), "v5e:1x1")
     assert setup.dataset.image_shape == (16, 16, 3)
     assert setup.abstract_state().params["stem_conv"]["kernel"].shape == (3, 3, 3, 16)
     assert plan.padding_waste(setup, 128)[0] > 0.5

@@ -192,11 +192,11 @@ def test_numbered_folders_and_a_preset_of_ones_own(tmp_path, monkeypatch, capsys
 def test_recalls_are_a_table_of_the_classes_or_of_the_worst():
     recall = {f"class {i}": i / 30 for i in reversed(range(1, 31))} | {"none": None}
     found = {"recall": recall, "images": {name: 10 * (share is not None) for name, share in recall.items()}}
-    head, *lines = recall_table(found)
+    head, *lines = recall_table(found).splitlines()
     assert head.startswith("worst 5 of 31 classes")
     assert [line.split()[1] for line in lines] == ["1", "2", "3", "4", "5"]
     few = {part: {name: found[part][name] for name in ("class 30", "none", "class 3")} for part in found}
-    assert [line.split() for line in recall_table(few)] == [
+    assert [line.split() for line in recall_table(few).splitlines()] == [
         ["class", "recall", "images"], ["class", "30", "100.00", "%", "10"], ["none", "-", "0"],
         ["class", "3", "10.00", "%", "10"],
     ]  # fmt: skip

@@ -230,7 +230,7 @@ def test_a_network_of_8_bit_images_refuses_files_whose_range_it_cannot_know(tmp_
     write(tmp_path / "x.png", GREY.astype(np.uint16) * 16)
     about, logits = load_classifier("cifar10_resnet20")
     (answer,) = predict(about, logits, [tmp_path / "x.png"], top=1)
-    assert "no range of them is known" in answer["error"]
+    assert "but the network was trained on 8 bits" in answer["error"]
 
 
 def test_a_network_of_8_bit_images_is_evaluated_on_16_bits_by_the_range_of_the_set(tmp_path, capsys):

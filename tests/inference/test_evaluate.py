@@ -60,6 +60,10 @@ def test_images_that_the_run_was_trained_on_are_counted(run, tmp_path, capsys): 
         found = evaluated(capsys, root / "run", "--data.name", f"folder:{root / 'images'}", "--split", split)
         assert found["count"] == count
         assert "workdir" in found  # the run's own
+    same = ["evaluate", str(root / "run"), "--data.name", f"folder:{root / 'images'}"]
+    for option in (["--data.on-bad-image", "skip"], ["--data.value-range", "0", "9"]):
+        assert cli.main([*same, *option]) == 2
+        assert f"{option[0]} has no effect: these are the run's own images" in capsys.readouterr().err
 
 
 def solid(path, value):
