@@ -28,17 +28,17 @@ LEAST = 0.08
 def measure_folder(
     root: Path, paths: Sequence[str], job: Job, *, rounds: int, log: Callable[[str], None], workers: int | None = None
 ) -> dict[str, Any]:
-    """Random resized crops of JPEGs, and a training step that could use them, in turns: ours, PyTorch's, the step.
+    """Measures random resized crops of JPEGs, by our pipeline and PyTorch's, and a training step for them, in turns.
 
-    Both feeds give batches of uint8 images to the process that trains, ours on the device. Their clock starts at the
-    first batch, so that neither pays for starting threads or processes.
+    Both pipelines give batches of uint8 images to the process that trains, ours on the device. Their clock starts at
+    the first batch, so that neither pays for starting threads or processes.
 
     Args:
       root: a folder.
       paths: of the files, below it.
-      job: the training step; its batch and image size are the feeds' as well.
+      job: the training step; its batch and image size are the pipelines' as well.
       workers: threads of ours, processes of PyTorch's; None for as many as there are cores.
-      say: is told what comes next.
+      log: gets progress, a line each.
 
     Returns:
       {"images", "image_size", "batch", "workers", "rounds", "model", "fcnn", "torch" (None where it isn't installed),
@@ -133,7 +133,7 @@ def readable(root: Path, least: int) -> list[str]:
         raise UserError(f"there is no folder {root}")
     paths = [path.relative_to(root).as_posix() for path in root.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg")]
     paths.sort()
-    good = [path for path, seen in zip(paths, scan(root, paths, no_progress), strict=True) if seen.problem is None]
+    good = [path for path, info in zip(paths, scan(root, paths, no_progress), strict=True) if info.problem is None]
     if len(good) < least:
         raise UserError(f"{root} has {len(good)} JPEGs that can be read; measuring takes at least {least}")
     return good

@@ -6,7 +6,7 @@ from typing import Any, Literal
 Kind = Literal["step", "eval"]
 
 GEMM = 2048
-"""Rows and columns of the matrices whose product tells what the machine can do at best."""
+"""Rows and columns of the matrices whose product shows what the machine reaches at best."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -17,7 +17,7 @@ class Job:
     kind: Kind = "step"
     """`step`: forward, backward and update by SGD with momentum; `eval`: logits with running statistics."""
     batch: int = 128
-    """Images a step."""
+    """Images per step."""
     image_size: int = 32
     """Height and width in pixels."""
     channels: int = 3
@@ -38,7 +38,7 @@ STANDARD = (
     Job(model="resnet50", batch=8, image_size=224),
 )
 
-# The contenders, and which processes each one stands for: the best of them counts.
+# The contenders, each with its variants, of which the fastest counts.
 CONTENDERS = {
     "fcnn": ("fcnn",),
     "lax": ("lax",),

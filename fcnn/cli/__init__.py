@@ -1,6 +1,6 @@
 """The `fcnn` command: the only package that knows tyro, a file for each command.
 
-What the user got wrong is answered here before jax is imported, in a line or two, with exit code 2.
+What the user got wrong is reported before jax is imported, in a line or two, with exit code 2.
 """
 
 import errno

@@ -1,4 +1,4 @@
-"""`fcnn evaluate`: the accuracy of a trained network, and what it is made of."""
+"""`fcnn evaluate`: the accuracy of a trained network, overall and by class."""
 
 import dataclasses
 import json
@@ -61,12 +61,12 @@ def evaluate_command(args: list[str]) -> int:
 
     from fcnn.training import workdir
 
-    # What is wrong with the arguments is answered before jax is imported.
+    # Wrong arguments are reported before jax is imported.
     run = _run(parsed.network)
     data = _data(parsed.data)
     if data is None:
         if run is None and (parsed.network in TABLE or Path(parsed.network).expanduser().is_file()):
-            raise UserError(f"{parsed.network} is not a run, which knows its data: --data.name says which images")
+            raise UserError(f"{parsed.network} is not a run: give its images with --data.name")
         workdir.read_config(run or Path(parsed.network))
     get_ready()
 
@@ -88,19 +88,19 @@ def evaluate_command(args: list[str]) -> int:
             if data is None
             else dataclasses.replace(config.data, name=data.name, manual_dir=data.manual_dir or config.data.manual_dir)
         )
-        found = evaluate(run, parsed.split or "test", console, data=moved, custom=custom)
-        found = {"workdir": str(run)} | found
+        metrics = evaluate(run, parsed.split or "test", console, data=moved, custom=custom)
+        metrics = {"workdir": str(run)} | metrics
         averages = config.train.ema_decay is not None
     else:
         data = data or workdir.read_config(Path(parsed.network)).data
-        found = evaluate_images(parsed.network, data, parsed.split, console, module=custom.model)
-        averages = found["weights"] is not None
+        metrics = evaluate_images(parsed.network, data, parsed.split, console, module=custom.model)
+        averages = metrics["weights"] is not None
     if parsed.json:
-        print(json.dumps(found))
+        print(json.dumps(metrics))
         return 0
-    for line in _lines(found, f", {WEIGHTS[found['weights']]}" if averages else ""):
+    for line in _lines(metrics, f", {WEIGHTS[metrics['weights']]}" if averages else ""):
         console.log(line)
-    console.log(recall_table(found))
+    console.log(recall_table(metrics))
     return 0
 
 
@@ -125,34 +125,34 @@ def _data(args: DataArgs) -> DataConfig | None:
     return workdir.resolved(Config(data=data)).data
 
 
-def _lines(found: dict[str, Any], weights: str) -> list[str]:
+def _lines(metrics: dict[str, Any], weights: str) -> list[str]:
     """Returns the result in words; `weights` names the network's where it had a choice."""
-    low, high = found["interval"]
+    low, high = metrics["interval"]
     numbers = (
-        f"{100 * found['top1']:.2f} % (95 % interval {100 * low:.2f} to {100 * high:.2f} %), "
-        f"top-5 {100 * found['top5']:.2f} %, loss {found['loss']:.4f}"
+        f"{100 * metrics['top1']:.2f} % (95 % interval {100 * low:.2f} to {100 * high:.2f} %), "
+        f"top-5 {100 * metrics['top5']:.2f} %, loss {metrics['loss']:.4f}"
     )
-    if "workdir" in found:
-        where = f"{found['split']} split, {found['count']} images, state of epoch {found['epoch']:g}{weights}"
+    if "workdir" in metrics:
+        where = f"{metrics['split']} split, {metrics['count']} images, state of epoch {metrics['epoch']:g}{weights}"
         return [f"{where}: top-1 {numbers}"]
-    images = "all" if found["split"] == "all" else f"{found['split']} split,"
-    few, many = found["num_classes"], found["network_classes"]
+    images = "all" if metrics["split"] == "all" else f"{metrics['split']} split,"
+    few, many = metrics["num_classes"], metrics["network_classes"]
     among = "" if few == many else f" among the {few:,} classes of this data"
-    lines = [f"{found['data']}, {images} {found['count']:,} images{weights}: top-1{among} {numbers}"]
+    lines = [f"{metrics['data']}, {images} {metrics['count']:,} images{weights}: top-1{among} {numbers}"]
     if few < many:
-        lines.append(f"Among all {many:,} classes of the network: top-1 {100 * found['top1_all_classes']:.2f} %")
-    if found["trained_on"]:
-        lines.append(f"Note: the run was trained on {found['trained_on']:,} of these {found['count']:,} images.")
+        lines.append(f"Among all {many:,} classes of the network: top-1 {100 * metrics['top1_all_classes']:.2f} %")
+    if metrics["trained_on"]:
+        lines.append(f"Note: the run was trained on {metrics['trained_on']:,} of these {metrics['count']:,} images.")
     return lines
 
 
-def recall_table(found: dict[str, Any]) -> str:
+def recall_table(metrics: dict[str, Any]) -> str:
     """Return the recall of each class, or of the worst if there are many classes, as lines.
 
     Args:
-      found: with "recall" {class: share or None} and "images" {class: count}.
+      metrics: with "recall" {class: share or None} and "images" {class: count}.
     """
-    recall, images = found["recall"], found["images"]
+    recall, images = metrics["recall"], metrics["images"]
     head, names = "class", list(recall)
     if len(names) > MOST_CLASSES:
         head = f"worst {WORST} of {len(names)} classes"

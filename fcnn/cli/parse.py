@@ -56,7 +56,7 @@ def take_option(args: list[str], option: str) -> tuple[str | None, list[str]]:
 
 
 def take_preset(args: list[str], program: str) -> tuple[str, Config, list[str]]:
-    """Return the preset that `--config` names, its config, and the other arguments; defaults where help is asked for.
+    """Return the preset that `--config` names, its config, and the other arguments; the default config for --help.
 
     Raises:
       UserError: there is no `--config`, or no such preset.
@@ -115,7 +115,7 @@ def parse(kind: Any, args: list[str], program: str, default: Any = None) -> Any:
 
 
 def _message(event: Any, kind: Any, program: str) -> str | None:
-    """Return what one of tyro's errors says, in terms of what would be right; None for a kind that isn't known here."""
+    """Return one of tyro's errors as a message that names what would be right; None if its kind is not known here."""
     argument = getattr(event, "argument", None)
     name = _shown(argument) if argument else ""
     match type(event).__name__:
@@ -132,10 +132,10 @@ def _message(event: Any, kind: Any, program: str) -> str | None:
         case "InvalidChoice":
             return f"{name} must be one of {', '.join(sorted(event.choices))}, got {event.value!r}"
         case "InstantiationFailure":
-            if found := re.search(r"could not convert string to float: ('.*')", event.message):
-                return f"{name} takes a number, got {found[1]}"
-            if found := re.search(r"invalid literal for int\(\).*: ('.*')", event.message):
-                return f"{name} takes a whole number, got {found[1]}"
+            if invalid := re.search(r"could not convert string to float: ('.*')", event.message):
+                return f"{name} takes a number, got {invalid[1]}"
+            if invalid := re.search(r"invalid literal for int\(\).*: ('.*')", event.message):
+                return f"{name} takes a whole number, got {invalid[1]}"
             reason = event.message.splitlines()[0]
             return f"{name}: {reason}" if name else reason
     return None

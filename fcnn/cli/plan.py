@@ -1,4 +1,4 @@
-"""`fcnn plan`: what a preset would need on a TPU slice, found by compiling it here, without one."""
+"""`fcnn plan`: what a preset would need on a TPU slice, computed by compiling it here, without one."""
 
 import dataclasses
 import json
@@ -43,9 +43,9 @@ def plan_command(args: list[str]) -> int:
     began = time.perf_counter()
     try:
         if parsed.fit:
-            found = plan.fit(parsed.config, parsed.target, lambda text: print(text, file=sys.stderr, flush=True))
+            result = plan.fit(parsed.config, parsed.target, lambda text: print(text, file=sys.stderr, flush=True))
         else:
-            found = plan.plan(parsed.config, parsed.target)
+            result = plan.plan(parsed.config, parsed.target)
     except plan.TooLarge as error:
         if parsed.json:
             print(json.dumps({"target": parsed.target, "fits": False, "reason": str(error)}))
@@ -53,38 +53,38 @@ def plan_command(args: list[str]) -> int:
             print(f"{parsed.preset} on {parsed.target}: does not fit. {error}\n--fit looks for the largest batch")
         return 1
     if parsed.json:
-        facts = dataclasses.asdict(found) | {"fits": True, "seconds": time.perf_counter() - began}
+        facts = dataclasses.asdict(result) | {"fits": True, "seconds": time.perf_counter() - began}
         print(json.dumps({"preset": parsed.preset} | facts))
     else:
-        print(_table(parsed, found, time.perf_counter() - began))
+        print(_table(parsed, result, time.perf_counter() - began))
     return 0
 
 
-def _table(args: PlanArgs, found: Any, seconds: float) -> str:
+def _table(args: PlanArgs, result: Any, seconds: float) -> str:
     """The plan as lines."""
-    gb, computing, moving = 1e9, 1e3 * found.compute_seconds, 1e3 * found.memory_seconds
-    reduced = [one for one in found.collectives if one.gradients]
-    kinds = sorted({one.kind for one in found.collectives})
+    gb, computing, moving = 1e9, 1e3 * result.compute_seconds, 1e3 * result.memory_seconds
+    reduced = [one for one in result.collectives if one.gradients]
+    kinds = sorted({one.kind for one in result.collectives})
     exchanged = [
-        f"{sum(one.kind == kind for one in found.collectives)} {kind} of "
-        f"{sum(one.bytes for one in found.collectives if one.kind == kind) / 1e6:,.2f} MB"
+        f"{sum(one.kind == kind for one in result.collectives)} {kind} of "
+        f"{sum(one.bytes for one in result.collectives if one.kind == kind) / 1e6:,.2f} MB"
         for kind in kinds
     ]
     rows = {
-        "memory": f"{found.needed / gb:.2f} of {found.available / gb:.2f} GB, {found.temporaries / gb:.2f} of them "
-        f"temporaries; {(found.available - found.needed) / gb:.2f} GB left",
-        "work": f"{found.flops / 1e12:.3f} TFLOP and {found.moved / gb:.2f} GB moved a step, "
-        f"{found.flops / found.moved:.1f} FLOP a byte",
+        "memory": f"{result.needed / gb:.2f} of {result.available / gb:.2f} GB, {result.temporaries / gb:.2f} of them "
+        f"temporaries; {(result.available - result.needed) / gb:.2f} GB left",
+        "work": f"{result.flops / 1e12:.3f} TFLOP and {result.moved / gb:.2f} GB moved a step, "
+        f"{result.flops / result.moved:.1f} FLOP a byte",
         "roofline": f"{computing:.2f} ms of operations, {moving:.2f} ms of memory: the longer one bounds the speed",
-        "at most": f"{found.images_per_second:,.0f} images/s on {found.chips} chips",
+        "at most": f"{result.images_per_second:,.0f} images/s on {result.chips} chips",
         "exchange": f"{', '.join(exchanged) or 'nothing'}; the kernels' gradients in {len(reduced)} of them, "
         f"{sum(one.bytes for one in reduced) / 1e6:,.2f} MB",
-        "padding": f"{found.padding:.1%} of the matrix units' work; most in "
-        + ", ".join(f"{name} {share:.1%}" for name, share in found.padded[:3]),
+        "padding": f"{result.padding:.1%} of the matrix units' work; most in "
+        + ", ".join(f"{name} {share:.1%}" for name, share in result.padded[:3]),
     }
     head = (
-        f"{args.preset}, {args.config.model.name} in {args.config.precision}, on {found.target}: {found.batch} images "
-        f"a chip, {found.batch * found.chips:,} in all; compiled in {seconds:.0f} s. Of one chip:"
+        f"{args.preset}, {args.config.model.name} in {args.config.precision}, on {result.target}: {result.batch} "
+        f"images a chip, {result.batch * result.chips:,} in all; compiled in {seconds:.0f} s. Of one chip:"
     )
     last = "Peaks are those published for dense bfloat16; nothing was run."
     return "\n".join([head, *(f"{name:10} {text}" for name, text in rows.items()), last])

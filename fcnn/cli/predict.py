@@ -1,4 +1,4 @@
-"""`fcnn predict`: what a trained network says about images."""
+"""`fcnn predict`: the classes of images."""
 
 import dataclasses
 import json
@@ -16,8 +16,8 @@ from fcnn.utils.errors import UserError
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PredictArgs:
-    """Say what is in images, by a run's best state on validation or by an export. Images are read as those that it was
-    trained on; one that can't be read is told, and doesn't stop the others."""
+    """Classify images with a run's best checkpoint on validation, or with an export. Images are read as those that it
+    was trained on; one that can't be read is reported and doesn't stop the others."""
 
     network: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="WORKDIR|EXPORT|NAME")]
     """A run's folder, a .safetensors file of fcnn's, a .stablehlo program of fcnn's, or a name that `fcnn zoo`

@@ -1,4 +1,4 @@
-"""`fcnn search`: which learning rate, which weight decay: many trials on the validation split, side by side."""
+"""`fcnn search`: the best learning rate, weight decay and more: many trials, compared on the validation split."""
 
 import dataclasses
 import importlib.util
@@ -60,7 +60,7 @@ def _take_over(args: list[str]) -> tuple[list[str], tuple[str, ...]]:
 
 
 def _job(args: SearchArgs, name: str) -> Any:
-    """What was asked for, checked; nothing is written yet."""
+    """Return the search that the options describe; nothing is written yet."""
     for option in ("trials", "workers"):
         value = getattr(args, option)
         if value is not None and value < 1:
@@ -130,13 +130,13 @@ def _conclude(job: Any, args: SearchArgs, preset: Config, study: Any, console: A
     from fcnn.search.space import replaced
     from fcnn.search.study import results
 
-    found = results(study)
-    write_results(job.folder, found, job.space)
-    console.log(table(found, job.space))
+    trials = results(study)
+    write_results(job.folder, trials, job.space)
+    console.log(table(trials, job.space))
     console.log(f"All are in {_shown(job.folder)}/trials.csv, drawn in search.png; each trial's folder is a run's")
     if failed:
         print(f"fcnn: a worker failed; see {_shown(job.folder)}/workers.log", file=sys.stderr)
-    best = next((t for t in ranked(found) if "best" in t.user_attrs), None)
+    best = next((t for t in ranked(trials) if "best" in t.user_attrs), None)
     if best is None:
         print("fcnn: no trial could be trained", file=sys.stderr)
         return 1

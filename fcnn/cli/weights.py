@@ -1,5 +1,4 @@
-"""`fcnn convert` and `fcnn export`: trained networks from somewhere else, and out of a run, as files that say what they
-are."""
+"""`fcnn convert` and `fcnn export`: trained networks of other programs, or of a run, as complete files."""
 
 import dataclasses
 from pathlib import Path
@@ -22,7 +21,7 @@ class ConvertArgs:
 
     file: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="FILE|NAME")]
     """.safetensors or PyTorch's (.pth, .pt, .th, .pth.tar, .ckpt, .bin), for which PyTorch isn't needed; or a name that
-    `fcnn zoo` lists, which is downloaded and says itself what it is."""
+    `fcnn zoo` lists, which is downloaded."""
     model: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
     """The architecture; `fcnn models` lists them. Not needed where the names and shapes in the file are those of one
     alone. Its own options go with it: --options.no-auxiliary, as --model.options.no-auxiliary in fcnn train."""
@@ -34,7 +33,7 @@ class ConvertArgs:
     """Pixel mean by channel, 0 to 1, of its preprocessing; ImageNet's, or 0.5 for GoogLeNet and Inception v3 as
     torchvision has them, if not given."""
     std: tuple[float, ...] | None = None
-    """Standard deviation by channel, likewise."""
+    """Standard deviation by channel, 0 to 1; goes with --mean."""
     ema: bool = True
     """Read averaged weights (EMA) where the file has both; --no-ema reads the raw ones."""
     out: Annotated[Path | None, tyro.conf.arg(metavar="FILE.safetensors")] = None
@@ -143,7 +142,7 @@ def _labels(path: Path) -> tuple[str, ...]:
 
 
 def _changed(about: Any, args: ConvertArgs, labels: tuple[str, ...] | None) -> Any:
-    """What was said of a network, with what the command line says."""
+    """Return what is known of a network, with what the command line changes."""
     if labels is not None and len(labels) != len(about.classes):
         raise UserError(f"--labels {args.labels} has {len(labels)} lines, the network {len(about.classes)} classes")
     height, width, channels = about.image_shape

@@ -86,8 +86,8 @@ def _failed(path: Path, error: Exception) -> UserError:
 
 def _reason(error: Exception) -> str:
     """What was wrong; of a field that a part of the config doesn't have, the nearest that it has."""
-    found = re.match(r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'", str(error))
-    kind = getattr(options, found[1], None) if found else None
-    if found is None or not dataclasses.is_dataclass(kind):
+    match = re.match(r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'", str(error))
+    kind = getattr(options, match[1], None) if match else None
+    if match is None or not dataclasses.is_dataclass(kind):
         return f"{type(error).__name__}: {error}"
-    return unknown(f"field of {found[1]}", found[2], (field.name for field in dataclasses.fields(kind)))
+    return unknown(f"field of {match[1]}", match[2], (field.name for field in dataclasses.fields(kind)))

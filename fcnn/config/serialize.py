@@ -9,7 +9,7 @@ from typing import Any, Literal
 from fcnn.config.schema import Config
 from fcnn.utils.errors import UserError, unknown
 
-# A run that goes on may change these; any other difference is another run. A new length stretches the schedule, so the
+# A resumed run may change these; any other difference is another run. A new length stretches the schedule, so the
 # steps already taken keep the rates that they had, and those to come get the new schedule's.
 MAY_CHANGE = frozenset(
     {
@@ -47,16 +47,16 @@ def build(cls: Any, values: Any, prefix: str) -> Any:
     hints = typing.get_type_hints(cls)
     for name in values.keys() - hints.keys():
         raise ValueError(unknown("field", prefix + name, (prefix + known for known in hints)))
-    made = {}
+    fields = {}
     for name, value in values.items():
         hint = hints[name]
         if dataclasses.is_dataclass(hint):
-            made[name] = build(hint, value, f"{prefix}{name}.")
+            fields[name] = build(hint, value, f"{prefix}{name}.")
         else:
-            made[name] = _immutable(value)
-            if not fits(made[name], hint):
+            fields[name] = _immutable(value)
+            if not fits(fields[name], hint):
                 raise ValueError(f"{prefix}{name} has the wrong type: {value!r}")
-    return cls(**made)
+    return cls(**fields)
 
 
 def fits(value: Any, hint: Any) -> bool:

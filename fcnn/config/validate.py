@@ -1,4 +1,4 @@
-"""How a config refuses a value: one line that says which field, what it holds and what would be right."""
+"""How a config refuses a value: one line that says the field, its value and what would be right."""
 
 import math
 from typing import Any

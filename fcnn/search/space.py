@@ -20,23 +20,23 @@ from fcnn.config import Config
 from fcnn.config.serialize import fits
 from fcnn.utils.errors import UserError, unknown
 
-JUDGED_BY = ("data.name", "data.manual_dir", "data.val_fraction", "data.split_seed", "data.test_fraction")
-"""Fields that decide which images trials are judged by: all must be judged by the same."""
+SAME_IMAGES = ("data.name", "data.manual_dir", "data.val_fraction", "data.split_seed", "data.test_fraction")
+"""Fields that decide which images trials are compared on, and so can't be searched."""
 COMBINATIONS = 4096
-"""Of the ends of ranges and the choices, as many are checked."""
+"""Largest number of combinations, of the ends of ranges and of choices, that are checked."""
 DIGITS = 3
-"""Significant digits of a number that is drawn: a person has to read it."""
+"""Significant digits of a number that is drawn."""
 WORDS = {"true": True, "false": False, "none": None}
 
 
 @dataclasses.dataclass(frozen=True)
 class Dimension:
-    """A field and what it may be."""
+    """A field and its values."""
 
     field: str
     """Its dotted name, as in `flatten`."""
     text: str
-    """As it was given."""
+    """As on the command line."""
     choices: tuple[Any, ...] = ()
     """If there are any, the rest has no meaning."""
     low: float = 0
@@ -52,11 +52,11 @@ class Dimension:
         return self.field.replace("_", "-")
 
     def ends(self) -> tuple[Any, ...]:
-        """The values that have to be possible for all between them to be."""
+        """Returns the values that must be valid for all between them to be."""
         return self.choices or (self.low, self.high)
 
     def suggest(self, trial: Any) -> Any:
-        """The value that an Optuna trial has here."""
+        """Returns the value that an Optuna trial draws."""
         if self.choices:
             return trial.suggest_categorical(self.field, self.choices)
         if self.whole:
@@ -64,7 +64,7 @@ class Dimension:
         return rounded(trial.suggest_float(self.field, self.low, self.high, log=self.log))
 
     def grid(self) -> tuple[Any, ...]:
-        """All values of a grid; UserError if it is a range without a number of points."""
+        """Returns all values of a grid; UserError if it is a range without a number of points."""
         if self.choices:
             return self.choices
         if self.points is None:
@@ -78,12 +78,12 @@ class Dimension:
 
 
 def rounded(value: float) -> float:
-    """To DIGITS significant digits."""
+    """Returns a number with DIGITS significant digits."""
     return float(f"{value:.{DIGITS}g}")
 
 
 def default_space(config: Config) -> list[Dimension]:
-    """The learning rate, from a thirtieth of the config's to ten times it, and weight decay."""
+    """Returns the learning rate, from a thirtieth of the config's to ten times it, and weight decay."""
     rate = config.optim.learning_rate
     texts = (
         f"optim.learning-rate=log:{rounded(rate / 30):g}:{rounded(rate * 10):g}",
@@ -107,13 +107,13 @@ def parse_space(texts: Sequence[str], config: Config) -> list[Dimension]:
         try:
             replaced(config, dict(zip((d.field for d in space), values, strict=True)))
         except ValueError as error:
-            given = ", ".join(f"{d.option} {value}" for d, value in zip(space, values, strict=True))
-            raise UserError(f"--over: {error} (with {given})") from None
+            combination = ", ".join(f"{d.option} {value}" for d, value in zip(space, values, strict=True))
+            raise UserError(f"--over: {error} (with {combination})") from None
     return space
 
 
 def replaced(config: Config, values: dict[str, Any]) -> Config:
-    """The config with some fields, by dotted name, changed; ValueError if it can't be so."""
+    """Returns the config with some fields, by dotted name, changed; ValueError if it is not valid."""
     parts: dict[str, dict[str, Any]] = {}
     for name, value in values.items():
         part, _, field = name.rpartition(".")
@@ -125,24 +125,23 @@ def replaced(config: Config, values: dict[str, Any]) -> Config:
 
 
 def _dimension(text: str) -> Dimension:
-    name, equals, given = text.partition("=")
+    name, _, values = text.partition("=")
     field = name.replace("-", "_")
-    if not equals or not given:
+    if not values:
         raise UserError(f"--over {text}: it must look like optim.learning-rate=log:0.01:1 or optim.name=sgd,adam")
     known = _fields()
     if field not in known:
         raise UserError(unknown("field", name, (n.replace("_", "-") for n in known)))
-    if field in JUDGED_BY:
+    if field in SAME_IMAGES:
         raise UserError(f"--over {name}: trials are compared by the same images, so it can't be searched")
     hint = known[field]
-    if ":" not in given:
-        choices = tuple(_value(word, hint, name) for word in given.split(","))
-        return Dimension(field, given, choices=choices)
-    return _range(name, field, given, hint)
+    if ":" not in values:
+        return Dimension(field, values, choices=tuple(_value(word, hint, name) for word in values.split(",")))
+    return _range(name, field, values, hint)
 
 
-def _range(name: str, field: str, given: str, hint: Any) -> Dimension:
-    log, words = given.startswith("log:"), given.removeprefix("log:").split(":")
+def _range(name: str, field: str, text: str, hint: Any) -> Dimension:
+    log, words = text.startswith("log:"), text.removeprefix("log:").split(":")
     whole = fits(1, hint) and not fits(0.5, hint)
     if not fits(1, hint) or fits(True, hint):
         raise UserError(f"--over {name}: it isn't a number; give choices, {name}=A,B")
@@ -151,22 +150,22 @@ def _range(name: str, field: str, given: str, hint: Any) -> Dimension:
         points = int(words[2]) if len(words) == 3 else None
     except ValueError:
         kind = "whole numbers" if whole else "numbers"
-        raise UserError(f"--over {name}={given}: a range is LOW:HIGH or log:LOW:HIGH, of {kind}") from None
+        raise UserError(f"--over {name}={text}: a range is LOW:HIGH or log:LOW:HIGH, of {kind}") from None
     ok = len(words) in (2, 3) and math.isfinite(low) and math.isfinite(high) and low < high and (low > 0 or not log)
     if not ok or (points is not None and points < 2):
         raise UserError(
-            f"--over {name}={given}: a range needs LOW below HIGH, LOW above 0 with log:, and at least 2 points"
+            f"--over {name}={text}: a range needs LOW below HIGH, LOW above 0 with log:, and at least 2 points"
         )
-    return Dimension(field, given, low=low, high=high, log=log, whole=whole, points=points)
+    return Dimension(field, text, low=low, high=high, log=log, whole=whole, points=points)
 
 
 def _fields() -> dict[str, Any]:
-    """The type of every field that has a single value, by dotted name."""
-    found: dict[str, Any] = {}
+    """Returns the type of every field that has a single value, by dotted name."""
+    fields: dict[str, Any] = {}
     for name, hint in typing.get_type_hints(Config).items():
         inner = typing.get_type_hints(hint).items() if dataclasses.is_dataclass(hint) else ()
-        found |= {f"{name}.{key}": kind for key, kind in inner} or {name: hint}
-    return {name: hint for name, hint in found.items() if not _compound(hint)}
+        fields |= {f"{name}.{key}": kind for key, kind in inner} or {name: hint}
+    return {name: hint for name, hint in fields.items() if not _compound(hint)}
 
 
 def _compound(hint: Any) -> bool:
@@ -177,7 +176,7 @@ def _compound(hint: Any) -> bool:
 
 
 def _value(word: str, hint: Any, name: str) -> Any:
-    """A word as a value of a field."""
+    """Returns a word as a value of a field; UserError if it has none such."""
     readings: list[Any] = [word]
     for read in (int, float):
         try:

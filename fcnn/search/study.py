@@ -1,4 +1,4 @@
-"""The study: which trials there are, kept in a database that several processes and machines may share.
+"""The study: its trials, in a database that several processes and machines may share.
 
 Pruning: the median rule of Golovin et al. 2017, "Google Vizier", section 3.2.2. Random search: Bergstra & Bengio 2012.
 TPE: Bergstra et al. 2011, "Algorithms for hyper-parameter optimization", section 4.
@@ -26,8 +26,8 @@ from fcnn.training.workdir import resolved
 from fcnn.utils.errors import UserError
 
 HEARTBEAT, GRACE, RETRIES = 10, 90, 5
-"""Seconds between a worker's signs of life, seconds without one after which its trial is another's, and how often a
-trial is taken up again."""
+"""Seconds between heartbeats of a worker, seconds without one after which its trial is queued again, and how often a
+trial is resumed."""
 STARTUP, WARMUP = 4, 1
 """Trials, and evaluations of a trial, before anything is pruned."""
 
@@ -36,7 +36,7 @@ optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """A search as it was asked for."""
+    """A search."""
 
     config: Config
     """What isn't searched."""
@@ -52,13 +52,13 @@ class Job:
 
 
 def sqlite_url(path: Path) -> str:
-    """The URL of a SQLite file; Optuna formats it as a template, in which braces are doubled."""
+    """Returns the URL of a SQLite file; Optuna formats it as a template, in which braces are doubled."""
     url = URL.create("sqlite", database=str(path)).render_as_string()
     return url.replace("{", "{{").replace("}", "}}")
 
 
 def open_study(job: Job) -> optuna.Study:
-    """The study of a job, made if it isn't there.
+    """Returns the study of a job, and creates it if need be.
 
     Raises:
       UserError: the database can't be opened, or holds a study of that name with another config or space.
@@ -66,8 +66,7 @@ def open_study(job: Job) -> optuna.Study:
     # SQLite: a connection is closed as soon as it isn't used, as Python 3.13 warns of one that is only forgotten.
     options = {"connect_args": {"timeout": 60}, "poolclass": NullPool} if job.storage.startswith("sqlite") else {}
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ExperimentalWarning)
+        with warnings.catch_warnings(action="ignore", category=ExperimentalWarning):
             storage = RDBStorage(
                 job.storage,
                 engine_kwargs=options,
@@ -96,66 +95,64 @@ def _retry() -> Any:
     return RetryHeartbeatStaleTrialCallback(max_retry=RETRIES, inherit_intermediate_values=True)
 
 
-def take_up_again(study: optuna.Study, number: int) -> None:
-    """Puts a trial that was interrupted back in the queue: whoever draws it goes on from its checkpoint."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ExperimentalWarning)
+def resume_later(study: optuna.Study, number: int) -> None:
+    """Queues a trial that was interrupted again: the worker that draws it resumes from its checkpoint."""
+    with warnings.catch_warnings(action="ignore", category=ExperimentalWarning):
         _retry()(study, study.get_trials(deepcopy=False)[number])
 
 
-def fail_the_silent(study: optuna.Study) -> None:
-    """Puts the trials of workers that give no sign of life any more back in the queue; drawing a trial does so too."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ExperimentalWarning)
+def retry_stale(study: optuna.Study) -> None:
+    """Queues the trials of workers without a heartbeat again; drawing a trial does so as well."""
+    with warnings.catch_warnings(action="ignore", category=ExperimentalWarning):
         optuna.storages.fail_stale_trials(study)
 
 
 def original(trial: FrozenTrial) -> int:
-    """The number of the trial that this one takes up again; its own if it is the first."""
+    """Returns the number of the trial that this one resumes; its own if it is the first."""
     return trial.system_attrs.get("failed_trial", trial.number)
 
 
 def fresh(study: optuna.Study) -> list[FrozenTrial]:
-    """The trials that take up no other one."""
+    """Returns the trials that don't resume another one."""
     return [t for t in study.get_trials(deepcopy=False) if original(t) == t.number]
 
 
 def results(study: optuna.Study) -> list[FrozenTrial]:
-    """The trials that have come to an end: done, pruned or failed; of one that was taken up again the last attempt."""
+    """Returns the trials that have ended: done, pruned or failed; of one that was resumed, the last attempt."""
     last = {original(t): t for t in study.get_trials(deepcopy=False)}
     surplus = {t.number for t in last.values() if t.user_attrs.get("surplus")}
     return [t for t in last.values() if t.state.is_finished() and t.number not in surplus]
 
 
 def is_wanted(study: optuna.Study, job: Job) -> bool:
-    """Whether a trial waits to be drawn or taken up, or is still to be made."""
+    """Returns whether a trial is queued, or has yet to be created."""
     waits = any(t.state == TrialState.WAITING for t in study.get_trials(deepcopy=False))
     return waits or sum(not t.user_attrs.get("surplus") for t in fresh(study)) < job.trials
 
 
 def place(study: optuna.Study, number: int) -> int:
-    """How many trials were made before this one, or before the first that it takes up: what its folder is called by.
+    """Returns the number of a trial's folder: of trials created before it, or before the first that it resumes.
 
-    It can be one more than was asked for: workers may draw at the same moment, and the last ones yield.
+    It can exceed the trials of the study, as workers may draw at the same moment: the last ones yield.
     """
     first = original(study.get_trials(deepcopy=False)[number])
     return sum(t.number < first and not t.user_attrs.get("surplus") for t in fresh(study))
 
 
 def sampler(job: Job, place: int) -> optuna.samplers.BaseSampler:
-    """What draws a trial's values. Its seed is the run's and the trial's place: whoever draws, whenever, random search
-    gives trial 7 the same values."""
+    """Returns what draws a trial's values. Its seed is of the run's and the trial's number: random search gives trial 7
+    the same values in every process."""
     seed = int(np.random.SeedSequence([job.config.seed, place]).generate_state(1)[0])
     kind = optuna.samplers.TPESampler if job.sampler == "tpe" else optuna.samplers.RandomSampler
     return kind(seed=seed)
 
 
 def _check_same(study: optuna.Study, job: Job) -> None:
-    """Keeps what the study is about, or compares."""
+    """Stores the config, space and sampler of a study, or compares them; UserError if they differ."""
     config = resolved(job.config)
-    about = {"space": {d.option: d.text for d in job.space}, "sampler": job.sampler, "config": to_json(config)}
+    current = {"space": {d.option: d.text for d in job.space}, "sampler": job.sampler, "config": to_json(config)}
     if "config" not in study.user_attrs:
-        for name, value in about.items():
+        for name, value in current.items():
             study.set_user_attr(name, value)
         return
     known = study.user_attrs
@@ -163,6 +160,6 @@ def _check_same(study: optuna.Study, job: Job) -> None:
     changed = [
         f"{n.replace('_', '-')}: {old[n]} -> {new[n]}" for n in old if old[n] != new[n] and n != "data.manual_dir"
     ]
-    changed += [f"{n}: {known[n]} -> {about[n]}" for n in ("space", "sampler") if known[n] != about[n]]
+    changed += [f"{n}: {known[n]} -> {current[n]}" for n in ("space", "sampler") if known[n] != current[n]]
     if changed:
         raise UserError(f"{job.folder} holds another study ({'; '.join(changed)}); take another --workdir")

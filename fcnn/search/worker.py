@@ -14,7 +14,7 @@ from fcnn.report.fit import curve
 from fcnn.report.records import Record
 from fcnn.runtime.signals import Interrupt, Interrupted, Stopped
 from fcnn.search.space import replaced
-from fcnn.search.study import Job, fail_the_silent, is_wanted, open_study, place, sampler, take_up_again
+from fcnn.search.study import Job, is_wanted, open_study, place, resume_later, retry_stale, sampler
 from fcnn.training import trainer
 from fcnn.training.metric_log import NonFinite
 from fcnn.training.results import best_of
@@ -25,14 +25,14 @@ PAUSE = 2.0
 
 
 def work(job: Job) -> None:
-    """Trains trials until there are as many as were asked for and none is running any more.
+    """Trains trials until the study has all of them and none is running any more.
 
     Raises:
       UserError: the very first trial can't be trained.
-      Interrupted: a signal came, or whoever started this process is gone; the trial is saved and queued.
+      Interrupted: a signal came, or the parent process is gone; the trial is saved and queued.
     """
     study, parent = open_study(job), os.getppid()
-    # Within a run, `trainer.train` obeys at once, or saves first; what is written in the database comes to its end.
+    # Within a run, `trainer.train` handles signals; a write to the database is finished first.
     with Interrupt() as interrupt, interrupt.deferred("writing in the study"):
 
         def must_stop() -> int | None:
@@ -43,14 +43,14 @@ def work(job: Job) -> None:
                 _one_trial(study, job, must_stop)
             elif any(t.state == optuna.trial.TrialState.RUNNING for t in study.get_trials(deepcopy=False)):
                 time.sleep(PAUSE)
-                fail_the_silent(study)
+                retry_stale(study)
             else:
                 return
         raise Interrupted(must_stop() or 15)
 
 
 def _one_trial(study: optuna.Study, job: Job, must_stop: Any) -> None:
-    """Draws a trial and trains it; what was wrong with it is noted down in it."""
+    """Draws a trial and trains it; an error is recorded in the trial."""
     drawn: list[int] = []
 
     def objective(trial: optuna.Trial) -> float:
@@ -65,7 +65,7 @@ def _one_trial(study: optuna.Study, job: Job, must_stop: Any) -> None:
     try:
         study.optimize(objective, n_trials=1, catch=(_Surplus,))
     except Stopped:
-        take_up_again(study, drawn[0])
+        resume_later(study, drawn[0])
         raise
     except UserError:
         if not any(t.user_attrs.get("best") for t in study.get_trials(deepcopy=False)):
@@ -73,13 +73,12 @@ def _one_trial(study: optuna.Study, job: Job, must_stop: Any) -> None:
 
 
 class _Surplus(Exception):
-    """A trial more than was asked for."""
+    """A trial beyond the number of the study."""
 
 
 @dataclasses.dataclass(kw_only=True)
 class Pruner:
-    """Ends a run that Optuna gives up, or that is to stop, with the first record after an evaluation: the last
-    evaluation of a run has none."""
+    """A callback that ends a run that Optuna prunes, or that has to stop, at the first record after an evaluation."""
 
     trial: optuna.Trial
     must_stop: Callable[[], int | None]
@@ -123,5 +122,5 @@ def _train(trial: optuna.Trial, job: Job, folder: Path, must_stop: Any) -> float
             if not (folder / curves.FILE).exists():  # of a run that didn't come to its end
                 curves.draw_curves(folder, f"{folder.name}, {config.model.name}", None)
             best = best_of(rows)
-            kept = {name: best[name] for name in ("top1", "loss", "step", "epoch")}
-            trial.set_user_attr("best", kept | {"epochs": rows[-1]["epoch"]})
+            metrics = {name: best[name] for name in ("top1", "loss", "step", "epoch")}
+            trial.set_user_attr("best", metrics | {"epochs": rows[-1]["epoch"]})

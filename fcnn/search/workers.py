@@ -1,4 +1,4 @@
-"""The worker processes of a search, each with its own share of the cores, and what they bring to an end."""
+"""The worker processes of a search, each with its own share of the cores."""
 
 import multiprocessing
 import os
@@ -41,25 +41,25 @@ class Workers:
         self._processes = [start(target=_start, args=(target, job, share, self._errors)) for share in shares(count)]
 
     def follow(self, study: optuna.Study) -> Iterator[FrozenTrial]:
-        """Every trial that comes to its end, also on other machines, until the workers are through.
+        """Yields every trial that ends, also on other machines, until the workers have finished.
 
         Raises:
-          UserError: what a worker couldn't do.
+          UserError: a worker raised it.
           Interrupted: a signal came; the workers have saved and are gone.
         """
-        seen = {trial.number for trial in results(study)}
+        reported = {trial.number for trial in results(study)}
         with Interrupt() as interrupt, interrupt.deferred("each worker finishing its step, then saving"):
             self._begin(interrupt)
-            told = False
+            terminated = False
             while True:
                 alive = any(process.is_alive() for process in self._processes)
-                if interrupt.received and not told:
-                    told = True
+                if interrupt.received and not terminated:
+                    terminated = True
                     for process in self._processes:
                         process.terminate()
                 for trial in results(study):
-                    if trial.number not in seen and not interrupt.received:
-                        seen.add(trial.number)
+                    if trial.number not in reported and not interrupt.received:
+                        reported.add(trial.number)
                         yield trial
                 if not alive:
                     break
@@ -70,7 +70,7 @@ class Workers:
             raise UserError(self._errors.get())
 
     def _begin(self, interrupt: Interrupt) -> None:
-        """Starts the first, which prepares what others find ready: the data; then the others."""
+        """Starts the first worker, which prepares the data, then the others."""
         for process in self._processes:
             process.start()
             while len(self._processes) > 1 and process is self._processes[0] and not interrupt.received:
@@ -80,12 +80,12 @@ class Workers:
 
     @property
     def failed(self) -> bool:
-        """Whether one of them came to a bad end."""
+        """Whether a worker failed."""
         return any(process.exitcode not in (0, None) for process in self._processes)
 
 
 def _start(target: Callable[[Job], None], job: Job, share: list[int], errors: Any) -> None:
-    """In the new process: what a terminal's Ctrl-C doesn't reach, that writes to a log."""
+    """Runs `target` in the new process, out of reach of the terminal's Ctrl-C, with its output in a log."""
     if hasattr(os, "setsid"):  # not on Windows
         os.setsid()
     if share:

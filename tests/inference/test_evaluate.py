@@ -165,7 +165,7 @@ def test_a_published_set_is_resized_as_its_files_would_be(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("args", "words"),
     [
-        (["cifar10_resnet20"], "is not a run, which knows its data: --data.name says which images"),
+        (["cifar10_resnet20"], "is not a run: give its images with --data.name"),
         (["nowhere"], "there is no folder nowhere"),
         (["nowhere", "--data.name", "digits"], "unknown network 'nowhere'"),
         (["NET", "--data.name", "digitz"], "unknown data.name 'digitz'; did you mean digits?"),
