@@ -102,7 +102,7 @@ def test_a_bad_image_is_told_and_does_not_stop_the_others(run, tmp_path, capsys,
 
 def test_mistakes(run, capsys, tmp_path):
     for arguments, words in (
-        ([], "Missing from fcnn predict: WORKDIR|EXPORT"),
+        ([], "WORKDIR|EXPORT|NAME is required"),
         (["run"], "needs an image: fcnn predict WORKDIR|EXPORT IMAGE..."),
         (["run", "a.png", "--top", "0"], "--top must be at least 1, got 0"),
         ([str(tmp_path / "nowhere"), "a.png"], "there is no file"),

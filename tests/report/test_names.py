@@ -62,7 +62,7 @@ def test_every_command_prints_and_draws_them(place, monkeypatch, capsys):
     assert mistakes
     for row in mistakes:
         assert row["file"].startswith(row["label"] + "/im$_{")
-        assert html.escape(f"{row['file']}: {row['label']}, predicted as {row['answer']}") in (
+        assert html.escape(f"{row['file']}: {row['label']}, predicted as {row['prediction']}") in (
             place / run / "report.html"
         ).read_text(encoding="utf-8")
     assert json.loads(fcnn("evaluate", run, "--json"))["recall"].keys() == set(map(printable, NAMES))
