@@ -20,7 +20,7 @@ training.
 TAIL = """
 With its auxiliary heads, googlenet has 13,004,888 parameters, googlenet_2014 13,378,280, inception_v3 27,161,264.
 
-Every architecture also has `width_multiplier`, `activation`, `norm`, `kernel_init`, `dropout`, `dtype` and `remat`
+Every architecture also has `width_multiplier`, `activation`, `norm`, `kernel_init`, `dropout`, `remat` and `dtype` (`--precision`)
 ([`classifier.py`](../fcnn/models/classifier.py)). On the command line they are `--model.width-multiplier 0.5`, `--model.norm group`
 and so on, the options of its own `--model.options.shortcut projection`, `--model.options.no-zero-init`.
 

@@ -1,4 +1,4 @@
-"""fcnn: functional convolutional networks, classic and modern image classifiers in JAX and Flax.
+"""fcnn: functional convolutional networks, the classic image classifiers in JAX and Flax.
 
     import fcnn
 

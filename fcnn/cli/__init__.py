@@ -29,7 +29,7 @@ from fcnn.utils.errors import UserError, unknown
 
 COMMANDS: dict[str, tuple[Callable[[list[str]], int], str]] = {
     "train": (train_command, "train a network from a preset: fcnn train --config resnet"),
-    "check": (check_command, "find silent mistakes before training: fcnn check --config resnet"),
+    "check": (check_command, "find silent bugs before training: fcnn check --config resnet"),
     "search": (search_command, "search for the best learning rate and more: fcnn search --config resnet"),
     "evaluate": (evaluate_command, "evaluate a run: fcnn evaluate runs/resnet-001"),
     "predict": (predict_command, "classify images: fcnn predict runs/resnet-001 IMAGE..."),
@@ -41,9 +41,9 @@ COMMANDS: dict[str, tuple[Callable[[list[str]], int], str]] = {
     "models": (models_command, "list the architectures"),
     "summary": (summary_command, "an architecture layer by layer: fcnn summary resnet18"),
     "data": (data_command, "look at a data set, or prepare it: fcnn data show digits"),
-    "study": (study_command, "test a classic claim in three minutes: fcnn study initialization"),
+    "study": (study_command, "test a classic claim as an experiment: fcnn study initialization"),
     "bench": (bench_command, "measure the speed of a step, or of the input pipeline: fcnn bench step, fcnn bench data"),
-    "plan": (plan_command, "compile a preset for a TPU, without one: fcnn plan --config NAME --target v5e:2x4"),
+    "plan": (plan_command, "compile a preset for a TPU, with no TPU here: fcnn plan --config NAME --target v5e:2x4"),
 }
 
 

@@ -89,7 +89,7 @@ class OptimConfig:
     l1: float = 0.0
     """Adds this x sum |w| to the loss."""
     l2: float = 0.0
-    """Adds this / 2 x sum w^2 to the loss (PyTorch's SGD weight_decay)."""
+    """Adds this / 2 x sum w^2 to the loss (as PyTorch's SGD weight_decay, on what decay-mask says)."""
     label_smoothing: float = 0.0
     """Share of the label's probability that is spread over all classes."""
     clip_norm: float | None = None

@@ -48,7 +48,7 @@ class Classifier(nn.Module, kw_only=True):
     dtype: jnp.dtype | None = None
     """Type of the activations; params and batch statistics stay float32."""
     remat: bool = False
-    """Keep only the stages' inputs for the backward pass and compute the rest again."""
+    """Keep only the stages' outputs for the backward pass and compute the rest again."""
     frozen: frozenset[str] = frozenset()
     """Layers, by their names in the top level of the variables, that don't learn: there is no dropout before them and
     no auxiliary head among them. The rest of freezing is the training step's (`make_train_step`)."""

@@ -230,7 +230,7 @@ def limit(
 
 
 def penalty(params: Params, *, l1: float, l2: float, scope: str) -> jax.Array:
-    """l1 x sum |w| + l2 / 2 x sum w^2 over the weights that `decay_mask(params, which)` names; a float32 scalar."""
+    """l1 x sum |w| + l2 / 2 x sum w^2 over the weights that `decay_mask(params, scope)` names; a float32 scalar."""
     total = jnp.zeros((), jnp.float32)
     for leaf, counted in zip(jax.tree.leaves(params), jax.tree.leaves(decay_mask(params, scope)), strict=True):
         if counted and l1:
