@@ -134,8 +134,7 @@ FAMILIES |= {"inception_v2": 32, "inception_v3": 75, "resnet18": 32, "preact_res
 def test_a_network_goes_on_from_its_activations(name):
     """What Grad-CAM differentiates: the logits as a function of the last layer that has positions."""
     size, more = FAMILIES[name], {"auxiliary": False} if name == "inception_v3" else {}  # which need 299 pixels
-    options = {option: str(value).lower() for option, value in more.items()}
-    variables = dict(random_network(name, size=size, width_multiplier=0.1, options=options).variables)
+    variables = dict(random_network(name, size=size, width_multiplier=0.1, options=more).variables)
     model = models.create(name, num_classes=4, width_multiplier=0.1, **more)
     images = np.random.default_rng(0).normal(size=(1, size, size, 3)).astype(np.float32)
     layer = [place.name for place in models.endpoints(model, images.shape[1:]) if len(place.shape) == 3][-1]

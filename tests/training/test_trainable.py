@@ -350,7 +350,7 @@ def test_a_squeezenet_with_a_linear_head_learns_on_averaged_features(tmp_path):
     assert setup.trainable.endpoint == "pool"
     said = []
     state = setup.start_state(said.append)
-    assert "The head is new: it is of another kind. 260 parameters learn." in said[0]
+    assert "The head is new: it is of another kind. 260 parameters are trained." in said[0]
     assert bits(state.params["fire9"]) == bits(network.variables["params"]["fire9"])
 
 
