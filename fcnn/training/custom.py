@@ -55,7 +55,7 @@ def check_custom(custom: Custom, config: Config, dataset: Dataset) -> None:
         return
     images = jnp.zeros((1, *dataset.image_shape), jnp.float32)
     logits: Any = jax.eval_shape(
-        lambda key: custom.model.init_with_output(key, images, train=False)[0],  # pyright: ignore[reportOptionalMemberAccess]
+        lambda key: custom.model.init_with_output(key, images, train=False)[0],  # pyright: ignore[reportOptionalMemberAccess]  # not None: see above
         jax.random.key(0),
     )
     if getattr(logits, "shape", None) != (1, len(dataset.classes)):

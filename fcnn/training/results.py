@@ -42,7 +42,7 @@ def write_report(setup: TrainSetup, workdir: Path, console: Console, variables: 
 def _try(name: str, write: Callable[[], None], console: Console) -> None:
     try:
         write()
-    except Exception as error:
+    except Exception as error:  # Matplotlib's own, a full disk: the result is on disk already
         reason = str(error).partition("\n")[0] if isinstance(error, UserError) else repr(error)
         console.log(f"{name} could not be written: {reason}")
 

@@ -139,7 +139,6 @@ class Trainer:
         self.callbacks = callbacks
         self.boundary_done = False  # whether the records, the evaluation and the checkpoint of this step are written
         self.validate: Callable[[Any], dict[str, Any]] | None = None
-
         rates = None if setup.schedule is None else jax.vmap(setup.schedule)(jnp.arange(setup.total_steps))
         log_steps = setup.config.train.log_steps
         self.metric_log = MetricLog(None if rates is None else np.asarray(rates), setup.steps_per_epoch, log_steps)

@@ -108,8 +108,8 @@ def test_a_damaged_checkpoint_costs_no_more_than_the_steps_after_the_one_before(
     run("run", "4")
     for path in (tmp_path / "run/checkpoints/80/state/ocdbt.process_0/d").iterdir():
         path.write_bytes(b"damaged")
-    told = run("run", "6")
-    assert told.startswith("Checkpoint run/checkpoints/80 can't be read")
-    assert told.splitlines()[0].endswith(": back to the one before.")
-    assert "Continuing from step 40 of 120" in told
+    out = run("run", "6")
+    assert out.startswith("Checkpoint run/checkpoints/80 can't be read")
+    assert out.splitlines()[0].endswith(": back to the one before.")
+    assert "Continuing from step 40 of 120" in out
     assert comparable(tmp_path / "run") == comparable(tmp_path / "whole")
