@@ -6,8 +6,8 @@ the same names; a test compares them.
 
 # Of `fcnn.nn`.
 ACTIVATIONS = (
-    *("relu", "leaky_relu", "elu", "selu", "gelu", "gelu_tanh", "silu", "mish", "hard_swish"),
-    *("sigmoid", "tanh", "softplus"),
+    *("relu", "relu6", "leaky_relu", "elu", "selu", "gelu", "gelu_tanh", "silu", "mish", "hard_swish"),
+    *("sigmoid", "hard_sigmoid", "tanh", "softplus"),
 )
 NORMS = ("batch", "group", "layer", "instance", "none")
 INITIALIZERS = (

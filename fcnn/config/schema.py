@@ -23,7 +23,8 @@ class ModelConfig:
     width_multiplier: float = 1.0
     """Multiplies the number of channels of every layer but the classifier."""
     activation: str | None = None
-    """relu, leaky_relu, elu, selu, gelu, gelu_tanh, silu, mish, hard_swish, sigmoid, tanh or softplus."""
+    """relu, relu6, leaky_relu, elu, selu, gelu, gelu_tanh, silu, mish, hard_swish, sigmoid, hard_sigmoid, tanh or
+    softplus."""
     norm: str | None = None
     """Normalization after convolutions: batch, group, layer, instance or none."""
     kernel_init: str | None = None

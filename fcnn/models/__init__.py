@@ -1,7 +1,7 @@
 """Every architecture by name: `create("resnet20", num_classes=10)` gives a Linen module."""
 
 from fcnn.models.classifier import Classifier
-from fcnn.models.create import config_fields, create, depths, family, from_config, names, options, preset_fields
+from fcnn.models.create import config_fields, create, family, from_config, names, options, preset_fields, variants
 from fcnn.models.endpoints import Endpoint, endpoints
 
 __all__ = [
@@ -9,11 +9,11 @@ __all__ = [
     "Endpoint",
     "config_fields",
     "create",
-    "depths",
     "endpoints",
     "family",
     "from_config",
     "names",
     "options",
     "preset_fields",
+    "variants",
 ]

@@ -10,7 +10,17 @@ import jax
 import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 
-from fcnn.nn import BatchNorm, Conv, ConvNormAct, Dropout, Layer, activation, initializer, initializer_for
+from fcnn.nn import (
+    BatchNorm,
+    Conv,
+    ConvNormAct,
+    Dropout,
+    Layer,
+    StochasticDepth,
+    activation,
+    initializer,
+    initializer_for,
+)
 from fcnn.utils.errors import UserError, unknown
 
 Norm = Literal["batch", "group", "layer", "instance", "none"]
@@ -70,6 +80,8 @@ class Classifier(nn.Module, kw_only=True):
     """Whether convolutions have a bias in front of a normalization too."""
     epsilon: ClassVar[float] = 1e-5
     """Added to the variance by the normalization."""
+    momentum: ClassVar[float] = 0.9
+    """What batch norm keeps of its running statistics at each step (1 - PyTorch's)."""
 
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool, features: Sequence[str] = ()) -> Any:
@@ -160,6 +172,11 @@ class Classifier(nn.Module, kw_only=True):
         return Dropout(rate if self.dropout is None else self.dropout)(x, train=train)
 
     @nn.nowrap
+    def drop_path(self, rate: float, train: bool) -> Callable[[jax.Array], jax.Array] | None:
+        """Returns stochastic depth at a rate, for a block to call on its branch; None where it would do nothing."""
+        return (lambda x: StochasticDepth(rate)(x, train=True)) if train and rate else None
+
+    @nn.nowrap
     def checkpointed(self, stage: Callable[..., jax.Array], x: jax.Array, *args: Any) -> jax.Array:
         """Returns stage(self, x, *args), whose inside is computed again for the backward pass if `remat` is set."""
         if self.remat:
@@ -185,7 +202,7 @@ class Classifier(nn.Module, kw_only=True):
         # E[x^2] - E[x]^2, Flax's default, loses all digits where the mean is large.
         options: dict[str, Any] = dict(epsilon=self.epsilon, dtype=self.dtype, use_fast_variance=False)
         if self.norm == "batch":
-            batch = dict(use_running_average=not train, momentum=0.9)
+            batch = dict(use_running_average=not train, momentum=self.momentum)
             return functools.partial(BatchNorm, **batch, **options)
         if self.norm == "group":
             return lambda **own: lambda x: nn.GroupNorm(math.gcd(32, x.shape[-1]), **options, **own)(x)

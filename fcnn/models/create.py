@@ -51,14 +51,22 @@ def options(name: str) -> dict[str, Any]:
     return {field.name: types[field.name] for field in dataclasses.fields(own) if field.name not in known}
 
 
-def depths() -> list[list[str]]:
-    """Returns all names; those that differ in depth alone are together, the shallowest first."""
-    groups: dict[Any, list[tuple[int, str]]] = {}
+def variants() -> list[list[str]]:
+    """Returns all names; those that differ in numbers alone, such as depth and width, are together, smallest first."""
+    groups: dict[Any, list[tuple[Any, str]]] = {}
     for name in registry.MODELS:
-        fields = preset_fields(name)
-        others = frozenset((key, value) for key, value in fields.items() if key != "stage_sizes")
-        groups.setdefault((family(name), others), []).append((sum(fields.get("stage_sizes", ())), name))
+        fields = dict(sorted(preset_fields(name).items()))
+        numbers = {key: value for key, value in fields.items() if _is_number(value)}
+        size = [sum(value) if isinstance(value, tuple) else value for value in numbers.values()]
+        others = frozenset((key, None if key in numbers else value) for key, value in fields.items())
+        groups.setdefault((family(name), others), []).append((size, name))
     return [[name for _, name in sorted(group)] for group in groups.values()]
+
+
+def _is_number(value: Any) -> bool:
+    """Whether it is a number or a tuple of numbers."""
+    values = value if isinstance(value, tuple) else (value,)
+    return all(isinstance(one, int | float) and not isinstance(one, bool) for one in values)
 
 
 def from_config(config: ModelConfig, *, num_classes: int, dtype: Any = None) -> Classifier:

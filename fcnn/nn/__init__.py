@@ -7,13 +7,16 @@ teaches is in `fcnn.nn.teaching`.
 from fcnn.nn.activations import ACTIVATIONS, activation
 from fcnn.nn.conv import Conv
 from fcnn.nn.conv_norm_act import ConvNormAct, Layer, conv_norm_act, norm_act
-from fcnn.nn.dropout import Dropout, dropout
+from fcnn.nn.dropout import Dropout, StochasticDepth, dropout
 from fcnn.nn.fast_conv import conv_general_dilated
 from fcnn.nn.fold import fold_into
 from fcnn.nn.initializers import INITIALIZERS, initializer, initializer_for
+from fcnn.nn.layer_scale import LayerScale
 from fcnn.nn.norm import BatchNorm, local_response_norm
 from fcnn.nn.onednn import cpu_convolutions
 from fcnn.nn.pool import adaptive_avg_pool, avg_pool, global_avg_pool, max_pool
+from fcnn.nn.squeeze_excite import SqueezeExcite
+from fcnn.nn.weight_standardization import standardize_kernel, standardized_conv_general_dilated
 
 __all__ = [
     "ACTIVATIONS",
@@ -23,6 +26,9 @@ __all__ = [
     "ConvNormAct",
     "Dropout",
     "Layer",
+    "LayerScale",
+    "SqueezeExcite",
+    "StochasticDepth",
     "activation",
     "adaptive_avg_pool",
     "avg_pool",
@@ -37,4 +43,6 @@ __all__ = [
     "local_response_norm",
     "max_pool",
     "norm_act",
+    "standardize_kernel",
+    "standardized_conv_general_dilated",
 ]

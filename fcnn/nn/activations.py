@@ -9,6 +9,7 @@ from fcnn.utils.errors import UserError, unknown
 
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "relu": jax.nn.relu,
+    "relu6": jax.nn.relu6,
     "leaky_relu": jax.nn.leaky_relu,
     "elu": jax.nn.elu,
     "selu": jax.nn.selu,
@@ -18,6 +19,7 @@ ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "mish": jax.nn.mish,
     "hard_swish": jax.nn.hard_swish,
     "sigmoid": jax.nn.sigmoid,
+    "hard_sigmoid": jax.nn.hard_sigmoid,
     "tanh": jax.nn.tanh,
     "softplus": jax.nn.softplus,
 }

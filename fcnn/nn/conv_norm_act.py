@@ -50,8 +50,9 @@ def conv_norm_act(
     norm: Callable[[jax.Array], jax.Array] | None,
     act: Callable[[jax.Array], jax.Array] | None,
     shortcut: jax.Array | None = None,
+    drop: Callable[[jax.Array], jax.Array] | None = None,
 ) -> jax.Array:
-    """Computes act(norm(conv(x)) + shortcut), without what is None.
+    """Computes act(drop(norm(conv(x))) + shortcut), without what is None.
 
     In a program for a CPU that is one call of oneDNN where the images are float32, the norm is a batch norm by running
     statistics or None, and the activation ReLU or tanh; another activation comes after it. Bias, scale, addition and
@@ -61,6 +62,7 @@ def conv_norm_act(
       x: (B, H, W, C).
       conv, norm: layers of the module that calls.
       shortcut: of the result's shape.
+      drop: stochastic depth in training; nothing is fused with it.
 
     Returns:
       (B, H', W', features).
@@ -73,9 +75,10 @@ def conv_norm_act(
     if shortcut is None:
         z = norm_act(y, norm, act)
     else:
-        z = norm_act(y, norm, None) + shortcut
+        z = norm_act(y, norm, None)
+        z = (z if drop is None else drop(z)) + shortcut
         z = z if act is None else act(z)
-    fused = _fused(x, y, conv, norm, act, shortcut)
+    fused = _fused(x, y, conv, norm, act, shortcut) if drop is None else None
     return z if fused is None else fused  # what isn't returned is no part of the program
 
 

@@ -78,10 +78,10 @@ def initializer(name: str) -> Initializer:
 def initializer_for(name: str | None) -> Initializer:
     """Returns the initializer for a layer that the activation `name` follows; None means no activation.
 
-        relu, elu, gelu, gelu_tanh, silu, mish, hard_swish, softplus    he_normal
-        leaky_relu (of slope 0.01)                                      variance 2 / ((1 + 0.01²) fan_in)
-        sigmoid, tanh                                                   xavier_uniform
-        selu, None                                                      lecun_normal
+        relu, relu6, elu, gelu, gelu_tanh, silu, mish, hard_swish, softplus    he_normal
+        leaky_relu (of slope 0.01)                                             variance 2 / ((1 + 0.01²) fan_in)
+        sigmoid, hard_sigmoid, tanh                                            xavier_uniform
+        selu, None                                                             lecun_normal
 
     The smooth relatives of relu have no derivation of their own and take relu's. For selu see Klambauer et al. 2017,
     "Self-normalizing neural networks", section 2.
@@ -98,4 +98,4 @@ def initializer_for(name: str | None) -> Initializer:
     activation(name)
     if name == "leaky_relu":
         return variance_scaling(2.0 / (1 + 0.01**2), "fan_in", "normal")
-    return INITIALIZERS["xavier_uniform" if name in ("sigmoid", "tanh") else "he_normal"]
+    return INITIALIZERS["xavier_uniform" if name in ("sigmoid", "hard_sigmoid", "tanh") else "he_normal"]

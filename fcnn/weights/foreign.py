@@ -89,7 +89,7 @@ def fitting(arrays: Arrays) -> list[str]:
         layers = [layer, *(timm for timm, reference in model.timm_names.items() if reference == layer)]
         return any(f".{name}".endswith(f".{layer}.weight") for name in names for layer in layers)
 
-    groups = [(group, models.create(group[0], num_classes=1)) for group in models.depths()]
+    groups = [(group, models.create(group[0], num_classes=1)) for group in models.variants()]
     headed = [(group, model) for group, model in groups if has(model, model.torch_name("head"))]
     begun = [group for group, model in headed or groups if has(model, _first_layer(model))]
     matches = []

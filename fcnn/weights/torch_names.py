@@ -14,6 +14,7 @@ from fcnn.utils.errors import UserError
 
 # Our names of a layer's arrays: PyTorch's.
 ARRAYS = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
+LAYER_SCALE = "gamma"  # PyTorch has it as a parameter of the block: the layer's name is the array's
 COUNTER = "num_batches_tracked"  # PyTorch's batch norm counts its updates; nothing here uses the count
 Path = tuple[str, ...]
 
@@ -66,7 +67,7 @@ def from_torch(
         f"{key} is {arrays[key].shape}, must be {shape}" for key, shape in names.values() if arrays[key].shape != shape
     ]:
         raise UserError(f"weights of {name} have another shape: {_some(wrong, '; ')}")
-    variables = unflatten_dict({path: _from_torch_layout(arrays[key]) for path, (key, _) in names.items()})
+    variables = unflatten_dict({path: _from_torch_layout(arrays[key], path[-1]) for path, (key, _) in names.items()})
     return {"params": {}, "batch_stats": {}} | variables
 
 
@@ -86,9 +87,10 @@ def to_torch(name: str, variables: Mapping[str, Any], **options: Any) -> dict[st
     if different := names.keys() ^ arrays.keys():
         raise UserError(f"these are not the variables of {name}: {_some(sorted('/'.join(path) for path in different))}")
     state = {}
-    for path, (key, _) in names.items():
+    for path, (key, shape) in names.items():
         array = np.asarray(arrays[path])
-        state[key] = np.ascontiguousarray(array.transpose(3, 2, 0, 1) if array.ndim == 4 else array.T)
+        array = array.transpose(3, 2, 0, 1) if array.ndim == 4 else array.T
+        state[key] = np.ascontiguousarray(array.reshape(shape) if path[-1] == LAYER_SCALE else array)
         if path[-1] == "var":
             state[key.removesuffix(ARRAYS["var"]) + COUNTER] = np.zeros((), np.int64)
     return state
@@ -103,8 +105,12 @@ def _trace(
     leaves: dict[Path, Any] = dict(flatten_dict(shapes))
     names = {}
     for path, shape in ((path, leaf.shape) for path, leaf in leaves.items()):
-        key = f"{model.torch_name('/'.join(path[1:-1]))}.{ARRAYS[path[-1]]}"
-        names[path] = key, (shape[3], shape[2], *shape[:2]) if len(shape) == 4 else shape[::-1]
+        layer = model.torch_name("/".join(path[1:-1]))
+        if path[-1] == LAYER_SCALE:
+            names[path] = layer, (*shape, 1, 1)
+        else:
+            in_torch = (shape[3], shape[2], *shape[:2]) if len(shape) == 4 else shape[::-1]
+            names[path] = f"{layer}.{ARRAYS[path[-1]]}", in_torch
     return names
 
 
@@ -117,8 +123,11 @@ def torch_shapes(model: models.Classifier) -> dict[str, tuple[int, ...]]:
     return dict(torch_names(model).values())
 
 
-def _from_torch_layout(array: np.ndarray) -> np.ndarray:
-    """Kernels (out, in, height, width) -> (height, width, in, out), dense (out, in) -> (in, out)."""
+def _from_torch_layout(array: np.ndarray, name: str) -> np.ndarray:
+    """Kernels (out, in, height, width) -> (height, width, in, out), dense (out, in) -> (in, out), layer scales
+    (C, 1, 1) -> (C,)."""
+    if name == LAYER_SCALE:
+        return array.reshape(-1)
     return array.transpose(2, 3, 1, 0) if array.ndim == 4 else array.T
 
 

@@ -18,6 +18,7 @@ from fcnn.training.metrics import cross_entropy
 
 FOLDER = Path(__file__).parent.parent / "golden"
 NAMES = {path.stem: path.stem for path in sorted(FOLDER.glob("*.json"))} | {"bninception": "inception_v2"}
+OPTIONS: dict[str, dict[str, Any]] = {}  # fields with which ours is the reference, where the name alone isn't
 LIGHT = ["resnet18"]  # the others take minutes, most of them XLA's
 
 # Where float32 itself is worse than 1e-3 (batch 4, few pixels at the end), by the largest error against our float64.
@@ -64,11 +65,13 @@ class Golden:
         self.facts = json.loads((FOLDER / f"{stem}.json").read_text())
         self.arrays = np.load(FOLDER / f"{stem}.npz")
         self.name = NAMES[stem]
+        self.momentum = (self.facts.get("batch_norm") or [{"momentum_torch": 0.1}])[0]["momentum_torch"]
+        options = dict.fromkeys({"stochastic_depth"} & models.options(self.name).keys(), 0.0) | OPTIONS.get(stem, {})
         salt, size = self.facts["salt"], self.facts["image_size"]
         self.state_dict = {key: draw(salt, key, tuple(shape)) for key, shape in self.facts["state_dict"].items()}
         self.images = jnp.asarray(draw(salt, "images", (4, 3, size, size)).transpose(0, 2, 3, 1))
         self.labels = jnp.asarray(self.facts["labels"])
-        self.model = models.create(self.name, num_classes=1000, dropout=0.0)
+        self.model = models.create(self.name, num_classes=1000, dropout=0.0, **options)
         self.variables = jax.tree.map(jnp.asarray, weights.from_torch(self.name, self.state_dict))
 
     def loss(self, params, batch_stats, images):
@@ -164,14 +167,14 @@ def check_losses(case, losses, bounds):
 
 
 def check_statistics(case, found):
-    """PyTorch's running variance is unbiased: its new part, a tenth, is n / (n - 1) times ours."""
+    """PyTorch's running variance is unbiased: its new part, `momentum`, is n / (n - 1) times ours."""
     counts = positions(case)
     for key in (key for key in case.arrays.files if key.startswith("stats/")):
         name, reference = key.removeprefix("stats/"), np.float64(case.arrays[key])
         ours = np.float64(found[name])
         if name.endswith("running_var"):
             n = counts[name.removesuffix(".running_var")]
-            old = 0.9 * case.state_dict[name]
+            old = (1 - case.momentum) * case.state_dict[name]
             ours = old + (ours - old) * n / (n - 1)
         assert relative_error(ours, reference) < 1e-4, name
 

@@ -21,7 +21,7 @@ from fcnn.utils.batch import make_batch
 from fcnn.utils.errors import UserError
 
 # One of each family and each kind, the shallowest; the others differ in depth alone.
-KINDS = [names[0] for names in models.depths()]
+KINDS = [names[0] for names in models.variants()]
 # Those for small images are trained; of all there are the properties below, in shapes and not in numbers.
 MODELS = [name for name in KINDS if models.family(name).image_shape[0] <= 32]
 BATCH, CLASSES = 6, 7

@@ -44,7 +44,7 @@ def test_commands_and_docs_know_it(capsys, monkeypatch):
 
 
 def test_it_has_the_properties_of_all(monkeypatch):
-    assert NAME in [names[0] for names in models.depths()]
+    assert NAME in [names[0] for names in models.variants()]
     test_models.test_any_size_from_the_smallest_on(NAME)
     test_models.test_the_smallest_size_is_the_smallest(NAME, monkeypatch)
     test_models.test_fields_change_the_layers(NAME)

@@ -148,6 +148,7 @@ def elu(x):
 
 ACTIVATIONS = {
     "relu": lambda x: max(x, 0.0),
+    "relu6": lambda x: min(max(x, 0.0), 6.0),
     "leaky_relu": lambda x: x if x >= 0 else 0.01 * x,
     "elu": elu,
     "selu": lambda x: 1.0507009873554804934 * (x if x > 0 else 1.6732632423543772848 * math.expm1(x)),
@@ -157,6 +158,7 @@ ACTIVATIONS = {
     "mish": lambda x: x * math.tanh(softplus(x)),
     "hard_swish": lambda x: x * min(max(x + 3, 0), 6) / 6,
     "sigmoid": sigmoid,
+    "hard_sigmoid": lambda x: min(max(x + 3, 0), 6) / 6,
     "tanh": math.tanh,
     "softplus": softplus,
 }

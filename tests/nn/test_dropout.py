@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from compare import apply
 
-from fcnn.nn import Dropout, dropout
+from fcnn.nn import Dropout, StochasticDepth, dropout
 
 pytestmark = pytest.mark.usefixtures("unoptimized")
 
@@ -62,3 +62,16 @@ def test_layer_draws_from_the_dropout_stream_in_training_only():
 def test_rate_outside_its_range(rate):
     with pytest.raises(ValueError, match=f"^dropout: rate must be in .*{rate}$"):
         dropout(jnp.ones((2, 2)), rate, jax.random.key(0))
+
+
+def test_stochastic_depth_drops_whole_examples_whatever_the_batch_is_split_into():
+    x, key = jax.random.normal(jax.random.key(0), (64, 3, 3, 4)), jax.random.key(1)
+    layer = StochasticDepth(0.25)
+    assert layer.apply({}, x, train=False) is x
+    y = np.asarray(apply(layer, {}, x, train=True, rngs={"dropout": key}))
+    ratio = (y / x).reshape(64, -1)
+    assert np.allclose(ratio, ratio[:, :1], rtol=1e-5)
+    assert set(ratio[:, 0].round(4).tolist()) == {0.0, float(np.float32(4 / 3).round(4))}
+    assert 0.1 < (ratio[:, 0] == 0).mean() < 0.4
+    part = apply(layer, {}, x[40:], train=True, rngs={"dropout": key}, index=jnp.arange(40, 64))
+    assert np.array_equal(part, y[40:])
