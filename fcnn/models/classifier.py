@@ -2,7 +2,7 @@
 
 import functools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Literal
 
 import flax.linen as nn
@@ -74,8 +74,6 @@ class Classifier(nn.Module, kw_only=True):
     """The number of classes that it was published for."""
     aux_heads: ClassVar[tuple[str, ...]] = ()
     """The layers that are auxiliary heads: computed in training alone, and missing in some files of weights."""
-    timm_names: ClassVar[Mapping[str, str]] = {}
-    """timm's names of layers where they aren't those of `torch_name`'s reference: timm's to the reference's."""
     conv_bias: ClassVar[bool] = False
     """Whether convolutions have a bias in front of a normalization too."""
     epsilon: ClassVar[float] = 1e-5
@@ -127,6 +125,10 @@ class Classifier(nn.Module, kw_only=True):
     def torch_name(self, layer: str) -> str:
         """What the reference implementation in PyTorch calls a layer, for `fcnn.weights`: "stem_conv" -> "conv1"."""
         return layer.replace("/", ".")
+
+    def timm_name(self, layer: str) -> str:
+        """What timm calls a layer, if it has the architecture under other names than `torch_name`'s reference."""
+        return self.torch_name(layer)
 
     def preprocessing(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """Mean and standard deviation by channel, 0 to 1, of the images that published weights were trained on."""

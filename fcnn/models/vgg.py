@@ -35,8 +35,6 @@ class VGG(Classifier, kw_only=True):
     norm: Norm = "none"
 
     conv_bias = True
-    # timm has the first two dense layers as convolutions of 7x7 and 1x1.
-    timm_names = {"pre_logits.fc1": "classifier.0", "pre_logits.fc2": "classifier.3", "head.fc": "classifier.6"}  # noqa: RUF012
     paper = "Simonyan & Zisserman 2014, arXiv:1409.1556"
 
     def forward(self, x: jax.Array, train: bool, endpoint: EndpointFn) -> jax.Array:
@@ -69,6 +67,11 @@ class VGG(Classifier, kw_only=True):
         step = 2 if self.norm == "none" else 3
         before = sum(self.stage_sizes[: stage - 1]) + i - 1
         return f"features.{step * before + stage - 1 + (part == 'norm')}"
+
+    def timm_name(self, layer: str) -> str:
+        # The first two are convolutions of 7x7 and 1x1 there.
+        dense = {"fc6": "pre_logits.fc1", "fc7": "pre_logits.fc2", "head": "head.fc"}
+        return dense[layer] if layer in dense else self.torch_name(layer)
 
 
 vgg11 = functools.partial(VGG, stage_sizes=(1, 1, 2, 2, 2))

@@ -9,7 +9,7 @@ import numpy as np
 
 from fcnn import models
 from fcnn.models import Classifier
-from fcnn.weights.torch_names import COUNTER, torch_shapes
+from fcnn.weights.torch_names import COUNTER, timm_arrays, torch_shapes
 
 Arrays = Mapping[str, np.ndarray]
 # What data-parallel training, torch.compile and sharding put into names, wherever the wrapped part is.
@@ -27,7 +27,7 @@ def plain_names(arrays: Arrays, model: Classifier) -> tuple[dict[str, np.ndarray
       model: what they are of.
     """
     unwrapped, left_out = _unwrap(arrays)
-    prefix = _prefix(unwrapped.values(), {*torch_shapes(model), *(f"{name}.weight" for name in model.timm_names)})
+    prefix = _prefix(unwrapped.values(), {*torch_shapes(model), *timm_arrays(model)})
     if len({name.removeprefix(prefix) for name in unwrapped.values()}) < len(unwrapped):
         prefix = ""
     renamed = {new.removeprefix(prefix): arrays[old] for old, new in unwrapped.items()}
@@ -54,13 +54,15 @@ def _prefix(names: Any, known: set[str]) -> str:
 def from_timm(state_dict: Arrays, model: Classifier) -> dict[str, np.ndarray]:
     """Returns a state_dict with the reference's names and shapes in place of timm's, where they differ; one that has
     the reference's comes back as it is."""
+    names, shapes = timm_arrays(model), torch_shapes(model)
+    if len(state_dict.keys() & names.keys()) <= len(state_dict.keys() & shapes.keys()):
+        return dict(state_dict)
     renamed = {}
     for name, array in state_dict.items():
-        layer, _, part = name.rpartition(".")
-        if layer in model.timm_names:
-            name = f"{model.timm_names[layer]}.{part}"
-            array = array.reshape(len(array), -1) if array.ndim == 4 else array  # dense layers as convolutions
-        renamed[name] = array
+        reference = names.get(name, name)
+        shape = shapes.get(reference, array.shape)
+        # Dense layers as convolutions and the reverse, layer scales without axes for the image.
+        renamed[reference] = array if array.ndim == len(shape) else array.reshape(len(array), -1, *shape[2:])
     return renamed
 
 
@@ -86,11 +88,11 @@ def fitting(arrays: Arrays) -> list[str]:
 
     def has(model: Classifier, layer: str) -> bool:
         """Whether arrays have a layer, under its name in the reference implementation or in timm."""
-        layers = [layer, *(timm for timm, reference in model.timm_names.items() if reference == layer)]
+        layers = {model.torch_name(layer), model.timm_name(layer)}
         return any(f".{name}".endswith(f".{layer}.weight") for name in names for layer in layers)
 
     groups = [(group, models.create(group[0], num_classes=1)) for group in models.variants()]
-    headed = [(group, model) for group, model in groups if has(model, model.torch_name("head"))]
+    headed = [(group, model) for group, model in groups if has(model, "head")]
     begun = [group for group, model in headed or groups if has(model, _first_layer(model))]
     matches = []
     for group in begun:
@@ -108,7 +110,7 @@ class _Reached(Exception):
 
 
 def _first_layer(model: Classifier) -> str:
-    """Returns PyTorch's name of a model's first layer, in milliseconds: tracing all of a deep one takes seconds."""
+    """Returns the name of a model's first layer with a kernel, in milliseconds: tracing all takes seconds."""
 
     def stop(method: Any, arguments: Any, options: Any, context: nn.module.InterceptorContext) -> Any:
         if isinstance(context.module, nn.Conv | nn.Dense):
@@ -120,8 +122,8 @@ def _first_layer(model: Classifier) -> str:
         with nn.intercept_methods(stop):
             jax.eval_shape(lambda x: model.init(jax.random.key(0), x, train=False), images)
     except _Reached as reached:
-        return model.torch_name(str(reached))
-    return ""
+        return str(reached)
+    raise AssertionError("a model has a layer with a kernel")
 
 
 def _fits(model: Classifier, arrays: Arrays) -> bool:

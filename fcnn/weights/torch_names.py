@@ -105,13 +105,16 @@ def _trace(
     leaves: dict[Path, Any] = dict(flatten_dict(shapes))
     names = {}
     for path, shape in ((path, leaf.shape) for path, leaf in leaves.items()):
-        layer = model.torch_name("/".join(path[1:-1]))
-        if path[-1] == LAYER_SCALE:
-            names[path] = layer, (*shape, 1, 1)
-        else:
-            in_torch = (shape[3], shape[2], *shape[:2]) if len(shape) == 4 else shape[::-1]
-            names[path] = f"{layer}.{ARRAYS[path[-1]]}", in_torch
+        in_torch = (shape[3], shape[2], *shape[:2]) if len(shape) == 4 else shape[::-1]
+        in_torch = (*shape, 1, 1) if path[-1] == LAYER_SCALE else in_torch
+        names[path] = _array_name(path, model.torch_name), in_torch
     return names
+
+
+def _array_name(path: Path, layer_name: Callable[[str], str]) -> str:
+    """Returns PyTorch's name of an array, from its layer's."""
+    layer = layer_name("/".join(path[1:-1]))
+    return layer if path[-1] == LAYER_SCALE else f"{layer}.{ARRAYS[path[-1]]}"
 
 
 # Tracing a deep network takes seconds.
@@ -121,6 +124,11 @@ torch_names: Callable[..., dict[Path, tuple[str, tuple[int, ...]]]] = functools.
 def torch_shapes(model: models.Classifier) -> dict[str, tuple[int, ...]]:
     """Returns the shapes of a model's arrays in PyTorch's layout, by PyTorch's names."""
     return dict(torch_names(model).values())
+
+
+def timm_arrays(model: models.Classifier) -> dict[str, str]:
+    """Returns the names of a model's arrays in `torch_name`'s reference, by those in timm."""
+    return {_array_name(path, model.timm_name): name for path, (name, _) in torch_names(model).items()}
 
 
 def _from_torch_layout(array: np.ndarray, name: str) -> np.ndarray:
