@@ -1,13 +1,14 @@
 """Convolution, normalization, shortcut, activation: what networks are made of; one call in evaluation on a CPU."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_args
 
 import flax.linen as nn
 import jax
 import jax.core
 import jax.numpy as jnp
 
+from fcnn.nn.activations import ACTIVATIONS
 from fcnn.nn.conv import Conv
 from fcnn.nn.fast_conv import default_precision
 from fcnn.nn.norm import BatchNorm
@@ -17,7 +18,7 @@ from fcnn.nn.onednn.plan import Activation
 Layer = Callable[..., Any]
 """Makes a layer, such as `functools.partial(Conv, dtype=jnp.bfloat16)`."""
 
-FUSED: dict[Any, Activation] = {jax.nn.relu: "relu", jax.nn.tanh: "tanh"}
+FUSED: dict[Any, Activation] = {ACTIVATIONS[name]: name for name in get_args(Activation)}
 """The activations that can become part of a convolution."""
 
 
@@ -55,7 +56,7 @@ def conv_norm_act(
     """Computes act(drop(norm(conv(x))) + shortcut), without what is None.
 
     In a program for a CPU that is one call of oneDNN where the images are float32, the norm is a batch norm by running
-    statistics or None, and the activation ReLU or tanh; another activation comes after it. Bias, scale, addition and
+    statistics or None, and the activation one of FUSED; another activation comes after it. Bias, scale, addition and
     activation then cost no pass of their own over memory.
 
     Args:

@@ -7,6 +7,7 @@ from compare import normal, quick
 from hypothesis import strategies as st
 from jax import lax
 
+from fcnn.nn import ACTIVATIONS
 from fcnn.nn.fast_conv import conv_geometry
 from fcnn.nn.onednn.convolution import fused_convolve
 
@@ -79,7 +80,7 @@ def ended_by_lax(x, w, scale, bias, *added, options, activation):
     """A convolution with scale, bias, addition and activation behind it, operation by operation."""
     y = lax.conv_general_dilated(x, w, **options)
     y = sum(added, (y if scale is None else y * scale.reshape(1, 1, 1, -1)) + bias.reshape(1, 1, 1, -1))
-    return {"relu": jax.nn.relu, "tanh": jnp.tanh, None: lambda y: y}[activation](y)
+    return y if activation is None else ACTIVATIONS[activation](y)
 
 
 def ended(x, w, scale, bias, *added, options, activation):

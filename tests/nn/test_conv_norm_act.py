@@ -3,7 +3,7 @@
 import functools
 import importlib
 import re
-from typing import Any
+from typing import Any, get_args
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from fcnn import models
 from fcnn.nn import cpu_convolutions
+from fcnn.nn.onednn.plan import Activation
 
 conv_norm_act = importlib.import_module("fcnn.nn.conv_norm_act")
 HERE = cpu_convolutions()
@@ -25,7 +26,7 @@ needs_onednn = pytest.mark.skipif(
 
 
 @settings(max_examples=40)
-@given(cases(), st.booleans(), st.booleans(), st.sampled_from(["relu", "tanh", None]))
+@given(cases(), st.booleans(), st.booleans(), st.sampled_from([*get_args(Activation), None]))
 def test_every_shape_and_ending(case, scale, add, activation):
     x, w, options = case
     arrays = ended_arrays_for(x, w, options, scale=scale, add=add)

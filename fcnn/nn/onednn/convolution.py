@@ -20,14 +20,13 @@ import jax.numpy as jnp
 from jax import lax
 from jax.interpreters import ad, batching
 
+from fcnn.nn.activations import ACTIVATIONS
 from fcnn.nn.onednn import handler
 from fcnn.nn.onednn.convolution_plan import OPERANDS, Geometry, Name
 from fcnn.nn.onednn.dispatch import best_plan, better_as_product, usable
 from fcnn.nn.onednn.library import Failed
 from fcnn.nn.onednn.plan import Activation, PostOps
 from fcnn.nn.onednn.primitive import batch, lower_for_cpu, make_primitive
-
-_ACTIVATIONS = {"relu": jax.nn.relu, "tanh": jnp.tanh}
 
 
 def convolve(
@@ -178,7 +177,7 @@ def one_by_one(x: Any, w: Any, *more: Any, post_ops: PostOps, geometry: Geometry
     y = y + next(operands).reshape(1, 1, 1, -1)
     if post_ops.add:
         y = y + next(operands)
-    return _ACTIVATIONS[post_ops.activation](y) if post_ops.activation else y
+    return ACTIVATIONS[post_ops.activation](y) if post_ops.activation else y
 
 
 def _choose_fused(context: Any, *, post_ops: PostOps, geometry: Geometry, precision: Any) -> Callable[..., jax.Array]:

@@ -14,11 +14,20 @@ F32 = 3
 SCRATCHPAD = 80  # DNNL_ARG_SCRATCHPAD
 _IN_ORDER, _USER_SCRATCHPAD, _QUERY_NAME, _QUERY_SCRATCHPAD = 1, 1, 8, 136
 _ADD, _MULTIPLY, _BIAS = 0x1FFF0, 0x1FFF1, 41
-_ACTIVATION = {"relu": 0x20, "tanh": 0x21}
+# The activations that can end a convolution: oneDNN's number and two arguments.
+_ACTIVATION = {
+    "relu": (0x20, 0, 0),
+    "tanh": (0x21, 0, 0),
+    "sigmoid": (0x29, 0, 0),
+    "silu": (0x2C, 1, 0),  # x sigmoid(alpha x)
+    "relu6": (0x2E, 0, 6),  # clip to alpha to beta
+    "gelu": (0x31, 0, 0),
+    "hard_swish": (0x34, 1 / 6, 1 / 2),  # x clip(alpha x + beta, 0, 1)
+}
 _OPERATION, _SECOND = 32768, 2  # of the first operation behind the primitive the second operand: 32768 | 2
 _ALIGNMENT = 64
 
-Activation = Literal["relu", "tanh"]
+Activation = Literal["relu", "tanh", "sigmoid", "silu", "relu6", "gelu", "hard_swish"]
 Step = tuple[c_void_p, list[tuple[int, int]]]
 """A primitive and its arguments: oneDNN's number for each and its place among the plan's arrays."""
 
@@ -108,8 +117,8 @@ class PostOps(NamedTuple):
             algorithm = _MULTIPLY if name == "scale" else _ADD
             load().call("post_ops_append_binary", operations, algorithm, descriptors[name])
         if self.activation:
-            numbers = _ACTIVATION[self.activation], c_float(0), c_float(0)
-            load().call("post_ops_append_eltwise", operations, *numbers)
+            algorithm, alpha, beta = _ACTIVATION[self.activation]
+            load().call("post_ops_append_eltwise", operations, algorithm, c_float(alpha), c_float(beta))
 
 
 def attributes(operations: c_void_p | None = None) -> c_void_p:
