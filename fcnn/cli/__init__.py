@@ -1,6 +1,6 @@
 """The `fcnn` command: the only package that knows tyro, a file for each command.
 
-What the user got wrong is reported before jax is imported, in a line or two, with exit code 2.
+Mistakes of the user are reported before jax is imported, in a line or two, with exit code 2.
 """
 
 import errno
@@ -29,26 +29,26 @@ from fcnn.utils.errors import UserError, unknown
 
 COMMANDS: dict[str, tuple[Callable[[list[str]], int], str]] = {
     "train": (train_command, "train a network from a preset: fcnn train --config resnet"),
-    "check": (check_command, "find silent bugs before training: fcnn check --config resnet"),
-    "search": (search_command, "search for the best learning rate and more: fcnn search --config resnet"),
+    "check": (check_command, "check for silent bugs before training: fcnn check --config resnet"),
+    "search": (search_command, "search for hyperparameters: fcnn search --config resnet"),
     "evaluate": (evaluate_command, "evaluate a run: fcnn evaluate runs/resnet-001"),
     "predict": (predict_command, "classify images: fcnn predict runs/resnet-001 IMAGE..."),
-    "show": (show_command, "look into a trained network: filters, Grad-CAM, mistakes: fcnn show runs/resnet-001"),
+    "show": (show_command, "look inside a trained network: filters, Grad-CAM, mistakes: fcnn show runs/resnet-001"),
     "compare": (compare_command, "compare runs on one page: fcnn compare runs/a runs/b"),
     "export": (export_command, "write a run's network to one file: fcnn export runs/resnet-001"),
     "convert": (convert_command, "convert weights of PyTorch, torchvision or timm: fcnn convert FILE --model NAME"),
     "zoo": (zoo_command, "list the pretrained networks"),
     "models": (models_command, "list the architectures"),
-    "summary": (summary_command, "an architecture layer by layer: fcnn summary resnet18"),
-    "data": (data_command, "look at a data set, or prepare it: fcnn data show digits"),
-    "study": (study_command, "test a classic claim as an experiment: fcnn study initialization"),
+    "summary": (summary_command, "print an architecture layer by layer: fcnn summary resnet18"),
+    "data": (data_command, "describe, draw or prepare a data set: fcnn data show digits"),
+    "study": (study_command, "test a classic claim by an experiment: fcnn study initialization"),
     "bench": (bench_command, "measure the speed of a step, or of the input pipeline: fcnn bench step, fcnn bench data"),
-    "plan": (plan_command, "compile a preset for a TPU, with no TPU here: fcnn plan --config NAME --target v5e:2x4"),
+    "plan": (plan_command, "compile a preset for a TPU, without a TPU: fcnn plan --config NAME --target v5e:2x4"),
 }
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command and return its exit code: 0 done, 1 failed, 2 the user's mistake, 128 + signal interrupted."""
+    """Run a command and return its exit code: 0 done, 1 failed, 2 the user's mistake, 128 + N stopped by signal N."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # names of files may be what a terminal's encoding can't write
             stream.reconfigure(errors="backslashreplace")
@@ -74,7 +74,7 @@ def _run(args: list[str]) -> int:
         if command in ("-h", "--help"):
             print("usage: fcnn COMMAND [options]\n")
             print("\n".join(f"  {name:10} {text}" for name, (_, text) in COMMANDS.items()))
-            print("\nfcnn COMMAND --help shows the options of a command that are changed most, --help-all all of them.")
+            print("\nfcnn COMMAND --help shows the most common options of a command, --help-all shows all.")
             return 0
         if command == "--version":
             print(f"fcnn {__version__}")

@@ -1,4 +1,4 @@
-"""`fcnn bench`: the speed of a step, beside PyTorch and plain XLA on the same machine; and of the input pipeline."""
+"""`fcnn bench`: the speed of a step compared with PyTorch and plain XLA, and of the input pipeline."""
 
 import dataclasses
 import json
@@ -18,11 +18,12 @@ from fcnn.utils.text import table
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class BenchArgs:
-    """Measure a training step (`step`), an evaluation step (`eval`), or both for the standard list of networks (`all`).
+    """Measure the speed of a training step (`step`), an evaluation step (`eval`), or both for a standard list of
+    networks (`all`).
 
-    Each contender runs in a process of its own and they take turns; a ratio above 1 means that fcnn is faster by that
-    factor. "1st step" is the time from the start of a process to the end of its first step, "again" the same with all
-    programs compiled before. A comparison with PyTorch needs PyTorch. The input pipeline: fcnn bench data --help.
+    Each contender runs in a process of its own, and they take turns. A ratio above 1 means that fcnn is faster by that
+    factor. "1st step" is the time from the start of a process to the end of its first step, "again" the same with
+    everything compiled before. torch needs PyTorch. For the input pipeline see fcnn bench data --help.
     """
 
     what: Annotated[Literal["step", "eval", "all"], tyro.conf.Positional]
@@ -34,12 +35,12 @@ class BenchArgs:
     image_size: Annotated[int, tyro.conf.arg(metavar="N")] = 32
     """Height and width of the images in pixels."""
     dtype: Literal["float32", "bfloat16"] = "float32"
-    """Type of the activations."""
+    """Data type of the activations."""
     vs: str = "lax"
-    """What to compare with, separated by commas: torch (the fastest of eager and compiled, channels first and last),
-    lax (fcnn with XLA's convolutions), flax (Linen's own layers)."""
+    """Contenders, separated by commas: torch (the fastest of eager and compiled, channels first and last), lax (fcnn
+    with XLA's convolutions), flax (Linen's own layers)."""
     rounds: Annotated[int, tyro.conf.arg(metavar="N")] = 7
-    """Rounds, in each of which every contender runs for about a second."""
+    """Number of rounds; in each, every contender runs for about a second."""
     json: bool = False
     """Print the results as one JSON object on standard output; everything else goes to standard error."""
 

@@ -1,4 +1,4 @@
-"""`fcnn bench data`: whether images reach the step as fast as it can take them."""
+"""`fcnn bench data`: the speed of the input pipeline."""
 
 import dataclasses
 import json
@@ -24,13 +24,13 @@ STEP = Job(model="resnet18", batch=32, image_size=224)
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class BenchDataArgs:
-    """Measure what the input pipeline and augmentation add to a training step with images on the device, and how fast
-    JPEGs are read, decoded and cropped, beside PyTorch's DataLoader where it is installed."""
+    """Measure how much time the input pipeline and augmentation add to a training step with images on the device, and
+    how fast JPEGs are read, decoded and cropped, compared with PyTorch's DataLoader if it is installed."""
 
     folder: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="[folder:PATH]")] = None
-    """A folder of JPEGs; if not given, 1,000 that are cropped from two photographs."""
+    """A folder of JPEGs; by default 1,000 crops of two photographs."""
     rounds: Annotated[int, tyro.conf.arg(metavar="N")] = 5
-    """Rounds, in each of which every contender runs once."""
+    """Number of rounds; in each, every contender runs once."""
     json: bool = False
     """Print the results as one JSON object on standard output; everything else goes to standard error."""
 

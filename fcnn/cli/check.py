@@ -1,4 +1,4 @@
-"""`fcnn check`: what is wrong with a run, before hours go into it."""
+"""`fcnn check`: find silent bugs before training."""
 
 import dataclasses
 import textwrap
@@ -18,11 +18,11 @@ WIDTH = 118
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CheckArgs(PresetArgs):
-    """Look for what goes wrong silently, before training: images, labels, initialization, gradients, the first steps,
-    the learning rate. Exit code 1 if something is wrong. The test split stays unread."""
+    """Check for silent bugs before training: images, labels, initialization, gradients, first steps, learning rate. The
+    exit code is 1 if a check fails. The test split is not read."""
 
     out: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
-    """Where pictures and their numbers go; runs/check-NAME if not given."""
+    """Folder for pictures and their numbers; runs/check-PRESET by default."""
 
 
 def check_command(args: list[str]) -> int:

@@ -12,13 +12,15 @@ from fcnn.utils.errors import UserError
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CompareArgs:
-    """Lay runs side by side on one page: their curves, their results, and where their configs differ. (A run's own page
-    is the report.html in its folder.)"""
+    """Compare runs on one page: curves, results, and the options that differ. (A run's own page is the report.html in
+    its folder.)"""
 
-    runs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN RUN ...")]
-    """The runs' folders."""
+    runs: Annotated[
+        tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN RUN ...", help_behavior_hint="(required)")
+    ]
+    """Folders of the runs."""
     out: Annotated[Path, tyro.conf.arg(metavar="FILE.html")] = Path("comparison.html")
-    """Where the page goes."""
+    """HTML file to write."""
 
 
 def compare_command(args: list[str]) -> int:

@@ -1,4 +1,4 @@
-"""`fcnn data`: describe, draw and prepare a data set before anything is trained on it."""
+"""`fcnn data`: describe, draw or prepare a data set before training."""
 
 import dataclasses
 import re
@@ -17,29 +17,32 @@ ACTIONS = ("show", "prepare")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PrepareArgs:
-    """Load a data set once, so that the next use of it is quick: fcnn data prepare NAME."""
+    """Prepare a data set, so that later runs start quickly: fcnn data prepare NAME."""
 
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ShowArgs:
-    """Describe a data set, and draw some of it as it is stored and augmented: fcnn data show NAME.
+    """Describe a data set, and draw images of each class as stored and as augmented: fcnn data show NAME.
 
-    Without any --augment option images are shifted by up to an eighth of their side, and those in color mirrored.
+    Without any --augment option, images are shifted by up to an eighth of their side, and color images are flipped.
     """
 
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
     augment: AugmentConfig = dataclasses.field(default_factory=AugmentConfig)
     out: Annotated[Path | None, tyro.conf.arg(metavar="FILE.png")] = None
-    """Where to draw images of each class; NAME.png in the current folder if not given."""
+    """PNG file to write; NAME.png in the current folder by default."""
 
 
 def data_command(args: list[str]) -> int:
     """`fcnn data show|prepare NAME [options]`."""
     action, rest = (args[0], args[1:]) if args else ("", [])
     if action in ("-h", "--help"):
-        print("usage: fcnn data show NAME [options]\n       fcnn data prepare NAME [options]")
+        print(
+            "usage: fcnn data show NAME [options]     describe a data set and draw some of its images\n"
+            "       fcnn data prepare NAME [options]  prepare it, so that later runs start quickly"
+        )
         return 0
     if action not in ACTIONS:
         raise UserError("usage: fcnn data show|prepare NAME" if not args else unknown("action", action, ACTIONS))

@@ -22,35 +22,35 @@ WORST = 5
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DataArgs:
-    """Which images, if not the run's own where they were."""
+    """Other images than those of the run."""
 
     name: Annotated[str | None, tyro.conf.arg(metavar="folder:PATH|NAME")] = None
-    """Any images with labels, as for fcnn train; classes are matched by name. A folder that holds most of the run's own
-    files is the run's data in another place."""
+    """Any labeled images, as for fcnn train; classes are matched by name. A folder with most of the run's own files is
+    the run's data in a new place."""
     manual_dir: str | None = None
     """Folder with the official files of mnist, fashion_mnist, cifar10 or cifar100; downloaded if not given."""
     on_bad_image: Literal["error", "skip"] = "error"
-    """What to do about files that can't be read: stop and name them, or leave them out."""
+    """Stop at files that can't be read and list them, or skip them."""
     value_range: tuple[float, float] | None = None
-    """folder: the values of gray images of more than 8 bits that become black and white; the network's own if not
-    given, or the lowest and the highest in the files if it has none."""
+    """folder: pixel values of black and white in gray images of more than 8 bits; by default those of the network, or
+    the lowest and highest value in the files."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EvaluateArgs:
-    """Evaluate a trained network on its run's test images or, with --data.name, on any images with labels. A run is
-    evaluated by its best checkpoint on validation, or its newest if it held out no validation split; of raw and
-    averaged weights by the better on validation."""
+    """Evaluate a trained network on its run's test images or, with --data.name, on any labeled images. Of a run, the
+    checkpoint that is best on validation is evaluated, or the newest without a validation split."""
 
     network: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="WORKDIR|FILE|NAME")]
-    """A run's folder; with --data.name also a file of weights, a .stablehlo program of fcnn's, or a name that `fcnn
-    zoo` lists."""
-    split: Literal["test", "validation", "train", "all"] | None = None
-    """Which images; test if not given. Of images that aren't the run's: test, else validation, if the set comes with
-    it, else all."""
+    """A run's folder; with --data.name also a weight file, a .stablehlo program exported by fcnn, or a name from `fcnn
+    zoo`."""
+    split: Annotated[
+        Literal["test", "validation", "train", "all"] | None, tyro.conf.arg(metavar="{test,validation,train,all}")
+    ] = None
+    """Split to evaluate; test by default. With --data.name: test if the data set has one, else validation, else all."""
     data: DataArgs = dataclasses.field(default_factory=DataArgs)
     preset: PresetFile = None
-    """The preset that defines the run's own model or data set."""
+    """Preset file of a run with its own model or data set."""
     json: bool = False
     """Print the result as one JSON object on standard output; everything else goes to standard error."""
 

@@ -1,4 +1,4 @@
-"""`fcnn models` and `fcnn summary`: what there is to train, and what it is made of."""
+"""`fcnn models` and `fcnn summary`: the architectures, and one layer by layer."""
 
 import dataclasses
 import json
@@ -22,13 +22,13 @@ class ModelsArgs:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SummaryArgs:
-    """A network layer by layer: output shape, parameters, multiply-adds, memory of the output, receptive field and
-    stride; for one image, in evaluation."""
+    """Print a network layer by layer: output shape, parameters, multiply-adds, memory of the output, receptive field
+    and stride, for one image in evaluation."""
 
     model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="NAME")]
     """The architecture; `fcnn models` lists them."""
     image_size: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
-    """Height and width of the images in pixels; the paper's if not given."""
+    """Height and width of the images in pixels; the paper's by default."""
     json: bool = False
     """Print rows and totals as one JSON object on standard output."""
 

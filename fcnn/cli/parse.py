@@ -1,4 +1,4 @@
-"""From words on a command line to a dataclass; from what is wrong with them to one line; `--help`, short or whole."""
+"""Parse a command line into a dataclass, report its mistakes in one line, print `--help` and `--help-all`."""
 
 import contextlib
 import dataclasses
@@ -27,19 +27,25 @@ COMMON = {
     *("optim.name", "optim.learning_rate", "optim.schedule", "optim.weight_decay"),
     *("transfer.weights", "transfer.strategy"),
 }
-"""Of the fields of a config, those that `--help` shows; `--help-all` shows all."""
+"""The fields of a config that `--help` shows; `--help-all` shows all."""
 RARE = {"distributed", "coordinator", "num_processes", "process_id"}
-"""Of a command's own options, those that `--help` leaves out."""
+"""A command's own options that `--help` leaves out."""
+METAVARS: dict[Any, str] = {
+    int | None: "INT",
+    float | None: "FLOAT",
+    str | None: "STR",
+    tuple[float, ...] | None: "FLOAT ...",
+    tuple[float, float] | None: "FLOAT FLOAT",
+}
+"""What the help shows for options that may be None, instead of tyro's `{None}|INT`."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PresetArgs:
-    """The options of a command that begins with a preset: `--config`, and one for each field of its config."""
+    """The options of a command that takes a preset: `--config`, and one for each field of its config."""
 
     config: Annotated[Config, tyro.conf.arg(name="")]
-    preset: Annotated[
-        str, tyro.conf.arg(name="config", metavar="NAME|FILE.py", help_behavior_hint=lambda name: f"(here: {name})")
-    ]
+    preset: Annotated[str, tyro.conf.arg(name="config", metavar="NAME|FILE.py", help_behavior_hint="")]
     """A shipped preset by name, or a file that defines CONFIG."""
 
 
@@ -89,8 +95,8 @@ def parse(kind: Any, args: list[str], program: str, default: Any = None) -> Any:
     """Return the dataclass `kind` that a command line makes of its defaults, or of those of the instance `default`.
 
     Raises:
-      UserError: an option or a value that there isn't, in one line.
-      SystemExit: help was asked for, and printed.
+      UserError: an option or value is invalid; the message is one line.
+      SystemExit: help was requested, and printed.
     """
     if asks_for_help(args):
         if default is not None:
@@ -115,7 +121,7 @@ def parse(kind: Any, args: list[str], program: str, default: Any = None) -> Any:
 
 
 def _message(event: Any, kind: Any, program: str) -> str | None:
-    """Return one of tyro's errors as a message that names what would be right; None if its kind is not known here."""
+    """Return one of tyro's errors as a message that says what would be right; None if its kind is not known here."""
     argument = getattr(event, "argument", None)
     name = _shown(argument) if argument else ""
     match type(event).__name__:
@@ -130,12 +136,17 @@ def _message(event: Any, kind: Any, program: str) -> str | None:
         case "BadValue":
             return f"{name} needs a value"
         case "InvalidChoice":
-            return f"{name} must be one of {', '.join(sorted(event.choices))}, got {event.value!r}"
+            choices = ", ".join(sorted({*event.choices} - {"None"}))
+            return f"{name} must be one of {choices}, got {event.value!r}"
         case "InstantiationFailure":
             if invalid := re.search(r"could not convert string to float: ('.*')", event.message):
                 return f"{name} takes a number, got {invalid[1]}"
             if invalid := re.search(r"invalid literal for int\(\).*: ('.*')", event.message):
                 return f"{name} takes a whole number, got {invalid[1]}"
+            if argument and (
+                mismatch := re.search(r"no type matching .* could be instantiated from \[(.*)\]", event.message)
+            ):
+                return f"{name} takes {METAVARS[argument.field.type]}, got {mismatch[1].replace(',', '')}"
             reason = event.message.splitlines()[0]
             return f"{name}: {reason}" if name else reason
     return None
@@ -147,7 +158,7 @@ def _shown(argument: Any) -> str:
 
 
 def _check_overridden(config: Config, named: frozenset[str]) -> None:
-    """UserError if a length in epochs was named and one in steps overrides it."""
+    """Raise UserError if an option in epochs was passed and one in steps overrides it."""
     for part, epochs, steps in (
         ("train", "epochs", "steps"),
         ("train", "eval_epochs", "eval_steps"),
@@ -180,14 +191,14 @@ def _print_help(kind: Any, default: Any, program: str, *, whole: bool) -> NoRetu
         tyro.cli(_help_type(kind, default, whole=whole), args=["--help"], prog=program)
     except SystemExit:
         if not whole and any(hint in vars(schema).values() for hint in typing.get_type_hints(kind).values()):
-            print(f"The options that are changed most. {program} --help-all shows all.")
+            print(f"These are the most common options. {program} --help-all shows all.")
         raise
     raise AssertionError("tyro exits after its help")
 
 
 def _help_type(kind: Any, default: Any, *, whole: bool, prefix: str = "") -> Any:
-    """Return a dataclass like `kind` for tyro to print the help of: its defaults are those of the instance `default`,
-    its texts have no line breaks, and unless `whole`, what isn't COMMON or is RARE is left out."""
+    """Return a dataclass like `kind` for tyro to print the help of: with the defaults of the instance `default`, texts
+    without line breaks, and unless `whole`, only the COMMON fields of a config and no RARE options."""
     bases = [base for base in reversed(kind.__mro__) if dataclasses.is_dataclass(base)]
     texts = {text.arg_name: text.description or "" for base in bases for text in parse_from_object(base).params}
     hints = typing.get_type_hints(kind, include_extras=True)
@@ -195,6 +206,7 @@ def _help_type(kind: Any, default: Any, *, whole: bool, prefix: str = "") -> Any
     for field in dataclasses.fields(kind):
         name, hint = f"{prefix}{field.name}", hints[field.name]
         inner, *marks = typing.get_args(hint) if typing.get_origin(hint) is Annotated else (hint,)
+        is_config = kind.__module__.startswith("fcnn.config.")
         value: Any = getattr(default, field.name, None)
         if default is not None and kind is ModelConfig and field.name == "options" and whole:
             inner = options_type(default.name, value)
@@ -207,9 +219,12 @@ def _help_type(kind: Any, default: Any, *, whole: bool, prefix: str = "") -> Any
         else:
             source = {"default": field.default, "default_factory": field.default_factory}
         if not dataclasses.is_dataclass(inner) and not whole:
-            shown = name in COMMON if kind.__module__.startswith("fcnn.config.") else name not in RARE
+            shown = name in COMMON if is_config else name not in RARE
             marks += [] if shown else [tyro.conf.Suppress]
-        for mark in (*marks, tyro.conf.arg(help=" ".join(texts.get(field.name, "").split()))):
+        text: Any = {"help": " ".join(texts.get(field.name, "").split()), "metavar": METAVARS.get(inner)}
+        if not is_config and source.get("default", field.default) in (None, ()):
+            text["help_behavior_hint"] = ""  # the text says what happens without the option
+        for mark in (tyro.conf.arg(**text), *marks):
             inner = Annotated[inner, mark]
         fields.append((field.name, inner, dataclasses.field(**source)))
     return dataclasses.make_dataclass(

@@ -1,4 +1,4 @@
-"""`fcnn plan`: what a preset would need on a TPU slice, computed by compiling it here, without one."""
+"""`fcnn plan`: what a preset needs on a TPU slice, found by compiling it without one."""
 
 import dataclasses
 import json
@@ -14,13 +14,13 @@ from fcnn.utils.errors import UserError
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PlanArgs(PresetArgs):
-    """Compile a preset's training step for a TPU slice, on this machine: memory, work, what the chips exchange, and an
-    upper bound of the speed. Needs the compiler, pip install 'fcnn[tpu]', and a few minutes for a deep network."""
+    """Compile a preset's training step for a TPU slice, without a TPU: memory, operations, communication, and an upper
+    bound on the speed. Needs the compiler, pip install 'fcnn[tpu]', and a few minutes for a deep network."""
 
     target: Annotated[str, tyro.conf.arg(metavar="CHIP:SHAPE")]
-    """The slice: v5e:2x4 is 8 chips of a v5e, v6e:1x1 one of a v6e."""
+    """The slice: v5e:2x4 is 8 chips of a v5e, v6e:1x1 one chip of a v6e."""
     fit: bool = False
-    """Look for the largest batch that fits, to an eighth, and plan that one."""
+    """Find the largest batch that fits, to within an eighth, and plan with it."""
     json: bool = False
     """Print the plan as one JSON object on standard output; everything else goes to standard error."""
 

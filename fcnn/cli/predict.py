@@ -16,20 +16,21 @@ from fcnn.utils.errors import UserError
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PredictArgs:
-    """Classify images with a run's best checkpoint on validation, or with an export. Images are read as those that it
-    was trained on; one that can't be read is reported and doesn't stop the others."""
+    """Classify images with a run's best checkpoint, or with an export. Images are preprocessed as in training. An image
+    that can't be read is reported, and the others are still classified."""
 
     network: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="WORKDIR|EXPORT|NAME")]
-    """A run's folder, a .safetensors file of fcnn's, a .stablehlo program of fcnn's, or a name that `fcnn zoo`
-    lists."""
-    images: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="IMAGE...")]
-    """Files that Pillow opens."""
+    """A run's folder, a .safetensors file or .stablehlo program written by fcnn, or a name from `fcnn zoo`."""
+    images: Annotated[
+        tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="IMAGE...", help_behavior_hint="(required)")
+    ]
+    """Image files, in any format that Pillow reads."""
     top: Annotated[int, tyro.conf.arg(metavar="N")] = 5
-    """How many classes to name, the likeliest first."""
+    """Number of classes to print, the most likely first."""
     preset: PresetFile = None
-    """The preset that defines the run's own model or data set."""
+    """Preset file of a run with its own model or data set."""
     json: bool = False
-    """Print the answers as one JSON object on standard output."""
+    """Print the predictions as one JSON object on standard output."""
 
 
 def predict_command(args: list[str]) -> int:

@@ -1,4 +1,4 @@
-"""`fcnn search`: the best learning rate, weight decay and more: many trials, compared on the validation split."""
+"""`fcnn search`: many trials with different hyperparameters, compared on the validation split."""
 
 import dataclasses
 import importlib.util
@@ -20,23 +20,24 @@ from fcnn.utils.errors import UserError
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SearchArgs(PresetArgs):
-    """Search fields of the config for the best validation accuracy. The test split is not read. The same command again
-    resumes a study, also with more --trials; on another machine, with the same --storage, it joins the study."""
+    """Search hyperparameters for the best validation accuracy; the test split is not read. The same command again
+    resumes the search, or extends it if --trials is larger; on another machine, with the same --storage, it joins the
+    search."""
 
     over: Annotated[tuple[str, ...], tyro.conf.arg(metavar="FIELD=SPACE")] = ()
-    """What is searched: FIELD=LOW:HIGH, FIELD=log:LOW:HIGH or FIELD=A,B,...; a grid's ranges end in :POINTS. If not
-    given, the learning rate, around the preset's, and weight decay."""
+    """An option and the values to search: FIELD=LOW:HIGH, FIELD=log:LOW:HIGH or FIELD=A,B,...; for a grid, ranges end
+    in :POINTS. May be repeated. By default the learning rate around the preset's, and weight decay."""
     sampler: Literal["random", "grid", "tpe"] = "random"
-    """How values are drawn: at random, all combinations, or by a model of the trials so far (tree-structured Parzen
-    estimator)."""
+    """random; grid, all combinations; or tpe, the tree-structured Parzen estimator, which learns from the trials so
+    far."""
     trials: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
-    """Trials of the whole study; 20 if not given, a grid's points for a grid."""
+    """Total number of trials; 20 by default, or the number of points of a grid."""
     workers: Annotated[int, tyro.conf.arg(metavar="N")] = 1
-    """Processes that train trials at the same time, each on its share of the cores."""
+    """Number of trials to train at the same time, each in a process with its share of the cores."""
     workdir: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
-    """The folder of the study and its trials; runs/search-NAME if not given. Its name is the study's."""
+    """Folder of the search and its trials, which also names Optuna's study; runs/search-PRESET by default."""
     storage: Annotated[str | None, tyro.conf.arg(metavar="URL")] = None
-    """Optuna's database, for several machines (postgresql://...); a SQLite file in the study's folder if not given."""
+    """URL of Optuna's database, for several machines (postgresql://...); a SQLite file in the folder by default."""
 
 
 def search_command(args: list[str]) -> int:

@@ -21,18 +21,18 @@ class DataArgs:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ShowArgs:
-    """Look into a trained network: its first filters, an image's way through it (activation maps, Grad-CAM, receptive
-    fields, nearest neighbors, prediction), its confusion matrix and surest mistakes. Pictures (.png), their numbers
-    (.csv) and a page with all of them (show.html) go to WORKDIR/show."""
+    """Look inside a trained network: filters of the first layer; one image's activation maps, Grad-CAM, receptive
+    fields, nearest neighbors and prediction; the confusion matrix and the most confident mistakes. Pictures (.png),
+    their numbers (.csv) and a page with all of them (show.html) are written to WORKDIR/show."""
 
     workdir: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="WORKDIR")]
     """The run's folder."""
     image: Annotated[str, tyro.conf.arg(metavar="INDEX|FILE")] = "0"
-    """The image that is followed through the network: its place in the split, or a file."""
+    """The image to follow through the network: its index in the split, or a file."""
     split: Literal["validation", "test", "train"] = "validation"
-    """Which images. Whoever changes something after a look at the test split's mistakes has used it up."""
+    """Split to use. If you change the network after a look at the test split, its test accuracy is no longer valid."""
     preset: PresetFile = None
-    """The preset that defines the run's own model or data set."""
+    """Preset file of a run with its own model or data set."""
     data: DataArgs = dataclasses.field(default_factory=DataArgs)
 
 

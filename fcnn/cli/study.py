@@ -16,20 +16,20 @@ from fcnn.utils.errors import UserError, unknown
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class StudyArgs:
-    """Try a classic claim: a small experiment with a table, a figure and a sentence that says whether the claim held
-    here. Without a name, all of them are listed."""
+    """Test a classic claim by a small experiment, with a table, a figure and a verdict. Without NAME, list the
+    studies."""
 
     name: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="NAME")] = ""
-    """The study; `fcnn study` lists them."""
+    """The study."""
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
-    """On which images; the times are those of the digits."""
+    """The images; the times that the studies take are those with digits."""
     weights: Annotated[str | None, tyro.conf.arg(metavar="FILE|WORKDIR")] = None
-    """transfer: a trained network: a file of `fcnn convert` or `fcnn export`, or a run's folder; if not given, one that
-    is trained on the first half of the classes."""
+    """transfer: a pretrained network: a file written by `fcnn convert` or `fcnn export`, or a run's folder. By default
+    one is trained on the first half of the classes."""
     seed: Annotated[int, tyro.conf.arg(metavar="N")] = 0
-    """The same seed gives the same numbers; another one repeats the experiment."""
+    """Seed of the experiment."""
     out: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
-    """Where the figure and the numbers go; runs/study-NAME if not given."""
+    """Folder for the figure and the numbers; runs/study-NAME by default."""
 
 
 def study_command(args: list[str]) -> int:

@@ -13,18 +13,18 @@ from fcnn.utils.errors import UserError
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainArgs(PresetArgs):
-    """Train a network: a preset, changed by the options given, or, with a folder of images in the place of --config,
-    what is chosen for them. The same --workdir again resumes from its newest checkpoint."""
+    """Train a network from a preset and the options given: fcnn train --config resnet. Or from a folder of images: fcnn
+    train PHOTOS chooses the options. The same --workdir again resumes the run from its newest checkpoint."""
 
     workdir: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
-    """The run's folder; a new numbered one under runs/ if not given."""
+    """Folder of the run; runs/PRESET-001, runs/PRESET-002, ... by default."""
     seeds: Annotated[str | None, tyro.conf.arg(metavar="N,N,...")] = None
-    """Repeat the run with each of these seeds and report mean and standard deviation of the test accuracy."""
+    """Repeat the run with each of these seeds and report the mean and standard deviation of the test accuracy."""
     distributed: bool = False
-    """Train together with other processes, started by the same command: on Slurm, on a TPU pod, or with the next three
-    options. --workdir must be on a disk that all of them see."""
+    """Train together with other processes that were started with the same command: on Slurm, on a TPU pod, or with the
+    next three options. --workdir must be on a disk that all of them can see."""
     coordinator: Annotated[str | None, tyro.conf.arg(metavar="HOST:PORT")] = None
-    """Address of process 0, with a free port; needed only outside of Slurm and TPU pods."""
+    """Address of process 0, with a free port; only needed outside of Slurm and TPU pods."""
     num_processes: int | None = None
     """Number of processes; goes with --coordinator."""
     process_id: int | None = None

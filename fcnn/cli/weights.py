@@ -1,4 +1,4 @@
-"""`fcnn convert` and `fcnn export`: trained networks of other programs, or of a run, as complete files."""
+"""`fcnn convert` and `fcnn export`: trained networks of other programs, or of a run, as files with all they need."""
 
 import dataclasses
 from pathlib import Path
@@ -16,48 +16,49 @@ from fcnn.utils.errors import UserError
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ConvertArgs:
-    """Read weights of torchvision, timm or another program, and write them as .safetensors with the network's name,
-    classes and preprocessing in its header: fcnn convert FILE --model NAME."""
+    """Convert weights from torchvision, timm or another program to .safetensors, with the architecture, classes and
+    preprocessing in the header: fcnn convert FILE --model NAME."""
 
     file: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="FILE|NAME")]
-    """.safetensors or PyTorch's (.pth, .pt, .th, .pth.tar, .ckpt, .bin), for which PyTorch isn't needed; or a name that
-    `fcnn zoo` lists, which is downloaded."""
+    """A .safetensors file or one of PyTorch (.pth, .pt, .th, .pth.tar, .ckpt, .bin), which is read without PyTorch; or
+    a name from `fcnn zoo`, which is downloaded."""
     model: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
-    """The architecture; `fcnn models` lists them. Not needed where the names and shapes in the file are those of one
-    alone. Its own options go with it: --options.no-auxiliary, as --model.options.no-auxiliary in fcnn train."""
+    """The architecture; `fcnn models` lists them. Not needed if the names and shapes in the file fit only one. Its
+    options are written as --options.NAME: --options.no-auxiliary."""
     labels: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
-    """The names of the classes, one a line in the order of the network's outputs; their numbers if not given."""
+    """Text file with the class names, one per line, in the order of the network's outputs; numbers by default."""
     image_size: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
-    """Height and width in pixels of the images that it was trained on; the paper's if not given."""
+    """Height and width in pixels of the images that the network was trained on; the paper's by default."""
     mean: tuple[float, ...] | None = None
-    """Pixel mean by channel, 0 to 1, of its preprocessing; ImageNet's, or 0.5 for GoogLeNet and Inception v3 as
-    torchvision has them, if not given."""
+    """Pixel mean per channel, from 0 to 1, that the network was trained with; by default ImageNet's, or 0.5 for
+    GoogLeNet and Inception v3, as in torchvision."""
     std: tuple[float, ...] | None = None
-    """Standard deviation by channel, 0 to 1; goes with --mean."""
+    """Standard deviation per channel, from 0 to 1; goes with --mean."""
     ema: bool = True
-    """Read averaged weights (EMA) where the file has both; --no-ema reads the raw ones."""
+    """Read averaged weights (EMA) if the file has both; --no-ema reads the raw ones."""
     out: Annotated[Path | None, tyro.conf.arg(metavar="FILE.safetensors")] = None
-    """Where to write; NAME.safetensors in the current folder if not given."""
+    """File to write; NAME.safetensors in the current folder by default."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ExportArgs:
-    """Write a run's best weights on validation as one file, with its classes and preprocessing: fcnn export WORKDIR.
+    """Write a run's best weights to one file, with classes and preprocessing: fcnn export WORKDIR.
 
-    safetensors: the weights under torchvision's names, the rest in the header. stablehlo: a program that any JAX runs
-    on a CPU, a GPU or a TPU without fcnn, for any number of images, the rest in a .json beside it.
+    safetensors: the weights under torchvision's names, with everything else in the header. stablehlo: a program that
+    JAX runs on a CPU, GPU or TPU without fcnn, for any number of images, with everything else in a .json file beside
+    it.
     """
 
     network: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="WORKDIR|NAME")]
-    """A run's folder, a .safetensors file of fcnn's, or a name that `fcnn zoo` lists."""
+    """A run's folder, a .safetensors file written by fcnn, or a name from `fcnn zoo`."""
     format: Literal["safetensors", "stablehlo"] = "safetensors"
-    """What to write."""
+    """Format of the file."""
     pixels: bool = False
-    """stablehlo: take uint8 pixels and normalize them inside, instead of normalized float32 images."""
+    """stablehlo: the program takes uint8 pixels and normalizes them itself, instead of normalized float32 images."""
     out: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
-    """Where to write; WORKDIR/model.safetensors or WORKDIR/model.stablehlo if not given."""
+    """File to write; WORKDIR/model.safetensors or WORKDIR/model.stablehlo by default."""
     preset: PresetFile = None
-    """The preset that defines the run's own model or data set."""
+    """Preset file of a run with its own model or data set."""
 
 
 def export_command(args: list[str]) -> int:

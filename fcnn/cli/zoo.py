@@ -1,4 +1,4 @@
-"""`fcnn zoo`: the trained networks that have a name."""
+"""`fcnn zoo`: the pretrained networks by name."""
 
 import dataclasses
 import json
@@ -11,9 +11,9 @@ from fcnn.utils.text import table
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ZooArgs:
-    """List the trained networks that have a name: architecture, what they were trained on, top-1 accuracy there, size,
-    license, SHA-256, and whether they are here. A name is taken wherever weights are: --transfer.weights NAME,
-    fcnn predict NAME IMAGE, fcnn convert NAME, fcnn export NAME. What isn't here is downloaded then."""
+    """List the pretrained networks: architecture, training data, top-1 accuracy, size, license, SHA-256, and whether
+    the file is on this machine. A name can be used wherever weights are expected: --transfer.weights NAME, fcnn predict
+    NAME IMAGE, fcnn convert NAME, fcnn export NAME. A file that isn't here is downloaded on first use."""
 
     json: bool = False
     """Print the list as one JSON object on standard output."""

@@ -1,4 +1,4 @@
-"""The part of a run's configuration that is about images: which, and what happens to them."""
+"""The part of a run's config that is about images: the data set and its augmentation."""
 
 import dataclasses
 import os
@@ -12,7 +12,7 @@ from fcnn.utils.errors import unknown
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DataConfig:
-    """Which images, and how they are split."""
+    """The data set, and how it is split."""
 
     name: str = "digits"
     """The data set: digits (scikit-learn's 1,797 scanned handwritten digits, 8x8), mnist, fashion_mnist, cifar10,
@@ -24,33 +24,32 @@ class DataConfig:
     """Height and width in pixels: the shorter side is resized to it, then the center is cropped; None for the images'
     own size (128 for folder:)."""
     val_fraction: float = 0.1
-    """Share of the training split, stratified, that is held out for validation, which chooses the best epoch; 0 for
-    none. A data set with a validation split of its own keeps it."""
+    """Fraction of the training split to hold out for validation (stratified); the best epoch is chosen on it. 0 for
+    none. A data set's own validation split is used as it is."""
     num_train: int | None = None
-    """Number of training images to use, stratified; None for all that aren't held out."""
+    """Number of training images to use (stratified); None for all."""
     test_fraction: float = 0.2
-    """Share of the images, stratified, that is held out for the test, if the data set has no test split."""
+    """Fraction of the images to hold out for the test (stratified), if the data set has no test split."""
     split_seed: int = 0
-    """Seed of those splits; apart from the run's seed, so that runs with several seeds use the same images."""
+    """Seed of the splits. Separate from the run's seed, so that runs with different seeds use the same images."""
     on_bad_image: Literal["error", "skip"] = "error"
-    """folder: what to do about files that can't be read: stop and list them, or leave them out and count them."""
+    """folder: stop at files that can't be read and list them, or skip and count them."""
     value_range: tuple[float, float] | None = None
-    """folder: the values of gray images of more than 8 bits (16-bit PNG and TIFF, floats) that become black and white:
-    0 4095 for a 12-bit camera; None for the lowest and the highest in the training files."""
+    """folder: pixel values of black and white in gray images of more than 8 bits (16-bit PNG and TIFF, floats), such as
+    0 4095 for a 12-bit camera; None for the lowest and the highest value in the training files."""
     pipeline: Literal["auto", "device", "stream"] = "auto"
-    """Where the images are: on the device, all of them, as uint8; or on disk, from which they are read and decoded
-    batch by batch (stream); auto streams a data set of more than a quarter of the memory. The results are the same,
-    except that augment.resized-crop crops streamed images of folder: at their files' full resolution."""
+    """device keeps all images on the device, as uint8; stream reads and decodes them batch by batch; auto streams a
+    data set larger than a quarter of the memory. Results are the same, except that augment.resized-crop crops streamed
+    images of folder: at full resolution."""
     class_weights: Literal["none", "balanced"] = "none"
-    """Weight of a training image in the loss: 1, or balanced: images / (classes x images of its class). The loss is
-    sum(w_i x loss_i) / sum(w_i), where w_i is the weight of image i's label, or of a mixed label the mean of its
+    """Weight of each training image in the loss: none is 1, balanced is images / (classes x images of its class). The
+    loss is sum(w_i x loss_i) / sum(w_i), where w_i is the weight of image i's label; for a mixed label, the mean of its
     classes' weights by their shares. With label smoothing or mixed labels this is not the loss of PyTorch's
-    CrossEntropyLoss(weight=...), which weights each class's term within an image (and divides by the number of images
-    where labels are mixed); without them the two are the same."""
+    CrossEntropyLoss(weight=...), which weights each class's term within an image; without them the two are equal."""
     mean: tuple[float, ...] | None = None
-    """Pixel mean by channel, 0 to 1, that is subtracted; None to measure it on the training split."""
+    """Pixel mean per channel, from 0 to 1, to subtract; None to measure it on the training split."""
     std: tuple[float, ...] | None = None
-    """Standard deviation by channel, 0 to 1, by which is divided; None to measure it too."""
+    """Standard deviation per channel, from 0 to 1, to divide by; None to measure it, too."""
 
     def __post_init__(self) -> None:
         _check_dataset_name(self.name)
@@ -92,39 +91,39 @@ def _check_dataset_name(name: str) -> None:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class AugmentConfig:
-    """Random changes of training images, on the device, drawn anew for each image and step."""
+    """Random augmentation of training images, on the device, different for each image and step."""
 
     resized_crop: float = 1.0
-    """Smallest share of the area that a random crop keeps before it is resized to the image's size (0.08 in GoogLeNet);
-    1 for none."""
+    """Crop a random box of at least this fraction of the area and resize it to the image's size (0.08 in GoogLeNet); 1
+    for none."""
     zoom: float = 1.0
-    """Largest factor by which an image is resized, up or down, within its frame; 1 for none."""
+    """Zoom in or out by up to this factor; 1 for none."""
     rotation: float = 0.0
-    """Largest angle of rotation, in degrees, in either direction."""
+    """Rotate by up to this angle in degrees, in either direction."""
     crop_padding: int = 0
-    """Pixels of zeros added on every side before a random crop back to the image's size; 0 for none."""
+    """Pad each side with this many pixels of zeros, then crop at random to the image's size; 0 for none."""
     flip: bool = False
-    """Mirror left and right with probability 1/2."""
+    """Flip horizontally with probability 1/2."""
     flip_vertical: bool = False
-    """Mirror top and bottom with probability 1/2."""
+    """Flip vertically with probability 1/2."""
     brightness: float = 0.0
-    """Multiply pixels by 1 - this to 1 + this."""
+    """Multiply pixels by a factor from 1 - this to 1 + this."""
     contrast: float = 0.0
-    """Multiply the difference between pixels and the image's mean gray by 1 - this to 1 + this."""
+    """Multiply the difference from the image's mean gray by a factor from 1 - this to 1 + this."""
     saturation: float = 0.0
-    """Multiply the difference between pixels and their own gray by 1 - this to 1 + this; color images only."""
+    """Multiply the difference from each pixel's gray by a factor from 1 - this to 1 + this; color images only."""
     hue: float = 0.0
-    """Largest shift of the hue, in either direction, as a share of the color wheel; color images only."""
+    """Shift the hue by up to this fraction of the color wheel, in either direction; color images only."""
     noise: float = 0.0
-    """Standard deviation of added Gaussian noise, as a share of the range from black to white."""
+    """Standard deviation of added Gaussian noise, as a fraction of the range from black to white."""
     cutout: int = 0
-    """Side, in pixels, of a square at a random place that is set to black; 0 for none."""
+    """Side in pixels of a black square at a random position; 0 for none."""
     mixup: float = 0.0
-    """alpha of the Beta(alpha, alpha) that the share of an image in its mixture with another is drawn from; 0 for
+    """mixup: alpha of the Beta(alpha, alpha) distribution that an image's share in the mixture is drawn from; 0 for
     none."""
     cutmix: float = 0.0
-    """alpha of the Beta(alpha, alpha) that the share of an image beside a box of another is drawn from; 0 for none.
-    With both, each image gets mixup or CutMix."""
+    """CutMix: alpha of the Beta(alpha, alpha) distribution that an image's share is drawn from; 0 for none. With both,
+    each image gets mixup or CutMix."""
 
     def __post_init__(self) -> None:
         check_numbers(

@@ -21,19 +21,20 @@ class ModelConfig:
     name: str = "resnet20"
     """The architecture; `fcnn models` lists them."""
     width_multiplier: float = 1.0
-    """Multiplies the number of channels of every layer but the classifier."""
+    """Multiply the number of channels of every layer except the classifier by this."""
     activation: str | None = None
-    """relu, relu6, leaky_relu, elu, selu, gelu, gelu_tanh, silu, mish, hard_swish, sigmoid, hard_sigmoid, tanh or
-    softplus."""
+    """Activation: relu, relu6, leaky_relu, elu, selu, gelu, gelu_tanh, silu, mish, hard_swish, sigmoid, hard_sigmoid,
+    tanh or softplus."""
     norm: str | None = None
     """Normalization after convolutions: batch, group, layer, instance or none."""
     kernel_init: str | None = None
-    """he_normal, xavier_uniform, orthogonal ...; if None, the one that suits the activation."""
+    """Initializer of the kernels: he_normal, xavier_uniform, orthogonal, ...; None for the one that suits the
+    activation."""
     dropout: float | None = None
     """Dropout rate of every dropout layer."""
     remat: bool = False
-    """Keep only the stages' outputs for the backward pass and recompute the rest: saves memory on a GPU or TPU, not on
-    a CPU."""
+    """Store only the outputs of the stages for the backward pass and recompute the rest (rematerialization): saves
+    memory on a GPU or TPU, not on a CPU."""
     options: dict[str, bool | int | float | str | tuple[int, ...]] = dataclasses.field(default_factory=dict)
     """The architecture's own fields: --model.options.shortcut projection, {"shortcut": "projection"} in a preset."""
 
@@ -51,48 +52,51 @@ class ModelConfig:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class OptimConfig:
-    """Optimizer, learning-rate schedule and regularization. None means the method's own default (`names.py`)."""
+    """Optimizer, learning-rate schedule and regularization. None means the default of the optimizer or schedule
+    (`names.py`)."""
 
     name: str = "sgd"
-    """sgd, adagrad, rmsprop, adam, adamw or lars."""
+    """Optimizer: sgd, adagrad, rmsprop, adam, adamw or lars."""
     learning_rate: float = 0.1
     """Peak learning rate of the schedule."""
     momentum: float | None = None
-    """Momentum: sgd, lars (0.9), rmsprop (0)."""
+    """Momentum of sgd and lars (0.9) and rmsprop (0)."""
     nesterov: bool = False
     """sgd: use Nesterov momentum."""
     beta1: float | None = None
-    """Decay of the first moment: adam, adamw (0.9)."""
+    """Decay of the first moment of adam and adamw (0.9)."""
     beta2: float | None = None
-    """Decay of the second moment: adam, adamw (0.999), rmsprop (0.9)."""
+    """Decay of the second moment of adam and adamw (0.999) and rmsprop (0.9)."""
     epsilon: float | None = None
-    """Added to the denominator: adam, adamw, rmsprop (1e-8), adagrad (1e-10)."""
+    """Added to the denominator of adam, adamw and rmsprop (1e-8) and adagrad (1e-10)."""
     trust_coefficient: float | None = None
-    """lars: factor of each layer's rate (0.001)."""
+    """Trust coefficient of lars (0.001)."""
     schedule: str = "cosine"
-    """constant, step, cosine, linear, exponential or one_cycle."""
+    """Learning-rate schedule: constant, step, cosine, linear, exponential or one_cycle."""
     milestones: tuple[float, ...] | None = None
-    """step: when the rate drops, as shares of the run, warm-up included (0.5 0.75)."""
+    """step: fractions of the run at which the learning rate drops, warm-up included (0.5 0.75)."""
     gamma: float | None = None
-    """step: factor of the rate at each milestone (0.1)."""
+    """step: factor of the learning rate at each milestone (0.1)."""
     end_lr_factor: float | None = None
-    """Final rate as a share of the peak: cosine, linear (0), exponential (0.01), one_cycle (0.000004)."""
+    """Final learning rate as a fraction of the peak: cosine and linear (0), exponential (0.01), one_cycle
+    (0.000004)."""
     pct_start: float | None = None
-    """one_cycle: share of the run in which the rate rises, from a 25th of the peak (0.3)."""
+    """one_cycle: fraction of the run in which the learning rate rises, from 1/25 of the peak (0.3)."""
     warmup_epochs: float = 0.0
-    """Epochs in which the rate rises linearly to its peak."""
+    """Epochs of linear warm-up of the learning rate."""
     warmup_steps: int | None = None
-    """The same in steps; overrides warmup-epochs."""
+    """Steps of linear warm-up; overrides warmup-epochs."""
     weight_decay: float | None = None
-    """Decoupled weight decay: each step subtracts rate x this x weight."""
+    """Decoupled weight decay: each step subtracts learning rate x this x weight. Default: 0.01 for adamw, 0.0001 for
+    lars, else 0."""
     decay_mask: Literal["kernels", "all"] = "kernels"
-    """What weight decay, l1 and l2 apply to: kernels, or all parameters."""
+    """Parameters that weight decay, l1 and l2 apply to."""
     l1: float = 0.0
-    """Adds this x sum |w| to the loss."""
+    """L1 regularization: adds this x sum |w| to the loss."""
     l2: float = 0.0
-    """Adds this / 2 x sum w^2 to the loss (as PyTorch's SGD weight_decay, on what decay-mask says)."""
+    """L2 regularization: adds this / 2 x sum w^2 to the loss, which is the weight_decay of PyTorch's SGD."""
     label_smoothing: float = 0.0
-    """Share of the label's probability that is spread over all classes."""
+    """Label smoothing: share of the label's probability that is spread over all classes."""
     clip_norm: float | None = None
     """Clip gradients to this global L2 norm."""
 
@@ -138,25 +142,25 @@ class TrainConfig:
     epochs: float = 40.0
     """Passes over the training split."""
     steps: int | None = None
-    """Length in steps; overrides epochs."""
+    """Number of steps; overrides epochs."""
     batch_size: int = 64
     """Images per step, over all devices."""
     grad_accum_steps: int = 1
-    """Micro-batches that a batch is split into to save memory; batch norm sees one at a time."""
+    """Split each batch into this many micro-batches to save memory; batch norm sees one at a time."""
     eval_batch_size: int = 256
     """Images per step of evaluation, over all devices; changes memory and speed, not the result."""
     eval_epochs: float = 1.0
     """Epochs between evaluations on the validation split, each followed by a checkpoint."""
     eval_steps: int | None = None
-    """The same in steps; overrides eval-epochs."""
+    """Steps between evaluations; overrides eval-epochs."""
     log_steps: int = 50
-    """Steps between lines of metrics.jsonl within an epoch, and between checks for a non-finite loss."""
+    """Steps between records in metrics.jsonl within an epoch, and between checks for a non-finite loss."""
     ema_decay: float | None = None
-    """Keep an exponential moving average of params and batch statistics, with this decay, or (1 + t) / (10 + t) in
-    step t where that is less, as in TensorFlow. Averaged and raw weights are both evaluated on validation; the better
-    ones are tested, exported and used: the averaged ones if they are equal or without a validation split."""
+    """Decay of an exponential moving average of params and batch statistics; in step t, (1 + t) / (10 + t) if that is
+    less, as in TensorFlow. Averaged and raw weights are both evaluated on validation, and the better ones are tested,
+    exported and used; the averaged ones on a tie or without a validation split."""
     checkpoint_steps: int | None = None
-    """Steps between checkpoints within an epoch; every evaluation is followed by one anyway."""
+    """Steps between checkpoints within an epoch, in addition to the one after each evaluation."""
     max_to_keep: int = 2
     """Number of newest checkpoints to keep."""
     keep_best: int = 1
@@ -179,11 +183,10 @@ class ParallelConfig:
     """How a training step is spread over the devices."""
 
     mode: Literal["jit", "pmap"] = "jit"
-    """jit: one program for the whole batch; pmap: one per device for its share, with sums exchanged. The results are
-    the same."""
+    """jit: one program for all devices; pmap: one program per device. The results are the same."""
     batch_norm: Literal["global", "per_device"] = "global"
-    """Batch that batch norm normalizes over: the whole one, or each device's share, which saves a sum over all devices
-    in every layer. Running averages are then means over devices, and results depend on the number of devices."""
+    """Normalize over the whole batch (global), or over each device's share, which saves communication in every layer;
+    running averages are then means over the devices, and results depend on their number."""
 
     def __post_init__(self) -> None:
         check(self.mode in ("jit", "pmap"), unknown("parallel.mode", self.mode, ("jit", "pmap")))
@@ -196,20 +199,20 @@ class TransferConfig:
     """Pretrained weights, and which layers are trained. Without weights, all layers are, from random ones."""
 
     weights: str | None = None
-    """A trained network: a name that `fcnn zoo` lists, a file of weights, an export, or the folder of a run. Its mean
-    and std are used here, too; its head keeps the classes that have the same names."""
+    """Pretrained weights: a name from `fcnn zoo`, a weight file, an export, or a run's folder. Their mean and std are
+    used, too, and the head keeps the classes with the same names."""
     strategy: Literal["auto", "pretrained", "head", "last_block", "full", "scratch", "mean_var"] = "full"
-    """What is trained: head (the classifier, the rest is frozen), last_block (the last convolutional stage, too), full
-    (everything), pretrained (nothing), scratch (everything, from random weights, for comparison), mean_var (everything,
-    from random weights with the mean and variance of the pretrained ones: Raghu et al. 2019, Transfusion), auto (head,
-    last_block or full, by the number of images and the accuracy of a frozen network; the run logs why)."""
+    """What is trained: head (only the classifier), last_block (also the last convolutional stage), full (everything),
+    pretrained (nothing), scratch (everything, from random weights, for comparison), mean_var (everything, from random
+    weights with the mean and variance of the pretrained ones: Raghu et al. 2019, Transfusion), auto (head, last_block
+    or full, depending on the number of images and the accuracy of a frozen network; the run logs why)."""
     backbone_lr_scale: float = 0.1
-    """full, last_block: learning rate of all layers but the head, as a share of the head's."""
+    """full, last_block: learning rate of the backbone, as a fraction of the head's."""
     layer_decay: float = 1.0
-    """full, last_block: factor of the rate, once more for each stage further from the head."""
+    """full, last_block: multiply the learning rate by this once more for each stage further from the head."""
     compare: str | None = None
-    """Another strategy to train next, on the same data and as long, in a folder of its name within the run's; the
-    results are printed side by side."""
+    """Train with this strategy, too, on the same data and for as long, in a subfolder of the workdir, and print both
+    results side by side."""
 
     def __post_init__(self) -> None:
         check(self.strategy in names.STRATEGIES, unknown("transfer.strategy", self.strategy, names.STRATEGIES))
@@ -238,7 +241,7 @@ class Config:
     parallel: ParallelConfig = ParallelConfig()
     transfer: TransferConfig = TransferConfig()
     precision: Literal["float32", "bfloat16"] = "float32"
-    """Type of activations and gradients in the network; params, batch statistics and the loss stay float32."""
+    """Data type of activations and gradients; params, batch statistics and the loss stay float32."""
     seed: int = 0
     """Seed of initialization, shuffling, augmentation and dropout."""
 

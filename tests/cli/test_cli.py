@@ -33,7 +33,7 @@ MISTAKES = [
     ((*TRAIN, "--lr=3"), "did you mean --optim.learning-rate?"),
     ((*TRAIN, "--optim.learning-rate", "fast"), "--optim.learning-rate takes a number, got 'fast'"),
     ((*TRAIN, "--train.steps", "many"), "--train.steps takes a whole number, got 'many'"),
-    ((*TRAIN, "--data.value-range", "9"), "--data.value-range: no type matching {None}|{FLOAT FLOAT}"),
+    ((*TRAIN, "--data.value-range", "9"), "--data.value-range takes FLOAT FLOAT, got '9'"),
     (("search", "resnet"), "fcnn search needs a preset: fcnn search --config resnet, or --config FILE.py; presets:"),
     (("plan", "--config", "resnet"), "fcnn plan needs --target CHIP:SHAPE"),
     ((*TRAIN, "--train.batch-size", "1.5"), "--train.batch-size takes a whole number, got '1.5'"),
@@ -50,7 +50,7 @@ MISTAKES = [
     (("evaluate", "nowhere"), "there is no folder nowhere"),
     (
         ("evaluate", "nowhere", "--split", "tset"),
-        "--split must be one of None, all, test, train, validation",
+        "--split must be one of all, test, train, validation",
     ),
     (("evaluate", "nowhere", "--jsn"), "did you mean --json"),
 ]
