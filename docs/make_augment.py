@@ -21,7 +21,7 @@ PATH = Path(__file__).parent / "augment.png"
 SHOWN = {
     "crop_padding": 24, "flip": True, "flip_vertical": True, "rotation": 20.0, "zoom": 1.5, "resized_crop": 0.2,
     "brightness": 0.5, "contrast": 0.6, "saturation": 0.9, "hue": 0.2, "noise": 0.1, "cutout": 48, "mixup": 1.0,
-    "cutmix": 1.0,
+    "cutmix": 1.0, "random_erasing": 1.0, "auto_augment": "rand_augment",
 }  # fmt: skip
 COLUMNS = 4
 
@@ -34,7 +34,7 @@ def main() -> None:
     rows = {"": batch["image"][::2][:1]}
     for name, value in SHOWN.items():
         change = augment.from_config(AugmentConfig(**{name: value}), num_classes=2)
-        rows[f"{name} {value:g}" if value is not True else name] = change(jax.random.key(3), batch)["image"][::2]
+        rows[name if value is True else f"{name} {value}"] = change(jax.random.key(3), batch)["image"][::2]
     draw({"the image": jnp.stack([china] * COLUMNS), **{name: row for name, row in rows.items() if name}})
 
 

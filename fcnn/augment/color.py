@@ -41,7 +41,7 @@ def color_jitter(
         return image
 
     def change(key: jax.Array, image: jax.Array) -> jax.Array:
-        _check_channels(image.shape[-1], contrast=contrast, saturation=saturation, hue=hue)
+        check_channels(image.shape[-1], contrast=contrast, saturation=saturation, hue=hue)
         factor_key, hue_key, order_key, place_key = jax.random.split(key, 4)
         factors = jax.random.uniform(factor_key, (3,), minval=np.maximum(0, 1 - strengths), maxval=1 + strengths)
         order = jax.random.permutation(order_key, 3)
@@ -92,12 +92,15 @@ def shift_hue(image: jax.Array, turns: jax.Array) -> jax.Array:
     return jnp.stack([channel(5), channel(3), channel(1)])
 
 
-def _check_channels(channels: int, **strengths: float) -> None:
+def check_channels(channels: int, **strengths: float) -> None:
+    """UserError if an option of augment that is not 0 can't take images of this many channels."""
     for name, strength in strengths.items():
-        allowed = (1, 3) if name == "contrast" else (3,)
+        allowed = (1, 3) if name in ("contrast", "auto_augment") else (3,)
         if strength and channels not in allowed:
             numbers = " or ".join(map(str, allowed))
-            raise UserError(f"augment.{name} needs images of {numbers} channels, these have {channels}")
+            raise UserError(
+                f"augment.{name.replace('_', '-')} needs images of {numbers} channels, these have {channels}"
+            )
 
 
 def noise(std: float) -> Augment:

@@ -106,6 +106,14 @@ class AugmentConfig:
     """Flip horizontally with probability 1/2."""
     flip_vertical: bool = False
     """Flip vertically with probability 1/2."""
+    auto_augment: Literal["none", "rand_augment", "trivial_augment", "auto_augment"] = "none"
+    """Policy that draws operations (shear, translation, rotation, brightness, color, contrast, sharpness, posterize,
+    solarize, equalize ...) for each image: rand_augment, num-ops of them at one magnitude; trivial_augment, one at any
+    magnitude; auto_augment, one of the 25 pairs found for ImageNet."""
+    num_ops: int = 2
+    """rand_augment: operations per image."""
+    magnitude: int = 9
+    """rand_augment: strength of the operations, 0 to 30."""
     brightness: float = 0.0
     """Multiply pixels by a factor from 1 - this to 1 + this."""
     contrast: float = 0.0
@@ -116,6 +124,8 @@ class AugmentConfig:
     """Shift the hue by up to this fraction of the color wheel, in either direction; color images only."""
     noise: float = 0.0
     """Standard deviation of added Gaussian noise, as a fraction of the range from black to white."""
+    random_erasing: float = 0.0
+    """Probability with which a box of 2 to 33 % of the image is replaced by random values."""
     cutout: int = 0
     """Side in pixels of a black square at a random position; 0 for none."""
     mixup: float = 0.0
@@ -124,10 +134,27 @@ class AugmentConfig:
     cutmix: float = 0.0
     """CutMix: alpha of the Beta(alpha, alpha) distribution that an image's share is drawn from; 0 for none. With both,
     each image gets mixup or CutMix."""
+    mixup_off_epochs: float = 0.0
+    """Last epochs of the run without mixup and CutMix."""
 
     def __post_init__(self) -> None:
         check_numbers(
             self, "augment.", resized_crop=(0.01, 1), zoom=(1, 16), rotation=(0, 180), crop_padding=(0, 1024),
             brightness=(0, INF), contrast=(0, INF), saturation=(0, INF), hue=(0, 0.5), noise=(0, 1), cutout=(0, 1024),
-            mixup=(0, INF), cutmix=(0, INF),
+            mixup=(0, INF), cutmix=(0, INF), num_ops=(1, 16), magnitude=(0, 30), random_erasing=(0, 1),
+            mixup_off_epochs=(0, INF),
         )  # fmt: skip
+        check(
+            self.auto_augment in names.POLICIES,
+            unknown("augment.auto-augment", self.auto_augment, names.POLICIES),
+        )
+        defaults = {field.name: field.default for field in dataclasses.fields(self)}
+        for option, needs, enabled in (
+            ("num_ops", "augment.auto-augment rand_augment", self.auto_augment == "rand_augment"),
+            ("magnitude", "augment.auto-augment rand_augment", self.auto_augment == "rand_augment"),
+            ("mixup_off_epochs", "augment.mixup or augment.cutmix", bool(self.mixup or self.cutmix)),
+        ):
+            check(
+                enabled or getattr(self, option) == defaults[option],
+                f"augment.{option.replace('_', '-')} has no effect without {needs}",
+            )

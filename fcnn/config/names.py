@@ -21,6 +21,9 @@ DATASETS = ("digits", "mnist", "fashion_mnist", "cifar10", "cifar100")
 # What follows "tfds:". A dotted name, my_module.my_set, is a builder that Python finds in a module of one's own.
 TFDS_NAME = r"(?P<name>\w+(\.\w+)*)(/(?P<config>[\w.+-]+))?(:(?P<version>\d+\.\d+\.\d+))?"
 
+# Of `fcnn.augment`.
+POLICIES = ("none", "rand_augment", "trivial_augment", "auto_augment")
+
 # The optimizers, each with the options that it takes and their defaults.
 OPTIMIZERS: dict[str, dict[str, float]] = {
     "sgd": {"momentum": 0.9, "weight_decay": 0.0},

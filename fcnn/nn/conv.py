@@ -34,8 +34,8 @@ class Conv(nn.Conv):
     def geometry(self, x: jax.Array, kernel: jax.Array) -> Geometry | None:
         """Returns the convolution's geometry if it is of the kind that oneDNN is used for."""
         hooked = self.conv_general_dilated is conv_general_dilated
-        padded = isinstance(self.padding, str) and self.padding not in ("SAME", "VALID")
-        if not hooked or x.ndim != 4 or padded or (self.mask, self.input_dilation) != (None, 1):
+        other = str(self.padding) in ("CIRCULAR", "REFLECT", "CAUSAL")
+        if not hooked or x.ndim != 4 or other or (self.mask, self.input_dilation) != (None, 1):
             return None
         strides, dilation = (per_axis("Conv", "strides", n or 1, 2) for n in (self.strides, self.kernel_dilation))
         return conv_geometry(

@@ -110,8 +110,13 @@ class TrainSetup:
           config: the augmentation; None for the run's.
           axis_name: of the devices, where each runs a program of its own on its share of the batch.
         """
+        config = config or self.config.augment
+        mix_steps = self.total_steps - round(config.mixup_off_epochs * self.steps_per_epoch)
         change = self.custom.augment or augment.from_config(
-            config or self.config.augment, num_classes=len(self.dataset.classes), axis_name=axis_name
+            config,
+            num_classes=len(self.dataset.classes),
+            mix_steps=mix_steps if config.mixup_off_epochs else None,
+            axis_name=axis_name,
         )
         normalize = self.normalize()
         return lambda key, batch: normalize(change(key, sharding.number(batch, axis_name)))

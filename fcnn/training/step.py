@@ -109,7 +109,9 @@ def make_train_step(
         check_layers(frozen, [*state.params, *state.batch_stats])
         key = jax.random.fold_in(state.key, state.step)
         if preprocess is not None:
-            batch = preprocess(jax.random.fold_in(key, 1), batch)  # another key than the model's dropout has
+            # Another key than the model's dropout has.
+            batch = {**preprocess(jax.random.fold_in(key, 1), {**batch, "step": state.step})}
+            batch.pop("step", None)
         grads, batch_stats, metrics = gradient(state.params, state.batch_stats, batch, key)
         batch_stats = with_frozen(batch_stats, state.batch_stats)
         if l1 or l2:

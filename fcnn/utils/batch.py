@@ -1,6 +1,6 @@
 """The batch: the one type that data, augmentation and the steps pass to each other."""
 
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +18,8 @@ class Batch(TypedDict):
     """(B,) bool; False on padding, which counts nowhere."""
     index: jax.Array
     """(B,) int32, each example's position in the global batch: what is random about it depends on this and the step."""
+    step: NotRequired[jax.Array]
+    """() int32, how many updates came before: set by the training step for augmentation alone."""
 
 
 def make_batch(image: jax.Array | np.ndarray, label: jax.Array | np.ndarray) -> Batch:

@@ -28,15 +28,16 @@ def images_of(size=16, shape=(9, 7, 3)):
 FIELDS = {
     "resized_crop": 0.3, "zoom": 1.5, "rotation": 30.0, "crop_padding": 3, "flip": True, "flip_vertical": True,
     "brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.2, "noise": 0.1, "cutout": 4, "mixup": 1.0,
-    "cutmix": 1.0,
+    "cutmix": 1.0, "random_erasing": 1.0, "auto_augment": "trivial_augment",
 }  # fmt: skip
+MODIFIERS = {"num_ops", "magnitude", "mixup_off_epochs"}  # without an effect of their own
 CONFIGS = {name: AugmentConfig(**{name: value}) for name, value in FIELDS.items()}
 CONFIGS["all"] = AugmentConfig(**FIELDS)
-KEEP_TYPE = {"crop_padding", "flip", "flip_vertical", "cutout"}
+KEEP_TYPE = {"crop_padding", "flip", "flip_vertical", "cutout", "random_erasing"}
 
 
 def test_every_field_is_tried():
-    assert set(FIELDS) == {field.name for field in dataclasses.fields(AugmentConfig)}
+    assert set(FIELDS) | MODIFIERS == {field.name for field in dataclasses.fields(AugmentConfig)}
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -62,7 +63,15 @@ def test_an_image_changes_by_its_index_and_the_key_alone(name):
     # Equal images at different indices become different ones.
     twins = {**batch, "image": jnp.broadcast_to(batch["image"][:1], batch["image"].shape)}
     made = np.asarray(change(jax.random.key(0), twins)["image"]).reshape(16, -1)
-    least = {"flip": 2, "flip_vertical": 2, "crop_padding": 10, "cutout": 10, "mixup": 1, "cutmix": 1}.get(name, 16)
+    least = {
+        "flip": 2,
+        "flip_vertical": 2,
+        "crop_padding": 10,
+        "cutout": 10,
+        "mixup": 1,
+        "cutmix": 1,
+        "auto_augment": 10,
+    }.get(name, 16)
     assert len(np.unique(made, axis=0)) >= least
 
 

@@ -1,5 +1,7 @@
 """Convolutions of every kind that the models' own is for, to compare it with XLA's in float64."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -79,7 +81,7 @@ def arrays_for(x, w, options, seed=0):
 def ended_by_lax(x, w, scale, bias, *added, options, activation):
     """A convolution with scale, bias, addition and activation behind it, operation by operation."""
     y = lax.conv_general_dilated(x, w, **options)
-    y = sum(added, (y if scale is None else y * scale.reshape(1, 1, 1, -1)) + bias.reshape(1, 1, 1, -1))
+    y: Any = sum(added, (y if scale is None else y * scale.reshape(1, 1, 1, -1)) + bias.reshape(1, 1, 1, -1))
     return y if activation is None else ACTIVATIONS[activation](y)
 
 

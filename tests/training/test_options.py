@@ -341,12 +341,15 @@ def test_dropout_keeps_the_step_the_references_with_the_same_mask():
 AUGMENTS = [
     {"resized_crop": 0.5}, {"zoom": 1.5}, {"rotation": 90.0}, {"crop_padding": 1}, {"flip": True},
     {"flip_vertical": True}, {"brightness": 0.5}, {"contrast": 0.5}, {"saturation": 0.5}, {"hue": 0.3}, {"noise": 0.2},
-    {"cutout": 2}, {"mixup": 1.0}, {"cutmix": 1.0}, {"mixup": 1.0, "cutmix": 1.0},
+    {"cutout": 2}, {"mixup": 1.0}, {"cutmix": 1.0}, {"mixup": 1.0, "cutmix": 1.0}, {"random_erasing": 1.0},
+    {"auto_augment": "rand_augment", "num_ops": 3, "magnitude": 20}, {"auto_augment": "trivial_augment"},
+    {"auto_augment": "auto_augment"},
 ]  # fmt: skip
 
 
 def test_every_augmentation_is_tried():
-    assert {name for augment in AUGMENTS for name in augment} == {f.name for f in dataclasses.fields(AugmentConfig)}
+    fields = {field.name for field in dataclasses.fields(AugmentConfig)}
+    assert {name for augment in AUGMENTS for name in augment} | {"mixup_off_epochs"} == fields
 
 
 @pytest.mark.parametrize("augment", [{}, *AUGMENTS], ids=str)
@@ -360,6 +363,16 @@ def test_augmentation_is_drawn_anew_in_each_step(augment, monkeypatch):
     losses = [float(report.metrics.loss) for report in reports]
     assert len({round(loss, 4) for loss in losses}) == (STEPS if augment else 1)
     assert all(report.metrics.count == N for report in reports)
+
+
+def test_the_last_epochs_are_without_mixup():
+    config = make_config(learning_rate=1e-12)
+    augment = AugmentConfig(mixup=1.0, mixup_off_epochs=2.0)
+    _, _, reports = ours(dataclasses.replace(config, augment=augment))
+    losses = [round(float(report.metrics.loss), 4) for report in reports]  # an epoch has one step
+    assert len(set(losses[:-2])) == STEPS - 2
+    assert losses[-2] == losses[-1]
+    assert losses[-1] not in losses[:-2]
 
 
 def test_bfloat16_computes_low_and_keeps_high():
