@@ -15,7 +15,7 @@ import functools
 import jax
 
 from fcnn.models.classifier import Classifier, EndpointFn
-from fcnn.models.resnet import BasicBlock, Shortcut, torch_name
+from fcnn.models.resnet import BasicBlock, Shortcut, depth_rate, torch_name
 from fcnn.nn import conv_norm_act, global_avg_pool
 
 
@@ -33,6 +33,9 @@ class CifarResNet(Classifier, kw_only=True):
     "none", no block has a shortcut: the paper's plain networks."""
     zero_init: bool = True
     """Start each block as the identity, by a zero scale in its last normalization, but for those that pad channels."""
+    stochastic_depth: float = 0.0
+    """Rate at which the last block's branch is dropped in training; from 0 in the first block in equal steps. Blocks
+    without a shortcut stay."""
 
     paper = "He et al. 2015, arXiv:1512.03385"
     classes = 10
@@ -48,12 +51,14 @@ class CifarResNet(Classifier, kw_only=True):
 
     def stage(self, x: jax.Array, train: bool, number: int) -> jax.Array:
         for i in range(self.stage_sizes[number - 1]):
+            rate = depth_rate(self.stochastic_depth, self.stage_sizes, number, i)
             x = BasicBlock(
                 *self.layers(train),
                 filters=16 * 2 ** (number - 1),
                 strides=2 if number > 1 and i == 0 else 1,
                 shortcut=self.shortcut,
                 zero_init=self.zero_init,
+                drop=self.drop_path(rate, train),
                 name=f"stage{number}_block{i + 1}",
             )(x)
         return x

@@ -52,10 +52,11 @@ def options(name: str) -> dict[str, Any]:
 
 
 def variants() -> list[list[str]]:
-    """Returns all names; those that differ in numbers alone, such as depth and width, are together, smallest first."""
+    """Returns all names; those that differ in numbers alone, such as depth and width, are together, the shallowest
+    first."""
     groups: dict[Any, list[tuple[Any, str]]] = {}
     for name in registry.MODELS:
-        fields = dict(sorted(preset_fields(name).items()))
+        fields = dict(sorted(preset_fields(name).items(), key=lambda field: (field[0] != "stage_sizes", field[0])))
         numbers = {key: value for key, value in fields.items() if _is_number(value)}
         size = [sum(value) if isinstance(value, tuple) else value for value in numbers.values()]
         others = frozenset((key, None if key in numbers else value) for key, value in fields.items())
@@ -89,8 +90,13 @@ def config_fields(config: ModelConfig) -> dict[str, Any]:
             raise UserError(unknown(f"option of {name}", option, types))
         if not fits(value, types[option]):
             raise UserError(f"model.options.{option} must be {_described(types[option])}, got {value!r}")
-        if isinstance(value, tuple) and min(value, default=1) < 1:
-            raise UserError(f"model.options.{option} must be numbers from 1, got {value}")
+        if isinstance(value, tuple):
+            if min(value, default=1) < 1:
+                raise UserError(f"model.options.{option} must be numbers from 1, got {value}")
+        elif types[option] is int and value < 1:
+            raise UserError(f"model.options.{option} must be at least 1, got {value}")
+        elif option == "stochastic_depth" and not 0 <= value < 1:
+            raise UserError(f"model.options.{option} must be at least 0 and less than 1, got {value}")
     return fields | own
 
 

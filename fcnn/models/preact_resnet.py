@@ -17,7 +17,7 @@ import flax.linen as nn
 import jax
 
 from fcnn.models.classifier import Classifier, EndpointFn
-from fcnn.models.resnet import pad_channels, torch_name
+from fcnn.models.resnet import depth_rate, pad_channels, torch_name
 from fcnn.nn import Layer, conv_norm_act, global_avg_pool, norm_act
 
 
@@ -33,6 +33,7 @@ class PreActBasicBlock(nn.Module):
     act: Callable[[jax.Array], jax.Array]
     filters: int
     strides: int = 1
+    drop: Callable[[jax.Array], jax.Array] | None = None
 
     kernels: ClassVar[tuple[int, ...]] = (3, 3)
     expansion: ClassVar[int] = 1
@@ -49,6 +50,7 @@ class PreActBasicBlock(nn.Module):
         for i, conv in enumerate(convs[:-1], start=2):
             y = conv_norm_act(y, conv, self.norm(name=f"norm{i}"), self.act)
         y = convs[-1](y)
+        y = y if self.drop is None else self.drop(y)
         return y + (shortcut if shortcut.shape == y.shape else self.reshape(shortcut, y.shape[-1]))
 
     def reshape(self, shortcut: jax.Array, channels: int) -> jax.Array:
@@ -80,6 +82,8 @@ class PreActResNet(Classifier, kw_only=True):
     stage_sizes: tuple[int, ...]
     """Blocks a stage."""
     block: type[PreActBasicBlock | PreActBottleneck]
+    stochastic_depth: float = 0.0
+    """Rate at which the last block's branch is dropped in training; from 0 in the first block in equal steps."""
 
     paper = "He et al. 2016, arXiv:1603.05027"
     classes = 10
@@ -96,10 +100,12 @@ class PreActResNet(Classifier, kw_only=True):
 
     def stage(self, x: jax.Array, train: bool, number: int) -> jax.Array:
         for i in range(self.stage_sizes[number - 1]):
+            rate = depth_rate(self.stochastic_depth, self.stage_sizes, number, i)
             x = self.block(
                 *self.layers(train),
                 filters=16 * 2 ** (number - 1),
                 strides=2 if number > 1 and i == 0 else 1,
+                drop=self.drop_path(rate, train),
                 name=f"stage{number}_block{i + 1}",
             )(x)
         return x

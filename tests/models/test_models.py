@@ -14,6 +14,7 @@ import pytest
 from fcnn import models
 from fcnn.config import OptimConfig
 from fcnn.models.classifier import Classifier
+from fcnn.nn import StochasticDepth
 from fcnn.training import optim
 from fcnn.training.state import create_state
 from fcnn.training.step import make_eval_step, make_train_step
@@ -107,6 +108,8 @@ PARAMETERS = {
     "vgg11_bn": 132_868_840, "vgg13_bn": 133_053_736, "vgg16_bn": 138_365_992, "vgg19_bn": 143_678_248,
     "googlenet": 13_004_888, "googlenet_2014": 13_378_280, "inception_v2": 11_295_240, "inception_v3": 27_161_264,
     "resnet18": 11_689_512, "resnet34": 21_797_672, "resnet50": 25_557_032, "resnet101": 44_549_160,
+    "resnext50_32x4d": 25_028_904, "resnext101_32x8d": 88_791_336, "resnext101_64x4d": 83_455_272,
+    "wide_resnet50_2": 68_883_240, "wide_resnet101_2": 126_886_696,
     "resnet20": 269_722, "resnet32": 464_154, "resnet44": 658_586, "resnet56": 853_018,
     "resnet110": 1_727_962, "plain20": 269_722,
     "squeezenet1_0": 1_248_424, "squeezenet1_1": 1_235_496,
@@ -346,7 +349,10 @@ def test_the_step_adds_the_auxiliary_losses():
 
 
 def test_options_of_an_architecture():
-    assert list(models.options("resnet50")) == ["stride_on", "stem", "zero_init"]
+    own = ["stride_on", "groups", "width_per_group", "stem", "zero_init", "stochastic_depth"]
+    assert list(models.options("resnet50")) == own
+    with pytest.raises(UserError, match="groups and width_per_group are of bottlenecks"):
+        published("resnet18", groups=2)
     assert list(models.options("vgg11")) == ["hidden"]
     assert size_of(published("vgg11_bn", hidden=())[1]["params"]) == 9_225_984 + 512 * 1000 + 1000
 
@@ -421,6 +427,48 @@ def test_every_channel_of_a_zero_initialized_network_learns():
     for name, layer in gradients.items():
         if "block" in name:
             assert (layer["norm2"]["scale"] != 0).all(), name
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet50", "resnet20", "preact_resnet110"])
+def test_the_rate_of_stochastic_depth_grows_from_block_to_block(name):
+    """From 0 to the model's, in training alone; what is dropped are branches of whole examples."""
+    model, rates = small(name, stochastic_depth=0.5), []
+
+    def note(call, args, kwargs, context):
+        if isinstance(context.module, StochasticDepth):
+            rates.append((context.module.path[0], context.module.rate, args[0].shape))
+        return call(*args, **kwargs)
+
+    for train in (False, True):
+        assert rates == []
+        with nn.intercept_methods(note):
+            shapes(model, 64, train=train)
+    blocks = [f"stage{stage}_block{i}" for stage in range(1, len(model.stage_sizes) + 1) for i in (1, 2)]
+    assert [block for block, _, _ in rates] == blocks[1:]  # the first one always stays
+    np.testing.assert_allclose([rate for _, rate, _ in rates], np.linspace(0, 0.5, len(blocks))[1:])
+    with nn.intercept_methods(note):
+        assert shapes(model.clone(remat=True), 64, train=True).shape == (2, 7)
+
+
+@pytest.mark.parametrize("name", ["resnet50", "resnet20", "preact_resnet110"])
+def test_a_dropped_branch_leaves_the_shortcut(name):
+    """At a rate of almost 1 the second block, whose shortcut is its input, returns it."""
+    fields = {"zero_init": False} if "zero_init" in models.options(name) else {}
+    fields |= {"stage_sizes": (2,), "width_multiplier": 0.25, "stochastic_depth": 0.999999}
+    model = models.create(name, num_classes=7, **fields)
+
+    @jax.jit
+    def apply(x):
+        keys = {"params": jax.random.key(1), "dropout": jax.random.key(2)}
+        (_, found), variables = model.init_with_output(
+            keys, x, train=True, features=("stage1",), mutable=True,
+            capture_intermediates=lambda module, _: module.name == "stage1_block1",
+        )  # fmt: skip
+        return found["stage1"], variables["intermediates"]["stage1_block1"]["__call__"][0]
+
+    after, before = apply(jax.random.normal(jax.random.key(0), (4, 8, 8, 3)))
+    np.testing.assert_array_equal(after, before)
+    assert (before != 0).any()
 
 
 def test_projection_shortcuts_have_parameters():

@@ -24,6 +24,7 @@ GFLOPS = {
     "alexnet": 0.714, "vgg11": 7.609, "vgg13": 11.308, "vgg16": 15.470, "vgg19": 19.632, "vgg16_bn": 15.470,
     "googlenet": 1.498, "inception_v3": 5.713, "resnet18": 1.814, "resnet34": 3.664, "resnet50": 4.089,
     "resnet101": 7.801, "resnet152": 11.514, "squeezenet1_0": 0.819, "squeezenet1_1": 0.349,
+    "resnext50_32x4d": 4.230,
 }  # fmt: skip
 
 # Araujo, Norris & Sim 2019, "Computing receptive fields of convolutional neural networks", table 1: VGG-16 at its last

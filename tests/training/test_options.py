@@ -417,6 +417,8 @@ def test_remat_computes_again_and_changes_no_number():
         ({"hidden": ()}, "unknown option of resnet20 'hidden'"),
         ({"name": "mlp", "hidden": (8.5,)}, "model.options.hidden must be whole numbers like (256, 128), got (8.5,)"),
         ({"name": "mlp", "hidden": (8, 0)}, "model.options.hidden must be numbers from 1, got (8, 0)"),
+        ({"name": "resnet50", "groups": 0}, "model.options.groups must be at least 1, got 0"),
+        ({"stochastic_depth": 1.0}, "model.options.stochastic_depth must be at least 0 and less than 1, got 1.0"),
         ({"name": "linear", "hidden": (8,)}, "linear has no model.options, got 'hidden'"),
     ],
 )
