@@ -113,12 +113,14 @@ PARAMETERS = {
     "resnet20": 269_722, "resnet32": 464_154, "resnet44": 658_586, "resnet56": 853_018,
     "resnet110": 1_727_962, "plain20": 269_722,
     "squeezenet1_0": 1_248_424, "squeezenet1_1": 1_235_496,
+    "densenet121": 7_978_856,
     # He et al. 2016 give 1.7M, 1.7M and 10.2M.
     "preact_resnet110": 1_727_962, "preact_resnet164": 1_703_258,
 }  # fmt: skip
 # Seconds each to trace.
 DEEPEST = {
     "resnet1202": 19_421_274, "preact_resnet1001": 10_327_706, "plain110": 1_727_962, "resnet152": 60_192_808,
+    "densenet161": 28_681_000, "densenet169": 14_149_480, "densenet201": 20_013_928,
 }  # fmt: skip
 
 

@@ -36,6 +36,8 @@ KNOWN = {
     "googlenet": ["conv3.bn.weight", "inception4e.branch3.1.conv.weight", "inception5b.branch4.1.bn.bias",
                   "aux2.fc1.weight", "aux1.conv.conv.weight"],
     "inception_v3": ["Conv2d_4a_3x3.conv.weight", "Mixed_7c.branch3x3dbl_3b.bn.weight", "AuxLogits.conv1.conv.weight"],
+    "densenet121": ["features.conv0.weight", "features.norm0.bias", "features.denseblock3.denselayer24.conv1.weight",
+                    "features.transition2.conv.weight", "features.norm5.running_var", "classifier.bias"],
     "inception_v2": ["inception_4e_double_3x3_2_bn.running_mean", "conv1_7x7_s2.bias", "last_linear.weight"],
 }  # fmt: skip
 
@@ -46,7 +48,8 @@ def test_names_are_the_references(name):
 
 
 # As the shallower ones of their families, and seconds each to trace.
-DEEP = ("resnet110", "plain110", "resnet152", "resnet1202", "preact_resnet1001")
+DEEP = ("resnet110", "plain110", "resnet152", "resnet1202", "preact_resnet1001",
+        "densenet161", "densenet169", "densenet201")  # fmt: skip
 
 
 @pytest.mark.parametrize(
