@@ -32,6 +32,8 @@ MODELS = {
     **_of("fcnn.models.resnet", "wide_resnet50_2", "wide_resnet101_2"),
     **_of("fcnn.models.densenet", "densenet121", "densenet161", "densenet169", "densenet201"),
     **_of("fcnn.models.resnet", "resnext50_32x4d", "resnext101_32x8d", "resnext101_64x4d"),
+    **_of("fcnn.models.efficientnet", *(f"efficientnet_b{size}" for size in range(8))),
+    **_of("fcnn.models.efficientnet_lite", *(f"efficientnet_lite{size}" for size in range(5))),
 }
 """Architectures: subclasses of `fcnn.models.Classifier`, or `functools.partial`s of them."""
 

@@ -42,7 +42,8 @@ def models_command(args: list[str]) -> int:
     rows = []
     for name in registry.MODELS:
         family = models.family(name)
-        row = {"name": name, "image_shape": family.image_shape, "classes": family.classes, "paper": family.paper}
+        image_shape = models.preset_fields(name).get("image_shape", family.image_shape)
+        row = {"name": name, "image_shape": image_shape, "classes": family.classes, "paper": family.paper}
         rows.append(row | {"options": list(models.options(name))})
     if parsed.json:
         print(json.dumps({"models": rows}))

@@ -116,11 +116,17 @@ PARAMETERS = {
     "densenet121": 7_978_856,
     # He et al. 2016 give 1.7M, 1.7M and 10.2M.
     "preact_resnet110": 1_727_962, "preact_resnet164": 1_703_258,
+    # torchvision's and timm's.
+    "efficientnet_b0": 5_288_548, "efficientnet_b1": 7_794_184,
+    "efficientnet_lite0": 4_652_008, "efficientnet_lite1": 5_416_680, "efficientnet_lite2": 6_092_072,
+    "efficientnet_lite3": 8_197_096, "efficientnet_lite4": 13_006_568,
 }  # fmt: skip
 # Seconds each to trace.
 DEEPEST = {
     "resnet1202": 19_421_274, "preact_resnet1001": 10_327_706, "plain110": 1_727_962, "resnet152": 60_192_808,
     "densenet161": 28_681_000, "densenet169": 14_149_480, "densenet201": 20_013_928,
+    "efficientnet_b2": 9_109_994, "efficientnet_b3": 12_233_232, "efficientnet_b4": 19_341_616,
+    "efficientnet_b5": 30_389_784, "efficientnet_b6": 43_040_704, "efficientnet_b7": 66_347_960,
 }  # fmt: skip
 
 

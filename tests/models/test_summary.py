@@ -25,6 +25,7 @@ GFLOPS = {
     "googlenet": 1.498, "inception_v3": 5.713, "resnet18": 1.814, "resnet34": 3.664, "resnet50": 4.089,
     "resnet101": 7.801, "resnet152": 11.514, "squeezenet1_0": 0.819, "squeezenet1_1": 0.349,
     "resnext50_32x4d": 4.230,
+    "efficientnet_b0": 0.386,
 }  # fmt: skip
 
 # Araujo, Norris & Sim 2019, "Computing receptive fields of convolutional neural networks", table 1: VGG-16 at its last

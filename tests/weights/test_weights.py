@@ -39,6 +39,10 @@ KNOWN = {
     "densenet121": ["features.conv0.weight", "features.norm0.bias", "features.denseblock3.denselayer24.conv1.weight",
                     "features.transition2.conv.weight", "features.norm5.running_var", "classifier.bias"],
     "inception_v2": ["inception_4e_double_3x3_2_bn.running_mean", "conv1_7x7_s2.bias", "last_linear.weight"],
+    "efficientnet_b0": ["features.0.0.weight", "features.1.0.block.1.fc2.bias", "features.1.0.block.2.1.running_var",
+                        "features.6.3.block.3.0.weight", "features.8.1.bias", "classifier.1.weight"],
+    "efficientnet_lite0": ["conv_stem.weight", "bn1.bias", "blocks.0.0.bn2.weight", "blocks.0.0.conv_pw.weight",
+                           "blocks.5.3.conv_pwl.weight", "bn2.running_var", "classifier.weight"],
 }  # fmt: skip
 
 
@@ -50,6 +54,7 @@ def test_names_are_the_references(name):
 # As the shallower ones of their families, and seconds each to trace.
 DEEP = ("resnet110", "plain110", "resnet152", "resnet1202", "preact_resnet1001",
         "densenet161", "densenet169", "densenet201")  # fmt: skip
+DEEP += tuple(f"efficientnet_b{size}" for size in range(1, 8))
 
 
 @pytest.mark.parametrize(
