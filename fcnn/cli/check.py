@@ -42,13 +42,14 @@ def _check(config: Config, preset: str, folder: Path) -> int:
     from fcnn.report import Console
     from fcnn.training import trainer
     from fcnn.training.custom import Custom
+    from fcnn.training.pretrained import start_state
     from fcnn.transfer import auto
 
     console = Console()
     config, _ = auto.decide(config, console)
     setup = trainer.build(config, console, custom=Custom.of_preset(read_preset(preset), config))
     if setup.transferred:
-        setup.start_state(console.log)  # says what is kept of the weights and what is trained
+        start_state(setup, console.log)  # says what is kept of the weights and what is trained
     folder.mkdir(parents=True, exist_ok=True)
     results = []
     for part in sanity.PARTS.values():

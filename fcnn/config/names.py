@@ -24,6 +24,9 @@ TFDS_NAME = r"(?P<name>\w+(\.\w+)*)(/(?P<config>[\w.+-]+))?(:(?P<version>\d+\.\d
 # Of `fcnn.augment`.
 POLICIES = ("none", "rand_augment", "trivial_augment", "auto_augment")
 
+# Of `fcnn.training.metrics`.
+LOSSES = ("cross_entropy", "binary_cross_entropy")
+
 # The optimizers, each with the options that it takes and their defaults.
 OPTIMIZERS: dict[str, dict[str, float]] = {
     "sgd": {"momentum": 0.9, "weight_decay": 0.0},
@@ -31,6 +34,8 @@ OPTIMIZERS: dict[str, dict[str, float]] = {
     "rmsprop": {"beta2": 0.9, "momentum": 0.0, "epsilon": 1e-8, "weight_decay": 0.0},
     "adam": {"beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8, "weight_decay": 0.0},
     "adamw": {"beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8, "weight_decay": 0.01},
+    "lamb": {"beta1": 0.9, "beta2": 0.999, "epsilon": 1e-6, "weight_decay": 0.01},
+    "muon": {"momentum": 0.95, "beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8, "weight_decay": 0.0},
     "lars": {"momentum": 0.9, "trust_coefficient": 0.001, "weight_decay": 1e-4},
 }
 

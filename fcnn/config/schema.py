@@ -56,19 +56,19 @@ class OptimConfig:
     (`names.py`)."""
 
     name: str = "sgd"
-    """Optimizer: sgd, adagrad, rmsprop, adam, adamw or lars."""
+    """Optimizer: sgd, adagrad, rmsprop, adam, adamw, lamb, muon or lars."""
     learning_rate: float = 0.1
     """Peak learning rate of the schedule."""
     momentum: float | None = None
-    """Momentum of sgd and lars (0.9) and rmsprop (0)."""
+    """Momentum of sgd and lars (0.9), muon (0.95) and rmsprop (0)."""
     nesterov: bool = False
     """sgd: use Nesterov momentum."""
     beta1: float | None = None
-    """Decay of the first moment of adam and adamw (0.9)."""
+    """Decay of the first moment of adam, adamw, lamb, and muon for what isn't a kernel (0.9)."""
     beta2: float | None = None
-    """Decay of the second moment of adam and adamw (0.999) and rmsprop (0.9)."""
+    """Decay of the second moment of adam, adamw, lamb and muon (0.999) and rmsprop (0.9)."""
     epsilon: float | None = None
-    """Added to the denominator of adam, adamw and rmsprop (1e-8) and adagrad (1e-10)."""
+    """Added to the denominator of adam, adamw, rmsprop and muon (1e-8), lamb (1e-6) and adagrad (1e-10)."""
     trust_coefficient: float | None = None
     """Trust coefficient of lars (0.001)."""
     schedule: str = "cosine"
@@ -87,20 +87,24 @@ class OptimConfig:
     warmup_steps: int | None = None
     """Steps of linear warm-up; overrides warmup-epochs."""
     weight_decay: float | None = None
-    """Decoupled weight decay: each step subtracts learning rate x this x weight. Default: 0.01 for adamw, 0.0001 for
-    lars, else 0."""
+    """Decoupled weight decay: each step subtracts learning rate x this x weight. Default: 0.01 for adamw and
+    lamb, 0.0001 for lars, else 0."""
     decay_mask: Literal["kernels", "all"] = "kernels"
     """Parameters that weight decay, l1 and l2 apply to."""
     l1: float = 0.0
     """L1 regularization: adds this x sum |w| to the loss."""
     l2: float = 0.0
     """L2 regularization: adds this / 2 x sum w^2 to the loss, which is the weight_decay of PyTorch's SGD."""
+    loss: Literal["cross_entropy", "binary_cross_entropy"] = "cross_entropy"
+    """Training loss: softmax cross-entropy, or the mean of a sigmoid cross-entropy for each class. The loss that is
+    logged and compared is the softmax cross-entropy."""
     label_smoothing: float = 0.0
     """Label smoothing: share of the label's probability that is spread over all classes."""
     clip_norm: float | None = None
     """Clip gradients to this global L2 norm."""
 
     def __post_init__(self) -> None:
+        check(self.loss in names.LOSSES, unknown("optim.loss", self.loss, names.LOSSES))
         check(self.name in names.OPTIMIZERS, unknown("optim.name", self.name, names.OPTIMIZERS))
         check(self.schedule in names.SCHEDULES, unknown("optim.schedule", self.schedule, names.SCHEDULES))
         check_numbers(
@@ -153,6 +157,8 @@ class TrainConfig:
     """Epochs between evaluations on the validation split, each followed by a checkpoint."""
     eval_steps: int | None = None
     """Steps between evaluations; overrides eval-epochs."""
+    patience: float | None = None
+    """Early stopping: end the run after this many epochs without a higher validation accuracy."""
     log_steps: int = 50
     """Steps between records in metrics.jsonl within an epoch, and between checks for a non-finite loss."""
     ema_decay: float | None = None
@@ -170,7 +176,8 @@ class TrainConfig:
         check_numbers(
             self, "train.", epochs=(TINY, INF), steps=(1, INF), batch_size=(1, INF), grad_accum_steps=(1, INF),
             eval_batch_size=(1, INF), eval_epochs=(TINY, INF), eval_steps=(1, INF), log_steps=(1, INF),
-            ema_decay=(0, 0.999999), checkpoint_steps=(1, INF), max_to_keep=(1, 1000), keep_best=(0, 1000),
+            ema_decay=(0, 0.999999), checkpoint_steps=(1, INF), patience=(TINY, INF), max_to_keep=(1, 1000),
+            keep_best=(0, 1000),
         )  # fmt: skip
         check(
             self.batch_size % self.grad_accum_steps == 0,

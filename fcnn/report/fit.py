@@ -21,6 +21,17 @@ def curve(records: Sequence[Record], split: str) -> list[Record]:
     return [better(list(pair)) for _, pair in itertools.groupby(rows, key=lambda r: r["step"])]
 
 
+def out_of_patience(validations: Sequence[Record], steps: float) -> bool:
+    """Whether the last so many steps brought no higher validation accuracy.
+
+    Args:
+      validations: as `curve` returns them.
+      steps: the patience.
+    """
+    best = max(validations, key=lambda r: (r["top1"], -r["step"]), default=None)
+    return best is not None and validations[-1]["step"] - best["step"] >= steps
+
+
 def lag(records: Sequence[Record], decay: float) -> str | None:
     """Returns what to do if the averaged weights are far behind the raw ones, else None.
 

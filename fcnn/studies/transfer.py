@@ -21,7 +21,7 @@ from fcnn.studies.study import Row, Study, Verdict, clearly_above, draw_curves, 
 from fcnn.studies.training import EVALUATED, Trainer, fewer, pick_batch
 from fcnn.training.evaluate import compile_evaluation
 from fcnn.training.features import on_features
-from fcnn.training.pretrained import load_network
+from fcnn.training.pretrained import load_network, start_state
 from fcnn.training.setup import make_setup
 from fcnn.weights import About, Network, write_network
 
@@ -109,7 +109,8 @@ class Transfer(Study):
 
         @functools.cache
         def start(run: int) -> Any:
-            return dataclasses.replace(setup, config=dataclasses.replace(config, seed=run)).start_state(lambda _: None)
+            own = dataclasses.replace(setup, config=dataclasses.replace(config, seed=run))
+            return start_state(own, lambda _: None)
 
         feature_setup = on_features(setup, start(0).variables)
         update, normalize = feature_setup.train_step(), feature_setup.normalize()

@@ -46,9 +46,11 @@ def check_custom(custom: Custom, config: Config, dataset: Dataset) -> None:
         raise UserError("transfer.weights has no effect with a model of one's own")
     if custom.augment is not None and config.augment != AugmentConfig():
         raise UserError("augment.* has no effect with an augmentation of one's own")
-    if custom.loss is not None and config.optim.label_smoothing:
-        raise UserError("optim.label-smoothing has no effect with a loss of one's own")
-    optim = dataclasses.replace(config.optim, l1=0.0, l2=0.0, label_smoothing=0.0, decay_mask="kernels")
+    default = OptimConfig()
+    if custom.loss is not None and (config.optim.label_smoothing or config.optim.loss != default.loss):
+        raise UserError("optim.loss and optim.label-smoothing have no effect with a loss of one's own")
+    beside = {name: getattr(default, name) for name in ("l1", "l2", "decay_mask", "loss", "label_smoothing")}
+    optim = dataclasses.replace(config.optim, **beside)
     if custom.optimizer is not None and optim != OptimConfig():
         raise UserError("optim.* has no effect with an optimizer of one's own, but for l1, l2 and label-smoothing")
     if custom.model is None:

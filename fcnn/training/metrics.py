@@ -55,6 +55,18 @@ def cross_entropy(logits: jax.Array, labels: jax.Array, smoothing: float = 0.0) 
     return optax.softmax_cross_entropy(logits, label_rows(labels, logits.shape[-1], smoothing))
 
 
+def binary_cross_entropy(logits: jax.Array, labels: jax.Array, smoothing: float = 0.0) -> jax.Array:
+    """Each class decided for itself, the mean over the classes: (B, classes), labels as for `label_rows` -> (B,).
+
+    -(1 / classes) sum_k y_k log sigmoid(logits_k) + (1 - y_k) log(1 - sigmoid(logits_k)): Wightman et al. 2021, "ResNet
+    strikes back", arXiv:2110.00476, section 3.1.
+    """
+    return optax.sigmoid_binary_cross_entropy(logits, label_rows(labels, logits.shape[-1], smoothing)).mean(axis=1)
+
+
+LOSSES = {"cross_entropy": cross_entropy, "binary_cross_entropy": binary_cross_entropy}
+
+
 def measure(logits: jax.Array, labels: jax.Array, mask: jax.Array) -> Metrics:
     """The metrics of a batch: cross-entropy without smoothing, top-1 and top-5 hits.
 

@@ -100,6 +100,28 @@ def _momentum(c: OptimConfig) -> optax.GradientTransformation:
     return optax.trace(momentum, nesterov=c.nesterov) if momentum else optax.identity()
 
 
+def _muon(c: OptimConfig) -> optax.GradientTransformation:
+    """Muon for kernels, each as a matrix of inputs and outputs, and for the rest Adam with Nesterov momentum (Jordan et
+    al. 2024, kellerjordan.github.io/posts/muon)."""
+
+    def dimensions(params: Params) -> Params:
+        def of(leaf: jax.Array) -> Any:
+            inputs = tuple(range(leaf.ndim - 1))
+            return optax.contrib.MuonDimensionNumbers(inputs, (leaf.ndim - 1,)) if inputs else None
+
+        return jax.tree.map(of, params)
+
+    muon = optax.contrib.muon(
+        1.0,
+        beta=_option(c, "momentum"),
+        adam_b1=_option(c, "beta1"),
+        adam_b2=_option(c, "beta2"),
+        eps=_option(c, "epsilon"),
+        muon_weight_dimension_numbers=dimensions,
+    )
+    return optax.chain(muon, optax.scale(-1.0))
+
+
 # Each method without its learning rate: gradients in, directions (to be subtracted) out.
 METHODS: dict[str, Callable[[OptimConfig], optax.GradientTransformation]] = {
     "sgd": _momentum,
@@ -110,6 +132,8 @@ METHODS: dict[str, Callable[[OptimConfig], optax.GradientTransformation]] = {
     ),
     "adam": lambda c: optax.scale_by_adam(_option(c, "beta1"), _option(c, "beta2"), _option(c, "epsilon")),
     "adamw": lambda c: optax.scale_by_adam(_option(c, "beta1"), _option(c, "beta2"), _option(c, "epsilon")),
+    "lamb": lambda c: optax.scale_by_adam(_option(c, "beta1"), _option(c, "beta2"), _option(c, "epsilon")),
+    "muon": _muon,
 }
 
 
@@ -156,7 +180,8 @@ def make_optimizer(config: OptimConfig, schedule: optax.Schedule) -> optax.Gradi
 
     Weight decay is decoupled (Loshchilov and Hutter 2017): the decayed weights lose rate x decay x weight beside the
     method's own step. LARS is the exception: You et al. 2017, algorithm 1, have it inside the layer's rate and the
-    momentum.
+    momentum. LAMB (You et al. 2019, algorithm 2) scales what both add up to by each kernel's trust ratio; biases and
+    norms have none, as in timm.
     """
     decay = _option(config, "weight_decay")
 
@@ -175,6 +200,9 @@ def make_optimizer(config: OptimConfig, schedule: optax.Schedule) -> optax.Gradi
         clip,
         METHODS[config.name](config),
         optax.add_decayed_weights(decay, mask) if decay else optax.identity(),
+        optax.masked(optax.scale_by_trust_ratio(), lambda params: decay_mask(params, "kernels"))
+        if config.name == "lamb"
+        else optax.identity(),
         optax.scale_by_learning_rate(schedule),
     )
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -18,17 +19,14 @@ from fcnn.data import Dataset, Streamed
 from fcnn.data.pipeline import DevicePipeline, EpochSampler, StreamPipeline, make_pipeline
 from fcnn.distributed import sharding
 from fcnn.models import Classifier, from_config
-from fcnn.report.records import WEIGHTS
 from fcnn.training.custom import Custom, check_custom
-from fcnn.training.metrics import cross_entropy
+from fcnn.training.metrics import LOSSES
 from fcnn.training.optim import limit, make_optimizer, make_schedule
-from fcnn.training.pretrained import load_network
 from fcnn.training.state import TrainState, create_state, state_init
 from fcnn.training.step import Preprocess, StepReport, TrainStep, make_train_step
-from fcnn.training.trainable import Trainable, find_trainable, start_from
+from fcnn.training.trainable import Trainable, find_trainable
 from fcnn.utils.batch import Batch
 from fcnn.utils.errors import UserError
-from fcnn.weights import linear_head, published
 
 Pipeline = DevicePipeline | StreamPipeline
 
@@ -76,27 +74,11 @@ class TrainSetup:
         transfer = self.config.transfer
         return transfer.weights is not None and transfer.strategy not in ("scratch", "mean_var")
 
-    def start_state(self, log: Callable[[str], None]) -> TrainState:
-        """Returns the state before the first step, with the weights that training starts from.
-
-        Raises:
-          UserError: there are none, or they don't fit.
-        """
-        state, transfer = self.init_state(), self.config.transfer
-        if transfer.weights is None or transfer.strategy == "scratch":
-            return state
-        network = load_network(transfer.weights, published(self.config.model), head=False)
-        same_head = linear_head(network.about.model) == linear_head(self.config.model)
-        classes, seed = self.dataset.classes, self.config.seed
-        variables, message = start_from(
-            network, classes, state.variables, transfer.strategy, seed=seed, same_head=same_head
-        )
-        layers = [layer for name, layer in state.params.items() if name not in self.trainable.frozen]
-        count = sum(array.size for array in jax.tree.leaves(layers)) if self.total_steps else 0
-        source = transfer.weights + (f", {WEIGHTS[network.about.weights]}" if network.about.weights else "")
-        log(f"From {source}. {' '.join([*network.notes, message])} {count:,} parameters are trained.")
-        ema = None if state.ema is None else jax.tree.map(jnp.copy, variables)  # a step may reuse either's memory
-        return sharding.replicate(state.replace(**variables, ema=ema), self.mesh)
+    @property
+    def patience(self) -> float:
+        """Steps without a higher validation accuracy after which the run ends."""
+        epochs = self.config.train.patience
+        return math.inf if epochs is None else epochs * self.steps_per_epoch
 
     def normalize(self) -> Callable[[Batch], Batch]:
         """Returns the function from pixels to what the model takes."""
@@ -128,7 +110,8 @@ class TrainSetup:
             self.model,
             self.optimizer,
             preprocess=preprocess,
-            loss=self.custom.loss or functools.partial(cross_entropy, smoothing=config.optim.label_smoothing),
+            loss=self.custom.loss
+            or functools.partial(LOSSES[config.optim.loss], smoothing=config.optim.label_smoothing),
             l1=config.optim.l1,
             l2=config.optim.l2,
             decay_mask=config.optim.decay_mask,
@@ -188,6 +171,8 @@ def make_setup(
     if config.transfer.strategy == "pretrained":
         total = 0
     warmup = in_steps(config.optim.warmup_epochs, config.optim.warmup_steps, per_epoch)
+    if config.train.patience is not None and not len(dataset.validation):
+        raise UserError("train.patience needs a validation split: set data.val-fraction above 0")
     schedule = make_schedule(config.optim, steps=total, warmup=warmup)
     return TrainSetup(
         config=config,

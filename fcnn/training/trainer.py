@@ -16,7 +16,7 @@ import numpy as np
 from fcnn.config import Config
 from fcnn.distributed import processes, sharding
 from fcnn.report import Console, Records, read_records
-from fcnn.report.fit import lag
+from fcnn.report.fit import curve, lag, out_of_patience
 from fcnn.report.page import FILE as PAGE
 from fcnn.report.records import Record, better
 from fcnn.runtime.signals import Interrupt, Interrupted
@@ -27,6 +27,7 @@ from fcnn.training.evaluate import best_weights, compile_evaluation, evaluate_be
 from fcnn.training.features import on_features
 from fcnn.training.metric_log import MetricLog, NonFinite
 from fcnn.training.notes import introduction
+from fcnn.training.pretrained import start_state
 from fcnn.training.results import best_of, test_record, write_curves, write_report
 from fcnn.training.run_data import load_for_all
 from fcnn.training.setup import TrainSetup, compile_train_step, make_setup
@@ -80,7 +81,8 @@ def train(
             raise UserError(
                 f"the run in {workdir} has {done} steps already, more than the {setup.total_steps} asked for"
             )
-        if (workdir / PAGE).exists() and (record := test_record(workdir, setup.total_steps)) is not None:
+        early = out_of_patience(curve(read_records(workdir), "validation"), setup.patience)
+        if (workdir / PAGE).exists() and (record := test_record(workdir, done if early else setup.total_steps)):
             console.log(f"The run in {workdir} is finished.")
             return record
         with processes.together():
@@ -149,8 +151,9 @@ class Trainer:
             self.metric_log.load(meta["metric_log"])
             self.boundary_done = meta["boundary_done"]
         else:
-            self.state = setup.start_state(console.log)
+            self.state = start_state(setup, console.log)
         self.step = int(self.state.step)
+        self.validations = [r for r in curve(read_records(workdir), "validation") if r["step"] <= self.step]
         checkpoints.discard_after(self.step)
         self.records = Records(workdir, self.step, silent=not processes.is_first())
         self.signals = processes.Signals(setup.mesh)
@@ -177,6 +180,10 @@ class Trainer:
                     self.checkpoints.wait()
                     raise Interrupted(signal)
                 if self.step >= total:
+                    break
+                if self.boundary_done and out_of_patience(self.validations, self.setup.patience):
+                    epochs = f"{self.setup.config.train.patience:g} epochs"
+                    self.console.log(f"Stopped early: {epochs} without a higher validation accuracy.")
                     break
                 self.one_step()
             self.checkpoints.wait()
@@ -246,7 +253,9 @@ class Trainer:
         weights = {"raw": self.state.variables} | ({"ema": self.state.ema} if self.state.ema else {})
         where = {"kind": "epoch", "split": "validation", "step": self.step}
         where["epoch"] = self.step / self.setup.steps_per_epoch
-        return [where | {"weights": name} | self.validate(variables) for name, variables in weights.items()]
+        records = [where | {"weights": name} | self.validate(variables) for name, variables in weights.items()]
+        self.validations.append(better(records))
+        return records
 
     def save(self, evaluations: Sequence[Record] = ()) -> None:
         """Starts a checkpoint of this step, ranked by the better of `evaluations`.

@@ -18,6 +18,7 @@ from fcnn.data import AnySplit, Dataset
 from fcnn.distributed import sharding
 from fcnn.report import Console
 from fcnn.training.features import compile_features
+from fcnn.training.pretrained import start_state
 from fcnn.training.run_data import load_for_all
 from fcnn.training.setup import make_setup
 from fcnn.training.workdir import read_choice
@@ -92,7 +93,7 @@ def measure(config: Config, dataset: Dataset) -> Probe:
     transfer = dataclasses.replace(config.transfer, strategy="head", compare=None)
     train = dataclasses.replace(config.train, batch_size=sharding.make_mesh().size, grad_accum_steps=1)
     setup = make_setup(dataclasses.replace(config, transfer=transfer, train=train), dataset, sharding.make_mesh())
-    variables = setup.start_state(lambda _: None).variables
+    variables = start_state(setup, lambda _: None).variables
     compute = compile_features(setup, variables, part)
     began = time.perf_counter()
     features = compute().images

@@ -13,8 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fcnn import nn
+from fcnn.augment import policies
 from fcnn.cli.parse import named_options
 from fcnn.config import (
+    AugmentConfig,
     Config,
     DataConfig,
     ModelConfig,
@@ -27,7 +29,7 @@ from fcnn.config import (
     serialize,
 )
 from fcnn.data import builders
-from fcnn.training import optim
+from fcnn.training import metrics, optim
 from fcnn.utils.errors import UserError
 
 
@@ -37,6 +39,8 @@ def test_the_tables_of_names_are_those_of_the_implementations():
     assert set(names.DATASETS) == set(builders.BUILDERS)
     assert set(names.OPTIMIZERS) == set(optim.METHODS) | {"lars"}
     assert set(names.SCHEDULES) == set(optim.SCHEDULES)
+    assert set(names.LOSSES) == set(metrics.LOSSES)
+    assert set(names.POLICIES) == {"none", *policies.POLICIES}
     fields = {field.name for field in dataclasses.fields(OptimConfig)}
     assert fields >= {option for table in (names.OPTIMIZERS, names.SCHEDULES) for t in table.values() for option in t}
 
@@ -59,6 +63,10 @@ def test_every_field_says_what_it_is():
         (lambda: DataConfig(val_fraction=1.0), "data.val-fraction must be at least 0 and at most 0.9"),
         (lambda: ModelConfig(name="resnet21"), "did you mean resnet"),
         (lambda: ModelConfig(dropout=1.0), "model.dropout"),
+        (lambda: AugmentConfig(auto_augment="randaugment"), "did you mean rand_augment"),  # pyright: ignore[reportArgumentType]
+        (lambda: AugmentConfig(magnitude=5), "augment.magnitude has no effect without augment.auto-augment rand_aug"),
+        (lambda: AugmentConfig(mixup_off_epochs=1), "has no effect without augment.mixup or augment.cutmix"),
+        (lambda: OptimConfig(loss="bce"), "unknown optim.loss 'bce'"),  # pyright: ignore[reportArgumentType]
         (lambda: OptimConfig(name="adamm"), "did you mean adam"),
         (lambda: OptimConfig(name="adam", nesterov=True), "optim.nesterov needs optim.name sgd"),
         (lambda: OptimConfig(momentum=0.0, nesterov=True), "with a momentum above 0"),

@@ -73,11 +73,13 @@ def softmax(logits):
     return exp / exp.sum(axis=1, keepdims=True)
 
 
-def gradient(params, *, smoothing=0.0, l1=0.0, l2=0.0, mask=("kernel",)):
-    """Of the mean cross-entropy and the penalties, by hand."""
+def gradient(params, *, smoothing=0.0, binary=False, l1=0.0, l2=0.0, mask=("kernel",)):
+    """Of the mean cross-entropy, softmax or binary, and the penalties, by hand."""
     x = inputs()
     target = (1 - smoothing) * np.eye(CLASSES)[LABELS] + smoothing / CLASSES
-    error = (softmax(x @ params["kernel"] + params["bias"]) - target) / N
+    logits = x @ params["kernel"] + params["bias"]
+    error = (1 / (1 + np.exp(-logits)) - target) / CLASSES if binary else softmax(logits) - target
+    error /= N
     grads = {"kernel": x.T @ error, "bias": error.sum(axis=0)}
     return {k: g + (l1 * np.sign(params[k]) + l2 * params[k] if k in mask else 0) for k, g in grads.items()}
 
@@ -153,6 +155,37 @@ def lars(start, *, beta=0.9, trust=0.001, decay=1e-4, rate=RATE):
     return path
 
 
+def lamb(start, *, decay=0.01, rate=RATE):
+    """You et al. 2019, algorithm 2: Adam's direction and the decay, scaled to the kernel's own norm."""
+    params = {k: np.asarray(v, np.float64) for k, v in start.params["head"].items()}
+    memory, path = {}, []
+    for t in range(STEPS):
+        step = adam(gradient(params), memory, t, epsilon=1e-6)
+        step["kernel"] = step["kernel"] + decay * params["kernel"]
+        step["kernel"] *= np.linalg.norm(params["kernel"]) / np.linalg.norm(step["kernel"])
+        params = {k: params[k] - rate * step[k] for k in params}
+        path.append(params)
+    return path
+
+
+def muon(grads, memory, t, beta=0.95):
+    """Jordan et al. 2024: the kernel's momentum, with Nesterov's look ahead, made nearly orthogonal; for the bias Adam
+    that looks ahead too, as in Optax."""
+
+    def ahead(name, beta):
+        memory[name] = beta * memory.get(name, 0) + (1 - beta) * grads[name]
+        return beta * memory[name] / (1 - beta ** (t + 2)) + (1 - beta) * grads[name] / (1 - beta ** (t + 1))
+
+    memory["square"] = 0.999 * memory.get("square", 0) + 0.001 * grads["bias"] ** 2
+    bias = ahead("bias", 0.9) / (np.sqrt(memory["square"] / (1 - 0.999 ** (t + 1))) + 1e-8)
+    x = ahead("kernel", beta)
+    x /= np.linalg.norm(x)
+    for _ in range(5):
+        gram = x.T @ x
+        x = 3.4445 * x + x @ (-4.7750 * gram + 2.0315 * gram @ gram)
+    return {"kernel": x * np.sqrt(max(1, x.shape[1] / x.shape[0])), "bias": bias}
+
+
 def with_(rule, **options) -> Rule:
     return lambda grads, memory, t: rule(grads, memory, t, **options)
 
@@ -186,6 +219,10 @@ CASES = {
         lambda s: lars(s, beta=0.5, trust=0.1, decay=0.1),
         "lars",
     ),
+    "lamb": (dict(name="lamb"), lamb, "adamw"),
+    "lamb, its options": (dict(name="lamb", weight_decay=0.5), lambda s: lamb(s, decay=0.5), "lamb"),
+    "muon": (dict(name="muon"), lambda s: reference(s, muon), "adam"),
+    "muon, its options": (dict(name="muon", momentum=0.5), lambda s: reference(s, with_(muon, beta=0.5)), "muon"),
     "weight_decay": (
         dict(momentum=0.9, weight_decay=0.5), lambda s: reference(s, momentum, decay=0.5), "momentum"
     ),
@@ -198,6 +235,12 @@ CASES = {
     "l2": (dict(l2=0.1), lambda s: reference(s, sgd, l2=0.1), "sgd"),
     "l2, all": (dict(l2=0.1, decay_mask="all"), lambda s: reference(s, sgd, l2=0.1, mask=BOTH), "l2"),
     "label_smoothing": (dict(label_smoothing=0.2), lambda s: reference(s, sgd, smoothing=0.2), "sgd"),
+    "binary_cross_entropy": (dict(loss="binary_cross_entropy"), lambda s: reference(s, sgd, binary=True), "sgd"),
+    "binary_cross_entropy, label_smoothing": (
+        dict(loss="binary_cross_entropy", label_smoothing=0.2),
+        lambda s: reference(s, sgd, binary=True, smoothing=0.2),
+        "binary_cross_entropy",
+    ),
     "clip_norm": (dict(clip_norm=0.3), lambda s: reference(s, sgd, clip=0.3), "sgd"),
     "learning_rate": (dict(learning_rate=0.2), lambda s: reference(s, sgd, rate=lambda t: 0.2), "sgd"),
     "warmup_steps": (

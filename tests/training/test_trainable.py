@@ -25,6 +25,7 @@ from fcnn.training import evaluate, trainer
 from fcnn.training.checkpoint import Checkpoints
 from fcnn.training.features import on_features
 from fcnn.training.optim import freeze, scale_rates
+from fcnn.training.pretrained import start_state
 from fcnn.training.setup import compile_train_step, make_setup
 from fcnn.training.trainable import find_trainable, start_from
 from fcnn.utils.errors import UserError
@@ -71,7 +72,7 @@ def host(state) -> Any:
 
 
 def trained(setup, features=False):
-    state, losses = setup.start_state(lambda _: None), []
+    state, losses = start_state(setup, lambda _: None), []
     before = host(state)
     source = on_features(setup, state.variables) if features else setup
     step = compile_train_step(source, state)
@@ -167,7 +168,7 @@ def test_features_computed_once_train_the_same_head(weights_file):
     assert again == pytest.approx(losses, rel=1e-5)
     assert relative_error(fast.params["head"], slow.params["head"]) < 1e-5
     assert bits(fast.params["c5"]) == bits(slow.params["c5"])
-    source = on_features(setup, setup.start_state(lambda _: None).variables)
+    source = on_features(setup, start_state(setup, lambda _: None).variables)
     assert isinstance(source.dataset.train, Split)
     assert source.dataset.train.images.shape == (N, 42)
     # Images that change in each epoch have no features to keep; neither has a body that learns.
@@ -177,7 +178,7 @@ def test_features_computed_once_train_the_same_head(weights_file):
 
 def test_the_compiled_step_on_features_knows_no_image(weights_file):
     setup = experiment(weights_file, "head")
-    source = on_features(setup, setup.start_state(lambda _: None).variables)
+    source = on_features(setup, start_state(setup, lambda _: None).variables)
     state = setup.init_state()
     batch = {
         "image": jnp.zeros((N, 42)), "label": jnp.zeros(N, jnp.int32), "mask": jnp.ones(N, bool), "index": jnp.arange(N)
@@ -349,7 +350,7 @@ def test_a_squeezenet_with_a_linear_head_learns_on_averaged_features(tmp_path):
     setup = make_setup(dataclasses.replace(setup.config, model=config), setup.dataset, setup.mesh)
     assert setup.trainable.endpoint == "pool"
     said = []
-    state = setup.start_state(said.append)
+    state = start_state(setup, said.append)
     assert "The head is new: it is of another kind. 260 parameters are trained." in said[0]
     assert bits(state.params["fire9"]) == bits(network.variables["params"]["fire9"])
 
@@ -365,7 +366,7 @@ def test_what_does_not_fit_is_named(weights_file):
     wide = dataclasses.replace(setup.config, model=dataclasses.replace(LENET, width_multiplier=1.0))
     setup = make_setup(wide, setup.dataset, setup.mesh)
     with pytest.raises(UserError, match=r"has model\.width-multiplier 0\.5, not 1\.0"):
-        setup.start_state(lambda _: None)
+        start_state(setup, lambda _: None)
     with pytest.raises(ValueError, match=r"transfer\.strategy head needs transfer\.weights"):
         TransferConfig(strategy="head")
 

@@ -154,6 +154,24 @@ def test_a_longer_run_goes_on_from_the_newest_checkpoint(tmp_path, console, caps
     assert kept == [r for r in comparable(tmp_path / "whole") if r["kind"] != "test"]
 
 
+def test_early_stopping_ends_a_run_that_does_not_improve(tmp_path, console, capsys):
+    """With a learning rate of next to nothing, the first epoch's accuracy stays the best."""
+    config = change(optim={"learning_rate": 1e-9}, train={"epochs": 9, "patience": 2.0})
+    found = trainer.train(config, tmp_path / "run", console)
+    assert "Stopped early: 2 epochs without a higher validation accuracy." in capsys.readouterr().out
+    steps = [r["step"] for r in read_records(tmp_path / "run") if r["split"] == "validation"]
+    assert steps == [20, 40, 60]
+    assert found["step"] == 60
+    assert trainer.train(config, tmp_path / "run", console) == found
+    assert "is finished" in capsys.readouterr().out
+    # Stopped before the test, it goes on to the test alone.
+    trainer.train(config, tmp_path / "two", console, test=False)
+    assert trainer.train(config, tmp_path / "two", console) == found
+    assert comparable(tmp_path / "run") == comparable(tmp_path / "two")
+    with pytest.raises(UserError, match=r"train.patience needs a validation split: set data.val-fraction"):
+        trainer.train(change(config, data={"val_fraction": 0.0}), tmp_path / "none", console)
+
+
 def test_another_config_is_another_run(tmp_path, console):
     trainer.train(change(train={"epochs": 1}), tmp_path / "run", console)
     before = sorted((path, path.stat().st_mtime_ns) for path in tmp_path.rglob("*"))
