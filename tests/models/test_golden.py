@@ -30,8 +30,8 @@ LIGHT = ["resnet18"]  # the others take minutes, most of them XLA's
 # (1.0e-3); Inception v3 9.9e-3, (7e-4); EfficientNet-Lite0 8.1e-4, 9.5e-4.
 # Of these, PyTorch in float64 computes the same as we do, to 1e-11. By how much its float32 is off, and ours: in
 # gradient norms, ResNeXt-50 3.6e-3, 4.0e-3; in second and third losses, 3e-4 and 5.2e-2, 1.8e-2 and 7e-3.
-# DenseNet-121: gradient norms 3.9e-4, 7.3e-3; third losses 2.6e-3, 1.1e-2. With the images changed by 1e-7 of themselves,
-# so that other activations fall on the other side of zero, gradient norms 1.5e-3, 3.6e-4.
+# DenseNet-121: gradient norms 3.9e-4, 7.3e-3; third losses 2.6e-3, 1.1e-2. With the images changed by 1e-7 of
+# themselves, so that other activations fall on the other side of zero, gradient norms 1.5e-3, 3.6e-4.
 GRADIENTS = {
     "resnet50": 1e-2, "bninception": 8e-3, "vgg16": 5e-3, "googlenet": 8e-3, "inception_v3": 1.5e-2,
     "resnext50_32x4d": 8e-3, "densenet121": 1e-2,
