@@ -34,6 +34,8 @@ MODELS = {
     **_of("fcnn.models.resnet", "resnext50_32x4d", "resnext101_32x8d", "resnext101_64x4d"),
     **_of("fcnn.models.efficientnet", *(f"efficientnet_b{size}" for size in range(8))),
     **_of("fcnn.models.efficientnet_lite", *(f"efficientnet_lite{size}" for size in range(5))),
+    **_of("fcnn.models.convnext", "convnext_atto", "convnext_femto", "convnext_pico", "convnext_nano"),
+    **_of("fcnn.models.convnext", "convnext_tiny", "convnext_small", "convnext_base", "convnext_large"),
 }
 """Architectures: subclasses of `fcnn.models.Classifier`, or `functools.partial`s of them."""
 

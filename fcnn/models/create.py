@@ -10,6 +10,9 @@ from fcnn.config.serialize import fits
 from fcnn.models.classifier import Classifier
 from fcnn.utils.errors import UserError, unknown
 
+TRAINING = frozenset({"dropout", "kernel_init", "layer_scale", "remat", "stochastic_depth", "zero_init"})
+"""Fields that change training alone, not which function the weights compute."""
+
 
 def names() -> list[str]:
     """Return the names of the architectures."""
@@ -43,11 +46,11 @@ def preset_fields(name: str) -> dict[str, Any]:
 
 def options(name: str) -> dict[str, Any]:
     """Returns the types of an architecture's own options: of the fields that its class has beyond `Classifier`'s and
-    that the name doesn't set."""
+    that the name doesn't set, those of `TRAINING` excepted."""
     common = {field.name for field in dataclasses.fields(typing.cast(Any, Classifier))}
     own: Any = family(name)
     types = typing.get_type_hints(own)
-    known = common | preset_fields(name).keys()
+    known = common | preset_fields(name).keys() - TRAINING
     return {field.name: types[field.name] for field in dataclasses.fields(own) if field.name not in known}
 
 

@@ -93,7 +93,7 @@ def start_from(
     """
     source, target = _flat(network.variables), _flat(fresh)
     source, adapted = _adapt_input(source, target)
-    heads = {path for path in target if path[-2] in _CLASSIFIERS}
+    heads = {path for path in target if _gives_logits(path)}
     rows = _match(network.about, classes, strategy, same_head)
     new_head = strategy == "mean_var" or set(rows) == {None}
     _check_shapes(source, target, heads, new_head)
@@ -206,8 +206,9 @@ def _head_message(about: About, classes: tuple[str, ...], rows: tuple[int | None
     return "The head is that of the weights" + (", its classes reordered." if rows != tuple(range(known)) else ".")
 
 
-# What the layers that give logits are called: the head, GoogLeNet's and Inception v3's auxiliary ones.
-_CLASSIFIERS = ("head", "fc2", "fc")
+def _gives_logits(path: tuple[str, ...]) -> bool:
+    """Whether an array is of a layer that gives logits: of the head, GoogLeNet's or Inception v3's auxiliary ones."""
+    return path[-2] == "head" or (path[1].startswith("aux") and path[-2] in ("fc2", "fc"))
 
 
 def _mean_var(

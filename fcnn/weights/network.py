@@ -18,9 +18,6 @@ from fcnn.weights.files import read_arrays, write_arrays
 from fcnn.weights.foreign import fitting, input_channels, is_auxiliary, plain_names
 from fcnn.weights.torch_names import COUNTER, from_torch, to_torch, torch_shapes
 
-# What changes training alone, not which function the weights compute.
-TRAINING = ("dropout", "kernel_init", "remat")
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class About:
@@ -222,8 +219,9 @@ def published(model: ModelConfig) -> ModelConfig:
 
 def check_same(actual: ModelConfig, expected: ModelConfig, where: str) -> None:
     """UserError, naming the fields that differ, unless weights of one are weights of the other, but for the head."""
-    pairs = dataclasses.asdict(published(actual)), dataclasses.asdict(published(expected))
-    changed = [name for name in pairs[0] if name not in TRAINING and pairs[0][name] != pairs[1][name]]
+    fields = [dataclasses.asdict(published(model)) for model in (actual, expected)]
+    a, b = (of | {"options": {k: v for k, v in of["options"].items() if k not in models.TRAINING}} for of in fields)
+    changed = [name for name in a if name not in models.TRAINING and a[name] != b[name]]
     if changed:
-        differences = [f"model.{name.replace('_', '-')} {pairs[0][name]}, not {pairs[1][name]}" for name in changed]
+        differences = [f"model.{name.replace('_', '-')} {a[name]}, not {b[name]}" for name in changed]
         raise UserError(f"the network in {where} has {'; '.join(differences)}")

@@ -14,7 +14,9 @@ from fcnn.utils.errors import UserError
 
 # Our names of a layer's arrays: PyTorch's.
 ARRAYS = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
-LAYER_SCALE = "gamma"  # PyTorch has it as a parameter of the block: the layer's name is the array's
+# A parameter of the block in PyTorch: the layer's name is the array's. (C, 1, 1) in torchvision, where it is called
+# layer_scale; (C,) in timm.
+LAYER_SCALE = "gamma"
 COUNTER = "num_batches_tracked"  # PyTorch's batch norm counts its updates; nothing here uses the count
 Path = tuple[str, ...]
 
@@ -105,9 +107,9 @@ def _trace(
     leaves: dict[Path, Any] = dict(flatten_dict(shapes))
     names = {}
     for path, shape in ((path, leaf.shape) for path, leaf in leaves.items()):
+        name = _array_name(path, model.torch_name)
         in_torch = (shape[3], shape[2], *shape[:2]) if len(shape) == 4 else shape[::-1]
-        in_torch = (*shape, 1, 1) if path[-1] == LAYER_SCALE else in_torch
-        names[path] = _array_name(path, model.torch_name), in_torch
+        names[path] = name, (*shape, 1, 1) if name.endswith("layer_scale") else in_torch
     return names
 
 
@@ -133,7 +135,7 @@ def timm_arrays(model: models.Classifier) -> dict[str, str]:
 
 def _from_torch_layout(array: np.ndarray, name: str) -> np.ndarray:
     """Kernels (out, in, height, width) -> (height, width, in, out), dense (out, in) -> (in, out), layer scales
-    (C, 1, 1) -> (C,)."""
+    -> (C,)."""
     if name == LAYER_SCALE:
         return array.reshape(-1)
     return array.transpose(2, 3, 1, 0) if array.ndim == 4 else array.T

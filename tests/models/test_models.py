@@ -120,6 +120,8 @@ PARAMETERS = {
     "efficientnet_b0": 5_288_548, "efficientnet_b1": 7_794_184,
     "efficientnet_lite0": 4_652_008, "efficientnet_lite1": 5_416_680, "efficientnet_lite2": 6_092_072,
     "efficientnet_lite3": 8_197_096, "efficientnet_lite4": 13_006_568,
+    "convnext_atto": 3_695_520, "convnext_femto": 5_217_784, "convnext_pico": 9_045_672, "convnext_nano": 15_593_560,
+    "convnext_tiny": 28_589_128,
 }  # fmt: skip
 # Seconds each to trace.
 DEEPEST = {
@@ -127,6 +129,7 @@ DEEPEST = {
     "densenet161": 28_681_000, "densenet169": 14_149_480, "densenet201": 20_013_928,
     "efficientnet_b2": 9_109_994, "efficientnet_b3": 12_233_232, "efficientnet_b4": 19_341_616,
     "efficientnet_b5": 30_389_784, "efficientnet_b6": 43_040_704, "efficientnet_b7": 66_347_960,
+    "convnext_small": 50_223_688, "convnext_base": 88_591_464, "convnext_large": 197_767_336,
 }  # fmt: skip
 
 
@@ -362,6 +365,8 @@ def test_options_of_an_architecture():
     with pytest.raises(UserError, match="groups and width_per_group are of bottlenecks"):
         published("resnet18", groups=2)
     assert list(models.options("vgg11")) == ["hidden"]
+    # What a name sets isn't one, but for what changes training alone.
+    assert list(models.options("convnext_base")) == ["conv_mlp", "layer_scale", "stochastic_depth"]
     assert size_of(published("vgg11_bn", hidden=())[1]["params"]) == 9_225_984 + 512 * 1000 + 1000
 
 
@@ -437,7 +442,7 @@ def test_every_channel_of_a_zero_initialized_network_learns():
             assert (layer["norm2"]["scale"] != 0).all(), name
 
 
-@pytest.mark.parametrize("name", ["resnet18", "resnet50", "resnet20", "preact_resnet110"])
+@pytest.mark.parametrize("name", ["resnet18", "resnet50", "resnet20", "preact_resnet110", "convnext_atto"])
 def test_the_rate_of_stochastic_depth_grows_from_block_to_block(name):
     """From 0 to the model's, in training alone; what is dropped are branches of whole examples."""
     model, rates = small(name, stochastic_depth=0.5), []
@@ -458,10 +463,11 @@ def test_the_rate_of_stochastic_depth_grows_from_block_to_block(name):
         assert shapes(model.clone(remat=True), 64, train=True).shape == (2, 7)
 
 
-@pytest.mark.parametrize("name", ["resnet50", "resnet20", "preact_resnet110"])
+@pytest.mark.parametrize("name", ["resnet50", "resnet20", "preact_resnet110", "convnext_atto"])
 def test_a_dropped_branch_leaves_the_shortcut(name):
     """At a rate of almost 1 the second block, whose shortcut is its input, returns it."""
-    fields = {"zero_init": False} if "zero_init" in models.options(name) else {}
+    own: dict[str, Any] = {"zero_init": False, "layer_scale": 1.0}
+    fields = {field: own[field] for field in own.keys() & models.options(name).keys()}
     fields |= {"stage_sizes": (2,), "width_multiplier": 0.25, "stochastic_depth": 0.999999}
     model = models.create(name, num_classes=7, **fields)
 

@@ -7,6 +7,7 @@ import re
 import sys
 from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -26,6 +27,7 @@ GFLOPS = {
     "resnet101": 7.801, "resnet152": 11.514, "squeezenet1_0": 0.819, "squeezenet1_1": 0.349,
     "resnext50_32x4d": 4.230,
     "efficientnet_b0": 0.386,
+    "convnext_tiny": 4.456,
 }  # fmt: skip
 
 # Araujo, Norris & Sim 2019, "Computing receptive fields of convolutional neural networks", table 1: VGG-16 at its last
@@ -62,13 +64,14 @@ def test_parameters_add_up():
 
 
 class Odd(Classifier, kw_only=True):
-    """Everything that moves windows: strides, unequal kernels, padding, pools of both kinds, branches."""
+    """Everything that moves windows: strides, unequal kernels, padding, pools of both kinds, branches; and a norm of
+    each position, that doesn't."""
 
     norm = "none"
 
     def forward(self, x, train, endpoint):
         conv, _, _ = self.layers(train)
-        x = conv(3, (3, 5), 2, (1, 0), name="first")(x)
+        x = nn.LayerNorm(name="norm")(conv(3, (3, 5), 2, (1, 0), name="first")(x))
         x = endpoint("pooled", max_pool(x, 3, stride=2, padding=1))
         left = avg_pool(x, 2, stride=1, padding=1)[:, :-1, :-1]
         right = conv(3, (1, 3), 1, (0, 1), name="right")(x)

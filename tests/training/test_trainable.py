@@ -289,6 +289,15 @@ def test_a_network_as_it_is_knows_its_classes_in_any_order(network, classes):
     np.testing.assert_allclose(again, logits[:, ["abcd".index(label) for label in classes]], rtol=1e-5, atol=1e-5)
 
 
+def test_dense_layers_inside_of_a_block_are_no_heads():
+    """ConvNeXt's have the names that the last layers of GoogLeNet's auxiliary heads have."""
+    network = random_network("convnext_atto", width_multiplier=0.1)
+    variables, _ = start_from(network, tuple("xyz"), drawn(network, "xyz"), "full", seed=0)
+    block = variables["params"]["stage1_block1"]
+    assert bits(block["fc2"]) == bits(network.variables["params"]["stage1_block1"]["fc2"])
+    assert variables["params"]["head"]["bias"].shape == (3,)
+
+
 def test_numbers_are_no_names(network):
     """Weights whose classes nobody named, ImageNet's or somebody's, are those of no data; folders 0, 1, 2, 3 are."""
     about = dataclasses.replace(network.about, classes=tuple("0123"))

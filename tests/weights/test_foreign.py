@@ -1,11 +1,13 @@
 """Weights as the training scripts of the world leave them: wrapped, prefixed, averaged, headless, under any suffix."""
 
+import dataclasses
 import gzip
 import io
 import json
 import tarfile
 import zipfile
 
+import jax
 import numpy as np
 import pytest
 from hypothesis import given
@@ -17,11 +19,11 @@ from fcnn.config import ModelConfig
 from fcnn.data import Dataset, Split
 from fcnn.training.trainable import start_from
 from fcnn.utils.errors import UserError
-from fcnn.weights import adapt_input, foreign, from_torch, read_network
+from fcnn.weights import About, Network, adapt_input, foreign, from_torch, read_network, write_network
 from fcnn.weights.files import read_arrays
 from fcnn.weights.foreign import fitting
 from fcnn.weights.state_dicts import AVERAGED, RAW
-from fcnn.weights.torch_names import torch_shapes
+from fcnn.weights.torch_names import timm_arrays, torch_shapes
 
 torch = pytest.importorskip("torch")
 
@@ -208,6 +210,49 @@ def test_an_architecture_is_known_by_its_names_and_shapes(name):
     arrays = {f"model.{key}": np.broadcast_to(np.float32(0), shape) for key, shape in shapes.items()}
     twins = {name, name.replace("plain", "resnet"), name.replace("resnet", "plain")}
     assert set(fitting(arrays)) == twins & registry.MODELS.keys()
+
+
+# Arrays in timm, from its source, one of each kind: in torchvision.
+TIMM = {
+    "convnext_tiny": {
+        "stem.0.weight": "features.0.0.weight", "stem.1.bias": "features.0.1.bias",
+        "stages.1.downsample.0.bias": "features.2.0.bias", "stages.3.downsample.1.weight": "features.6.1.weight",
+        "stages.2.blocks.8.conv_dw.bias": "features.5.8.block.0.bias", "stages.0.blocks.0.norm.weight":
+        "features.1.0.block.2.weight", "stages.0.blocks.2.mlp.fc1.weight": "features.1.2.block.3.weight",
+        "stages.0.blocks.2.mlp.fc2.bias": "features.1.2.block.5.bias", "stages.3.blocks.0.gamma":
+        "features.7.0.layer_scale", "head.norm.bias": "classifier.0.bias", "head.fc.weight": "classifier.2.weight",
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TIMM)
+def test_weights_under_timms_names_are_read(name, tmp_path):
+    config = ModelConfig(name=name, width_multiplier=0.125)
+    model = models.from_config(config, num_classes=3)
+    names, shapes = timm_arrays(model), torch_shapes(model)
+    assert TIMM[name].items() <= names.items()
+    assert names.keys().isdisjoint(shapes)
+    rng = np.random.default_rng(0)
+    arrays = {reference: rng.random(shape, np.float32) for reference, shape in shapes.items()}
+    # timm's layer scales have no axes for the image.
+    timms = {timm: np.ravel(arrays[ref]) if timm.endswith("gamma") else arrays[ref] for timm, ref in names.items()}
+    save_file(timms, tmp_path / "timm.safetensors")
+    save_file(arrays, tmp_path / "reference.safetensors")
+    a, b = (read_network(tmp_path / f"{kind}.safetensors", config) for kind in ("timm", "reference"))
+    assert jax.tree.all(jax.tree.map(np.array_equal, a.variables, b.variables))
+
+
+def test_options_of_training_are_no_property_of_weights(tmp_path):
+    config = ModelConfig(name="convnext_atto", width_multiplier=0.1)
+    shapes = torch_shapes(models.from_config(config, num_classes=2))
+    arrays = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
+    about = About(model=config, classes=("a", "b"), image_shape=(64, 64, 3), mean=(0.5,) * 3, std=(0.5,) * 3)
+    network = Network(about=about, variables=from_torch("convnext_atto", arrays, width_multiplier=0.1))
+    write_network(tmp_path / "a.safetensors", network)
+    other = dataclasses.replace(config, options={"stochastic_depth": 0.3, "layer_scale": 0.1})
+    assert read_network(tmp_path / "a.safetensors", other).about == about
+    with pytest.raises(UserError, match=r"model.norm None, not batch"):
+        read_network(tmp_path / "a.safetensors", dataclasses.replace(other, norm="batch"))
 
 
 def test_much_deeper_networks_are_not_traced(monkeypatch):

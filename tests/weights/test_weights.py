@@ -38,6 +38,10 @@ KNOWN = {
     "inception_v3": ["Conv2d_4a_3x3.conv.weight", "Mixed_7c.branch3x3dbl_3b.bn.weight", "AuxLogits.conv1.conv.weight"],
     "densenet121": ["features.conv0.weight", "features.norm0.bias", "features.denseblock3.denselayer24.conv1.weight",
                     "features.transition2.conv.weight", "features.norm5.running_var", "classifier.bias"],
+    "convnext_tiny": ["features.0.1.weight", "features.2.0.bias", "features.4.1.weight", "features.5.8.layer_scale",
+                      "features.5.8.block.0.weight", "features.7.2.block.5.bias", "classifier.0.bias"],
+    "convnext_atto": ["stem.0.weight", "stages.1.downsample.0.weight", "stages.2.blocks.5.conv_dw.weight",
+                      "stages.3.blocks.0.mlp.fc2.bias", "stages.3.blocks.1.gamma", "head.norm.weight"],
     "inception_v2": ["inception_4e_double_3x3_2_bn.running_mean", "conv1_7x7_s2.bias", "last_linear.weight"],
     "efficientnet_b0": ["features.0.0.weight", "features.1.0.block.1.fc2.bias", "features.1.0.block.2.1.running_var",
                         "features.6.3.block.3.0.weight", "features.8.1.bias", "classifier.1.weight"],
@@ -51,10 +55,16 @@ def test_names_are_the_references(name):
     assert set(KNOWN[name]) <= state_dict(name)[0].keys()
 
 
+def test_layer_scales_have_the_references_shapes():
+    assert state_dict("convnext_tiny")[0]["features.1.0.layer_scale"].shape == (96, 1, 1)
+    assert state_dict("convnext_atto")[0]["stages.0.blocks.0.gamma"].shape == (40,)
+
+
 # As the shallower ones of their families, and seconds each to trace.
 DEEP = ("resnet110", "plain110", "resnet152", "resnet1202", "preact_resnet1001",
         "densenet161", "densenet169", "densenet201")  # fmt: skip
 DEEP += tuple(f"efficientnet_b{size}" for size in range(1, 8))
+DEEP += ("convnext_small", "convnext_base", "convnext_large")
 
 
 @pytest.mark.parametrize(
