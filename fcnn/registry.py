@@ -32,6 +32,7 @@ MODELS = {
     **_of("fcnn.models.resnet", "wide_resnet50_2", "wide_resnet101_2"),
     **_of("fcnn.models.densenet", "densenet121", "densenet161", "densenet169", "densenet201"),
     **_of("fcnn.models.resnet", "resnext50_32x4d", "resnext101_32x8d", "resnext101_64x4d"),
+    **_of("fcnn.models.mobilenet_v2", "mobilenet_v2"),
     **_of("fcnn.models.efficientnet", *(f"efficientnet_b{size}" for size in range(8))),
     **_of("fcnn.models.efficientnet_lite", *(f"efficientnet_lite{size}" for size in range(5))),
     **_of("fcnn.models.convnext", "convnext_atto", "convnext_femto", "convnext_pico", "convnext_nano"),

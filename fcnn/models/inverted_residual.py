@@ -80,6 +80,12 @@ def divisible(channels: float, divisor: int = 8) -> int:
     return rounded if rounded >= 0.9 * channels else rounded + divisor
 
 
+def split(block: str) -> tuple[int, int]:
+    """Returns a block's stage, from 1 on, and its place in there, from 0 on: "stage2_block1" -> (2, 0)."""
+    stage, number = block.removeprefix("stage").split("_block")
+    return int(stage), int(number) - 1
+
+
 def torch_name(layer: str, *, expand: bool, squeeze_excite: bool) -> str:
     """Returns torchvision's name of a layer of a block in MobileNet v3 and EfficientNet: "depthwise_norm" -> "1.1".
 

@@ -11,6 +11,8 @@ import pytest
 
 from fcnn import models, registry, weights
 from fcnn.utils.errors import UserError
+from fcnn.weights.foreign import from_timm
+from fcnn.weights.torch_names import timm_arrays, torch_shapes
 
 
 def state_dict(name, classes=10, image_shape=None, **options):
@@ -42,6 +44,10 @@ KNOWN = {
                       "features.5.8.block.0.weight", "features.7.2.block.5.bias", "classifier.0.bias"],
     "convnext_atto": ["stem.0.weight", "stages.1.downsample.0.weight", "stages.2.blocks.5.conv_dw.weight",
                       "stages.3.blocks.0.mlp.fc2.bias", "stages.3.blocks.1.gamma", "head.norm.weight"],
+    "mobilenet_v2": ["features.0.1.bias", "features.1.conv.0.0.weight", "features.1.conv.1.weight",
+                     "features.1.conv.2.running_var", "features.17.conv.0.1.weight", "features.17.conv.1.0.weight",
+                     "features.17.conv.2.weight", "features.17.conv.3.bias", "features.18.0.weight",
+                     "classifier.1.bias"],
     "inception_v2": ["inception_4e_double_3x3_2_bn.running_mean", "conv1_7x7_s2.bias", "last_linear.weight"],
     "efficientnet_b0": ["features.0.0.weight", "features.1.0.block.1.fc2.bias", "features.1.0.block.2.1.running_var",
                         "features.6.3.block.3.0.weight", "features.8.1.bias", "classifier.1.weight"],
@@ -58,6 +64,29 @@ def test_names_are_the_references(name):
 def test_layer_scales_have_the_references_shapes():
     assert state_dict("convnext_tiny")[0]["features.1.0.layer_scale"].shape == (96, 1, 1)
     assert state_dict("convnext_atto")[0]["stages.0.blocks.0.gamma"].shape == (40,)
+
+
+# Names from timm 1.0.31's source, and of torchvision's own file of DenseNet, where they are others than above.
+OTHER_NAMES = {
+    "vgg11": ["pre_logits.fc1.weight", "pre_logits.fc2.bias", "head.fc.weight"],
+    "densenet121": ["features.denseblock4.denselayer16.norm.1.running_var",
+                    "features.denseblock1.denselayer1.conv.2.weight", "features.transition1.conv.weight"],
+    "mobilenet_v2": ["conv_stem.weight", "bn1.bias", "blocks.0.0.conv_dw.weight", "blocks.0.0.bn1.weight",
+                     "blocks.0.0.conv_pw.weight", "blocks.0.0.bn2.bias", "blocks.6.0.conv_pw.weight",
+                     "blocks.6.0.conv_dw.weight", "blocks.6.0.bn2.running_mean", "blocks.6.0.conv_pwl.weight",
+                     "blocks.6.0.bn3.weight", "conv_head.weight", "bn2.running_var", "classifier.weight"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OTHER_NAMES)
+def test_weights_under_other_names_are_read_as_well(name):
+    """All arrays by the names of the one program come out by those of the other."""
+    model = models.create(name, num_classes=1000)
+    names, shapes = timm_arrays(model), torch_shapes(model)
+    assert set(OTHER_NAMES[name]) <= names.keys()
+    assert len(names) == len(shapes)
+    arrays = {name: np.broadcast_to(np.float32(0), shapes[reference]) for name, reference in names.items()}
+    assert {key: array.shape for key, array in from_timm(arrays, model).items()} == shapes
 
 
 # As the shallower ones of their families, and seconds each to trace.
