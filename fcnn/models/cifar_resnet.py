@@ -11,11 +11,13 @@ K. He, X. Zhang, S. Ren, J. Sun: Deep Residual Learning for Image Recognition, a
 """
 
 import functools
+from typing import Literal
 
 import jax
 
 from fcnn.models.classifier import Classifier, EndpointFn
-from fcnn.models.resnet import BasicBlock, Shortcut, depth_rate, torch_name
+from fcnn.models.residual import BasicBlock, depth_rate
+from fcnn.models.resnet import torch_name
 from fcnn.nn import conv_norm_act, global_avg_pool
 
 
@@ -28,7 +30,7 @@ class CifarResNet(Classifier, kw_only=True):
 
     stage_sizes: tuple[int, ...]
     """Blocks a stage."""
-    shortcut: Shortcut = "A"
+    shortcut: Literal["A", "projection", "none"] = "A"
     """Where a block changes the shape: zero padding (the paper's choice for these networks) or a 1x1 convolution. With
     "none", no block has a shortcut: the paper's plain networks."""
     zero_init: bool = True

@@ -17,7 +17,8 @@ import flax.linen as nn
 import jax
 
 from fcnn.models.classifier import Classifier, EndpointFn
-from fcnn.models.resnet import depth_rate, pad_channels, torch_name
+from fcnn.models.residual import depth_rate, pad_channels
+from fcnn.models.resnet import torch_name
 from fcnn.nn import Layer, conv_norm_act, global_avg_pool, norm_act
 
 

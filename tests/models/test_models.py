@@ -110,6 +110,8 @@ PARAMETERS = {
     "resnet18": 11_689_512, "resnet34": 21_797_672, "resnet50": 25_557_032, "resnet101": 44_549_160,
     "resnext50_32x4d": 25_028_904, "resnext101_32x8d": 88_791_336, "resnext101_64x4d": 83_455_272,
     "wide_resnet50_2": 68_883_240, "wide_resnet101_2": 126_886_696,
+    "seresnet18": 11_779_624, "seresnet34": 21_960_416, "seresnet50": 28_088_024, "seresnet101": 49_326_872,
+    "resnet18d": 11_708_744, "resnet34d": 21_816_904, "resnet50d": 25_576_264, "resnet101d": 44_568_392,
     "resnet20": 269_722, "resnet32": 464_154, "resnet44": 658_586, "resnet56": 853_018,
     "resnet110": 1_727_962, "plain20": 269_722,
     "squeezenet1_0": 1_248_424, "squeezenet1_1": 1_235_496,
@@ -360,8 +362,8 @@ def test_the_step_adds_the_auxiliary_losses():
 
 
 def test_options_of_an_architecture():
-    own = ["stride_on", "groups", "width_per_group", "stem", "zero_init", "stochastic_depth"]
-    assert list(models.options("resnet50")) == own
+    widths, changes = ["groups", "width_per_group"], ["squeeze_excite", "shortcut", "stem"]
+    assert list(models.options("resnet50")) == ["stride_on", *widths, *changes, "zero_init", "stochastic_depth"]
     with pytest.raises(UserError, match="groups and width_per_group are of bottlenecks"):
         published("resnet18", groups=2)
     assert list(models.options("vgg11")) == ["hidden"]

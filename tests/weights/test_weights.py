@@ -91,6 +91,7 @@ def test_weights_under_other_names_are_read_as_well(name):
 
 # As the shallower ones of their families, and seconds each to trace.
 DEEP = ("resnet110", "plain110", "resnet152", "resnet1202", "preact_resnet1001",
+        "wide_resnet101_2", "resnext101_32x8d", "resnext101_64x4d", "seresnet101", "resnet101d",
         "densenet161", "densenet169", "densenet201")  # fmt: skip
 DEEP += tuple(f"efficientnet_b{size}" for size in range(1, 8))
 DEEP += ("convnext_small", "convnext_base", "convnext_large")
