@@ -35,6 +35,7 @@ MODELS = {
     **_of("fcnn.models.resnet", "seresnet18", "seresnet34", "seresnet50", "seresnet101"),
     **_of("fcnn.models.mobilenet_v2", "mobilenet_v2"),
     **_of("fcnn.models.resnet", "resnet18d", "resnet34d", "resnet50d", "resnet101d"),
+    **_of("fcnn.models.mobilenet_v3", "mobilenet_v3_small", "mobilenet_v3_large"),
     **_of("fcnn.models.efficientnet", *(f"efficientnet_b{size}" for size in range(8))),
     **_of("fcnn.models.efficientnet_lite", *(f"efficientnet_lite{size}" for size in range(5))),
     **_of("fcnn.models.convnext", "convnext_atto", "convnext_femto", "convnext_pico", "convnext_nano"),

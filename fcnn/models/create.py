@@ -60,17 +60,20 @@ def variants() -> list[list[str]]:
     groups: dict[Any, list[tuple[Any, str]]] = {}
     for name in registry.MODELS:
         fields = dict(sorted(preset_fields(name).items(), key=lambda field: (field[0] != "stage_sizes", field[0])))
-        numbers = {key: value for key, value in fields.items() if _is_number(value)}
-        size = [sum(value) if isinstance(value, tuple) else value for value in numbers.values()]
+        numbers = {key: _flat(value) for key, value in fields.items() if all(map(_is_number, _flat(value)))}
+        size = [sum(value) for value in numbers.values()]
         others = frozenset((key, None if key in numbers else value) for key, value in fields.items())
         groups.setdefault((family(name), others), []).append((size, name))
     return [[name for _, name in sorted(group)] for group in groups.values()]
 
 
+def _flat(value: Any) -> list[Any]:
+    """Returns the entries of a tuple, and of the tuples in it; any other value as the only one."""
+    return [entry for part in value for entry in _flat(part)] if isinstance(value, tuple) else [value]
+
+
 def _is_number(value: Any) -> bool:
-    """Whether it is a number or a tuple of numbers."""
-    values = value if isinstance(value, tuple) else (value,)
-    return all(isinstance(one, int | float) and not isinstance(one, bool) for one in values)
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def from_config(config: ModelConfig, *, num_classes: int, dtype: Any = None) -> Classifier:

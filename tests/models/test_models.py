@@ -116,6 +116,7 @@ PARAMETERS = {
     "resnet110": 1_727_962, "plain20": 269_722,
     "squeezenet1_0": 1_248_424, "squeezenet1_1": 1_235_496,
     "densenet121": 7_978_856, "mobilenet_v2": 3_504_872,
+    "mobilenet_v3_small": 2_542_856, "mobilenet_v3_large": 5_483_032,
     # He et al. 2016 give 1.7M, 1.7M and 10.2M.
     "preact_resnet110": 1_727_962, "preact_resnet164": 1_703_258,
     # torchvision's and timm's.

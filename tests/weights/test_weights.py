@@ -48,6 +48,12 @@ KNOWN = {
                      "features.1.conv.2.running_var", "features.17.conv.0.1.weight", "features.17.conv.1.0.weight",
                      "features.17.conv.2.weight", "features.17.conv.3.bias", "features.18.0.weight",
                      "classifier.1.bias"],
+    "mobilenet_v3_small": ["features.1.block.0.0.weight", "features.1.block.1.fc1.bias", "features.1.block.2.1.bias",
+                           "features.11.block.2.fc2.weight", "features.11.block.3.0.weight", "features.12.0.weight"],
+    "mobilenet_v3_large": ["features.0.1.bias", "features.1.block.0.0.weight", "features.1.block.1.1.running_mean",
+                           "features.4.block.2.fc1.weight", "features.10.block.2.0.weight",
+                           "features.15.block.3.1.bias", "features.16.0.weight", "classifier.0.bias",
+                           "classifier.3.weight"],
     "inception_v2": ["inception_4e_double_3x3_2_bn.running_mean", "conv1_7x7_s2.bias", "last_linear.weight"],
     "efficientnet_b0": ["features.0.0.weight", "features.1.0.block.1.fc2.bias", "features.1.0.block.2.1.running_var",
                         "features.6.3.block.3.0.weight", "features.8.1.bias", "classifier.1.weight"],
@@ -75,6 +81,9 @@ OTHER_NAMES = {
                      "blocks.0.0.conv_pw.weight", "blocks.0.0.bn2.bias", "blocks.6.0.conv_pw.weight",
                      "blocks.6.0.conv_dw.weight", "blocks.6.0.bn2.running_mean", "blocks.6.0.conv_pwl.weight",
                      "blocks.6.0.bn3.weight", "conv_head.weight", "bn2.running_var", "classifier.weight"],
+    "mobilenet_v3_large": ["blocks.0.0.conv_dw.weight", "blocks.0.0.bn2.bias", "blocks.2.0.se.conv_reduce.bias",
+                           "blocks.2.2.se.conv_expand.weight", "blocks.5.2.bn3.bias", "blocks.6.0.conv.weight",
+                           "blocks.6.0.bn1.running_mean", "conv_head.bias", "classifier.bias"],
 }  # fmt: skip
 
 
