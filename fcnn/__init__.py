@@ -26,10 +26,9 @@ from fcnn.config.presets import load_preset
 from fcnn.utils.errors import UserError
 
 if TYPE_CHECKING:
-    from fcnn.api import evaluate, train
+    from fcnn.api import create_model, evaluate, train
     from fcnn.data import from_arrays
     from fcnn.inference.load import load
-    from fcnn.models import create as create_model
     from fcnn.models import names as list_models
     from fcnn.weights import read_network as read_weights
     from fcnn.weights import write_network as write_weights
@@ -57,7 +56,7 @@ __all__ = [
 ]
 
 _LAZY = {
-    "create_model": "fcnn.models:create",
+    "create_model": "fcnn.api:create_model",
     "evaluate": "fcnn.api:evaluate",
     "from_arrays": "fcnn.data:from_arrays",
     "list_models": "fcnn.models:names",

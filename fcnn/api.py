@@ -1,12 +1,15 @@
-"""What `import fcnn` offers beside its folders: train, evaluate."""
+"""What `import fcnn` offers beside its folders: create_model, train, evaluate."""
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, overload
 
 import flax.linen as nn
+import jax
+import jax.numpy as jnp
 import optax
 
+from fcnn import models, zoo
 from fcnn.config import Config
 from fcnn.data import Dataset
 from fcnn.report import Console
@@ -16,9 +19,70 @@ from fcnn.training import trainer
 from fcnn.training.custom import Custom
 from fcnn.training.evaluate import evaluate as evaluate_run
 from fcnn.training.metrics import LogitsLoss
+from fcnn.training.pretrained import load_network
 from fcnn.training.step import Preprocess
 from fcnn.training.workdir import fresh
 from fcnn.transfer import auto
+from fcnn.utils.errors import UserError
+
+
+@overload
+def create_model(
+    name: str, *, num_classes: int | None = None, pretrained: Literal[False] = False, **fields: Any
+) -> models.Classifier: ...
+
+
+@overload
+def create_model(
+    name: str, *, num_classes: int | None = None, pretrained: Literal[True] | str, **fields: Any
+) -> tuple[models.Classifier, dict[str, Any]]: ...
+
+
+def create_model(
+    name: str, *, num_classes: int | None = None, pretrained: bool | str = False, **fields: Any
+) -> models.Classifier | tuple[models.Classifier, dict[str, Any]]:
+    """Creates an architecture by name, and with `pretrained` its weights, too.
+
+        model, variables = fcnn.create_model("resnet50", pretrained=True)
+        logits = model.apply(variables, images, train=False)  # images (B, H, W, C), normalized
+
+    Args:
+      name: the architecture; `fcnn.list_models()` returns all names.
+      num_classes: outputs; None for those of the weights, or of the paper. With another number than the weights', the
+        classifier is a new one.
+      pretrained: True for the most accurate weights of this architecture in `fcnn.zoo.TABLE`, downloaded if need be; or
+        the name of one there, a file of weights, or a run's folder.
+      **fields: of `fcnn.models.Classifier` and of the architecture's own class.
+
+    Returns:
+      The Linen module; with `pretrained`, a pair of it and its variables, {"params": ..., "batch_stats": ...}.
+
+    Raises:
+      UserError: no such architecture, or no weights of it.
+    """
+    if not pretrained:
+        return models.create(name, num_classes=num_classes or models.family(name).classes, **fields)
+    if pretrained is True:
+        entries = [entry for entry in zoo.TABLE.values() if entry.model.name == name]
+        if not entries:
+            models.family(name)  # UserError if there is no such architecture
+            raise UserError(f"there are no pretrained weights of {name}; fcnn zoo lists those there are")
+        pretrained = max(entries, key=lambda entry: entry.accuracy).name
+    network = load_network(pretrained)
+    about = network.about
+    if about.module or about.model.name != name:
+        raise UserError(f"{pretrained} has the weights of {about.name}, not of {name}")
+    count = len(about.classes) if num_classes is None else num_classes
+    model = models.create(name, num_classes=count, **(models.config_fields(about.model) | fields))
+    params = {layer: arrays for layer, arrays in network.variables["params"].items() if layer != "head"}
+    if count == len(about.classes):
+        params = dict(network.variables["params"])
+    else:
+        height, width, channels = *about.image_shape[:2], len(about.mean)
+        images = jnp.zeros((1, height, width, channels))
+        fresh_variables = jax.jit(lambda key: model.init(key, images, train=False))(jax.random.key(0))
+        params["head"] = fresh_variables["params"]["head"]
+    return model, {"params": params, "batch_stats": dict(network.variables.get("batch_stats", {}))}
 
 
 def train(

@@ -2,7 +2,9 @@
 
 import re
 import signal
+from typing import Any
 
+import chex
 import numpy as np
 import optax
 import pytest
@@ -98,3 +100,25 @@ def test_a_preset_that_fails_is_answered_with_its_line(text, message, tmp_path, 
     path.write_text(f"from fcnn.config import Config\nCONFIG = Config()\n{text}\n")
     assert cli.main(["train", "--config", str(path), "--workdir", str(tmp_path / "run")]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_pretrained_model_in_one_call():
+    """The zoo's own, by its architecture: the numbers of `fcnn.load`; another head, the same layers before it."""
+    images = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3)).astype(np.uint8)
+    network = fcnn.load("cifar10_resnet20")
+    model, variables = fcnn.create_model("resnet20", pretrained=True)
+    logits: Any = model.apply(variables, network.preprocess(images), train=False)
+    expected = network.apply(network.variables, network.preprocess(images))
+    np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-5)
+    three, others = fcnn.create_model("resnet20", num_classes=3, pretrained="cifar10_resnet20", dropout=0.5)
+    assert (three.num_classes, three.dropout, others["params"]["head"]["kernel"].shape) == (3, 0.5, (64, 3))
+    chex.assert_trees_all_equal(others["params"] | {"head": 0}, variables["params"] | {"head": 0})
+    chex.assert_trees_all_equal(others["batch_stats"], variables["batch_stats"])
+    assert fcnn.create_model("resnet20").num_classes == 10
+    for name, weights, message in (
+        ("lenet5", True, "no pretrained weights of lenet5"),
+        ("resnet32", "cifar10_resnet20", "has the weights of resnet20, not of resnet32"),
+        ("resnet21", True, "did you mean resnet"),
+    ):
+        with pytest.raises(fcnn.UserError, match=message):
+            fcnn.create_model(name, pretrained=weights)
