@@ -61,7 +61,7 @@ SHORTER = {
     "bench data": "bench data --help",
     "--train.epochs 4 --trials 6": "--train.epochs 1 --trials 1",
     'load_preset("resnet")': 'load_preset("short.py")',
-    '"resnet20"': '"mlp"',
+    'create("resnet20"': 'create("mlp"',
     '"resnet18"': '"resnet20"',
     "num_classes=1000": "num_classes=10",
 }
