@@ -38,6 +38,7 @@ and so on, the options of its own `--model.options.shortcut projection`, `--mode
 | seresnet18, seresnet34, seresnet101, resnet18d, resnet34d, resnet101d | timm 1.0.31 with the same weights: logits in evaluation at two sizes of images |
 | inception_v2 | Cadene's pretrained-models.pytorch, the same values |
 | resnet20, resnet56 | the weights of github.com/akamaster/pytorch_resnet_cifar10 give their published 91.73 % and 93.39 % on CIFAR-10's test images |
+| wrn_16_8, wrn_40_4 | github.com/xternalz/WideResNet-pytorch with the same weights: logits in evaluation |
 | multiply-adds | torchvision's published GFLOPs, to three decimals |
 | receptive fields | those of Araujo, Norris & Sim 2019 for VGG-16, Inception v2 and v3, ResNet-50 and 101 |
 | alexnet_2012, googlenet_2014, lenet5, preact_resnet*, plain* | parameter counts only |

@@ -10,14 +10,13 @@ K. He, X. Zhang, S. Ren, J. Sun: Identity Mappings in Deep Residual Networks, ar
 """
 
 import functools
-from collections.abc import Callable
 from typing import ClassVar
 
 import flax.linen as nn
 import jax
 
 from fcnn.models.classifier import Classifier, EndpointFn
-from fcnn.models.residual import depth_rate, pad_channels
+from fcnn.models.residual import Function, depth_rate, pad_channels
 from fcnn.models.resnet import torch_name
 from fcnn.nn import Layer, conv_norm_act, global_avg_pool, norm_act
 
@@ -31,10 +30,13 @@ class PreActBasicBlock(nn.Module):
 
     conv: Layer
     norm: Layer
-    act: Callable[[jax.Array], jax.Array]
+    act: Function
     filters: int
     strides: int = 1
-    drop: Callable[[jax.Array], jax.Array] | None = None
+    dropout: Function | None = None
+    """What the last convolution's input goes through."""
+    drop: Function | None = None
+    """Stochastic depth."""
 
     kernels: ClassVar[tuple[int, ...]] = (3, 3)
     expansion: ClassVar[int] = 1
@@ -50,7 +52,7 @@ class PreActBasicBlock(nn.Module):
         shortcut = y if self.strides > 1 or x.shape[-1] != convs[-1].features else x
         for i, conv in enumerate(convs[:-1], start=2):
             y = conv_norm_act(y, conv, self.norm(name=f"norm{i}"), self.act)
-        y = convs[-1](y)
+        y = convs[-1](y if self.dropout is None else self.dropout(y))
         y = y if self.drop is None else self.drop(y)
         return y + (shortcut if shortcut.shape == y.shape else self.reshape(shortcut, y.shape[-1]))
 

@@ -14,7 +14,7 @@ import pytest
 from fcnn import models
 from fcnn.config import OptimConfig
 from fcnn.models.classifier import Classifier
-from fcnn.nn import StochasticDepth
+from fcnn.nn import Dropout, StochasticDepth
 from fcnn.training import optim
 from fcnn.training.state import create_state
 from fcnn.training.step import make_eval_step, make_train_step
@@ -119,6 +119,8 @@ PARAMETERS = {
     "mobilenet_v3_small": 2_542_856, "mobilenet_v3_large": 5_483_032,
     # He et al. 2016 give 1.7M, 1.7M and 10.2M.
     "preact_resnet110": 1_727_962, "preact_resnet164": 1_703_258,
+    # Zagoruyko & Komodakis 2016 give 8.9M, 11.0M and 36.5M.
+    "wrn_40_4": 8_949_210, "wrn_16_8": 10_961_370, "wrn_28_10": 36_479_194,
     # torchvision's and timm's.
     "efficientnet_b0": 5_288_548, "efficientnet_b1": 7_794_184,
     "efficientnet_lite0": 4_652_008, "efficientnet_lite1": 5_416_680, "efficientnet_lite2": 6_092_072,
@@ -445,7 +447,7 @@ def test_every_channel_of_a_zero_initialized_network_learns():
             assert (layer["norm2"]["scale"] != 0).all(), name
 
 
-@pytest.mark.parametrize("name", ["resnet18", "resnet50", "resnet20", "preact_resnet110", "convnext_atto"])
+@pytest.mark.parametrize("name", ["resnet18", "resnet50", "resnet20", "preact_resnet110", "wrn_16_8", "convnext_atto"])
 def test_the_rate_of_stochastic_depth_grows_from_block_to_block(name):
     """From 0 to the model's, in training alone; what is dropped are branches of whole examples."""
     model, rates = small(name, stochastic_depth=0.5), []
@@ -466,7 +468,7 @@ def test_the_rate_of_stochastic_depth_grows_from_block_to_block(name):
         assert shapes(model.clone(remat=True), 64, train=True).shape == (2, 7)
 
 
-@pytest.mark.parametrize("name", ["resnet50", "resnet20", "preact_resnet110", "convnext_atto"])
+@pytest.mark.parametrize("name", ["resnet50", "resnet20", "preact_resnet110", "wrn_16_8", "convnext_atto"])
 def test_a_dropped_branch_leaves_the_shortcut(name):
     """At a rate of almost 1 the second block, whose shortcut is its input, returns it."""
     own: dict[str, Any] = {"zero_init": False, "layer_scale": 1.0}
@@ -486,6 +488,22 @@ def test_a_dropped_branch_leaves_the_shortcut(name):
     after, before = apply(jax.random.normal(jax.random.key(0), (4, 8, 8, 3)))
     np.testing.assert_array_equal(after, before)
     assert (before != 0).any()
+
+
+def test_dropout_of_a_wide_network_stands_between_the_convolutions_of_its_blocks():
+    rates = []
+
+    def note(call, args, kwargs, context):
+        if isinstance(context.module, Dropout):
+            rates.append((context.module.path[0], context.module.rate, args[0].shape[-1], kwargs["train"]))
+        return call(*args, **kwargs)
+
+    model = models.create(
+        "wrn_16_8", num_classes=7, stage_sizes=(1, 1), dropout=0.3, frozen=frozenset({"stage1_block1"})
+    )
+    with nn.intercept_methods(note):
+        shapes(model, 16, train=True)
+    assert rates == [("stage1_block1", 0.3, 128, False), ("stage2_block1", 0.3, 256, True)]
 
 
 def test_projection_shortcuts_have_parameters():

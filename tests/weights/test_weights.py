@@ -54,6 +54,7 @@ KNOWN = {
                            "features.4.block.2.fc1.weight", "features.10.block.2.0.weight",
                            "features.15.block.3.1.bias", "features.16.0.weight", "classifier.0.bias",
                            "classifier.3.weight"],
+    "wrn_16_8": ["block1.layer.0.convShortcut.weight", "block3.layer.1.bn2.bias", "bn1.running_mean", "fc.weight"],
     "inception_v2": ["inception_4e_double_3x3_2_bn.running_mean", "conv1_7x7_s2.bias", "last_linear.weight"],
     "efficientnet_b0": ["features.0.0.weight", "features.1.0.block.1.fc2.bias", "features.1.0.block.2.1.running_var",
                         "features.6.3.block.3.0.weight", "features.8.1.bias", "classifier.1.weight"],
