@@ -36,6 +36,7 @@ and so on, the options of its own `--model.options.shortcut projection`, `--mode
 | convnext_small; convnext_atto, convnext_nano | torchvision 0.28; timm 1.0.31 with the same weights: logits in evaluation, compared once |
 | seresnet50, resnet50d | timm 1.0.31, the same values as with torchvision |
 | seresnet18, seresnet34, seresnet101, resnet18d, resnet34d, resnet101d | timm 1.0.31 with the same weights: logits in evaluation at two sizes of images |
+| xception | timm 1.0.31, the same values |
 | inception_v2 | Cadene's pretrained-models.pytorch, the same values |
 | resnet20, resnet56 | the weights of github.com/akamaster/pytorch_resnet_cifar10 give their published 91.73 % and 93.39 % on CIFAR-10's test images |
 | wrn_16_8, wrn_40_4 | github.com/xternalz/WideResNet-pytorch with the same weights: logits in evaluation |

@@ -33,6 +33,7 @@ LIGHT = ["resnet18"]  # the others take minutes, most of them XLA's
 # DenseNet-121: gradient norms 3.9e-4, 7.3e-3; third losses 2.6e-3, 1.1e-2. With the images changed by 1e-7 of
 # themselves, so that other activations fall on the other side of zero, gradient norms 1.5e-3, 3.6e-4.
 # MobileNet v2: gradient norms 7.1e-3 both; third losses 3.6e-2, 3.9e-2, with the changed images 2.7e-3, 3.0e-2.
+# Xception: gradient norms 1.5e-3, 2.7e-3.
 GRADIENTS = {
     "resnet50": 1e-2,
     "bninception": 8e-3,
@@ -44,6 +45,7 @@ GRADIENTS = {
     "mobilenet_v2": 1e-2,
     "seresnet50": 4e-3,
     "resnet50d": 1e-2,
+    "xception": 5e-3,
 }
 LOSSES = {
     "resnet50": (1e-3, 1e-2, None),  # the third is held by float64 alone
@@ -67,6 +69,7 @@ FLOAT64 = {
     "mobilenet_v2": (1e-2, (2e-6, 2e-3, 5e-2)),
     "seresnet50": (2e-3, (1e-5, 2e-4, 2e-2)),
     "resnet50d": (7e-3, (1e-5, 4e-2, 4e-2)),
+    "xception": (2e-3, (1e-6, 1e-5, 1e-4)),
 }
 
 

@@ -126,7 +126,7 @@ PARAMETERS = {
     "efficientnet_lite0": 4_652_008, "efficientnet_lite1": 5_416_680, "efficientnet_lite2": 6_092_072,
     "efficientnet_lite3": 8_197_096, "efficientnet_lite4": 13_006_568,
     "convnext_atto": 3_695_520, "convnext_femto": 5_217_784, "convnext_pico": 9_045_672, "convnext_nano": 15_593_560,
-    "convnext_tiny": 28_589_128,
+    "convnext_tiny": 28_589_128, "xception": 22_855_952,
 }  # fmt: skip
 # Seconds each to trace.
 DEEPEST = {
