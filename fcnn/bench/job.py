@@ -36,6 +36,14 @@ STANDARD = (
     Job(model="resnet18", options={"stem": "3x3"}),
     Job(model="resnet50", batch=32, image_size=64),
     Job(model="resnet50", batch=8, image_size=224),
+    *(
+        Job(model=name, batch=batch, image_size=size)
+        for name in (
+            *("mobilenet_v2", "efficientnet_lite0", "efficientnet_b0"),
+            *("resnext50_32x4d", "densenet121", "convnext_tiny"),
+        )
+        for batch, size in ((32, 64), (8, 224))
+    ),
 )
 
 # The contenders, each with its variants, of which the fastest counts.

@@ -1,5 +1,7 @@
-"""PyTorch's side of a comparison: the networks of the standard list as its users write them, eager or compiled."""
+"""PyTorch's side of a comparison, eager or compiled: torchvision's and timm's networks, and those written out here."""
 
+import contextlib
+import importlib
 import time
 from collections.abc import Callable
 from typing import Any
@@ -9,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fcnn.bench.job import Job
-from fcnn.utils.errors import UserError, unknown
+from fcnn.utils.errors import UserError
 
 
 def _conv(inputs: int, outputs: int, kernel: int, stride: int = 1) -> list[nn.Module]:
@@ -108,11 +110,16 @@ def create(job: Job) -> nn.Module:
     """The network of a job.
 
     Raises:
-      UserError: it isn't in this file.
+      UserError: it isn't in this file, and neither in torchvision nor in timm, if they are installed.
     """
-    if job.model not in MODELS:
-        raise UserError(unknown("model with a PyTorch counterpart", job.model, MODELS))
-    return MODELS[job.model](job)
+    if job.model in MODELS:
+        return MODELS[job.model](job)
+    for library, function in (("torchvision.models", "get_model"), ("timm", "create_model")):
+        with contextlib.suppress(ImportError, RuntimeError):  # a build that doesn't belong to this PyTorch
+            module = importlib.import_module(library)
+            if job.model in module.list_models():
+                return getattr(module, function)(job.model, num_classes=job.classes)
+    raise UserError(f"there is no {job.model} for PyTorch here; pip install torchvision timm has more networks")
 
 
 def parameters(model: nn.Module) -> int:
