@@ -11,6 +11,7 @@ from fcnn.cli.model_options import parse_options, take_words
 from fcnn.cli.own import PresetFile, own_parts
 from fcnn.cli.parse import parse
 from fcnn.config import ModelConfig
+from fcnn.config.names import Interpolation
 from fcnn.utils.errors import UserError
 
 
@@ -34,6 +35,11 @@ class ConvertArgs:
     GoogLeNet and Inception v3, as in torchvision."""
     std: tuple[float, ...] | None = None
     """Standard deviation per channel, from 0 to 1; goes with --mean."""
+    crop: Annotated[float | None, tyro.conf.arg(metavar="SHARE")] = None
+    """How much of a photograph's height and width is read, from the center: 0.875 for weights that were evaluated on
+    the central 224 pixels of 256; all by default."""
+    interpolation: Interpolation | None = None
+    """How photographs are resized; bilinear by default."""
     ema: bool = True
     """Read averaged weights (EMA) if the file has both; --no-ema reads the raw ones."""
     out: Annotated[Path | None, tyro.conf.arg(metavar="FILE.safetensors")] = None
@@ -128,9 +134,10 @@ def _described(about: Any) -> str:
     height, width, channels = about.image_shape
     mean, std = (" ".join(f"{value:.3g}" for value in values) for values in (about.mean, about.std))
     names = "" if about.named else " without names (fcnn convert --labels gives them)"
+    read = "" if about.crop == 1 else f" ({100 * about.crop:.3g} % of a photograph, {about.interpolation})"
     weights = "" if about.weights is None else f", {WEIGHTS[about.weights]}"
     return (
-        f"{about.name}, {len(about.classes):,} classes{names}, images of {height} x {width} x {channels}, "
+        f"{about.name}, {len(about.classes):,} classes{names}, images of {height} x {width} x {channels}{read}, "
         f"mean {mean}, standard deviation {std}{weights}"
     )
 
@@ -149,6 +156,8 @@ def _changed(about: Any, args: ConvertArgs, labels: tuple[str, ...] | None) -> A
     height, width, channels = about.image_shape
     if args.image_size is not None and args.image_size < 1:
         raise UserError(f"--image-size must be at least 1, got {args.image_size}")
+    if args.crop is not None and not 0 < args.crop <= 1:
+        raise UserError(f"--crop must be above 0 and at most 1, got {args.crop}")
     for name, values in (("mean", args.mean), ("std", args.std)):
         if values is not None and len(values) != channels:
             raise UserError(f"--{name} has {len(values)} numbers, the network's images have {channels} channels")
@@ -159,4 +168,6 @@ def _changed(about: Any, args: ConvertArgs, labels: tuple[str, ...] | None) -> A
         image_shape=(args.image_size or height, args.image_size or width, channels),
         mean=args.mean or about.mean,
         std=args.std or about.std,
+        crop=about.crop if args.crop is None else args.crop,
+        interpolation=args.interpolation or about.interpolation,
     )

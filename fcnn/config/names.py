@@ -4,6 +4,8 @@ The architectures are in `fcnn.registry`. The tables of the implementations (`fc
 the same names; a test compares them.
 """
 
+from typing import Literal
+
 # Of `fcnn.nn`.
 ACTIVATIONS = (
     *("relu", "relu6", "leaky_relu", "elu", "selu", "gelu", "gelu_tanh", "silu", "mish", "hard_swish"),
@@ -38,6 +40,9 @@ OPTIMIZERS: dict[str, dict[str, float]] = {
     "muon": {"momentum": 0.95, "beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8, "weight_decay": 0.0},
     "lars": {"momentum": 0.9, "trust_coefficient": 0.001, "weight_decay": 1e-4},
 }
+
+Interpolation = Literal["bilinear", "bicubic"]
+"""How photographs are resized."""
 
 # The learning-rate schedules, each with the options that it takes and their defaults.
 SCHEDULES: dict[str, dict[str, float | tuple[float, ...]]] = {

@@ -11,6 +11,8 @@ from typing import IO
 import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
+from fcnn.config.names import Interpolation
+
 with contextlib.suppress(ImportError):  # the extra "heif"
     import pillow_heif  # pyright: ignore[reportMissingImports]
 
@@ -197,14 +199,24 @@ def plain(image: Image.Image, value_range: ValueRange | None = None) -> Image.Im
     return image.convert(kind)
 
 
-def resize_crop(image: Image.Image, shape: tuple[int, int, int]) -> np.ndarray:
+def resize_crop(
+    image: Image.Image,
+    shape: tuple[int, int, int],
+    *,
+    crop: float = 1.0,
+    interpolation: Interpolation = "bilinear",
+) -> np.ndarray:
     """Returns the largest center part of an image with the aspect ratio of `shape`, (H, W, C), resized to it: uint8.
 
-    The resizing is bilinear over the area that a pixel covers, so without aliasing.
+    The interpolation is over the area that a pixel covers, so without aliasing.
+
+    Args:
+      crop: share of that part's height and width that is taken, from its center.
     """
     height, width, channels = shape
     image = image.convert("RGB" if channels == 3 else "L")
-    cropped = ImageOps.fit(image, (width, height), Image.Resampling.BILINEAR)
+    method = Image.Resampling[interpolation.upper()]
+    cropped = ImageOps.fit(image, (width, height), method, bleed=(1 - crop) / 2)
     return np.asarray(cropped).reshape(shape)
 
 

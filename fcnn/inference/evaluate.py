@@ -18,13 +18,13 @@ from PIL import Image
 
 from fcnn.config import DataConfig
 from fcnn.data.audit import describe_range, measure_range
-from fcnn.data.decode import BadImage, quiet, resize_crop
+from fcnn.data.decode import BadImage, quiet
 from fcnn.data.folder import scan_folder
 from fcnn.data.manifest import SPLITS, Manifest
 from fcnn.data.parallel import each, no_progress
 from fcnn.data.source import open_prepared
 from fcnn.data.stock import read_tfds, varied_sizes
-from fcnn.inference.predict import load_classifier, read_image
+from fcnn.inference.predict import fitted, least_side, load_classifier, read_image
 from fcnn.report import Console
 from fcnn.report.records import Record
 from fcnn.training import workdir as folder
@@ -181,8 +181,7 @@ def _folder(about: About, data: DataConfig, split: str | None, console: Console)
 def _tfds(about: About, data: DataConfig, split: str | None, console: Console) -> Labelled:
     """The images of a published set."""
     builder = open_prepared(data, console.log)
-    height, width, channels = about.image_shape
-    size = min(height, width) if varied_sizes(builder, data.name) else None
+    size = least_side(about) if varied_sizes(builder, data.name) else None
     own = [name for name in SPLITS if name in builder.info.splits]
     while True:
         chosen = _choose(split, own, data.name)
@@ -198,7 +197,7 @@ def _tfds(about: About, data: DataConfig, split: str | None, console: Console) -
         part = int(np.searchsorted(ends, i, side="right"))
         pixels = images[part][i - ends[part]]  # from the part's end
         image = Image.fromarray(pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels)
-        return resize_crop(image, (height, width, channels))
+        return fitted(image, about)
 
     return Labelled(chosen, classes, np.concatenate([part["label"] for part in parts.values()]), read)
 

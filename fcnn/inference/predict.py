@@ -1,5 +1,6 @@
 """What a trained network says about image files: read as its training images were, answered with probabilities."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from PIL import Image
 
 from fcnn.augment import normalize
 from fcnn.data.decode import BadImage, open_image, quiet, resize_crop
@@ -86,13 +88,22 @@ def predict(about: About, logits: Logits, paths: Sequence[Path], *, top: int) ->
 
 
 def read_image(path: Path, about: About) -> np.ndarray:
-    """Reads a file as the training images were read: (H, W, C) uint8.
+    """Reads a file as the images were read that the network was evaluated on: (H, W, C) uint8.
 
     Raises:
       BadImage: it can't be read.
     """
     if not path.is_file():
         raise BadImage("it is a folder" if path.is_dir() else "there is no such file")
+    return fitted(open_image(path, at_least=least_side(about), value_range=about.value_range), about)
+
+
+def least_side(about: About) -> int:
+    """Returns how many pixels a photograph's shorter side must have to be no smaller than what is taken of it."""
+    return math.ceil(min(about.image_shape[:2]) / about.crop)
+
+
+def fitted(image: Image.Image, about: About) -> np.ndarray:
+    """Returns an image cropped and resized to the network's shape: (H, W, C) uint8."""
     height, width, channels = about.image_shape
-    image = open_image(path, at_least=min(height, width), value_range=about.value_range)
-    return resize_crop(image, (height, width, channels))
+    return resize_crop(image, (height, width, channels), crop=about.crop, interpolation=about.interpolation)

@@ -130,6 +130,10 @@ class Classifier(nn.Module, kw_only=True):
         """What timm calls a layer, if it has the architecture under other names than `torch_name`'s reference."""
         return self.torch_name(layer)
 
+    def namings(self) -> tuple[Callable[[str], str], ...]:
+        """How the implementations in PyTorch whose weights can be read call layers, the reference first."""
+        return self.torch_name, self.timm_name
+
     def preprocessing(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """Mean and standard deviation by channel, 0 to 1, of the images that published weights were trained on."""
         return IMAGENET

@@ -17,6 +17,7 @@ and section 3.3.
 
 import functools
 import math
+from collections.abc import Callable
 from typing import Any, ClassVar, Literal
 
 import flax.linen as nn
@@ -123,6 +124,20 @@ class EfficientNet(Classifier, kw_only=True):
             return tops.get(block, "classifier")
         number, i = split(block)
         return f"blocks.{number - 1}.{i}.{timm_name(inner, expand=self.expansions[number - 1] > 1)}"
+
+    def namings(self) -> tuple[Callable[[str], str], ...]:
+        return *super().namings(), self.efficientnet_pytorch_name
+
+    def efficientnet_pytorch_name(self, layer: str) -> str:
+        """What the package efficientnet_pytorch calls a layer (github.com/lukemelas/EfficientNet-PyTorch)."""
+        tops = {"stem_conv": "_conv_stem", "stem_norm": "_bn0", "last_conv": "_conv_head", "last_norm": "_bn1"}
+        block, _, inner = layer.partition("/")
+        if not inner:
+            return tops.get(block, "_fc")
+        number, i = split(block)
+        inners = {"expand_norm": "bn0", "depthwise_norm": "bn1", "project_norm": "bn2"}
+        inners |= {"se/fc1": "se_reduce", "se/fc2": "se_expand"}
+        return f"_blocks.{sum(self.stage_sizes[: number - 1]) + i}._{inners.get(inner, inner)}"
 
 
 class LargeEfficientNet(EfficientNet, kw_only=True):

@@ -1,5 +1,6 @@
 """Trained networks by name: the zoo's, or that of what they are in, a run's folder or anyone's file."""
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
@@ -43,7 +44,7 @@ def load_network(
     if (entry := zoo.TABLE.get(where)) is not None:
         if model is not None:
             check_same(entry.model, ModelConfig(name=model.name), where)
-        return read_network(zoo.obtain(entry), model or entry.model)
+        return _named(read_network(zoo.obtain(entry), model or entry.model), entry)
     path = Path(where).expanduser()
     if path.name == where and not path.suffix and not path.exists():
         raise UserError(unknown("network", where, zoo.TABLE) + " (or give a file of weights or the folder of a run)")
@@ -71,6 +72,17 @@ def load_network(
         weights=weights,
     )
     return Network(about=about, variables=variables, module=module)
+
+
+def _named(network: Network, entry: zoo.Entry) -> Network:
+    """Returns a network of the zoo with what its file doesn't say: the classes, and how photographs are read."""
+    if network.about.named:
+        return network
+    classes = zoo.class_names(entry) or network.about.classes
+    about = dataclasses.replace(
+        network.about, classes=classes, named=bool(entry.classes), crop=entry.crop, interpolation=entry.interpolation
+    )
+    return dataclasses.replace(network, about=about)
 
 
 def source_of(config: Config) -> About | None:

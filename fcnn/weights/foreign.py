@@ -9,7 +9,7 @@ import numpy as np
 
 from fcnn import models
 from fcnn.models import Classifier
-from fcnn.weights.torch_names import COUNTER, timm_arrays, torch_shapes
+from fcnn.weights.torch_names import COUNTER, array_names, torch_shapes
 
 Arrays = Mapping[str, np.ndarray]
 # What data-parallel training, torch.compile and sharding put into names, wherever the wrapped part is.
@@ -27,11 +27,11 @@ def plain_names(arrays: Arrays, model: Classifier) -> tuple[dict[str, np.ndarray
       model: what they are of.
     """
     unwrapped, left_out = _unwrap(arrays)
-    prefix = _prefix(unwrapped.values(), {*torch_shapes(model), *timm_arrays(model)})
+    prefix = _prefix(unwrapped.values(), {name for names in array_names(model) for name in names})
     if len({name.removeprefix(prefix) for name in unwrapped.values()}) < len(unwrapped):
         prefix = ""
     renamed = {new.removeprefix(prefix): arrays[old] for old, new in unwrapped.items()}
-    return from_timm(renamed, model), " and ".join([*left_out, *([f"'{prefix}'"] if prefix else [])])
+    return to_reference(renamed, model), " and ".join([*left_out, *([f"'{prefix}'"] if prefix else [])])
 
 
 def _unwrap(arrays: Arrays) -> tuple[dict[str, str], list[str]]:
@@ -51,11 +51,12 @@ def _prefix(names: Any, known: set[str]) -> str:
     return max(["", *sorted(prefixes)], key=lambda prefix: len({name.removeprefix(prefix) for name in names} & known))
 
 
-def from_timm(state_dict: Arrays, model: Classifier) -> dict[str, np.ndarray]:
-    """Returns a state_dict with the reference's names and shapes in place of timm's, where they differ; one that has
-    the reference's comes back as it is."""
-    names, shapes = timm_arrays(model), torch_shapes(model)
-    if len(state_dict.keys() & names.keys()) <= len(state_dict.keys() & shapes.keys()):
+def to_reference(state_dict: Arrays, model: Classifier) -> dict[str, np.ndarray]:
+    """Returns a state_dict with the reference's names and shapes in place of timm's or another implementation's, where
+    they differ; one that has the reference's comes back as it is."""
+    shapes, known = torch_shapes(model), array_names(model)
+    names = max(known, key=lambda names: len(state_dict.keys() & names.keys()))
+    if names is known[0]:
         return dict(state_dict)
     renamed = {}
     for name, array in state_dict.items():
@@ -87,8 +88,8 @@ def fitting(arrays: Arrays) -> list[str]:
     names = [name for name in _unwrap(arrays)[0].values() if not name.endswith(COUNTER)]
 
     def has(model: Classifier, layer: str) -> bool:
-        """Whether arrays have a layer, under its name in the reference implementation or in timm."""
-        layers = {model.torch_name(layer), model.timm_name(layer)}
+        """Whether arrays have a layer, under one of its names."""
+        layers = {naming(layer) for naming in model.namings()}
         return any(f".{name}".endswith(f".{layer}.weight") for name in names for layer in layers)
 
     groups = [(group, models.create(group[0], num_classes=1)) for group in models.variants()]

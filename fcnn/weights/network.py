@@ -12,6 +12,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from fcnn import models
 from fcnn.config import ModelConfig
+from fcnn.config.names import Interpolation
 from fcnn.config.serialize import build
 from fcnn.utils.errors import UserError
 from fcnn.weights.files import read_arrays, write_arrays
@@ -41,7 +42,11 @@ class About:
     outputs, "0" to "N-1", and match no other classes. Classes that a run calls "0", "1", ... are names."""
     value_range: tuple[float, float] | None = None
     """The gray values of more than 8 bits that are read as 0 and 255; None if its images had 8."""
-
+    crop: float = 1.0
+    """How much is read of a photograph's height and width, the largest center part of the images' aspect ratio being
+    1."""
+    interpolation: Interpolation = "bilinear"
+    """How photographs are resized."""
     weights: Literal["raw", "ema"] | None = None
     """Which weights of a run that averaged them: the raw ones, or their moving averages; None where there is no such
     choice."""
@@ -87,6 +92,8 @@ class About:
             low, high = about.value_range or (0, 1)
             if not low < high:
                 raise ValueError(f"value_range must be two numbers, the lower one first, got {about.value_range}")
+            if not 0 < about.crop <= 1:
+                raise ValueError(f"crop must be above 0 and at most 1, got {about.crop}")
         except (ValueError, TypeError, RecursionError) as error:
             raise UserError(f"{where}: {error}") from None
         return about

@@ -128,9 +128,10 @@ def torch_shapes(model: models.Classifier) -> dict[str, tuple[int, ...]]:
     return dict(torch_names(model).values())
 
 
-def timm_arrays(model: models.Classifier) -> dict[str, str]:
-    """Returns the names of a model's arrays in `torch_name`'s reference, by those in timm."""
-    return {_array_name(path, model.timm_name): name for path, (name, _) in torch_names(model).items()}
+def array_names(model: models.Classifier) -> list[dict[str, str]]:
+    """Returns, for each of `Classifier.namings`, the names of a model's arrays there, each with the reference's."""
+    names = torch_names(model).items()
+    return [{_array_name(path, naming): name for path, (name, _) in names} for naming in model.namings()]
 
 
 def _from_torch_layout(array: np.ndarray, name: str) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Trained networks by name: one that ships with fcnn, and published ones that are downloaded when needed.
+"""Trained networks by name: two that come with fcnn, and published ones that are downloaded when needed.
 
     from fcnn.training.pretrained import load_network
     network = load_network("cifar10_resnet20")
@@ -6,7 +6,7 @@
 `TABLE` lists them. Downloads lie in `folder()`, verified each time they are used.
 """
 
-from fcnn.zoo.obtain import folder, is_here, obtain, where
+from fcnn.zoo.obtain import class_names, folder, is_here, obtain, where
 from fcnn.zoo.table import TABLE, Entry
 
-__all__ = ["TABLE", "Entry", "folder", "is_here", "obtain", "where"]
+__all__ = ["TABLE", "Entry", "class_names", "folder", "is_here", "obtain", "where"]

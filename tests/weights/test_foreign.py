@@ -23,7 +23,7 @@ from fcnn.weights import About, Network, adapt_input, foreign, from_torch, read_
 from fcnn.weights.files import read_arrays
 from fcnn.weights.foreign import fitting
 from fcnn.weights.state_dicts import AVERAGED, RAW
-from fcnn.weights.torch_names import timm_arrays, torch_shapes
+from fcnn.weights.torch_names import array_names, torch_shapes
 
 torch = pytest.importorskip("torch")
 
@@ -229,7 +229,7 @@ TIMM = {
 def test_weights_under_timms_names_are_read(name, tmp_path):
     config = ModelConfig(name=name, width_multiplier=0.125)
     model = models.from_config(config, num_classes=3)
-    names, shapes = timm_arrays(model), torch_shapes(model)
+    (_, names), shapes = array_names(model), torch_shapes(model)
     assert TIMM[name].items() <= names.items()
     assert names.keys().isdisjoint(shapes)
     rng = np.random.default_rng(0)

@@ -11,8 +11,8 @@ import pytest
 
 from fcnn import models, registry, weights
 from fcnn.utils.errors import UserError
-from fcnn.weights.foreign import from_timm
-from fcnn.weights.torch_names import timm_arrays, torch_shapes
+from fcnn.weights.foreign import to_reference
+from fcnn.weights.torch_names import array_names, torch_shapes
 
 
 def state_dict(name, classes=10, image_shape=None, **options):
@@ -73,7 +73,8 @@ def test_layer_scales_have_the_references_shapes():
     assert state_dict("convnext_atto")[0]["stages.0.blocks.0.gamma"].shape == (40,)
 
 
-# Names from timm 1.0.31's source, and of torchvision's own file of DenseNet, where they are others than above.
+# Names from timm 1.0.31's source, of torchvision's own file of DenseNet, and from efficientnet_pytorch's source, where
+# they are others than above.
 OTHER_NAMES = {
     "vgg11": ["pre_logits.fc1.weight", "pre_logits.fc2.bias", "head.fc.weight"],
     "densenet121": ["features.denseblock4.denselayer16.norm.1.running_var",
@@ -85,6 +86,9 @@ OTHER_NAMES = {
     "mobilenet_v3_large": ["blocks.0.0.conv_dw.weight", "blocks.0.0.bn2.bias", "blocks.2.0.se.conv_reduce.bias",
                            "blocks.2.2.se.conv_expand.weight", "blocks.5.2.bn3.bias", "blocks.6.0.conv.weight",
                            "blocks.6.0.bn1.running_mean", "conv_head.bias", "classifier.bias"],
+    "efficientnet_b0": ["conv_stem.weight", "blocks.0.0.se.conv_reduce.bias", "blocks.6.0.conv_pwl.weight",
+                        "classifier.bias", "_conv_stem.weight", "_bn0.bias", "_blocks.0._se_expand.bias",
+                        "_blocks.15._bn2.running_mean", "_blocks.15._project_conv.weight", "_fc.weight"],
 }  # fmt: skip
 
 
@@ -92,11 +96,12 @@ OTHER_NAMES = {
 def test_weights_under_other_names_are_read_as_well(name):
     """All arrays by the names of the one program come out by those of the other."""
     model = models.create(name, num_classes=1000)
-    names, shapes = timm_arrays(model), torch_shapes(model)
-    assert set(OTHER_NAMES[name]) <= names.keys()
-    assert len(names) == len(shapes)
-    arrays = {name: np.broadcast_to(np.float32(0), shapes[reference]) for name, reference in names.items()}
-    assert {key: array.shape for key, array in from_timm(arrays, model).items()} == shapes
+    (_, *others), shapes = array_names(model), torch_shapes(model)
+    assert set(OTHER_NAMES[name]) <= {name for names in others for name in names}
+    for names in others:
+        assert len(names) == len(shapes)
+        arrays = {name: np.broadcast_to(np.float32(0), shapes[reference]) for name, reference in names.items()}
+        assert {key: array.shape for key, array in to_reference(arrays, model).items()} == shapes
 
 
 # As the shallower ones of their families, and seconds each to trace.
@@ -114,6 +119,7 @@ def test_no_two_layers_have_one_name(name):
     found, variables = state_dict(name)
     counters = sum(key.endswith("num_batches_tracked") for key in found)
     assert len(found) - counters == len(jax.tree.leaves(variables))
+    assert {len(names) for names in array_names(models.create(name, num_classes=10))} == {len(found) - counters}
 
 
 def test_what_does_not_fit_is_named():

@@ -20,7 +20,7 @@ from fcnn.training.pretrained import load_network
 from fcnn.utils.errors import UserError
 from fcnn.weights import read_network, write_network
 
-BUILT_IN = [entry for entry in zoo.TABLE.values() if entry.url is None]
+BUILT_IN = [entry for entry in zoo.TABLE.values() if entry.url is None and entry.package is None]
 
 
 class Server(http.server.SimpleHTTPRequestHandler):
