@@ -28,13 +28,13 @@ TITLES = {
 }
 INTRODUCTION = """# The studies
 
-Each classic claim as one small experiment: `fcnn study` lists them, `fcnn study NAME` tries one, on scikit-learn's
-digits if no other data are named (`--data.name`), in three minutes at most on two cores. It prints a table, writes
-the figure and all numbers, and says whether the claim held: by a criterion that was written down before, from means and
-standard errors over several seeds. What holds for networks this small on images of 8 x 8 pixels need not hold for yours,
-nor the other way round; `--seed 1` repeats an experiment with other random numbers.
+Each study tests a classic claim by one small experiment. `fcnn study` lists the studies, and `fcnn study NAME` runs one,
+on scikit-learn's digits unless `--data.name` names other images, in at most three minutes on two cores. It prints a table,
+writes a figure and all numbers, and says whether the claim held: by a criterion that was fixed beforehand, from means and
+standard errors over several seeds. Results of networks this small on images of 8 x 8 pixels may not carry over to yours;
+`--seed 1` repeats an experiment with other random numbers.
 
-What came out here with seed 0 (this page is made by [make_studies.py](make_studies.py)):
+These are the results with seed 0 ([make_studies.py](make_studies.py) writes this page):
 """
 
 
@@ -64,7 +64,7 @@ def section(name: str, verdict: str) -> str:
     study = STUDIES[name]
     lines = [
         f"## {TITLES[name]}\n",
-        f"Claim: {study.claim}. Source: {study.paper}. It counts as held if {study.criterion}.\n",
+        f"Claim: {study.claim}. Source: {study.paper}. Criterion: {study.criterion}.\n",
         f"```bash\nfcnn study {name}\n```\n",
         f"**{verdict.split(':')[0]}:**{verdict[verdict.index(':') + 1 :]}\n",
         f"![{study.claim}](studies/{name}.png)\n",

@@ -35,25 +35,10 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = [
-    "AugmentConfig",
-    "Config",
-    "DataConfig",
-    "ModelConfig",
-    "OptimConfig",
-    "ParallelConfig",
-    "TrainConfig",
-    "TransferConfig",
-    "UserError",
-    "create_model",
-    "evaluate",
-    "from_arrays",
-    "list_models",
-    "load",
-    "load_preset",
-    "read_weights",
-    "train",
-    "write_weights",
-]
+    "AugmentConfig", "Config", "DataConfig", "ModelConfig", "OptimConfig", "ParallelConfig", "TrainConfig",
+    "TransferConfig", "UserError", "create_model", "evaluate", "from_arrays", "list_models", "load", "load_preset",
+    "read_weights", "train", "write_weights",
+]  # fmt: skip
 
 _LAZY = {
     "create_model": "fcnn.api:create_model",

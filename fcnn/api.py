@@ -16,9 +16,9 @@ from fcnn.report import Console
 from fcnn.report.records import Record
 from fcnn.runtime.ready import get_ready
 from fcnn.training import trainer
-from fcnn.training.custom import Custom
 from fcnn.training.evaluate import evaluate as evaluate_run
 from fcnn.training.metrics import LogitsLoss
+from fcnn.training.overrides import Overrides
 from fcnn.training.pretrained import load_network
 from fcnn.training.step import Preprocess
 from fcnn.training.workdir import fresh
@@ -69,16 +69,16 @@ def create_model(
             raise UserError(f"there are no pretrained weights of {name}; fcnn zoo lists those there are")
         pretrained = max(entries, key=lambda entry: entry.accuracy).name
     network = load_network(pretrained)
-    about = network.about
-    if about.module or about.model.name != name:
-        raise UserError(f"{pretrained} has the weights of {about.name}, not of {name}")
-    count = len(about.classes) if num_classes is None else num_classes
-    model = models.create(name, num_classes=count, **(models.config_fields(about.model) | fields))
+    info = network.info
+    if info.module or info.model.name != name:
+        raise UserError(f"{pretrained} has the weights of {info.name}, not of {name}")
+    count = len(info.classes) if num_classes is None else num_classes
+    model = models.create(name, num_classes=count, **(models.config_fields(info.model) | fields))
     params = {layer: arrays for layer, arrays in network.variables["params"].items() if layer != "head"}
-    if count == len(about.classes):
+    if count == len(info.classes):
         params = dict(network.variables["params"])
     else:
-        height, width, channels = *about.image_shape[:2], len(about.mean)
+        height, width, channels = *info.image_shape[:2], len(info.mean)
         images = jnp.zeros((1, height, width, channels))
         fresh_variables = jax.jit(lambda key: model.init(key, images, train=False))(jax.random.key(0))
         params["head"] = fresh_variables["params"]["head"]
@@ -122,11 +122,11 @@ def train(
       fcnn.training.metric_log.NonFinite: the loss or a gradient is not finite.
     """
     get_ready()
-    console = Console(silent=quiet)
+    console = Console(quiet=quiet)
     folder = fresh(Path("runs"), "run") if workdir is None else Path(workdir)
-    custom = Custom(model=model, dataset=dataset, optimizer=optimizer, augment=augment, loss=loss)
+    overrides = Overrides(model=model, dataset=dataset, optimizer=optimizer, augment=augment, loss=loss)
     config, choice = auto.decide(config, console, folder)
-    return trainer.train(config, folder, console, custom=custom, callbacks=callbacks, choice=choice)
+    return trainer.train(config, folder, console, overrides=overrides, callbacks=callbacks, choice=choice)
 
 
 def evaluate(
@@ -138,5 +138,5 @@ def evaluate(
       model, dataset: those that the run was trained with, if they were passed.
     """
     get_ready()
-    custom = Custom(model=model, dataset=dataset)
-    return evaluate_run(Path(workdir), split, Console(silent=True), custom=custom)
+    overrides = Overrides(model=model, dataset=dataset)
+    return evaluate_run(Path(workdir), split, Console(quiet=True), overrides=overrides)

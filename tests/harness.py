@@ -17,7 +17,7 @@ import numpy as np
 from fcnn.config import ModelConfig
 from fcnn.data import Dataset, Split
 from fcnn.report import read_records
-from fcnn.weights import About, Network
+from fcnn.weights import Network, NetworkInfo
 
 ROOT = Path(__file__).parent.parent
 
@@ -82,11 +82,11 @@ def random_network(name="resnet20", size=32, channels=3, classes=4, **fields):
     """Random weights and running statistics, no two arrays alike; classes a, b, c, ..."""
     config = ModelConfig(name=name, **fields)
     names = tuple("abcdefghijklmnopqrstuvwxyz"[:classes])
-    about = About(model=config, classes=names, image_shape=(size, size, channels), mean=MEAN, std=STD)
-    model = about.create()
+    info = NetworkInfo(model=config, classes=names, image_shape=(size, size, channels), mean=MEAN, std=STD)
+    model = info.create()
     images = np.zeros((1, size, size, 3), np.float32)
     shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), images, train=False))
-    return Network(about=about, variables=random_variables(dict(shapes)))
+    return Network(info=info, variables=random_variables(dict(shapes)))
 
 
 def random_variables(shapes):

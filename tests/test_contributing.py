@@ -1,4 +1,4 @@
-"""The recipes of CONTRIBUTING.md, each done as written in a copy of the package, and the house that the page draws."""
+"""The recipes of CONTRIBUTING.md, each done as written in a copy of the package, and its list of packages."""
 
 import re
 import shlex
@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 from harness import ROOT
-from test_imports import FLOORS
+from test_imports import LEVELS
 
 PAGE = (ROOT / "CONTRIBUTING.md").read_text()
 RECIPES = dict(re.findall(r"^### (Add .*?)\n(.*?)(?=^##)", PAGE, re.DOTALL | re.MULTILINE))
@@ -53,7 +53,7 @@ def test_the_recipes_are_those_that_were_promised():
     assert [name.split()[-1] for name in RECIPES] == ["model", "augmentation", "optimizer", "set", "command"]
 
 
-def test_the_house_has_the_floors_of_the_import_test():
-    (house,) = re.findall(r"```text\n(cli .*?)```", PAGE, re.DOTALL)
-    floors = [re.split(r" {3,}", line)[0].split("  ") for line in house.splitlines()]
-    assert [sorted(floor) for floor in floors] == [sorted(floor) for floor in reversed(FLOORS)]
+def test_the_list_of_packages_has_the_levels_of_the_import_test():
+    (packages,) = re.findall(r"```text\n(cli .*?)```", PAGE, re.DOTALL)
+    levels = [re.split(r" {3,}", line)[0].split("  ") for line in packages.splitlines()]
+    assert [sorted(level) for level in levels] == [sorted(level) for level in reversed(LEVELS)]

@@ -1,4 +1,4 @@
-"""The import rule: a folder imports only from lower floors, so that the package can be read in one direction."""
+"""The import rule: a folder imports only from lower levels, so that the package can be read in one direction."""
 
 import ast
 from pathlib import Path
@@ -7,8 +7,8 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "fcnn"
 
-# The folders, floor by floor: those of one floor don't import one another.
-FLOORS = [
+# The folders, level by level: those of one level don't import one another.
+LEVELS = [
     ["utils"],
     ["registry"],
     ["config", "nn"],
@@ -30,7 +30,7 @@ STANDARD_LIBRARY_ONLY = [
     "zoo/table",
     *(f"config/{p.stem}" for p in (PACKAGE / "config").glob("*.py")),
 ]
-LEVEL = {name: level for level, names in enumerate(FLOORS) for name in names}
+LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}
 
 
 def imported(path: Path) -> set[str]:
@@ -53,9 +53,9 @@ FILES = [path for path in sorted(PACKAGE.rglob("*.py")) if unit(path) not in ("_
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_imports_only_from_lower_floors(path):
+def test_imports_only_from_lower_levels(path):
     here = unit(path)
-    assert here in LEVEL, f"{here} has no floor"
+    assert here in LEVEL, f"{here} has no level"
     for name in imported(path):
         parts = name.split(".")
         if parts[0] != "fcnn" or parts[1] in ("__version__", here):

@@ -1,14 +1,13 @@
-"""Figures: a picture with its numbers, and what becomes of a picture that can't be drawn."""
+"""Figures: a picture with its numbers."""
 
-import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from fcnn.report.files import short, write_table
+from fcnn.report.files import new_figure, shorten, write_table
 from fcnn.utils.files import write_bytes
 
 
@@ -36,22 +35,6 @@ class Figure:
             write_table(folder / f"{self.name}.csv", self.head, self.rows)
 
 
-@contextlib.contextmanager
-def drawing(name: str, log: Callable[[str], None]) -> Iterator[None]:
-    """Logs in one line why a picture could not be drawn or written, so that a result is not lost with its picture."""
-    try:
-        yield
-    except Exception as error:  # Matplotlib's own, a full disk
-        log(f"{name} could not be drawn: {error or type(error).__name__}")
-
-
-def new_figure(width: float, height: float) -> Any:
-    """Returns an empty Matplotlib figure, of so many inches."""
-    from matplotlib import figure  # slow to import
-
-    return figure.Figure(figsize=(width, height), layout="constrained")
-
-
 def subplots(rows: int, columns: int, *, side: float) -> tuple[Any, np.ndarray]:
     """Returns an empty Matplotlib figure and its axes, (rows, columns), of `side` inches, without ticks."""
     figure = new_figure(columns * side, rows * (side + 0.35))
@@ -67,4 +50,4 @@ def draw_image(axis: Any, image: np.ndarray, title: str = "") -> None:
     interpolation = "nearest" if max(image.shape) < 64 else "antialiased"
     pixels = image.squeeze(-1) if image.shape[-1] == 1 else image
     axis.imshow(pixels, cmap="gray", vmin=0, vmax=255, interpolation=interpolation)
-    axis.set_title(short(title), fontsize=8)
+    axis.set_title(shorten(title), fontsize=8)

@@ -9,9 +9,10 @@ Pixels are on a scale of 0 to 255 from one end of the chain to the other. They c
 """
 
 from fcnn.augment.chain import Augment, by_image, compose
-from fcnn.augment.color import color_jitter, noise, normalize
+from fcnn.augment.color import color_jitter, noise
 from fcnn.augment.geometric import crop, flip, resized_crop, rotate, zoom
 from fcnn.augment.mixing import cutout, mix, random_erasing
+from fcnn.augment.normalization import normalize
 from fcnn.augment.policies import POLICIES, auto_augment, rand_augment, trivial_augment
 from fcnn.config import AugmentConfig
 

@@ -1,14 +1,12 @@
 """Augmentations that change a pixel's value and not its place, as light and camera do."""
 
 import math
-from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from fcnn.augment.chain import Augment, by_image
-from fcnn.utils.batch import Batch
 from fcnn.utils.errors import UserError
 
 LUMA = (0.2989, 0.587, 0.114)
@@ -49,10 +47,10 @@ def color_jitter(
         if hue:
             # What comes before the hue and what comes after it: a choice of the operation for each image would compute
             # all four of them for all images, four times.
-            place = jax.random.randint(place_key, (), 0, 4)
-            planes = blends(planes, order, factors, jnp.arange(3) < place)
+            slot = jax.random.randint(place_key, (), 0, 4)
+            planes = blends(planes, order, factors, jnp.arange(3) < slot)
             planes = shift_hue(planes, jax.random.uniform(hue_key, minval=-hue, maxval=hue))
-            planes = blends(planes, order, factors, jnp.arange(3) >= place)
+            planes = blends(planes, order, factors, jnp.arange(3) >= slot)
         else:
             planes = blends(planes, order, factors, jnp.ones(3, bool))
         return jnp.moveaxis(planes, 0, -1)
@@ -115,15 +113,3 @@ def noise(std: float) -> Augment:
         return jnp.clip(image.astype(jnp.float32) + 255 * std * normal, 0, 255)
 
     return by_image(change)
-
-
-def normalize(mean: np.ndarray, std: np.ndarray) -> Callable[[Batch], Batch]:
-    """Returns what maps pixels of 0 to 255 to `(x / 255 - mean) / std`, by channel (C,): float32."""
-    # One multiplication and one addition a pixel.
-    scale, shift = np.float32(1 / 255) / std, -mean / std
-
-    def apply(batch: Batch) -> Batch:
-        image = batch["image"].astype(jnp.float32)
-        return {**batch, "image": image * jnp.reshape(scale, (1, 1, 1, -1)) + jnp.reshape(shift, (1, 1, 1, -1))}
-
-    return apply

@@ -58,15 +58,15 @@ def resized_crop(min_area: float) -> Augment:
     return by_image(change)
 
 
-def zoom(most: float) -> Augment:
-    """Resizes each image about its center by a factor log-uniform in [1 / most, most] and keeps the frame.
+def zoom(max_factor: float) -> Augment:
+    """Resizes each image about its center by a factor log-uniform in [1 / max_factor, max_factor], within its frame.
 
     What is outside the frame is cut, what is outside the image is black.
     """
 
     def change(key: jax.Array, image: jax.Array) -> jax.Array:
         full_height, full_width, _ = image.shape
-        factor = most ** jax.random.uniform(key, minval=-1.0)
+        factor = max_factor ** jax.random.uniform(key, minval=-1.0)
         height, width = full_height / factor, full_width / factor
         return box_at_full_size(image, (full_height - height) / 2, (full_width - width) / 2, height, width)
 
@@ -117,8 +117,8 @@ def rotated(image: jax.Array, degrees: jax.Array) -> jax.Array:
 
     def at(y: jax.Array, x: jax.Array) -> jax.Array:
         """(H, W, C) float32, the nearest pixel of the image where there is none."""
-        place = jnp.clip(y, 0, height - 1) * width + jnp.clip(x, 0, width - 1)
-        return rows.at[place.astype(jnp.int32)].get(mode="promise_in_bounds").astype(jnp.float32)
+        pixel = jnp.clip(y, 0, height - 1) * width + jnp.clip(x, 0, width - 1)
+        return rows.at[pixel.astype(jnp.int32)].get(mode="promise_in_bounds").astype(jnp.float32)
 
     def mix(a: jax.Array, b: jax.Array, share: jax.Array) -> jax.Array:
         return a + (b - a) * share[..., None]

@@ -34,11 +34,8 @@ def measure_folder(
     the first batch, so that neither pays for starting threads or processes.
 
     Args:
-      root: a folder.
-      paths: of the files, below it.
       job: the training step; its batch and image size are the pipelines' as well.
       workers: threads of ours, processes of PyTorch's; None for as many as there are cores.
-      log: gets progress, a line each.
 
     Returns:
       {"images", "image_size", "batch", "workers", "rounds", "model", "fcnn", "torch" (None where it isn't installed),
@@ -50,23 +47,23 @@ def measure_folder(
     loader = _torch_loader(root, tuple(paths), job, workers)
     run, _ = make_setup(job, "fcnn")
     run(1)
-    ours: list[tuple[float, float]] = []
+    timings: list[tuple[float, float]] = []
     torch, steps = [], []
     for number in range(rounds):
         log(f"files, round {number + 1} of {rounds}")
-        ours.append(_throughput(_our_batches(root, tuple(paths), job, workers, number), job.batch))
+        timings.append(_throughput(_our_batches(root, tuple(paths), job, workers, number), job.batch))
         if loader is not None:
             torch.append(_throughput(loader(), job.batch)[1])
         began = time.perf_counter()
         run(1)
         steps.append(job.batch / (time.perf_counter() - began))
-    rates = [rate for _, rate in ours]
+    rates = [rate for _, rate in timings]
     return {
         **{"images": len(paths), "image_size": job.image_size, "batch": job.batch, "workers": workers},
         **{"rounds": rounds, "model": job.model, "fcnn": statistics.median(rates), "step": statistics.median(steps)},
         "torch": statistics.median(torch) if torch else None,
         "ratio": statistics.median(a / b for a, b in zip(rates, torch, strict=True)) if torch else None,
-        "first_batch_seconds": ours[0][0],
+        "first_batch_seconds": timings[0][0],
     }
 
 

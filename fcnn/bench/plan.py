@@ -126,7 +126,7 @@ def devices(target: str) -> list[Any]:
     """
     _, shape = parse_target(target)
     if importlib.util.find_spec("libtpu") is None:
-        raise UserError("fcnn plan needs the compiler for TPUs, which needs no TPU: pip install 'fcnn[tpu]'")
+        raise UserError("fcnn plan needs the TPU compiler (not a TPU): pip install 'fcnn[tpu]'")
     # Else libtpu asks the network for the TPU that it's on, complains that there is none, and locks out all others that
     # load it, since it can't know that it will only compile.
     for name, value in {
@@ -150,7 +150,7 @@ def build_setup(config: Config, target: str) -> TrainSetup:
       UserError: the config doesn't fit the slice, or `parallel.mode` is pmap, which makes arrays in order to compile.
     """
     if config.parallel.mode != "jit":
-        raise UserError("fcnn plan compiles --parallel.mode jit; pmap's program does the same")
+        raise UserError("fcnn plan needs --parallel.mode jit; pmap computes the same")
     mesh = sharding.make_mesh(devices(target))
     dataset = outline(config.data, config.train.batch_size)
     if (
@@ -163,7 +163,7 @@ def build_setup(config: Config, target: str) -> TrainSetup:
 def plan(config: Config, target: str) -> Plan:
     """Compiles the training step for a slice, as it is for images that are streamed: minutes for a deep network.
 
-    A set that lives on the devices takes its own bytes beside what is told here. The compiler counts the body of a loop
+    A set that lives on the devices takes its own bytes in addition. The compiler counts the body of a loop
     once; that of micro-batches (`train.grad-accum-steps`) is nearly all of the step and is counted as often as it runs.
 
     Raises:
@@ -232,7 +232,7 @@ def fit(config: Config, target: str, log: Callable[[str], None]) -> Plan:
 
 def collectives(program: str) -> tuple[Collective, ...]:
     """What the devices exchange in a compiled program, from its text; what is in a loop is there once."""
-    found = []
+    collectives = []
     pattern = rf"= (.*?) ({'|'.join(KINDS)})(-start)?\("
     for results, kind, started in re.findall(pattern, program):
         shapes = [(kind_, [int(n) for n in dims.split(",") if n]) for kind_, dims in _SHAPE.findall(results)]
@@ -240,8 +240,8 @@ def collectives(program: str) -> tuple[Collective, ...]:
             shapes = shapes[len(shapes) // 2 :]
         size = sum(BYTES.get(name, 4) * math.prod(dims) for name, dims in shapes)
         wide = any(len([n for n in dims if n > 1]) > 1 for _, dims in shapes)
-        found.append(Collective(kind, len(shapes), size, kind == "all-reduce" and wide))
-    return tuple(found)
+        collectives.append(Collective(kind, len(shapes), size, kind == "all-reduce" and wide))
+    return tuple(collectives)
 
 
 def padding_waste(setup: TrainSetup, tile: int) -> tuple[float, tuple[tuple[str, float], ...]]:

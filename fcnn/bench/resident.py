@@ -27,7 +27,6 @@ def measure_resident(
       config: of the training, on random images.
       shape: of the images, (N, H, W, C).
       rounds: in each of which both run for `seconds`.
-      log: gets progress, a line each.
 
     Returns:
       {"model", "images", "image_size", "batch", "rounds", "bare" and "pipeline" (each {"wall", "cpu"}, seconds a step,

@@ -50,8 +50,8 @@ def bench_command(args: list[str]) -> int:
     if args[:1] == ["data"]:
         return bench_data_command(args[1:])
     parsed = parse(BenchArgs, args, "fcnn bench")
-    if parsed.what == "all" and (given := named_options(args) & {"model", "batch", "image_size", "dtype"}):
-        raise UserError(f"--{min(given).replace('_', '-')} has no effect with all, which measures the standard list")
+    if parsed.what == "all" and (ignored := named_options(args) & {"model", "batch", "image_size", "dtype"}):
+        raise UserError(f"--{min(ignored).replace('_', '-')} has no effect with all, which measures the standard list")
     against = [name for name in parsed.vs.split(",") if name]
     for name in against:
         if name not in CONTENDERS or name == "fcnn":
@@ -81,21 +81,8 @@ def _lines(result: dict[str, Any]) -> str:
     job, rounds, gemm = result["job"], result["rounds"], result["gemm_gflops"]
     kind = {"step": "training step", "eval": "evaluation step"}[job["kind"]]
     size = f"{job['image_size']}x{job['image_size']}"
-    rows = [
-        [
-            "",
-            "images/s",
-            "ms",
-            "CPU ms",
-            "GFLOP/s",
-            "of GEMM",
-            "compile s",
-            "1st step s",
-            "again s",
-            "peak MB",
-            "fcnn is",
-        ]
-    ]
+    head = "images/s,ms,CPU ms,GFLOP/s,of GEMM,compile s,1st step s,again s,peak MB,fcnn is"
+    rows = [["", *head.split(",")]]
     for name, row in result["contenders"].items():
         ratio = result["ratios"].get(name)
         times = [f"{row['images_per_second']:,.0f}", f"{1e3 * row['wall']:.1f}", f"{1e3 * row['cpu']:.1f}"]

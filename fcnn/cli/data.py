@@ -70,9 +70,6 @@ def data_command(args: list[str]) -> int:
 
 def _draw(dataset: Any, config: AugmentConfig | None, out: Path) -> None:
     """Writes the contact sheet; what is there before stays until it's done."""
-    import jax
-    import numpy as np
-
     from fcnn import augment
     from fcnn.data.show import contact_sheet
     from fcnn.report.files import png
@@ -80,15 +77,7 @@ def _draw(dataset: Any, config: AugmentConfig | None, out: Path) -> None:
     height, width, channels = dataset.train.shape
     if config is None:
         config = AugmentConfig(crop_padding=max(min(height, width) // 8, 1), flip=channels == 3)
-    change = jax.jit(augment.from_config(config, len(dataset.classes)))
-
-    def changed(images: np.ndarray) -> np.ndarray:
-        index = np.arange(len(images), dtype=np.int32)
-        batch = {"image": images, "label": np.zeros_like(index), "mask": index >= 0, "index": index}
-        augmented = np.asarray(change(jax.random.key(0), batch)["image"])
-        return np.clip(np.round(augmented), 0, 255).astype(np.uint8)
-
-    write_bytes(out, png(contact_sheet(dataset, changed)))
+    write_bytes(out, png(contact_sheet(dataset, augment.from_config(config, len(dataset.classes)))))
 
 
 def _out(parsed: Any) -> Path:

@@ -7,8 +7,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from fcnn.cli.own import PresetFile, own_parts
-from fcnn.cli.parse import named_options, parse
+from fcnn.cli.parse import PresetFile, named_options, parse
 from fcnn.config import Config, DataConfig
 from fcnn.runtime.ready import get_ready
 from fcnn.utils.errors import UserError
@@ -74,9 +73,10 @@ def evaluate_command(args: list[str]) -> int:
     from fcnn.report import Console
     from fcnn.report.records import WEIGHTS
     from fcnn.training.evaluate import evaluate
+    from fcnn.training.overrides import Overrides
 
     console = Console(stderr=parsed.json)
-    custom = own_parts(parsed.preset, parsed.network)
+    overrides = Overrides.of_network(parsed.preset, parsed.network)
     own = run is not None and (data is None or is_of_run(run, data, console))
     if own and run is not None and parsed.split != "all":
         if named := sorted(named_options(args) & {"data.on_bad_image", "data.value_range"}):
@@ -88,12 +88,12 @@ def evaluate_command(args: list[str]) -> int:
             if data is None
             else dataclasses.replace(config.data, name=data.name, manual_dir=data.manual_dir or config.data.manual_dir)
         )
-        metrics = evaluate(run, parsed.split or "test", console, data=moved, custom=custom)
+        metrics = evaluate(run, parsed.split or "test", console, data=moved, overrides=overrides)
         metrics = {"workdir": str(run)} | metrics
         averages = config.train.ema_decay is not None
     else:
         data = data or workdir.read_config(Path(parsed.network)).data
-        metrics = evaluate_images(parsed.network, data, parsed.split, console, module=custom.model)
+        metrics = evaluate_images(parsed.network, data, parsed.split, console, module=overrides.model)
         averages = metrics["weights"] is not None
     if parsed.json:
         print(json.dumps(metrics))
@@ -133,8 +133,8 @@ def _lines(metrics: dict[str, Any], weights: str) -> list[str]:
         f"top-5 {100 * metrics['top5']:.2f} %, loss {metrics['loss']:.4f}"
     )
     if "workdir" in metrics:
-        where = f"{metrics['split']} split, {metrics['count']} images, state of epoch {metrics['epoch']:g}{weights}"
-        return [f"{where}: top-1 {numbers}"]
+        result = f"{metrics['split']} split, {metrics['count']} images, state of epoch {metrics['epoch']:g}{weights}"
+        return [f"{result}: top-1 {numbers}"]
     images = "all" if metrics["split"] == "all" else f"{metrics['split']} split,"
     few, many = metrics["num_classes"], metrics["network_classes"]
     among = "" if few == many else f" among the {few:,} classes of this data"

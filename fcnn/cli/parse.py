@@ -40,6 +40,10 @@ METAVARS: dict[Any, str] = {
 """What the help shows for options that may be None, instead of tyro's `{None}|INT`."""
 
 
+PresetFile = Annotated[str | None, tyro.conf.arg(name="config", metavar="FILE.py")]
+"""The preset of a run with its own model or data set: code comes from the command line, never from a run's folder."""
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PresetArgs:
     """The options of a command that takes a preset: `--config`, and one for each field of its config."""
@@ -222,7 +226,7 @@ def _help_type(kind: Any, default: Any, *, whole: bool, prefix: str = "") -> Any
             shown = name in COMMON if is_config else name not in RARE
             marks += [] if shown else [tyro.conf.Suppress]
         text: Any = {"help": " ".join(texts.get(field.name, "").split()), "metavar": METAVARS.get(inner)}
-        if not is_config and source.get("default", field.default) in (None, ()):
+        if not is_config and source.get("default", field.default) in (None, (), ""):
             text["help_behavior_hint"] = ""  # the text says what happens without the option
         for mark in (tyro.conf.arg(**text), *marks):
             inner = Annotated[inner, mark]

@@ -29,14 +29,12 @@ def folder_of(args: list[str]) -> Path | None:
 
 
 def config_for(photos: Path, options: Config, workdir: Path | None, named: frozenset[str], *, stderr: bool) -> Config:
-    """The config of a run that goes on, or a new one for the folder, told with its reasons.
+    """Returns the config of the run in `workdir`, or a new one for the folder, and logs the reasons for it.
 
     Args:
-      photos: the folder.
       options: BEFORE, with what the options changed.
       workdir: the run's folder, if it was named.
       named: the fields that the options name.
-      stderr: print to standard error.
 
     Raises:
       UserError: it isn't a folder of images by class, or the options name other data.
@@ -60,7 +58,7 @@ def config_for(photos: Path, options: Config, workdir: Path | None, named: froze
     for reason in suggestion.reasons:
         console.log(reason)
     words = shlex.join(options_of(Config(), suggestion.config))
-    console.log(f"The config, to change by such options, and kept in the run's {folder.CONFIG}:\n  {words}")
+    console.log(f"The config, as options (stored in the run's {folder.CONFIG}):\n  {words}")
     train = suggestion.config.train
     length = f"{train.epochs:g} epochs" if train.steps is None else f"{train.steps:,} steps"
     minutes = (
@@ -71,11 +69,11 @@ def config_for(photos: Path, options: Config, workdir: Path | None, named: froze
 
 
 def leave_model(workdir: Path, console: Any) -> None:
-    """Writes the network beside the report, and says how to ask it."""
+    """Writes the network beside the report, and logs the command that uses it."""
     from fcnn.training.pretrained import load_network
     from fcnn.weights import write_network
 
     out = workdir / "model.safetensors"
     write_network(out, load_network(str(workdir)))
-    console.log(f"The report is {workdir / 'report.html'}, the model {out}. To ask it about images:")
+    console.log(f"The report is {workdir / 'report.html'}, the model {out}. To classify images:")
     console.log(f"  fcnn predict {shlex.quote(str(out))} IMAGE...")

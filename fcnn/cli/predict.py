@@ -8,8 +8,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from fcnn.cli.own import PresetFile, own_parts
-from fcnn.cli.parse import parse
+from fcnn.cli.parse import PresetFile, parse
 from fcnn.runtime.ready import get_ready
 from fcnn.utils.errors import UserError
 
@@ -44,29 +43,30 @@ def predict_command(args: list[str]) -> int:
 
     from fcnn.inference.predict import load_classifier, predict
     from fcnn.report.records import WEIGHTS
+    from fcnn.training.overrides import Overrides
 
-    module = own_parts(parsed.preset, parsed.network).model
-    about, logits = load_classifier(
+    module = Overrides.of_network(parsed.preset, parsed.network).model
+    info, logits = load_classifier(
         parsed.network, log=lambda note: print(f"fcnn: {note}", file=sys.stderr), module=module
     )
-    if about.weights is not None and not parsed.json:
-        print(f"By the {WEIGHTS[about.weights]} of {parsed.network}", file=sys.stderr)
-    answers = []
-    for answer in predict(about, logits, parsed.images, top=parsed.top):
-        answers.append(answer)
+    if info.weights is not None and not parsed.json:
+        print(f"Using the {WEIGHTS[info.weights]} of {parsed.network}", file=sys.stderr)
+    predictions = []
+    for prediction in predict(info, logits, parsed.images, top=parsed.top):
+        predictions.append(prediction)
         if not parsed.json:
-            _tell(answer)
+            _tell(prediction)
     if parsed.json:
-        print(json.dumps({"network": parsed.network, "weights": about.weights, "predictions": answers}))
-    return 1 if any("error" in answer for answer in answers) else 0
+        print(json.dumps({"network": parsed.network, "weights": info.weights, "predictions": predictions}))
+    return 1 if any("error" in prediction for prediction in predictions) else 0
 
 
-def _tell(answer: dict[str, Any]) -> None:
+def _tell(prediction: dict[str, Any]) -> None:
     from fcnn.utils.text import printable
 
-    name = printable(answer["image"])
-    if "error" in answer:
-        print(f"fcnn: {name}: {answer['error']}", file=sys.stderr)
+    name = printable(prediction["image"])
+    if "error" in prediction:
+        print(f"fcnn: {name}: {prediction['error']}", file=sys.stderr)
         return
-    named = ", ".join(f"{one['class']} {100 * one['probability']:.1f} %" for one in answer["top"])
+    named = ", ".join(f"{one['class']} {100 * one['probability']:.1f} %" for one in prediction["top"])
     print(f"{name}: {named}")

@@ -16,15 +16,14 @@ def log_result(record: dict[str, Any], config: Config, folder: Path, console: An
     if not config.data.val_fraction:
         best = f"the last{weights}, as no validation split was held out"
     if record["step"] == 0:
-        best = "the weights as they came"
+        best = "the pretrained weights"
     low, high = record["interval"]
     console.log(f"Checkpoints, metrics.jsonl, tensorboard/, curves.png and report.html are in {folder}")
     if record.get("skipped"):  # records of older runs don't say
-        console.log(f"Without {record['skipped']} files that can't be read; data.json there names them")
+        console.log(f"{record['skipped']} files that can't be read were left out; data.json lists them")
     console.log(
         f"Test accuracy {100 * record['top1']:.2f} % ({_hits(record)} of {record['count']}; 95 % interval "
-        f"{100 * low:.2f} "
-        f"to {100 * high:.2f} %), loss {record['loss']:.4f}: epoch {record['epoch']:g}, {best}"
+        f"{100 * low:.2f} to {100 * high:.2f} %), loss {record['loss']:.4f}: epoch {record['epoch']:g}, {best}"
     )
 
 
@@ -46,7 +45,7 @@ def log_seeds(runs: list[dict[str, Any]], folder: Path, console: Any) -> dict[st
 
 
 def log_comparison(config: Config, record: dict[str, Any], other: dict[str, Any], console: Any) -> None:
-    """Two strategies as a table, whichever is better."""
+    """Logs two strategies as a table, and which is better."""
     compare = str(config.transfer.compare)
     names = [f"{config.transfer.strategy}, from {config.transfer.weights}", compare]
     width = max(map(len, names))

@@ -134,7 +134,9 @@ def _conclude(job: Any, args: SearchArgs, preset: Config, study: Any, console: A
     trials = results(study)
     write_results(job.folder, trials, job.space)
     console.log(table(trials, job.space))
-    console.log(f"All are in {_shown(job.folder)}/trials.csv, drawn in search.png; each trial's folder is a run's")
+    console.log(
+        f"All trials are in {_shown(job.folder)}/trials.csv and search.png; each trial's folder is that of a run"
+    )
     if failed:
         print(f"fcnn: a worker failed; see {_shown(job.folder)}/workers.log", file=sys.stderr)
     best = next((t for t in ranked(trials) if "best" in t.user_attrs), None)
@@ -143,7 +145,7 @@ def _conclude(job: Any, args: SearchArgs, preset: Config, study: Any, console: A
         return 1
     config = replaced(job.config, best.user_attrs["values"])
     words = ["fcnn", "train", "--config", args.preset, *options(preset, config)]
-    console.log(f"To train the best, and read the test split: {shlex.join(words)}")
+    console.log(f"To train with the best values and evaluate on the test split: {shlex.join(words)}")
     return 1 if failed else 0
 
 

@@ -6,8 +6,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from fcnn.cli.own import PresetFile, own_parts
-from fcnn.cli.parse import parse
+from fcnn.cli.parse import PresetFile, parse
 from fcnn.runtime.ready import get_ready
 
 
@@ -52,10 +51,15 @@ def show_command(args: list[str]) -> int:
     from fcnn.report import Console
     from fcnn.report.records import WEIGHTS
     from fcnn.training.evaluate import restore
+    from fcnn.training.overrides import Overrides
 
     console = Console()
     setup, best = restore(
-        parsed.workdir, console, parsed.split, data=data, custom=own_parts(parsed.preset, str(parsed.workdir))
+        parsed.workdir,
+        console,
+        parsed.split,
+        data=data,
+        overrides=Overrides.of_network(parsed.preset, str(parsed.workdir)),
     )
     if setup.config.train.ema_decay is not None:
         console.log(f"{parsed.workdir}: {WEIGHTS[best.weights]} of step {best.step:,}")

@@ -22,7 +22,7 @@ class StudyArgs:
     name: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="NAME")] = ""
     """The study."""
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
-    """The images; the times that the studies take are those with digits."""
+    """The images; by default the digits, on which a study takes at most three minutes."""
     weights: Annotated[str | None, tyro.conf.arg(metavar="FILE|WORKDIR")] = None
     """transfer: a pretrained network: a file written by `fcnn convert` or `fcnn export`, or a run's folder. By default
     one is trained on the first half of the classes."""
@@ -56,14 +56,14 @@ def study_command(args: list[str]) -> int:
 def _list() -> int:
     for name in registry.STUDIES:
         print(f"{name:20} {registry.load(registry.STUDIES, name, 'study').claim}")
-    print("\nfcnn study NAME tries one, in three minutes at most on two cores")
+    print("\nfcnn study NAME runs one, in at most three minutes on two cores")
     return 0
 
 
 def _study(args: StudyArgs, folder: Path) -> int:
-    from fcnn.analysis.figure import drawing
     from fcnn.data import load
     from fcnn.report import Console
+    from fcnn.report.files import drawing
     from fcnn.studies import output
 
     console, options = Console(), {} if args.weights is None else {"weights": args.weights}
@@ -71,7 +71,7 @@ def _study(args: StudyArgs, folder: Path) -> int:
     console.log(output.introduction(study))
     get_ready()
     data = load(args.data, log=console.log, progress=console.progress)
-    rows = study.measure(data, args.seed, console.progress)
+    rows = study.run(data, args.seed, console.progress)
     verdict = study.verdict(rows)
     console.log(f"\n{output.table(study, rows)}\n\n{output.wrapped(verdict.sentence)}")
     output.write(study, args.name, rows, verdict, folder)

@@ -27,9 +27,9 @@ def train_command(args: list[str]) -> int:
     elif name is None and not asks_for_help(args):
         known = presets.names()
         if args and (args[0] in known or args[0].endswith(".py")):
-            raise UserError(f"a preset follows --config: fcnn train --config {shlex.join(args)}")
+            raise UserError(f"pass the preset with --config: fcnn train --config {shlex.join(args)}")
         if args and not args[0].startswith("-"):
-            raise UserError(f"there is no folder {args[0]}, and a preset follows --config: {', '.join(known)}")
+            raise UserError(f"there is no folder {args[0]}; presets are passed with --config: {', '.join(known)}")
         raise UserError(
             f"fcnn train needs --config NAME, --config FILE.py or a folder of images; presets: {', '.join(known)}"
         )
@@ -71,7 +71,7 @@ def _train(
 
     if args.distributed:
         processes.join(args.coordinator, args.num_processes, args.process_id)
-    console = Console(stderr=args.json, silent=not processes.is_first())
+    console = Console(stderr=args.json, quiet=not processes.is_first())
     args = dataclasses.replace(args, json=args.json and processes.is_first())
     try:
         if seeds is None:
@@ -101,20 +101,20 @@ def _train(
 def _run(config: Config, folder: Path, console: Any, preset: presets.Preset | None) -> dict[str, Any]:
     """Trains, and once more for `transfer.compare`; returns the test record, with the other's as "compared"."""
     from fcnn.training import trainer
-    from fcnn.training.custom import Custom
+    from fcnn.training.overrides import Overrides
     from fcnn.transfer import auto
 
     config, choice = auto.decide(config, console, folder)
-    custom = Custom() if preset is None else Custom.of_preset(preset, config)
+    overrides = Overrides() if preset is None else Overrides.of_preset(preset, config)
     callbacks = () if preset is None else preset.call("callbacks", config) or ()
-    record = trainer.train(config, folder, console, custom=custom, callbacks=callbacks, choice=choice)
+    record = trainer.train(config, folder, console, overrides=overrides, callbacks=callbacks, choice=choice)
     log_result(record, config, folder, console)
     if (compare := config.transfer.compare) is None:
         return record
     transfer = dataclasses.replace(config.transfer, strategy=compare, compare=None)
     rival = dataclasses.replace(config, transfer=transfer)
     console.log(f"\nThe same by {compare}, to compare:")
-    other = trainer.train(rival, folder / compare, console, custom=custom, callbacks=callbacks)
+    other = trainer.train(rival, folder / compare, console, overrides=overrides, callbacks=callbacks)
     log_result(other, rival, folder / compare, console)
     log_comparison(config, record, other, console)
     return record | {"compared": {"strategy": compare} | other}

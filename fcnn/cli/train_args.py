@@ -13,8 +13,9 @@ from fcnn.utils.errors import UserError
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainArgs(PresetArgs):
-    """Train a network from a preset and the options given: fcnn train --config resnet. Or from a folder of images: fcnn
-    train PHOTOS chooses the options. The same --workdir again resumes the run from its newest checkpoint."""
+    """Train a network from a preset and the options given: fcnn train --config resnet. Or from a folder of images, for
+    which the options are chosen: fcnn train PHOTOS. The same --workdir again resumes the run from its newest
+    checkpoint."""
 
     workdir: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
     """Folder of the run; runs/PRESET-001, runs/PRESET-002, ... by default."""

@@ -8,8 +8,7 @@ import tyro
 
 from fcnn import zoo
 from fcnn.cli.model_options import parse_options, take_words
-from fcnn.cli.own import PresetFile, own_parts
-from fcnn.cli.parse import parse
+from fcnn.cli.parse import PresetFile, parse
 from fcnn.config import ModelConfig
 from fcnn.config.names import Interpolation
 from fcnn.utils.errors import UserError
@@ -77,23 +76,24 @@ def export_command(args: list[str]) -> int:
     if out.suffix != suffix:
         raise UserError(f"--out {out} must end in {suffix}")
     if out == source:
-        raise UserError(f"{source} is what would be written; take another --format or --out")
+        raise UserError(f"{source} would be overwritten; take another --format or --out")
     if parsed.pixels and parsed.format != "stablehlo":
         raise UserError("--pixels has no effect with safetensors; it belongs to --format stablehlo")
 
     from fcnn.inference.export import write_stablehlo
+    from fcnn.training.overrides import Overrides
     from fcnn.training.pretrained import load_network
     from fcnn.weights import write_network
 
-    network = load_network(parsed.network, module=own_parts(parsed.preset, parsed.network).model)
+    network = load_network(parsed.network, module=Overrides.of_network(parsed.preset, parsed.network).model)
     for note in network.notes:
         print(note)
     if parsed.format == "safetensors":
         write_network(out, network)
-        print(f"{out}: {_described(network.about)}")
+        print(f"{out}: {_described(network.info)}")
         return 0
     beside = write_stablehlo(out, network, pixels=parsed.pixels)
-    print(f"{out}, with {beside.name} beside it: {_described(network.about)}")
+    print(f"{out}, with {beside.name} beside it: {_described(network.info)}")
     return 0
 
 
@@ -102,7 +102,7 @@ def convert_command(args: list[str]) -> int:
     words, args = take_words(args, "--options.")
     parsed = parse(ConvertArgs, args, "fcnn convert")
     if words and parsed.model is None:
-        raise UserError(f"{words[0]} belongs to an architecture: give --model NAME with it")
+        raise UserError(f"{words[0]} is an option of an architecture: give --model NAME, too")
     if (parsed.mean is None) != (parsed.std is None):
         raise UserError("--mean and --std go together: give both or neither")
     try:
@@ -117,27 +117,27 @@ def convert_command(args: list[str]) -> int:
     from fcnn.weights import Network, write_network
 
     network = load_network(parsed.file, model, ema=parsed.ema)
-    out = parsed.out or Path(f"{network.about.name}.safetensors")
+    out = parsed.out or Path(f"{network.info.name}.safetensors")
     if out.suffix != ".safetensors":
         raise UserError(f"--out {out} must end in .safetensors")
     if out.exists():
         raise UserError(f"{out} exists; take another --out")
-    about = _changed(network.about, parsed, labels)
-    write_network(out, Network(about=about, variables=network.variables))
-    print("\n".join([*network.notes, f"{out}: {_described(about)}"]))
+    info = _changed(network.info, parsed, labels)
+    write_network(out, Network(info=info, variables=network.variables))
+    print("\n".join([*network.notes, f"{out}: {_described(info)}"]))
     return 0
 
 
-def _described(about: Any) -> str:
+def _described(info: Any) -> str:
     from fcnn.report.records import WEIGHTS
 
-    height, width, channels = about.image_shape
-    mean, std = (" ".join(f"{value:.3g}" for value in values) for values in (about.mean, about.std))
-    names = "" if about.named else " without names (fcnn convert --labels gives them)"
-    read = "" if about.crop == 1 else f" ({100 * about.crop:.3g} % of a photograph, {about.interpolation})"
-    weights = "" if about.weights is None else f", {WEIGHTS[about.weights]}"
+    height, width, channels = info.image_shape
+    mean, std = (" ".join(f"{value:.3g}" for value in values) for values in (info.mean, info.std))
+    names = "" if info.named else " without names (fcnn convert --labels gives them)"
+    read = "" if info.crop == 1 else f" ({100 * info.crop:.3g} % of a photograph, {info.interpolation})"
+    weights = "" if info.weights is None else f", {WEIGHTS[info.weights]}"
     return (
-        f"{about.name}, {len(about.classes):,} classes{names}, images of {height} x {width} x {channels}{read}, "
+        f"{info.name}, {len(info.classes):,} classes{names}, images of {height} x {width} x {channels}{read}, "
         f"mean {mean}, standard deviation {std}{weights}"
     )
 
@@ -149,11 +149,11 @@ def _labels(path: Path) -> tuple[str, ...]:
         raise UserError(f"--labels {path} can't be read: {error}") from None
 
 
-def _changed(about: Any, args: ConvertArgs, labels: tuple[str, ...] | None) -> Any:
+def _changed(info: Any, args: ConvertArgs, labels: tuple[str, ...] | None) -> Any:
     """Return what is known of a network, with what the command line changes."""
-    if labels is not None and len(labels) != len(about.classes):
-        raise UserError(f"--labels {args.labels} has {len(labels)} lines, the network {len(about.classes)} classes")
-    height, width, channels = about.image_shape
+    if labels is not None and len(labels) != len(info.classes):
+        raise UserError(f"--labels {args.labels} has {len(labels)} lines, the network {len(info.classes)} classes")
+    height, width, channels = info.image_shape
     if args.image_size is not None and args.image_size < 1:
         raise UserError(f"--image-size must be at least 1, got {args.image_size}")
     if args.crop is not None and not 0 < args.crop <= 1:
@@ -162,12 +162,12 @@ def _changed(about: Any, args: ConvertArgs, labels: tuple[str, ...] | None) -> A
         if values is not None and len(values) != channels:
             raise UserError(f"--{name} has {len(values)} numbers, the network's images have {channels} channels")
     return dataclasses.replace(
-        about,
-        classes=labels or about.classes,
-        named=about.named or labels is not None,
+        info,
+        classes=labels or info.classes,
+        named=info.named or labels is not None,
         image_shape=(args.image_size or height, args.image_size or width, channels),
-        mean=args.mean or about.mean,
-        std=args.std or about.std,
-        crop=about.crop if args.crop is None else args.crop,
-        interpolation=args.interpolation or about.interpolation,
+        mean=args.mean or info.mean,
+        std=args.std or info.std,
+        crop=info.crop if args.crop is None else args.crop,
+        interpolation=args.interpolation or info.interpolation,
     )

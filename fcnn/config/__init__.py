@@ -13,13 +13,6 @@ from fcnn.config.schema import (
 )
 
 __all__ = [
-    "AugmentConfig",
-    "Config",
-    "DataConfig",
-    "ModelConfig",
-    "OptimConfig",
-    "ParallelConfig",
-    "TrainConfig",
-    "TransferConfig",
-    "in_steps",
-]
+    "AugmentConfig", "Config", "DataConfig", "ModelConfig", "OptimConfig", "ParallelConfig", "TrainConfig",
+    "TransferConfig", "in_steps",
+]  # fmt: skip

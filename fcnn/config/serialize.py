@@ -32,12 +32,12 @@ def to_json(config: Config) -> str:
     return json.dumps(dataclasses.asdict(config), indent=2) + "\n"
 
 
-def from_json(text: str, where: str) -> Config:
+def from_json(text: str, source: str) -> Config:
     """The config that `to_json` wrote; UserError naming `where` if the text isn't one."""
     try:
         return build(Config, json.loads(text), "")
     except (ValueError, TypeError) as error:
-        raise UserError(f"{where}: {error}") from None
+        raise UserError(f"{source}: {error}") from None
 
 
 def build(cls: Any, values: Any, prefix: str) -> Any:

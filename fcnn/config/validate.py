@@ -13,15 +13,15 @@ def check(ok: bool, message: str) -> None:
         raise ValueError(message)
 
 
-def check_numbers(config: Any, where: str, **ranges: tuple[float, float]) -> None:
+def check_numbers(config: Any, prefix: str, **ranges: tuple[float, float]) -> None:
     """Raises ValueError unless each named number of `config` is None or finite and in its closed range."""
     for name, (low, high) in ranges.items():
         value = getattr(config, name)
         if value is None:
             continue
-        check(isinstance(value, int | float), f"{where}{name.replace('_', '-')} must be a number, got {value!r}")
+        check(isinstance(value, int | float), f"{prefix}{name.replace('_', '-')} must be a number, got {value!r}")
         if math.isfinite(value) and low <= value <= high:
             continue
         least = "above 0" if low == TINY else f"at least {low:g}"
         want = least if high == INF else f"{least} and at most {high:g}"
-        raise ValueError(f"{where}{name.replace('_', '-')} must be {want}, got {value}")
+        raise ValueError(f"{prefix}{name.replace('_', '-')} must be {want}, got {value}")

@@ -73,8 +73,8 @@ def from_arrays(
         _check(top < len(classes), f"{split} labels go up to {top}, with {len(classes)} classes".lstrip())
     for split, share in (("test", test_fraction), ("validation", val_fraction)):
         if split not in splits and share > 0:
-            kept, held_out = stratified_holdout(train.labels, share, split_seed)
-            splits[split], train = train.take(held_out), train.take(kept)
+            rest, held_out = stratified_holdout(train.labels, share, split_seed)
+            splits[split], train = train.take(held_out), train.take(rest)
     splits.setdefault("validation", train.take(slice(0)))
     _check(len(train) > 0 and len(splits["test"]) > 0, "there are too few images for a training and a test split")
     missing = [classes[i] for i in np.flatnonzero(np.bincount(train.labels, minlength=len(classes)) == 0)]

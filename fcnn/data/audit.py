@@ -19,14 +19,7 @@ _DECLARE = "--data.value-range LOW HIGH"
 
 
 def audit(entries: Sequence[Entry], infos: Sequence[ImageInfo], pairs: np.ndarray, classes: Sequence[str]) -> list[str]:
-    """Returns one line for each kind of doubt, with names.
-
-    Args:
-      entries: the readable files.
-      infos: of each.
-      pairs: (M, 2) indices of files that show the same or nearly the same.
-      classes: all names.
-    """
+    """Returns one line for each kind of doubt, with names; `pairs`, (M, 2), are indices of files that show the same."""
     notes = []
     copies = [(entries[i], entries[j], "=" if infos[i].sha == infos[j].sha else "~") for i, j in pairs]
     if leaks := [f"{printable(a.path)} {sign} {printable(b.path)}" for a, b, sign in copies if a.split != b.split]:
@@ -35,12 +28,14 @@ def audit(entries: Sequence[Entry], infos: Sequence[ImageInfo], pairs: np.ndarra
             f"would be of images seen in training: {join(leaks)}"
         )
     if relabeled := [f"{printable(a.path)} {sign} {printable(b.path)}" for a, b, sign in copies if a.name != b.name]:
-        notes.append(f"{len(relabeled)} images are there under two labels (= the same, ~ nearly): {join(relabeled)}")
+        notes.append(
+            f"{len(relabeled)} images have two labels (= the same file, ~ nearly the same image): {join(relabeled)}"
+        )
     if within := sum(a.split == b.split and a.name == b.name for a, b, _ in copies):
-        notes.append(f"{within} images are there twice, or nearly, in one class")
+        notes.append(f"{within} images have a copy, or nearly one, in their class")
     files = list(zip(entries, infos, strict=True))
     if wrong := [f"{printable(e.path)} (is {info.format})" for e, info in files if is_mislabeled(e.path, info)]:
-        notes.append(f"{len(wrong)} files are of another format than their names say, and are used: {join(wrong)}")
+        notes.append(f"{len(wrong)} files are of another format than their names say; they are used: {join(wrong)}")
     for split in ("validation", "test"):
         present = {entry.name for entry in entries if entry.split == split}
         if present and (missing := [printable(name) for name in classes if name not in present]):
@@ -73,14 +68,7 @@ def measure_range(entries: Sequence[Entry], infos: Sequence[ImageInfo]) -> Value
 def describe_range(
     entries: Sequence[Entry], infos: Sequence[ImageInfo], value_range: ValueRange | None, *, measured: bool
 ) -> tuple[str, ...]:
-    """Returns the notes on a set with more than 8 bits a channel, a line each.
-
-    Args:
-      entries: the readable files.
-      infos: of each.
-      value_range: of the set.
-      measured: whether it was measured; else it was declared.
-    """
+    """Returns the notes on a set with more than 8 bits a channel, a line each, by its range, `measured` or declared."""
     notes = []
     files = [(printable(entry.path), info) for entry, info in zip(entries, infos, strict=True)]
     if truncated := [path for path, info in files if info.truncated]:

@@ -21,9 +21,9 @@ def eval_batches(size: int, batch_size: int) -> Iterator[tuple[np.ndarray, np.nd
         yield np.minimum(places, size - 1), places < size
 
 
-def spread(size: int, most: int) -> np.ndarray:
-    """Returns at most `most` indices into a split of `size` images, evenly spread over it, (count,) int."""
-    count = min(size, most)
+def evenly_spaced(size: int, max_count: int) -> np.ndarray:
+    """Returns at most `max_count` indices into a split of `size` images, evenly spread over it, (count,) int."""
+    count = min(size, max_count)
     return np.arange(count) * size // max(count, 1)
 
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from fcnn.data.formats import Arrays
 from fcnn.data.obtain import obtain
-from fcnn.data.official import CIFAR10, CIFAR100, FASHION_MNIST, MNIST, OfficialSet
+from fcnn.data.official import SETS, OfficialSet
 
 
 def _example(image: np.ndarray, label: int) -> dict[str, Any]:
@@ -91,37 +91,13 @@ class Official(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             yield i, _example(image.squeeze(), label)
 
 
-# Not under the sets' plain names, which TFDS has builders for.
+def _builder(official: OfficialSet) -> type[Official]:
+    """Returns the builder of a set, `FcnnMnist`: TFDS has builders under the plain names."""
+    name = f"Fcnn{official.name.title().replace('_', '')}"
+    return type(name, (Official,), {"__doc__": official.title, "__module__": __name__, "OFFICIAL": official})
 
 
-class FcnnMnist(Official):
-    """MNIST."""
-
-    OFFICIAL = MNIST
-
-
-class FcnnFashionMnist(Official):
-    """Fashion-MNIST."""
-
-    OFFICIAL = FASHION_MNIST
-
-
-class FcnnCifar10(Official):
-    """CIFAR-10."""
-
-    OFFICIAL = CIFAR10
-
-
-class FcnnCifar100(Official):
-    """CIFAR-100, with its 100 fine labels."""
-
-    OFFICIAL = CIFAR100
-
-
-BUILDERS: dict[str, type[Digits] | type[Official]] = {
+BUILDERS: dict[str, type[tfds.core.GeneratorBasedBuilder]] = {
     "digits": Digits,
-    "mnist": FcnnMnist,
-    "fashion_mnist": FcnnFashionMnist,
-    "cifar10": FcnnCifar10,
-    "cifar100": FcnnCifar100,
+    **{name: _builder(official) for name, official in SETS.items()},
 }

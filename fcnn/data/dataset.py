@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from fcnn.data.batch import evenly_spaced
 from fcnn.data.cache import cached_json
 from fcnn.data.manifest import Manifest
 from fcnn.data.parallel import each, no_progress
@@ -113,16 +114,15 @@ class Dataset:
 
     def _pixel_counts(self) -> np.ndarray:
         """Returns how often each value occurs in each channel of the training split, (C, 256) int64: exact."""
-        count = min(len(self.train), MEASURED)
-        places = np.arange(count) * len(self.train) // count
+        places = evenly_spaced(len(self.train), MEASURED)
 
         def counts(indices: np.ndarray) -> np.ndarray:
             channels = np.moveaxis(self.train.read(indices), -1, 0)
             return np.stack([np.bincount(channel.ravel(), minlength=256) for channel in channels])
 
         def measure() -> list[list[int]]:
-            blocks = np.array_split(places, -(-count // 256))
-            return np.sum(each(counts, blocks, "measuring", no_progress), axis=0).tolist()
+            chunks = np.array_split(places, -(-len(places) // 256))
+            return np.sum(each(counts, chunks, "measuring", no_progress), axis=0).tolist()
 
         if isinstance(self.train, Streamed) and self.train.files is not None:  # every file would be decoded again
             identity = [self.train.files.identity, self.train.places[places].tolist()]
@@ -160,12 +160,8 @@ class Dataset:
             "labels": {name: hashlib.sha256(split.labels.tobytes()).hexdigest()[:24] for name, split in splits.items()},
         }
 
-    def as_in(self, facts: dict[str, Any], where: str) -> "Dataset":
-        """Returns this set, normalized as a run has it.
-
-        Args:
-          facts: of the run (`Dataset.facts`).
-          where: the run, for messages.
+    def as_in(self, facts: dict[str, Any], workdir: str) -> "Dataset":
+        """Returns this set, normalized as the run in `workdir` has it, by its `Dataset.facts`.
 
         Raises:
           UserError: the classes or the images are no longer those of the run. (The images of a folder are compared file
@@ -174,7 +170,7 @@ class Dataset:
         by_file = self.manifest is not None
         for name, value in self._identity().items():
             if facts.get(name, "") != value and not (by_file and name in ("images", "labels")):
-                raise UserError(f"{self.name} has changed since the run in {where} began: {name.replace('_', ' ')}")
+                raise UserError(f"{self.name} has changed since the run in {workdir} began: {name.replace('_', ' ')}")
         normalization = np.asarray(facts["mean"], np.float32), np.asarray(facts["std"], np.float32)
         return dataclasses.replace(self, normalization=normalization, notes=tuple(facts["notes"]))
 

@@ -41,7 +41,7 @@ class BadImage(Exception):
 
 
 @contextlib.contextmanager
-def quiet() -> Iterator[None]:
+def ignore_warnings() -> Iterator[None]:
     """Silences Pillow's warnings about odd files; what can't be read is an error of its own."""
     with warnings.catch_warnings():  # for the whole process: enter it once, around the threads, not inside them
         warnings.filterwarnings("ignore", module="PIL")
@@ -229,8 +229,6 @@ def crop_file(
     """Returns a box of an image file, resized to `shape`, (H, W, C) uint8, with the filter of `resize_crop`.
 
     Args:
-      source: a file.
-      shape: of the result.
       choose: (width, height) of the upright image -> the box (left, top, right, bottom), in its pixels.
       value_range: as for `open_image`, which also lists what is a BadImage.
     """

@@ -143,8 +143,8 @@ def near_pairs(first: np.ndarray, second: np.ndarray, limit: int = LIMIT, fine_l
         while len(here := here[here + step < len(order)]):
             here = here[band[here] == band[here + step]]
             close = here[np.bitwise_count(ordered[here] ^ ordered[here + step]) <= limit]
-            found = np.stack([order[close], order[close + step]], axis=1)
-            pairs.append(found[_apart(second[found[:, 0]], second[found[:, 1]]) <= fine_limit])
+            candidates = np.stack([order[close], order[close + step]], axis=1)
+            pairs.append(candidates[_apart(second[candidates[:, 0]], second[candidates[:, 1]]) <= fine_limit])
             step += 1
     return np.unique(np.sort(np.concatenate(pairs), axis=1), axis=0)
 

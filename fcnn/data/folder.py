@@ -13,7 +13,7 @@ from fcnn.config import DataConfig
 from fcnn.data.audit import audit, describe_range, measure_range
 from fcnn.data.cache import cached_arrays, digest
 from fcnn.data.dataset import AnySplit, Split
-from fcnn.data.decode import ValueRange, quiet
+from fcnn.data.decode import ValueRange, ignore_warnings
 from fcnn.data.fingerprint import duplicates
 from fcnn.data.layout import Entry, Layout, read_layout
 from fcnn.data.manifest import SPLITS, Manifest, Row, RunFiles, compare, remaining
@@ -126,10 +126,7 @@ def load_run_files(
     """Loads exactly the files of a run, in the run's splits.
 
     Args:
-      root: the folder, where the run had it or elsewhere.
       run: its files. Unless `run.exact`, what differs is logged and left out.
-      log: takes a line about what differs.
-      progress: shows progress.
 
     Returns:
       "classes", "splits" (all three), "manifest" (what is left of it), "skipped", "files" and "value_range".
@@ -138,28 +135,28 @@ def load_run_files(
       UserError: a file differs and `run.exact`, or no file of the run is left.
     """
     folder = scan_folder(root, config.on_bad_image if run.exact else "skip", progress)
-    hashes, manifest, where = folder.hashes(), run.manifest, printable(str(root))
+    hashes, manifest, name = folder.hashes(), run.manifest, printable(str(root))
     changes, rows = compare(manifest, hashes), manifest.unchanged(hashes)
     if changes and run.exact:
         raise UserError(
-            f"the files in {where} are no longer those that the run began with: {changes}; "
+            f"the files in {name} are no longer those that the run began with: {changes}; "
             "bring them back or take another --workdir"
         )
     if not rows:
-        raise UserError(f"none of the run's {len(manifest.rows):,} files is in {where}")
+        raise UserError(f"none of the run's {len(manifest.rows):,} files is in {name}")
     if changes:
         rest = "" if len(rows) == len(manifest.rows) else f"; what is left of the run's: {remaining(manifest, rows)}"
-        log(f"The files in {where} have changed since the run began: {changes}. None of these is used{rest}.")
+        log(f"The files in {name} have changed since the run began: {changes}. None of these is used{rest}.")
     # In the layout's order, in which the run's start has decoded them.
     paths = {row.path for row in rows}
     files = [file for file in zip(folder.entries, folder.infos, strict=True) if file[0].path in paths]
     entries, infos = (tuple(part) for part in zip(*files, strict=True))
     images = _read(root, config, manifest.classes, entries, infos, run.channels, config.value_range, progress)
-    place = {entry.path: i for i, entry in enumerate(entries)}
+    position = {entry.path: i for i, entry in enumerate(entries)}
     return {
         "classes": manifest.classes,
         "splits": {
-            split: images.take(np.asarray([place[row.path] for row in rows if row.split == split], int))
+            split: images.take(np.asarray([position[row.path] for row in rows if row.split == split], int))
             for split in SPLITS
         },
         "manifest": Manifest(rows),
@@ -194,7 +191,7 @@ def _read(
             out["image"][i] = files.decode(i)
 
         out["label"] = labels
-        with quiet():
+        with ignore_warnings():
             each(decode, range(len(out)), "decoding", progress)
 
     decoded = cached_arrays(f"{folder}-{size}", identity, len(labels), files.shape[1:], fill)

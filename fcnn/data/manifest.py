@@ -50,7 +50,7 @@ class Manifest:
         return text.getvalue().encode("utf-8", "surrogateescape")
 
     @staticmethod
-    def from_csv(data: bytes, where: str) -> "Manifest":
+    def from_csv(data: bytes, source: str) -> "Manifest":
         """Returns the manifest that `to_csv` wrote; UserError, naming `where`, if `data` isn't one."""
         lines = csv.reader(io.StringIO(data.decode("utf-8", "surrogateescape"), newline=""))
         try:
@@ -60,7 +60,7 @@ class Manifest:
             if unknown := {row.split for row in rows} - {*SPLITS, UNUSED}:
                 raise ValueError(f"unknown split {min(unknown)!r}")
         except (ValueError, TypeError, csv.Error) as error:
-            raise UserError(f"{where} is damaged: {error}") from None
+            raise UserError(f"{source} is damaged: {error}") from None
         return Manifest(rows)
 
     def unchanged(self, hashes: Mapping[str, str]) -> tuple[Row, ...]:

@@ -20,9 +20,7 @@ def obtain(official: OfficialSet, manual_dir: Path | None, log: Callable[[str], 
     """Returns the images and labels of a set's splits, verified.
 
     Args:
-      official: which.
       manual_dir: where its files are, archives or extracted; None to download them.
-      log: takes what is slow, a line at a time.
 
     Raises:
       UserError: a file is missing, or isn't the published one; or the network doesn't give it.
@@ -31,16 +29,16 @@ def obtain(official: OfficialSet, manual_dir: Path | None, log: Callable[[str], 
     for file, path in zip(official.files, paths, strict=True):
         if (sha := file.names.get(path.name)) is not None:
             _verify(official, path, sha)
-    where = paths[0] if len(paths) == 1 else paths[0].parent
+    path = paths[0] if len(paths) == 1 else paths[0].parent
     try:
         splits = official.read(paths)
         fault = official.fault(splits)
     except _UNREADABLE as error:
-        raise UserError(f"{where} can't be read as {official.name}: {error}. {_wanted(official)}") from None
+        raise UserError(f"{path} can't be read as {official.name}: {error}. {_wanted(official)}") from None
     if fault is not None:
         others = [other.name for other in SETS.values() if other is not official and other.fault(splits) is None]
-        found = f"it is {others[0]}" if others else fault
-        raise UserError(f"{where} is not {official.name}: {found}. {_wanted(official)}")
+        reason = f"it is {others[0]}" if others else fault
+        raise UserError(f"{path} is not {official.name}: {reason}. {_wanted(official)}")
     return splits
 
 
@@ -61,28 +59,28 @@ def _find(official: OfficialSet, manual_dir: Path) -> list[Path]:
         raise UserError(f"data.manual-dir: there is no folder {manual_dir}. {_wanted(official)}")
     missing: list[str] = [file.name for file in official.files]
     # The set's own folder first: two sets whose files have the same names may lie side by side.
-    for place in [*(manual_dir / name for name in official.folders), manual_dir]:
-        found = [_find_one(file, place) for file in official.files]
-        paths = [path for path in found if path is not None]
-        if len(paths) == len(found):
+    for folder in [*(manual_dir / name for name in official.folders), manual_dir]:
+        candidates = [_find_one(file, folder) for file in official.files]
+        paths = [path for path in candidates if path is not None]
+        if len(paths) == len(candidates):
             return paths
         if paths:
-            missing = [file.name for file, path in zip(official.files, found, strict=True) if path is None]
+            missing = [file.name for file, path in zip(official.files, candidates, strict=True) if path is None]
     raise UserError(f"{manual_dir} has no {', '.join(missing)}. {_wanted(official)}")
 
 
-def _find_one(file: File, place: Path) -> Path | None:
+def _find_one(file: File, folder: Path) -> Path | None:
     for name in file.names:
-        if (place / name).exists():
-            return place / name
-    return place if any((place / name).is_file() for name in file.inside) else None
+        if (folder / name).exists():
+            return folder / name
+    return folder if any((folder / name).is_file() for name in file.inside) else None
 
 
 def _verify(official: OfficialSet, path: Path, sha: str) -> None:
     """UserError, naming what it is instead if that is known, unless the file has this SHA-256."""
-    if (found := sha256(path)) != sha:
-        theirs = [s.name for s in SETS.values() for file in s.files if found in file.names.values()]
-        what = f"it is the one of {theirs[0]}" if theirs else f"its SHA-256 is {found}, not {sha}"
+    if (digest := sha256(path)) != sha:
+        others = [s.name for s in SETS.values() for file in s.files if digest in file.names.values()]
+        what = f"it is the one of {others[0]}" if others else f"its SHA-256 is {digest}, not {sha}"
         raise UserError(f"{path} is not the file that {official.name} is published as: {what}. {_wanted(official)}")
 
 

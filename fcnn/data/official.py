@@ -43,7 +43,7 @@ class OfficialSet:
     counts: dict[str, tuple[int, ...]]
     """Images of each class, by split."""
     mean: tuple[float, ...]
-    """Mean of the training pixels by channel, to three digits: tells sets of the same shape and counts apart."""
+    """Mean of the training pixels by channel, to three digits: distinguishes sets of the same shape and counts."""
     content: dict[str, str] = dataclasses.field(default_factory=dict)
     """SHA-256 of a split's pixels followed by its labels, one byte each, where it is known."""
 

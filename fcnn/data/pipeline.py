@@ -16,7 +16,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from fcnn.data import AnySplit, Split, Streamed, epoch_order, eval_batches, gather
-from fcnn.data.decode import quiet
+from fcnn.data.decode import ignore_warnings
 from fcnn.data.parallel import cores
 from fcnn.distributed import sharding
 from fcnn.utils.batch import Batch
@@ -38,8 +38,8 @@ class EpochSampler:
 
     def at(self, step: int) -> tuple[int, np.ndarray]:
         """Returns the epoch of the step after `step` updates, and the indices of its images, (batch_size,) int32."""
-        epoch, place = divmod(step, self._per_epoch)
-        return epoch, self._epoch(epoch)[place * self.batch_size : (place + 1) * self.batch_size]
+        epoch, position = divmod(step, self._per_epoch)
+        return epoch, self._epoch(epoch)[position * self.batch_size : (position + 1) * self.batch_size]
 
 
 class DevicePipeline:
@@ -147,7 +147,7 @@ class StreamPipeline:
         read_ahead = grain.experimental.ThreadPrefetchIterDataset
         placed = read_ahead(host, prefetch_buffer_size=1).map(lambda item: sharding.assemble(item, self._mesh))
         device = read_ahead(placed, prefetch_buffer_size=2)
-        with quiet():
+        with ignore_warnings():
             iterator = iter(device)
             try:
                 yield from iterator

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fcnn.data.cache import VERSION, cache_dir, digest, save_json
-from fcnn.data.decode import EXTENSIONS, FORMATS, BadImage, header, lowest_highest, open_stored, plain, quiet
+from fcnn.data.decode import EXTENSIONS, FORMATS, BadImage, header, ignore_warnings, lowest_highest, open_stored, plain
 from fcnn.data.fingerprint import fingerprint
 from fcnn.data.parallel import Progress, each
 
@@ -53,13 +53,7 @@ class ImageInfo:
 
 
 def scan(root: Path, paths: Sequence[str], progress: Progress) -> list[ImageInfo]:
-    """Decodes every file whose size or times aren't those of the last scan.
-
-    Args:
-      root: the folder.
-      paths: of the files, below it.
-      progress: shows progress.
-    """
+    """Decodes every file whose size or times aren't those of the last scan; `paths` are below `root`."""
     store = cache_dir() / "scans" / f"{digest([VERSION, FORMATS, str(root.resolve())])}.json"
     known: dict[str, ImageInfo] = {}
     with contextlib.suppress(OSError, ValueError, TypeError):  # none yet, or damaged: everything is decoded again
@@ -68,7 +62,7 @@ def scan(root: Path, paths: Sequence[str], progress: Progress) -> list[ImageInfo
     stats = {path: os.stat(root / path) for path in paths}
     new = [path for path in paths if path not in known or not _is_unchanged(known[path], stats[path])]
     if new:
-        with quiet():
+        with ignore_warnings():
             infos = each(lambda path: _read(root / path, stats[path]), new, "looking at every image", progress)
         known |= zip(new, infos, strict=True)
         save_json(store, {path: dataclasses.astuple(known[path]) for path in paths})

@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Sequence
 
+import jax
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from fcnn.data.dataset import Dataset
 from fcnn.report.pictures import thumbnail
+from fcnn.utils.batch import Batch, make_batch
 from fcnn.utils.text import printable
 
 ROWS, COLUMNS = 20, 8
@@ -49,14 +51,16 @@ def pick(dataset: Dataset) -> list[tuple[str, np.ndarray]]:
     return rows
 
 
-def contact_sheet(dataset: Dataset, change: Callable[[np.ndarray], np.ndarray]) -> Image.Image:
+def contact_sheet(dataset: Dataset, augment: Callable[[jax.Array, Batch], Batch], seed: int = 0) -> Image.Image:
     """Returns a sheet with a row of training images for each class, and beside it the same images augmented.
 
-    `change`, the augmentation, maps (B, H, W, C) uint8 to the same: all images of the sheet at once, so that a mixture
-    can be with one of another class.
+    All images of the sheet are one batch of `augment(key, batch) -> batch`, so that a mixture can be with one of
+    another class.
     """
     rows = pick(dataset)
-    changed = change(np.concatenate([images for _, images in rows]))
+    images = np.concatenate([images for _, images in rows])
+    batch = jax.jit(augment)(jax.random.key(seed), make_batch(images, np.zeros(len(images), np.int32)))
+    changed = np.clip(np.round(np.asarray(batch["image"])), 0, 255).astype(np.uint8)
     ends = np.cumsum([len(images) for _, images in rows])
     augmented = [(title, part) for (title, _), part in zip(rows, np.split(changed, ends[:-1]), strict=True)]
     return draw_panels({"as stored": rows, "augmented": augmented})

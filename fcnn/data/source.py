@@ -77,7 +77,7 @@ def open_prepared(config: DataConfig, log: Log) -> Any:
     if isinstance(builder, builders.Official) and not builder.data_path.exists():
         manual_dir = None if config.manual_dir is None else Path(config.manual_dir)
         builder.arrays = builders.obtain(builder.OFFICIAL, manual_dir, log)
-    stock.prepare(builder, config.name, log)
+    stock.prepare_files(builder, config.name, log)
     return builder
 
 

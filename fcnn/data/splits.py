@@ -50,9 +50,9 @@ def cut_splits(
         places["validation"] = ("validation", np.arange(len(labels["validation"])))
     else:
         train_groups = None if groups is None else groups[train]
-        kept, held_out = grouped_holdout(labels["train"][train], train_groups, config.val_fraction, config.split_seed)
+        rest, held_out = grouped_holdout(labels["train"][train], train_groups, config.val_fraction, config.split_seed)
         places["validation"] = ("train", train[held_out])
-        train = train[kept]
+        train = train[rest]
     if config.num_train is not None:
         if config.num_train > len(train):
             raise UserError(f"data.num-train {config.num_train}: {config.name} has {len(train):,} training images")
@@ -69,9 +69,9 @@ def grouped_holdout(
     A class has as many images held out as there, or as near below as its groups allow; where that is none, the smallest
     group that leaves the class another. `groups` is (N,) int, one number for images that stay together, or None.
     """
-    kept, wanted = stratified_holdout(labels, share, seed)
+    rest, wanted = stratified_holdout(labels, share, seed)
     if groups is None or not len(wanted):
-        return kept, wanted
+        return rest, wanted
     _, group, sizes = np.unique(groups, return_inverse=True, return_counts=True)
     single = sizes[group] == 1
     members = np.split(np.argsort(group, kind="stable"), np.cumsum(sizes)[:-1])
@@ -124,15 +124,7 @@ def shortages(
     classes: Sequence[str],
 ) -> list[str]:
     """Returns a line for each split that was held out and has, since copies stay together, fewer images of a class than
-    its share.
-
-    Args:
-      config: by which the splits were cut.
-      labels: of the set's own training images, (N,) int.
-      groups: as for `cut_splits`.
-      places: from `cut_splits`.
-      classes: all names.
-    """
+    its share; `labels` (N,) are those of the set's own training images."""
     notes, left = [], np.arange(len(labels))
     for name, share in (("test", config.test_fraction), ("validation", config.val_fraction)):
         own, held_out = places[name]

@@ -15,7 +15,7 @@ import numpy as np
 
 from fcnn.config import names
 from fcnn.data.cache import cached_arrays, data_dir
-from fcnn.data.decode import BadImage, open_image, quiet, resize_crop
+from fcnn.data.decode import BadImage, ignore_warnings, open_image, resize_crop
 from fcnn.data.manifest import SPLITS
 from fcnn.data.parallel import Progress, each
 from fcnn.utils.errors import UserError, unknown
@@ -58,7 +58,7 @@ def _import(module: str) -> None:
         sys.path.remove(os.getcwd())
 
 
-def prepare(builder: Any, name: str, log: Callable[[str], None]) -> None:
+def prepare_files(builder: Any, name: str, log: Callable[[str], None]) -> None:
     """Writes a set as array_record in the data folder, if it isn't there yet.
 
     Raises:
@@ -104,13 +104,6 @@ def read_tfds(
     builder: Any, name: str, *, image_size: int | None, progress: Progress, splits: Sequence[str] = SPLITS
 ) -> tuple[tuple[str, ...], dict[str, np.ndarray]]:
     """Returns the class names and the decoded splits "train", "validation" and "test", as many as there are.
-
-    Args:
-      builder: prepared.
-      name: of the set, for messages.
-      image_size: as in the config.
-      progress: shows progress.
-      splits: which of them to read, where they are there.
 
     Returns:
       (classes, {split: (N,) with fields "image" (H, W, C) uint8 and "label" int32}).
@@ -193,7 +186,7 @@ def _read_split(
                     raise UserError(f"{name}, {split} image {i}: {error}") from None
                 out["label"][i] = example[label_key]
 
-        with quiet():
+        with ignore_warnings():
             each(block, range(0, len(out), BLOCK), f"decoding {name} {split}", progress)
 
     files = [[p.name, p.stat().st_size, p.stat().st_mtime_ns] for p in sorted(Path(builder.data_path).iterdir())]

@@ -60,7 +60,7 @@ class Files:
         try:
             yield self.root / self.paths[i]
         except BadImage as error:
-            raise UserError(f"{printable(self.paths[i])} could be read before and can't any more: {error}") from None
+            raise UserError(f"{printable(self.paths[i])} can no longer be read: {error}") from None
 
 
 def random_box(width: int, height: int, min_area: float, rng: np.random.Generator) -> tuple[int, int, int, int]:

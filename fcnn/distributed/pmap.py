@@ -23,7 +23,7 @@ def compile_pmap(step: Callable, args: tuple[Any, ...], mesh: Mesh, axis_name: s
         """pmap takes no abstract arguments."""
 
         def zero(x: Any) -> jax.Array:
-            return jax.make_array_from_callback(x.shape, x.sharding, lambda place: np.zeros(x.shape, x.dtype)[place])
+            return jax.make_array_from_callback(x.shape, x.sharding, lambda index: np.zeros(x.shape, x.dtype)[index])
 
         return jax.tree.map(zero, tree)
 

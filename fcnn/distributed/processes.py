@@ -63,7 +63,7 @@ def join(coordinator: str | None, count: int | None, index: int | None) -> None:
 
 
 def _keep_standard_output() -> None:
-    """Leaves standard output to Python: Gloo, which connects CPUs, tells there whom it has met."""
+    """Leaves standard output to Python: Gloo, which connects CPUs, prints its peers there."""
     sys.stdout.flush()
     own = os.dup(1)
     os.dup2(2, 1)
@@ -153,7 +153,7 @@ def bound(*expected: type[BaseException]) -> Iterator[None]:
         if any(sign in str(error) for sign in LOSS):
             message = f"process {jax.process_index()} lost the others ({_first_line(error)})"
             sys.stderr.write(
-                f"fcnn: {message}.\nThe last whole checkpoint stays; start all processes again to go on.\n"
+                f"fcnn: {message}.\nThe last whole checkpoint stays; start all processes again to continue.\n"
             )
         else:
             traceback.print_exc()

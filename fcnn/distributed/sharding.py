@@ -89,7 +89,7 @@ def _put(tree: Any, sharding: NamedSharding) -> Any:
         if isinstance(x, jax.Array) and jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
             return jax.random.wrap_key_data(put(jax.random.key_data(x)), impl=jax.random.key_impl(x))
         host = np.asarray(x)
-        return jax.make_array_from_callback(host.shape, sharding, lambda place: host[place])
+        return jax.make_array_from_callback(host.shape, sharding, lambda index: host[index])
 
     return jax.tree.map(put, tree)
 
@@ -167,11 +167,11 @@ def _works_in(compiled: Callable) -> int:
 
 
 def largest(mesh: Mesh) -> Callable[[int], jax.Array]:
-    """Compiles what tells each process the largest of the numbers, 0 or more, that all of them hand in."""
-    place, local = sharded(mesh), mesh.local_mesh.size
+    """Compiles a function that returns the largest of the numbers, 0 or more, that the processes pass to it."""
+    sharding, local = sharded(mesh), mesh.local_mesh.size
 
     def hand_in(number: int) -> jax.Array:
-        return jax.make_array_from_process_local_data(place, np.full(local, number, np.int32))
+        return jax.make_array_from_process_local_data(sharding, np.full(local, number, np.int32))
 
     compiled = compile_step(jnp.max, hand_in(0), donate=False)
     return lambda number: compiled(hand_in(number))

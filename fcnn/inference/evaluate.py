@@ -18,7 +18,7 @@ from PIL import Image
 
 from fcnn.config import DataConfig
 from fcnn.data.audit import describe_range, measure_range
-from fcnn.data.decode import BadImage, quiet
+from fcnn.data.decode import BadImage, ignore_warnings
 from fcnn.data.folder import scan_folder
 from fcnn.data.manifest import SPLITS, Manifest
 from fcnn.data.parallel import each, no_progress
@@ -29,10 +29,10 @@ from fcnn.report import Console
 from fcnn.report.records import Record
 from fcnn.training import workdir as folder
 from fcnn.training.evaluate import class_metrics, means
-from fcnn.training.metrics import ClassMetrics, measure, measure_by_class
+from fcnn.training.metrics import ClassMetrics, compute_class_metrics, compute_metrics
 from fcnn.utils.errors import UserError
 from fcnn.utils.text import join, printable
-from fcnn.weights import About, match_classes
+from fcnn.weights import NetworkInfo, match_classes
 from fcnn.zoo import TABLE
 
 BATCH = 64
@@ -67,30 +67,30 @@ def evaluate_images(
       split: one of the set's own splits, or "all"; None for test, else validation, else all.
 
     Returns:
-      {"kind": "evaluation", "network", "weights" (`About.weights`), "data", "split", "count", "loss", "top1", "top5",
-      "interval", "recall", "images" (as `class_metrics` has them), "num_classes" (that are compared),
+      {"kind": "evaluation", "network", "weights" (`NetworkInfo.weights`), "data", "split", "count", "loss", "top1",
+      "top5", "interval", "recall", "images" (as `class_metrics` has them), "num_classes" (that are compared),
       "network_classes", "top1_all_classes" (among all classes of the network), "trained_on" (how many of the images the
       run was trained on, by content; None if that is not known)}.
 
     Raises:
       UserError: there is no such network, no such images, or the network doesn't know their classes.
     """
-    about, logits = load_classifier(network, module=module)
+    info, logits = load_classifier(network, module=module)
     load = _folder if data.name.startswith("folder:") else _tfds
-    images = load(about, data, split, console)
-    columns = _columns(about, images.classes, network, data.name)
-    if not about.named:
+    images = load(info, data, split, console)
+    columns = _columns(info, images.classes, network, data.name)
+    if not info.named:
         console.log(f"{network} knows its classes by number: folder 0 is its first output, 1 its second, ...")
     sums, hits = [], 0.0
     # Among a single class every answer would be right: then all of the network's are compared.
-    among, names = (columns, images.classes) if len(columns) > 1 else (np.arange(len(about.classes)), about.classes)
+    among, names = (columns, images.classes) if len(columns) > 1 else (np.arange(len(info.classes)), info.classes)
     classes = np.arange(len(columns)) if len(columns) > 1 else columns
     measured = _measure(among)
     starts = range(0, len(images.labels), BATCH)
     for start in console.progress(starts, "evaluating", len(starts)):
         places = np.arange(start, min(start + BATCH, len(images.labels)))
-        batch = np.zeros((min(BATCH, len(images.labels)), *about.image_shape), np.uint8)
-        with quiet():
+        batch = np.zeros((min(BATCH, len(images.labels)), *info.image_shape), np.uint8)
+        with ignore_warnings():
             batch[: len(places)] = each(images.read, places.tolist(), "reading", no_progress)
         labels = np.resize(classes[images.labels[places]], len(batch))
         one, among_all = measured(logits(batch), labels, np.arange(len(batch)) < len(places))
@@ -100,7 +100,7 @@ def evaluate_images(
     return {
         "kind": "evaluation",
         "network": network,
-        "weights": about.weights,
+        "weights": info.weights,
         "data": data.name,
         "split": images.split,
         "count": len(images.labels),
@@ -108,7 +108,7 @@ def evaluate_images(
         "interval": details["interval"],
         **{key: {name: details[key][name] for name in images.classes} for key in ("recall", "images")},
         "num_classes": len(among),
-        "network_classes": len(about.classes),
+        "network_classes": len(info.classes),
         "top1_all_classes": hits / len(images.labels),
         "trained_on": None if network in TABLE else _trained_on(Path(network).expanduser(), data, images),
     }
@@ -120,68 +120,68 @@ def _measure(among: np.ndarray) -> Callable[..., tuple[ClassMetrics, Any]]:
 
     @jax.jit
     def measured(logits: jax.Array, labels: jax.Array, mask: jax.Array) -> tuple[ClassMetrics, jax.Array]:
-        among_all = measure(logits, jnp.asarray(among)[labels], mask).top1
-        return measure_by_class(logits[:, among], labels, mask), among_all
+        among_all = compute_metrics(logits, jnp.asarray(among)[labels], mask).top1
+        return compute_class_metrics(logits[:, among], labels, mask), among_all
 
     return measured
 
 
-def _columns(about: About, classes: tuple[str, ...], network: str, data: str) -> np.ndarray:
+def _columns(info: NetworkInfo, classes: tuple[str, ...], network: str, data: str) -> np.ndarray:
     """Which output of the network belongs to each class, (classes,) int."""
-    found = match_classes(about.names or about.classes, classes)  # a folder may be named by an output's number
-    unmatched = [name for name, place in zip(classes, found, strict=True) if place is None]
+    indices = match_classes(info.names or info.classes, classes)  # a folder may be named by an output's number
+    unmatched = [name for name, index in zip(classes, indices, strict=True) if index is None]
     if not unmatched:
-        return np.asarray(found, int)
+        return np.asarray(indices, int)
     what = f"{len(unmatched):,} of the {len(classes):,} classes of {data} ({join(map(printable, unmatched))})"
-    if not about.named:
+    if not info.named:
         raise UserError(
-            f"{network} knows its {len(about.classes):,} classes by number alone, and {what} are no such numbers: "
+            f"{network} knows its {len(info.classes):,} classes by number alone, and {what} are no such numbers: "
             "fcnn convert FILE --model NAME --labels LABELS writes it with the names of its classes"
         )
-    lower = {name.lower(): name for name in about.classes}
+    lower = {name.lower(): name for name in info.classes}
     near = {name: difflib.get_close_matches(name.lower(), lower, n=1) for name in unmatched[:3]}
     hints = [f"{printable(name)} may be {printable(lower[one[0]])}" for name, one in near.items() if one]
     raise UserError(
-        f"{network} doesn't know {what}; its {len(about.classes):,} classes are "
-        f"{join(map(printable, about.classes), 10)}"
+        f"{network} doesn't know {what}; its {len(info.classes):,} classes are "
+        f"{join(map(printable, info.classes), 10)}"
         f"\nClasses are matched by name: rename or remove the others{'; ' if hints else ''}{', '.join(hints)}"
     )
 
 
-def _folder(about: About, data: DataConfig, split: str | None, console: Console) -> Labelled:
+def _folder(info: NetworkInfo, data: DataConfig, split: str | None, console: Console) -> Labelled:
     """The images of a folder."""
     root = Path(data.name.removeprefix("folder:")).expanduser()
-    found = scan_folder(root, data.on_bad_image, console.progress)
-    if found.bad:
-        console.log(f"Left out {len(found.bad)} files that can't be read: {join(found.skipped, 3)}")
-    own = [name for name in SPLITS if any(entry.split == name for entry in found.entries)]
+    scan = scan_folder(root, data.on_bad_image, console.progress)
+    if scan.bad:
+        console.log(f"Left out {len(scan.bad)} files that can't be read: {join(scan.skipped, 3)}")
+    own = [name for name in SPLITS if any(entry.split == name for entry in scan.entries)]
     split = _choose(split, own, data.name)
-    kept = [i for i, entry in enumerate(found.entries) if split in (ALL, entry.split)]
-    entries = [found.entries[i] for i in kept]
+    selected = [i for i, entry in enumerate(scan.entries) if split in (ALL, entry.split)]
+    entries = [scan.entries[i] for i in selected]
     there = {entry.name for entry in entries}
-    classes = tuple(name for name in found.layout.classes if name in there)
+    classes = tuple(name for name in scan.layout.classes if name in there)
     index = {name: i for i, name in enumerate(classes)}
-    given = data.value_range or about.value_range
-    used = given or measure_range(found.entries, found.infos)
-    if data.value_range or any(info.value_range or info.truncated for info in found.infos):
-        for note in describe_range(found.entries, found.infos, used, measured=given is None):
+    chosen_range = data.value_range or info.value_range
+    used = chosen_range or measure_range(scan.entries, scan.infos)
+    if data.value_range or any(info.value_range or info.truncated for info in scan.infos):
+        for note in describe_range(scan.entries, scan.infos, used, measured=chosen_range is None):
             console.log(f"Note: {note}")
-    about = dataclasses.replace(about, value_range=used)
+    info = dataclasses.replace(info, value_range=used)
 
     def read(i: int) -> np.ndarray:
         try:
-            return read_image(root / entries[i].path, about)
+            return read_image(root / entries[i].path, info)
         except (BadImage, OSError) as error:
             raise UserError(f"{printable(entries[i].path)} can't be read: {error}") from None
 
     labels = np.asarray([index[entry.name] for entry in entries], np.int32)
-    return Labelled(split, classes, labels, read, tuple(found.infos[i].sha for i in kept))
+    return Labelled(split, classes, labels, read, tuple(scan.infos[i].sha for i in selected))
 
 
-def _tfds(about: About, data: DataConfig, split: str | None, console: Console) -> Labelled:
+def _tfds(info: NetworkInfo, data: DataConfig, split: str | None, console: Console) -> Labelled:
     """The images of a published set."""
     builder = open_prepared(data, console.log)
-    size = least_side(about) if varied_sizes(builder, data.name) else None
+    size = least_side(info) if varied_sizes(builder, data.name) else None
     own = [name for name in SPLITS if name in builder.info.splits]
     while True:
         chosen = _choose(split, own, data.name)
@@ -197,7 +197,7 @@ def _tfds(about: About, data: DataConfig, split: str | None, console: Console) -
         part = int(np.searchsorted(ends, i, side="right"))
         pixels = images[part][i - ends[part]]  # from the part's end
         image = Image.fromarray(pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels)
-        return fitted(image, about)
+        return fitted(image, info)
 
     return Labelled(chosen, classes, np.concatenate([part["label"] for part in parts.values()]), read)
 
@@ -222,8 +222,8 @@ def is_of_run(run: Path, data: DataConfig, console: Console) -> bool:
     if not (data.name.startswith("folder:") and before.startswith("folder:") and (run / folder.SPLITS).exists()):
         return False
     manifest = Manifest.from_csv(folder.read_splits(run), str(run / folder.SPLITS))
-    found = scan_folder(Path(data.name.removeprefix("folder:")), "skip", console.progress)
-    return 2 * len(manifest.unchanged(found.hashes())) > len(manifest.rows)
+    scan = scan_folder(Path(data.name.removeprefix("folder:")), "skip", console.progress)
+    return 2 * len(manifest.unchanged(scan.hashes())) > len(manifest.rows)
 
 
 def _trained_on(run: Path, data: DataConfig, images: Labelled) -> int | None:

@@ -21,7 +21,7 @@ from jax import export as jax_export
 from fcnn.nn import BatchNorm, fold_into
 from fcnn.utils.errors import UserError
 from fcnn.utils.files import write_bytes
-from fcnn.weights import About, Network
+from fcnn.weights import Network, NetworkInfo
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 
@@ -35,11 +35,11 @@ def to_stablehlo(network: Network, *, pixels: bool = False) -> bytes:
     Args:
       pixels: take uint8 pixels, 0 to 255, and normalize them inside; else float32 images that are normalized already.
     """
-    about = network.about
-    height, width, stored = about.image_shape
+    info = network.info
+    height, width, stored = info.image_shape
     # Gray images that are normalized by statistics of three channels have three.
-    channels = stored if pixels else len(about.mean)
-    mean, std = np.asarray(about.mean, np.float32), np.asarray(about.std, np.float32)
+    channels = stored if pixels else len(info.mean)
+    mean, std = np.asarray(info.mean, np.float32), np.asarray(info.std, np.float32)
     apply = folded(network.create(), network.variables, (1, height, width, len(mean)))
 
     def program(images: jax.Array) -> jax.Array:
@@ -57,7 +57,7 @@ def to_stablehlo(network: Network, *, pixels: bool = False) -> bytes:
         if "_DimExpr" not in str(error):
             raise
         raise UserError(
-            f"{about.name} asks for the number of images, which an exported program leaves open: write x.shape[0], not "
+            f"{info.name} asks for the number of images, which an exported program leaves open: write x.shape[0], not "
             "len(x)"
         ) from None
 
@@ -107,14 +107,14 @@ def _follows(
 ) -> dict[tuple[str, ...], tuple[tuple[str, ...], float]]:
     """For each batch norm that reads a convolution's or dense layer's output as it is: that layer, and its epsilon."""
     outputs: list[tuple[Any, tuple[str, ...]]] = []
-    found = {}
+    norms = {}
 
     def watch(call: Callable, args: tuple, kwargs: dict, context: nn.module.InterceptorContext) -> Any:
         module: Any = context.module
         if isinstance(module, BatchNorm):
             layer = next((path for value, path in outputs if value is args[0]), None)
             if layer is not None:
-                found[module.path] = (layer, module.epsilon)
+                norms[module.path] = (layer, module.epsilon)
         value = call(*args, **kwargs)
         if isinstance(module, nn.Conv | nn.Dense):
             outputs.append((value, module.path))
@@ -122,19 +122,19 @@ def _follows(
 
     with nn.intercept_methods(watch):
         jax.eval_shape(lambda x: model.apply(variables, x, train=False), jax.ShapeDtypeStruct(shape, jnp.float32))
-    return found
+    return norms
 
 
 def write_stablehlo(path: Path, network: Network, *, pixels: bool = False) -> Path:
     """Writes the program, and beside it what one must know to use it; returns where that is."""
     data, beside = to_stablehlo(network, pixels=pixels), beside_of(path)
     # The program last: who finds it finds what belongs to it.
-    write_bytes(beside, (json.dumps({"pixels": pixels, "about": network.about.to_dict()}, indent=1) + "\n").encode())
+    write_bytes(beside, (json.dumps({"pixels": pixels, "about": network.info.to_dict()}, indent=1) + "\n").encode())
     write_bytes(path, data)
     return beside
 
 
-def read_stablehlo(path: Path) -> tuple[jax_export.Exported, About, bool]:
+def read_stablehlo(path: Path) -> tuple[jax_export.Exported, NetworkInfo, bool]:
     """What `write_stablehlo` wrote: the program, what it is, and whether it takes pixels.
 
     Raises:
@@ -146,11 +146,11 @@ def read_stablehlo(path: Path) -> tuple[jax_export.Exported, About, bool]:
             raise UserError(f"there is no file {file}")
     try:
         values = json.loads(beside.read_text(encoding="utf-8"))
-        about, pixels = About.from_json(json.dumps(values["about"]), str(beside)), bool(values["pixels"])
+        info, pixels = NetworkInfo.from_json(json.dumps(values["about"]), str(beside)), bool(values["pixels"])
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(f"{beside}: {type(error).__name__}: {error}") from None
     try:
-        return jax_export.deserialize(bytearray(path.read_bytes())), about, pixels
+        return jax_export.deserialize(bytearray(path.read_bytes())), info, pixels
     except Exception as error:  # whatever a damaged file makes JAX raise
         raise UserError(f"{path} is damaged or no exported program ({type(error).__name__})") from None
 

@@ -28,11 +28,11 @@ class LoadedNetwork(Network):
     @property
     def classes(self) -> tuple[str, ...]:
         """The names of the classes, in the order of the logits."""
-        return self.about.classes
+        return self.info.classes
 
     def preprocess(self, images: np.ndarray) -> jax.Array:
         """Normalizes uint8 images (B, H, W, C) as those that it was trained on: the same shape, float32."""
-        return normalized(self.about, images)
+        return normalized(self.info, images)
 
     def predict(self, images: np.ndarray | Sequence[str | Path]) -> np.ndarray:
         """Returns the probability of each class, (N, classes) float32.
@@ -45,7 +45,7 @@ class LoadedNetwork(Network):
           UserError: a file can't be read, or the array isn't of that kind.
         """
         if isinstance(images, np.ndarray):
-            shape = self.about.image_shape
+            shape = self.info.image_shape
             if images.dtype != np.uint8 or images.shape[1:] != shape:
                 size = " x ".join(map(str, shape))
                 raise UserError(f"images must be uint8, N x {size}, got {images.dtype} {images.shape}")
@@ -62,12 +62,12 @@ class LoadedNetwork(Network):
 
     def _read(self, path: Path) -> np.ndarray:
         try:
-            return read_image(path, self.about)
+            return read_image(path, self.info)
         except (BadImage, OSError) as error:
             raise UserError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
 
 
-def load(where: str | Path, *, model: nn.Module | None = None) -> LoadedNetwork:
+def load(source: str | Path, *, model: nn.Module | None = None) -> LoadedNetwork:
     """Loads a trained network: a run's folder, a file of weights, or a name that `fcnn zoo` lists.
 
     Args:
@@ -76,7 +76,7 @@ def load(where: str | Path, *, model: nn.Module | None = None) -> LoadedNetwork:
     Raises:
       UserError: there is none, or `model` is missing.
     """
-    network = load_network(str(where), module=model)
+    network = load_network(str(source), module=model)
     module = network.create()
     apply: Any = jax.jit(lambda variables, images: module.apply(variables, images, train=False))
     variables = jax.device_put(dict(network.variables))

@@ -12,11 +12,11 @@ import numpy as np
 from PIL import Image
 
 from fcnn.augment import normalize
-from fcnn.data.decode import BadImage, open_image, quiet, resize_crop
+from fcnn.data.decode import BadImage, ignore_warnings, open_image, resize_crop
 from fcnn.inference.export import read_stablehlo
 from fcnn.training.pretrained import load_network
 from fcnn.utils.batch import make_batch
-from fcnn.weights import About
+from fcnn.weights import NetworkInfo
 
 BATCH = 32
 """Images at once."""
@@ -26,38 +26,38 @@ Logits = Callable[[np.ndarray], Any]
 
 
 def load_classifier(
-    where: str, log: Callable[[str], None] = lambda _: None, *, module: nn.Module | None = None
-) -> tuple[About, Logits]:
+    source: str, log: Callable[[str], None] = lambda _: None, *, module: nn.Module | None = None
+) -> tuple[NetworkInfo, Logits]:
     """A network to ask: a run's folder, a file of weights, or an exported .stablehlo program.
 
     Args:
-      where: as for `fcnn.training.pretrained.load_network`, or a path that ends in .stablehlo.
+      source: as for `fcnn.training.pretrained.load_network`, or a path that ends in .stablehlo.
       log: gets the network's notes.
       module: the user's own Linen module, for a run or a file of one.
 
     Raises:
       UserError: there is none.
     """
-    if where.endswith(".stablehlo"):
-        exported, about, pixels = read_stablehlo(Path(where).expanduser())
+    if source.endswith(".stablehlo"):
+        exported, info, pixels = read_stablehlo(Path(source).expanduser())
         call = jax.jit(exported.call)
-        return about, (call if pixels else lambda images: call(normalized(about, images)))
-    network = load_network(where, module=module)
+        return info, (call if pixels else lambda images: call(normalized(info, images)))
+    network = load_network(source, module=module)
     for note in network.notes:
         log(note)
-    about, model = network.about, network.create()
-    apply = jax.jit(lambda variables, images: model.apply(variables, normalized(about, images), train=False))
+    info, model = network.info, network.create()
+    apply = jax.jit(lambda variables, images: model.apply(variables, normalized(info, images), train=False))
     variables = jax.device_put(dict(network.variables))
-    return about, lambda images: apply(variables, images)
+    return info, lambda images: apply(variables, images)
 
 
-def normalized(about: About, images: Any) -> jax.Array:
+def normalized(info: NetworkInfo, images: Any) -> jax.Array:
     """uint8 images (B, H, W, C) as the network takes them, float32."""
-    change = normalize(np.asarray(about.mean, np.float32), np.asarray(about.std, np.float32))
+    change = normalize(np.asarray(info.mean, np.float32), np.asarray(info.std, np.float32))
     return change(make_batch(images, jnp.zeros(len(images), jnp.int32)))["image"]
 
 
-def predict(about: About, logits: Logits, paths: Sequence[Path], *, top: int) -> Iterator[dict[str, Any]]:
+def predict(info: NetworkInfo, logits: Logits, paths: Sequence[Path], *, top: int) -> Iterator[dict[str, Any]]:
     """What the network says about each file, in their order.
 
     Args:
@@ -69,11 +69,11 @@ def predict(about: About, logits: Logits, paths: Sequence[Path], *, top: int) ->
     size = min(BATCH, len(paths))
     for start in range(0, len(paths), size):
         part = paths[start : start + size]
-        images, errors = np.zeros((size, *about.image_shape), np.uint8), {}
-        with quiet():
+        images, errors = np.zeros((size, *info.image_shape), np.uint8), {}
+        with ignore_warnings():
             for i, path in enumerate(part):
                 try:
-                    images[i] = read_image(path, about)
+                    images[i] = read_image(path, info)
                 except (BadImage, OSError) as error:
                     errors[i] = getattr(error, "strerror", None) or str(error)
         # Always so many at once: one program.
@@ -83,11 +83,11 @@ def predict(about: About, logits: Logits, paths: Sequence[Path], *, top: int) ->
                 yield {"image": str(path), "error": errors[i]}
                 continue
             order = np.argsort(-probabilities[i], kind="stable")[:top]
-            named = [{"class": about.classes[k], "probability": float(probabilities[i, k])} for k in order]
+            named = [{"class": info.classes[k], "probability": float(probabilities[i, k])} for k in order]
             yield {"image": str(path), "top": named}
 
 
-def read_image(path: Path, about: About) -> np.ndarray:
+def read_image(path: Path, info: NetworkInfo) -> np.ndarray:
     """Reads a file as the images were read that the network was evaluated on: (H, W, C) uint8.
 
     Raises:
@@ -95,15 +95,15 @@ def read_image(path: Path, about: About) -> np.ndarray:
     """
     if not path.is_file():
         raise BadImage("it is a folder" if path.is_dir() else "there is no such file")
-    return fitted(open_image(path, at_least=least_side(about), value_range=about.value_range), about)
+    return fitted(open_image(path, at_least=least_side(info), value_range=info.value_range), info)
 
 
-def least_side(about: About) -> int:
+def least_side(info: NetworkInfo) -> int:
     """Returns how many pixels a photograph's shorter side must have to be no smaller than what is taken of it."""
-    return math.ceil(min(about.image_shape[:2]) / about.crop)
+    return math.ceil(min(info.image_shape[:2]) / info.crop)
 
 
-def fitted(image: Image.Image, about: About) -> np.ndarray:
+def fitted(image: Image.Image, info: NetworkInfo) -> np.ndarray:
     """Returns an image cropped and resized to the network's shape: (H, W, C) uint8."""
-    height, width, channels = about.image_shape
-    return resize_crop(image, (height, width, channels), crop=about.crop, interpolation=about.interpolation)
+    height, width, channels = info.image_shape
+    return resize_crop(image, (height, width, channels), crop=info.crop, interpolation=info.interpolation)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from fcnn.report.console import percent
-from fcnn.report.files import png, short
+from fcnn.report.files import new_figure, png, shorten
 from fcnn.report.fit import curve, fit
 from fcnn.report.html import page, paragraph, picture, table
 from fcnn.report.records import Record
@@ -64,9 +64,7 @@ def _differences(runs: Sequence[Compared]) -> str:
 
 def _draw(runs: Sequence[Compared]) -> tuple[bytes, str]:
     """Returns the picture, and its content in words."""
-    from matplotlib.figure import Figure  # slow to import
-
-    figure = Figure(figsize=(10, 4.5), layout="constrained")
+    figure = new_figure(10, 4.5)
     axes = figure.subplots(1, 2)
     words = ["Validation (lines) and training (dots) by epoch."]
     for number, run in enumerate(runs):
@@ -75,7 +73,7 @@ def _draw(runs: Sequence[Compared]) -> tuple[bytes, str]:
             rows = curve(run.records, split)
             epochs = [row["epoch"] for row in rows]
             # After a space: Matplotlib leaves out what begins with an underscore.
-            label = f" {short(run.name, 60)}" if split == "validation" else None
+            label = f" {shorten(run.name, 60)}" if split == "validation" else None
             axes[0].plot(epochs, [row["loss"] for row in rows], line, color=color, label=label)
             axes[1].plot(epochs, [100 * row["top1"] for row in rows], line, color=color, label=label)
         if rows := curve(run.records, "validation"):

@@ -33,16 +33,21 @@ class _Output(RichConsole):
         raise  # the BrokenPipeError; Rich would end the process here, with exit code 1
 
 
+def _columns(bar_width: int = 40) -> tuple[ProgressColumn, ...]:
+    done = TextColumn("{task.completed}/{task.total}")
+    return TextColumn("{task.description}", markup=False), BarColumn(bar_width), done
+
+
 class Console:
     """Prints a run's lines.
 
     Args:
       stderr: print on standard error, to leave standard output to a report for programs.
-      silent: print nothing, as another process does.
+      quiet: print nothing, as another process does.
     """
 
-    def __init__(self, *, stderr: bool = False, silent: bool = False) -> None:
-        self._console = _Output(stderr=stderr, quiet=silent)
+    def __init__(self, *, stderr: bool = False, quiet: bool = False) -> None:
+        self._console = _Output(stderr=stderr, quiet=quiet)
         self._progress: Progress | None = None
         self._task = None
 
@@ -56,14 +61,7 @@ class Console:
         if self._console.quiet or not self._console.is_terminal:
             yield
             return
-        columns = (
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=10),
-            TextColumn("{task.completed}/{task.total}"),
-            _Status(),
-            TimeRemainingColumn(compact=True),
-            TextColumn("left"),
-        )
+        columns = (*_columns(bar_width=10), _Status(), TimeRemainingColumn(compact=True), TextColumn("left"))
         with Progress(*columns, console=self._console, transient=True, speed_estimate_period=60) as progress:
             self._progress = progress
             self._task = progress.add_task("starting", total=total, completed=done)
@@ -77,12 +75,8 @@ class Console:
         if self._console.quiet or not self._console.is_terminal:
             yield from items
             return
-        columns = (
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            TextColumn("{task.completed}/{task.total}"),
-        )
-        with Progress(*columns, TimeRemainingColumn(), console=self._console, transient=True) as progress:
+        columns = (*_columns(), TimeRemainingColumn())
+        with Progress(*columns, console=self._console, transient=True) as progress:
             yield from progress.track(items, total=total, description=text)
 
     def step(self, step: int, epoch: int, epochs: float) -> None:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from fcnn.report.files import png, short
+from fcnn.report.files import new_figure, png, shorten
 from fcnn.report.records import Record, read_records
 from fcnn.utils.files import write_bytes
 
@@ -20,14 +20,13 @@ def draw_curves(workdir: Path, title: str, best_step: int | None, *, smoothed: b
     Returns:
       The picture's path, or None if there is no epoch to draw yet.
     """
-    from matplotlib.figure import Figure  # slow to import, and pyplot isn't needed for a file
-    from matplotlib.ticker import MaxNLocator
+    from matplotlib.ticker import MaxNLocator  # slow to import
 
     records = [record for record in read_records(workdir) if record["kind"] == "epoch"]
     if not records:
         return None
-    figure = Figure(figsize=(10, 4), layout="constrained")
-    figure.suptitle(short(title, 110))
+    figure = new_figure(10, 4)
+    figure.suptitle(shorten(title, 110))
     axes = figure.subplots(1, 2)
     styles = {
         ("train", "raw"): ("train", "tab:gray", "-"),

@@ -1,9 +1,10 @@
 """Tables as CSV, pictures as bytes, and text that both can hold."""
 
+import contextlib
 import csv
 import io
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,26 @@ def readable(text: str) -> str:
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
-def short(text: str, most: int = 32) -> str:
+def shorten(text: str, max_length: int = 32) -> str:
     """Returns a name, or the lines of a title, cut to what fits a figure."""
-    return "\n".join(line if len(line) <= most else f"{line[: most - 3]}..." for line in text.split("\n"))
+    return "\n".join(line if len(line) <= max_length else f"{line[: max_length - 3]}..." for line in text.split("\n"))
+
+
+@contextlib.contextmanager
+def drawing(name: str, log: Callable[[str], None]) -> Iterator[None]:
+    """Logs in one line why a picture could not be drawn or written, so that a result is not lost with its picture."""
+    try:
+        yield
+    except Exception as error:  # Matplotlib's own, a full disk
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        log(f"{name} could not be written: {reason}")
+
+
+def new_figure(width: float, height: float) -> Any:
+    """Returns an empty Matplotlib figure, of so many inches."""
+    from matplotlib import figure  # slow to import
+
+    return figure.Figure(figsize=(width, height), layout="constrained")
 
 
 def _take_literally(figure: Any) -> None:

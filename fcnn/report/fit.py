@@ -33,12 +33,7 @@ def out_of_patience(validations: Sequence[Record], steps: float) -> bool:
 
 
 def lag(records: Sequence[Record], decay: float) -> str | None:
-    """Returns what to do if the averaged weights are far behind the raw ones, else None.
-
-    Args:
-      records: of one evaluation.
-      decay: `train.ema_decay`.
-    """
+    """Returns what to do if the averaged weights are far behind the raw ones in one evaluation, else None."""
     top1 = {record["weights"]: record["top1"] for record in records}
     if "ema" not in top1 or top1["raw"] - top1["ema"] <= LAG:
         return None

@@ -125,7 +125,7 @@ def _confusion(data: ReportData) -> str:
         return shaded(counts.tolist(), names, "Validation images: rows are labels, columns predictions.")
     off = counts * (1 - np.eye(len(names), dtype=counts.dtype))
     worst = np.argsort(-off, axis=None, kind="stable")[:CLASSES]
-    pairs = [divmod(int(place), len(names)) for place in worst]
+    pairs = [divmod(int(cell), len(names)) for cell in worst]
     rows = [(names[i], names[j], int(off[i, j]), int(counts[i].sum())) for i, j in pairs if off[i, j]]
     return table(rows, ("label", "prediction", "times", "of"), "Validation images: the pairs that are confused most.")
 

@@ -37,19 +37,18 @@ class Records:
     """Appends records to a run's files. What a resumed run will do again is removed first.
 
     Args:
-      workdir: the run's folder.
       step: the step that the run resumes from; records after it are dropped.
-      silent: write nothing, as in all processes but the first.
+      quiet: write nothing, as in all processes but the first.
     """
 
-    def __init__(self, workdir: Path, step: int, *, silent: bool = False) -> None:
-        self._silent = silent
-        if silent:
+    def __init__(self, workdir: Path, step: int, *, quiet: bool = False) -> None:
+        self._quiet = quiet
+        if quiet:
             return
-        kept = [record for record in read_records(workdir) if record["step"] <= step]
+        records = [record for record in read_records(workdir) if record["step"] <= step]
         # Written beside and moved into place, so that a kill in between loses nothing.
         temporary = workdir / f"{FILE}.tmp"
-        temporary.write_text("".join(json.dumps(record) + "\n" for record in kept), encoding="utf-8")
+        temporary.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
         temporary.replace(workdir / FILE)
         self._file = (workdir / FILE).open("a", encoding="utf-8")
         self._board = _tensorboard()(str(workdir / "tensorboard"), purge_step=step + 1)
@@ -58,22 +57,22 @@ class Records:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if not self._silent:
+        if not self._quiet:
             self._file.close()
             self._board.close()
 
     def write(self, record: Record) -> None:
         """Appends a record with its time, on disk when this returns."""
-        if self._silent:
+        if self._quiet:
             return
         record = record | {"time": round(time.time(), 3)}
         self._file.write(json.dumps(record) + "\n")
         self._file.flush()
-        where = record["split"] if record["kind"] != "steps" else "train_steps"
-        where += "_ema" if record.get("weights") == "ema" else ""
+        group = record["split"] if record["kind"] != "steps" else "train_steps"
+        group += "_ema" if record.get("weights") == "ema" else ""
         for name, value in record.items():
             if isinstance(value, float) and name not in ("epoch", "time"):
-                self._board.add_scalar(f"{where}/{name}", value, record["step"], walltime=record["time"])
+                self._board.add_scalar(f"{group}/{name}", value, record["step"], walltime=record["time"])
 
 
 def _tensorboard() -> Any:

@@ -60,17 +60,17 @@ class StepMemory:
         size: what the program works in, in bytes.
         """
         self.size = size
-        self.most: int | None = 0  # resident bytes; 0, that what compilation left is given back first
+        self.trim_above: int | None = 0  # resident bytes; 0, that what compilation left is given back first
 
     def between_runs(self) -> None:
         """Gives all that is free back to the kernel if it is half as much again as the program needs."""
         if _libc is None:
             return
-        if self.size > MOST or (self.most is not None and _resident() > self.most):
+        if self.size > MOST or (self.trim_above is not None and _resident() > self.trim_above):
             _libc.malloc_trim(0)
-            self.most = None
-        elif self.most is None:
-            self.most = _resident() + self.size // 2 + SLACK
+            self.trim_above = None
+        elif self.trim_above is None:
+            self.trim_above = _resident() + self.size // 2 + SLACK
 
 
 def _resident() -> int:

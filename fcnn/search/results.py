@@ -9,7 +9,7 @@ import numpy as np
 from optuna.trial import FrozenTrial, TrialState
 
 from fcnn.report.console import percent
-from fcnn.report.files import png, write_table
+from fcnn.report.files import new_figure, png, write_table
 from fcnn.search.space import Dimension
 from fcnn.utils import text
 from fcnn.utils.files import write_bytes
@@ -72,11 +72,10 @@ def write_results(folder: Path, trials: Sequence[FrozenTrial], space: Sequence[D
 
 
 def _scatter(trials: Sequence[FrozenTrial], space: Sequence[Dimension]) -> bytes:
-    from matplotlib.figure import Figure  # slow to import
-
     across = min(len(space), 3)
-    figure = Figure(figsize=(4.5 * across, 3.8 * -(-len(space) // across)), layout="constrained")
-    panels = figure.subplots(-(-len(space) // across), across, squeeze=False)
+    down = -(-len(space) // across)
+    figure = new_figure(4.5 * across, 3.8 * down)
+    panels = figure.subplots(down, across, squeeze=False)
     for axis in panels.flat[len(space) :]:
         axis.set_axis_off()
     for axis, dimension in zip(panels.flat, space, strict=False):

@@ -188,4 +188,4 @@ def _value(word: str, hint: Any, name: str) -> Any:
     for value in readings:
         if fits(value, hint):
             return value
-    raise UserError(f"--over {name}: {word!r} is no value of it")
+    raise UserError(f"--over {name}: {word!r} is not a valid value")

@@ -130,7 +130,7 @@ def is_wanted(study: optuna.Study, job: Job) -> bool:
     return waits or sum(not t.user_attrs.get("surplus") for t in fresh(study)) < job.trials
 
 
-def place(study: optuna.Study, number: int) -> int:
+def random_index(study: optuna.Study, number: int) -> int:
     """Returns the number of a trial's folder: of trials created before it, or before the first that it resumes.
 
     It can exceed the trials of the study, as workers may draw at the same moment: the last ones yield.
@@ -139,10 +139,10 @@ def place(study: optuna.Study, number: int) -> int:
     return sum(t.number < first and not t.user_attrs.get("surplus") for t in fresh(study))
 
 
-def sampler(job: Job, place: int) -> optuna.samplers.BaseSampler:
+def sampler(job: Job, random_index: int) -> optuna.samplers.BaseSampler:
     """Returns what draws a trial's values. Its seed is of the run's and the trial's number: random search gives trial 7
     the same values in every process."""
-    seed = int(np.random.SeedSequence([job.config.seed, place]).generate_state(1)[0])
+    seed = int(np.random.SeedSequence([job.config.seed, random_index]).generate_state(1)[0])
     kind = optuna.samplers.TPESampler if job.sampler == "tpe" else optuna.samplers.RandomSampler
     return kind(seed=seed)
 

@@ -14,7 +14,7 @@ from fcnn.report.fit import curve
 from fcnn.report.records import Record
 from fcnn.runtime.signals import Interrupt, Interrupted, Stopped
 from fcnn.search.space import replaced
-from fcnn.search.study import Job, is_wanted, open_study, place, resume_later, retry_stale, sampler
+from fcnn.search.study import Job, is_wanted, open_study, random_index, resume_later, retry_stale, sampler
 from fcnn.training import trainer
 from fcnn.training.metric_log import NonFinite
 from fcnn.training.results import best_of
@@ -55,7 +55,7 @@ def _one_trial(study: optuna.Study, job: Job, must_stop: Any) -> None:
 
     def objective(trial: optuna.Trial) -> float:
         drawn.append(trial.number)
-        number = place(study, trial.number)
+        number = random_index(study, trial.number)
         if number >= job.trials:
             trial.set_user_attr("surplus", True)
             raise _Surplus
@@ -110,7 +110,7 @@ def _train(trial: optuna.Trial, job: Job, folder: Path, must_stop: Any) -> float
 
     pruner = Pruner(trial=trial, must_stop=must_stop, evaluations=evaluations)
     try:
-        return trainer.train(config, folder, Console(silent=True), test=False, callbacks=[pruner])["top1"]
+        return trainer.train(config, folder, Console(quiet=True), test=False, callbacks=[pruner])["top1"]
     except NonFinite:
         trial.set_user_attr("note", "diverged")
         raise optuna.TrialPruned from None

@@ -50,7 +50,7 @@ class Initialization(Study):
     width: int = 256
     images: int = 256
 
-    def measure(self, data: Dataset, seed: int, progress: Progress) -> list[Row]:
+    def run(self, data: Dataset, seed: int, progress: Progress) -> list[Row]:
         x, _ = normalized(data, data.train, self.images)
         x = x.reshape(len(x), -1)
         cases = [(act, weights, run) for act in ACTIVATIONS for weights in WEIGHTS for run in self.runs(seed)]
@@ -77,7 +77,7 @@ class Initialization(Study):
             first, end = (pick(rows, "signal", activation=activation, weights=weights, layer=i) for i in (1, last))
             return float(end.mean() / first.mean())
 
-        def kept(value: float) -> bool:
+        def is_preserved(value: float) -> bool:
             return 1 / KEPT < value < KEPT
 
         good = {"Xavier and tanh": factor("tanh", xavier), "He and ReLU": factor("relu", he)}
@@ -88,7 +88,7 @@ class Initialization(Study):
         }
         grown = factor("relu", large)
         flat = float(pick(rows, "flat", activation="tanh", weights=large, layer=last).mean())
-        held = all(map(kept, good.values())) and all(value < 1 / LOST for value in lost.values())
+        held = all(map(is_preserved, good.values())) and all(value < 1 / LOST for value in lost.values())
         held = held and grown > LOST and flat > 0.5
         factors = ", ".join(f"{value:.2g} with {name}" for name, value in (good | lost).items())
         return Verdict(

@@ -37,7 +37,7 @@ class LinearStack(Study):
     channels: int = 4
     images: int = 500
 
-    def measure(self, data: Dataset, seed: int, progress: Progress) -> list[Row]:
+    def run(self, data: Dataset, seed: int, progress: Progress) -> list[Row]:
         cases = [(depth, act, run) for depth in self.depths for act in ("none", "relu") for run in self.runs(seed)]
         x, _ = normalized(data, data.train, self.images)
         with jax.enable_x64(True):
@@ -74,10 +74,10 @@ class LinearStack(Study):
         axis = figure.subplots()
         depths = levels(rows, "layers")
         cases = [("none", "composed"), ("none", "fitted"), ("relu", "composed"), ("relu", "fitted")]
-        for place, (act, column) in enumerate(cases):
+        for index, (act, column) in enumerate(cases):
             values = [pick(rows, column, layers=depth, between=act).mean() for depth in depths]
             label = f"{'ReLU' if act == 'relu' else 'nothing'} between, {column}"
-            axis.bar(np.arange(len(depths)) + 0.2 * place - 0.3, np.maximum(values, 1e-17), 0.18, label=label)
+            axis.bar(np.arange(len(depths)) + 0.2 * index - 0.3, np.maximum(values, 1e-17), 0.18, label=label)
         axis.axhline(EXACT, color="tab:gray", linestyle="--", linewidth=1)
         axis.set_xticks(range(len(depths)), [f"{depth} layer{'s' if depth > 1 else ''}" for depth in depths])
         axis.set(yscale="log", ylabel="relative error of one convolution", ylim=(1e-17, 30))

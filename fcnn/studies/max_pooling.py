@@ -12,7 +12,7 @@ from fcnn.data import AnySplit, Dataset, Split
 from fcnn.data.parallel import Progress
 from fcnn.models.classifier import Classifier, EndpointFn, flatten
 from fcnn.nn import avg_pool, max_pool
-from fcnn.studies.study import Row, Study, Verdict, clearly_above, draw_curves, levels, percent, pick, spread
+from fcnn.studies.study import Row, Study, Verdict, clearly_above, draw_curves, levels, mean_and_std, percent, pick
 from fcnn.studies.training import Trainer, normalized
 
 Pool = Literal["max", "average", "every second"]
@@ -58,7 +58,7 @@ class MaxPooling(Study):
     steps: int = 150
     batch_size: int = 64
 
-    def measure(self, data: Dataset, seed: int, progress: Progress) -> list[Row]:
+    def run(self, data: Dataset, seed: int, progress: Progress) -> list[Row]:
         margin = max(self.shifts) + 1
         train, test = (moved(split, 0, margin) for split in (data.train, data.test))
         data = dataclasses.replace(data, train=train)
@@ -86,7 +86,7 @@ class MaxPooling(Study):
         held = held and clearly_above(accuracies["max"], accuracies["every second"])
         names = {"max": "max pooling", "average": "average pooling", "every second": "every second position"}
         results = ", ".join(
-            f"{spread(changes[pool], '.2f')} of their size with {name} ({percent(accuracies[pool])} right)"
+            f"{mean_and_std(changes[pool], '.2f')} of their size with {name} ({percent(accuracies[pool])} right)"
             for pool, name in names.items()
         )
         return Verdict(held, f"moved by one pixel, the features changed by {results}")

@@ -37,7 +37,7 @@ class BatchNormRates(Study):
     steps: int = 400
     batch_size: int = 32
 
-    def measure(self, data: Dataset, seed: int, progress: Progress) -> list[Row]:
+    def run(self, data: Dataset, seed: int, progress: Progress) -> list[Row]:
         def train(trainer: Trainer, rate: float, run: int) -> TrainState:
             return trainer.train(run, rate)[0]
 
@@ -76,7 +76,7 @@ class BatchNormInit(Study):
     steps: int = 400
     batch_size: int = 32
 
-    def measure(self, data: Dataset, seed: int, progress: Progress) -> list[Row]:
+    def run(self, data: Dataset, seed: int, progress: Progress) -> list[Row]:
         def train(trainer: Trainer, scale: float, run: int) -> TrainState:
             state = trainer.start(run)
             kernels = jax.tree.map(lambda leaf: leaf * np.float32(scale) if leaf.ndim > 1 else leaf, state.params)
@@ -154,7 +154,7 @@ class BatchSize(Study):
     rate: float = 0.1
     """For 32 images a step."""
 
-    def measure(self, data: Dataset, seed: int, progress: Progress) -> list[Row]:
+    def run(self, data: Dataset, seed: int, progress: Progress) -> list[Row]:
         data, rows = fewer(data, self.images), []
         cases = [(norm, batch) for norm in NORMS for batch in self.batches]
         for norm, batch in progress(cases, "networks", len(cases)):

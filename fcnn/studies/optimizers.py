@@ -43,7 +43,7 @@ class Optimizers(Study):
     steps: int = 250
     batch_size: int = 32
 
-    def measure(self, data: Dataset, seed: int, progress: Progress) -> list[Row]:
+    def run(self, data: Dataset, seed: int, progress: Progress) -> list[Row]:
         data, rows = fewer(data, self.images), []
         model = models.create("shallow_cnn", num_classes=len(data.classes), width_multiplier=0.5)
         for name in progress(RATES, "optimizers", len(RATES)):

@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from fcnn.analysis.figure import new_figure
-from fcnn.report.files import png, write_table
-from fcnn.studies.study import Row, Study, Verdict, spread
+from fcnn.report.files import new_figure, png, write_table
+from fcnn.studies.study import Row, Study, Verdict, mean_and_std
 from fcnn.utils import text
 from fcnn.utils.files import write_bytes
 
@@ -27,7 +26,9 @@ def table(study: Study, rows: Sequence[Row]) -> str:
     lines = [[*study.keys, *measured]]
     for key, members in groups.items():
         values = [np.asarray([row[name] for row in members], np.float64) for name in measured]
-        lines.append([*map(_cell, key), *(spread(v) if v.min() < v.max() else _cell(v[0].item()) for v in values)])
+        lines.append(
+            [*map(_cell, key), *(mean_and_std(v) if v.min() < v.max() else _cell(v[0].item()) for v in values)]
+        )
     return text.table(lines, left=len(study.keys))
 
 
@@ -39,8 +40,8 @@ def _cell(value: Any) -> str:
 
 
 def introduction(study: Study) -> str:
-    """The claim, who made it, and when it counts as held."""
-    parts = (f"Claim: {study.claim}.", f"Source: {study.paper}.", f"It counts as held if {study.criterion}.")
+    """The claim, its source, and the criterion by which it holds."""
+    parts = (f"Claim: {study.claim}.", f"Source: {study.paper}.", f"Criterion: {study.criterion}.")
     return "\n".join(wrapped(part) for part in parts)
 
 

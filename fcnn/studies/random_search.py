@@ -13,7 +13,7 @@ import optax
 from fcnn import models
 from fcnn.data import Dataset
 from fcnn.data.parallel import Progress
-from fcnn.studies.study import Row, Study, Verdict, clearly_above, levels, pick, select, spread
+from fcnn.studies.study import Row, Study, Verdict, clearly_above, levels, mean_and_std, pick, select
 from fcnn.studies.training import normalized
 from fcnn.training.metrics import cross_entropy
 
@@ -41,7 +41,7 @@ class RandomSearch(Study):
     steps: int = 100
     batch_size: int = 64
 
-    def measure(self, data: Dataset, seed: int, progress: Progress) -> list[Row]:
+    def run(self, data: Dataset, seed: int, progress: Progress) -> list[Row]:
         trials = self.values ** len(SPACE)
         train = jax.jit(jax.vmap(self._trial(data), in_axes=(0, None)))
         rows = []
@@ -94,8 +94,8 @@ class RandomSearch(Study):
         trials = max(pick(rows, "trial")) + 1
         return Verdict(
             clearly_above(best["grid"], best["random"]),
-            f"with {trials} trials the best validation loss was {spread(best['random'])} by random search and "
-            f"{spread(best['grid'])} by grid search, over {len(best['grid'])} repetitions",
+            f"with {trials} trials the best validation loss was {mean_and_std(best['random'])} by random search and "
+            f"{mean_and_std(best['grid'])} by grid search, over {len(best['grid'])} repetitions",
         )
 
     def draw(self, rows: Sequence[Row], figure: Any) -> None:

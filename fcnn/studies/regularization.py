@@ -55,7 +55,7 @@ class Regularization(Study):
     batch_size: int = 20
     rate: float = 0.02
 
-    def measure(self, data: Dataset, seed: int, progress: Progress) -> list[Row]:
+    def run(self, data: Dataset, seed: int, progress: Progress) -> list[Row]:
         data, rows = fewer(data, self.images), []
         for name, chosen in progress(REGULARIZERS.items(), "networks", len(REGULARIZERS)):
             options = {"num_classes": len(data.classes), "width_multiplier": 0.5, "dropout": chosen.dropout}

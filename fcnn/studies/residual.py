@@ -8,7 +8,7 @@ from fcnn.config import OptimConfig
 from fcnn.data import Dataset
 from fcnn.data.parallel import Progress
 from fcnn.models.cifar_resnet import CifarResNet
-from fcnn.studies.study import Row, Study, Verdict, clearly_above, draw_curves, levels, pick, spread
+from fcnn.studies.study import Row, Study, Verdict, clearly_above, draw_curves, levels, mean_and_std, pick
 from fcnn.studies.training import Trainer
 
 SHORTCUTS: dict[str, Literal["none", "A"]] = {"plain": "none", "residual": "A"}
@@ -27,22 +27,24 @@ class Residual(Study):
     )
     keys = ("network", "layers")
 
-    blocks: tuple[int, ...] = (1, 2, 4)
+    num_blocks: tuple[int, ...] = (1, 2, 4)
     """Blocks of two layers in each of the three stages: 8, 14 and 26 layers."""
     rate: float = 0.05
     steps: int = 60
     batch_size: int = 16
 
-    def measure(self, data: Dataset, seed: int, progress: Progress) -> list[Row]:
-        cases = [(name, blocks) for blocks in self.blocks for name in SHORTCUTS]
+    def run(self, data: Dataset, seed: int, progress: Progress) -> list[Row]:
+        cases = [(name, num_blocks) for num_blocks in self.num_blocks for name in SHORTCUTS]
         rows = []
-        for name, blocks in progress(cases, "networks", len(cases)):
-            model = CifarResNet(num_classes=len(data.classes), stage_sizes=(blocks,) * 3, shortcut=SHORTCUTS[name])
+        for name, num_blocks in progress(cases, "networks", len(cases)):
+            model = CifarResNet(num_classes=len(data.classes), stage_sizes=(num_blocks,) * 3, shortcut=SHORTCUTS[name])
             trainer = Trainer(data, model, OptimConfig(learning_rate=self.rate), self.steps, self.batch_size)
             for run in self.runs(seed):
                 state, losses = trainer.train(run)
                 loss, accuracy = losses[-max(self.steps // 4, 1) :].mean(), trainer.score(state, data.test).accuracy
-                rows.append(dict(network=name, layers=6 * blocks + 2, seed=run, loss=float(loss), accuracy=accuracy))
+                rows.append(
+                    dict(network=name, layers=6 * num_blocks + 2, seed=run, loss=float(loss), accuracy=accuracy)
+                )
         return rows
 
     def verdict(self, rows: Sequence[Row]) -> Verdict:
@@ -51,8 +53,9 @@ class Residual(Study):
         held = clearly_above(plain[1], plain[0]) and not clearly_above(residual[1], residual[0])
         return Verdict(
             held and clearly_above(plain[1], residual[1]),
-            f"from {shallow} to {deep} layers the training loss went from {spread(plain[0])} to {spread(plain[1])} in "
-            f"plain networks, from {spread(residual[0])} to {spread(residual[1])} in residual ones",
+            f"from {shallow} to {deep} layers the training loss went from {mean_and_std(plain[0])} to "
+            f"{mean_and_std(plain[1])} in plain networks, from {mean_and_std(residual[0])} to "
+            f"{mean_and_std(residual[1])} in residual ones",
         )
 
     def draw(self, rows: Sequence[Row], figure: Any) -> None:

@@ -35,7 +35,7 @@ class SmallKernels(Study):
     steps: int = 150
     batch_size: int = 64
 
-    def measure(self, data: Dataset, seed: int, progress: Progress) -> list[Row]:
+    def run(self, data: Dataset, seed: int, progress: Progress) -> list[Row]:
         optim, rows = OptimConfig(learning_rate=self.rate), []
         for kind, (kernel, count) in progress(KINDS.items(), "networks", len(KINDS)):
             options = {"norm": "batch", "channels": self.channels, "kernel": kernel, "depth": 1 + count}

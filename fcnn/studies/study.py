@@ -53,7 +53,7 @@ class Study(abc.ABC):
         return range(seed * self.seeds, (seed + 1) * self.seeds)
 
     @abc.abstractmethod
-    def measure(self, data: Dataset, seed: int, progress: Progress) -> list[Row]:
+    def run(self, data: Dataset, seed: int, progress: Progress) -> list[Row]:
         """Runs the experiment and returns its rows; the same seed gives the same ones."""
 
     @abc.abstractmethod
@@ -69,14 +69,14 @@ class Study(abc.ABC):
         return rows
 
 
-def select(rows: Iterable[Row], **where: Any) -> list[Row]:
+def select(rows: Iterable[Row], **conditions: Any) -> list[Row]:
     """The rows whose columns have these values."""
-    return [row for row in rows if all(row[name] == value for name, value in where.items())]
+    return [row for row in rows if all(row[name] == value for name, value in conditions.items())]
 
 
-def pick(rows: Iterable[Row], column: str, **where: Any) -> np.ndarray:
+def pick(rows: Iterable[Row], column: str, **conditions: Any) -> np.ndarray:
     """The values of a column in the rows whose other columns have these values, (rows,)."""
-    return np.asarray([row[column] for row in select(rows, **where)])
+    return np.asarray([row[column] for row in select(rows, **conditions)])
 
 
 def levels(rows: Iterable[Row], column: str) -> list[Any]:
@@ -96,10 +96,10 @@ def standard_error(values: np.ndarray) -> float:
 
 def percent(values: np.ndarray) -> str:
     """Shares as "97.2 ± 0.4 %", mean and standard deviation."""
-    return f"{spread(100 * values, '.1f')} %"
+    return f"{mean_and_std(100 * values, '.1f')} %"
 
 
-def spread(values: np.ndarray, form: str = ".3g") -> str:
+def mean_and_std(values: np.ndarray, form: str = ".3g") -> str:
     """Values as "0.21 ± 0.03", mean and standard deviation; the mean alone if nothing varies."""
     varies = values.min() < values.max()
     return f"{values.mean():{form}}" + (f" ± {values.std(ddof=1):{form}}" if varies else "")
@@ -124,21 +124,21 @@ def draw_curves(
 
 def curve(axis: Any, rows: Sequence[Row], x: str, y: str, *, label: str, marker: str = "o") -> None:
     """Draws column `y` by column `x`: the mean, and the standard deviation as a band around it."""
-    places = levels(rows, x)
-    values = [pick(rows, y, **{x: place}) for place in places]
+    x_levels = levels(rows, x)
+    values = [pick(rows, y, **{x: level}) for level in x_levels]
     mean = np.asarray([each.mean() for each in values])
     std = np.asarray([each.std(ddof=1) if len(each) > 1 else 0.0 for each in values])
-    (line,) = axis.plot(places, mean, marker=marker, markersize=4, label=label)
-    axis.fill_between(places, mean - std, mean + std, color=line.get_color(), alpha=0.15, linewidth=0)
+    (line,) = axis.plot(x_levels, mean, marker=marker, markersize=4, label=label)
+    axis.fill_between(x_levels, mean - std, mean + std, color=line.get_color(), alpha=0.15, linewidth=0)
 
 
 def draw_dots(axes: Any, rows: Sequence[Row], x: str, columns: Mapping[str, str]) -> None:
     """Draws a column on each of the axes for each value of column `x`: a dot for each row, a line at the mean."""
     for axis, (column, name) in zip(axes, columns.items(), strict=True):
-        for place, value in enumerate(levels(rows, x)):
+        for level, value in enumerate(levels(rows, x)):
             values = pick(rows, column, **{x: value})
-            axis.plot([place] * len(values), values, "o", color="tab:blue", alpha=0.6)
-            axis.hlines(values.mean(), place - 0.3, place + 0.3, color="tab:blue")
+            axis.plot([level] * len(values), values, "o", color="tab:blue", alpha=0.6)
+            axis.hlines(values.mean(), level - 0.3, level + 0.3, color="tab:blue")
         axis.set_xticks(range(len(levels(rows, x))), levels(rows, x))
         axis.set(ylabel=name, xlim=(-0.5, len(levels(rows, x)) - 0.5))
         axis.grid(alpha=0.3, axis="y")

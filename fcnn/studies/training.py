@@ -10,12 +10,12 @@ import numpy as np
 from fcnn import augment, models
 from fcnn.analysis.sanity.trial import compile_once
 from fcnn.config import AugmentConfig, OptimConfig
-from fcnn.data import AnySplit, Dataset, eval_batches, spread
+from fcnn.data import AnySplit, Dataset, eval_batches, evenly_spaced
 from fcnn.data.pipeline import EpochSampler
 from fcnn.data.splits import stratified_holdout
 from fcnn.models.classifier import Classifier, EndpointFn
 from fcnn.nn import global_avg_pool
-from fcnn.training.metrics import Metrics, cross_entropy, measure
+from fcnn.training.metrics import Metrics, compute_metrics, cross_entropy
 from fcnn.training.optim import make_optimizer, make_schedule
 from fcnn.training.state import TrainState, state_init
 from fcnn.training.step import make_train_step
@@ -109,7 +109,7 @@ class Trainer:
 
     def score(self, state: TrainState, split: AnySplit, *, train: bool = False) -> Score:
         """How good a network is on a split; with `train` as training sees it, batch norm by each batch's statistics."""
-        places = spread(len(split), EVALUATED)
+        places = evenly_spaced(len(split), EVALUATED)
         size, sums = self.batch_size if train else min(len(places), 500), []
         for indices, mask in eval_batches(len(places), size):
             if train and not mask.all():
@@ -133,7 +133,7 @@ class Trainer:
     def _measure(self, variables: Any, batch: Batch, *, train: bool) -> Metrics:
         images, keys = self._normalize(batch)["image"], {"dropout": jax.random.key(0)}
         logits, _ = self.model.apply(variables, images, train=train, mutable=["batch_stats"], rngs=keys)
-        return measure(logits, batch["label"], batch["mask"])
+        return compute_metrics(logits, batch["label"], batch["mask"])
 
 
 def pick_batch(split: AnySplit, indices: np.ndarray) -> Batch:

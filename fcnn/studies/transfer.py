@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from fcnn.config import Config, ModelConfig, OptimConfig, TrainConfig, TransferConfig
-from fcnn.data import Dataset, spread
+from fcnn.data import Dataset, evenly_spaced
 from fcnn.data.parallel import Progress
 from fcnn.data.pipeline import EpochSampler
 from fcnn.distributed.sharding import make_mesh
@@ -23,7 +23,7 @@ from fcnn.training.evaluate import compile_evaluation
 from fcnn.training.features import on_features
 from fcnn.training.pretrained import load_network, start_state
 from fcnn.training.setup import make_setup
-from fcnn.weights import About, Network, write_network
+from fcnn.weights import Network, NetworkInfo, write_network
 
 Strategy = Literal["head", "last_block", "full", "mean_var", "scratch"]
 STRATEGIES: tuple[Strategy, ...] = ("head", "last_block", "full", "mean_var", "scratch")
@@ -60,18 +60,18 @@ class Transfer(Study):
     batch_size: int = 20
     rates: tuple[float, ...] = (0.003, 0.01, 0.03)
 
-    def measure(self, data: Dataset, seed: int, progress: Progress) -> list[Row]:
+    def run(self, data: Dataset, seed: int, progress: Progress) -> list[Row]:
         with tempfile.TemporaryDirectory() as folder:
             weights = self.weights
             if weights is None:
                 source, data = halves(data)
                 weights = str(self._pretrain(source, seed, Path(folder)))
-            about = load_network(weights, head=False).about
-            data = data.normalized_by(about.mean, about.std)
-            data = dataclasses.replace(data, test=data.test.take(spread(len(data.test), EVALUATED)))
+            info = load_network(weights, head=False).info
+            data = data.normalized_by(info.mean, info.std)
+            data = dataclasses.replace(data, test=data.test.take(evenly_spaced(len(data.test), EVALUATED)))
             rows = []
             for strategy in progress(STRATEGIES, "strategies", len(STRATEGIES)):
-                rows += self._learn(data, seed, strategy, about.model, weights)
+                rows += self._learn(data, seed, strategy, info.model, weights)
             return rows
 
     def _pretrain(self, data: Dataset, seed: int, folder: Path) -> Path:
@@ -81,8 +81,8 @@ class Transfer(Study):
         state, _ = Trainer(data, model, optim, 2 * self.steps, self.batch_size).train(seed)
         mean, std = (tuple(values.tolist()) for values in data.mean_std())
         shape = data.image_shape
-        about = About(model=NETWORK, classes=data.classes, image_shape=shape, mean=mean, std=std)
-        write_network(folder / "source.safetensors", Network(about=about, variables=jax.device_get(state.variables)))
+        info = NetworkInfo(model=NETWORK, classes=data.classes, image_shape=shape, mean=mean, std=std)
+        write_network(folder / "source.safetensors", Network(info=info, variables=jax.device_get(state.variables)))
         return folder / "source.safetensors"
 
     def _learn(self, data: Dataset, seed: int, strategy: Strategy, model: ModelConfig, weights: str) -> list[Row]:

@@ -42,7 +42,7 @@ class VanishingGradient(Study):
     steps: int = 400
     batch_size: int = 64
 
-    def measure(self, data: Dataset, seed: int, progress: Progress) -> list[Row]:
+    def run(self, data: Dataset, seed: int, progress: Progress) -> list[Row]:
         cases = [(act, depth) for act in ACTIVATIONS for depth in self.depths]
         optim, rows = OptimConfig(learning_rate=self.rate, schedule="constant"), []
         for act, depth in progress(cases, "networks", len(cases)):

@@ -40,7 +40,7 @@ class Checkpoints:
     def __init__(self, folder: Path, *, max_to_keep: int, keep_best: int, read_only: bool = False) -> None:
         if read_only and not folder.is_dir():
             raise UserError(f"there is no checkpoint in {folder} yet")
-        logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax tells every save in several lines
+        logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax logs every save in several lines
         keep = [
             checkpoint_managers.LatestN(max_to_keep),
             # A policy of its own: `best_fn` with `max_to_keep` would delete the newest checkpoint.
@@ -93,7 +93,7 @@ class Checkpoints:
         return max(scores)[1] if scores else None
 
     def restore(self, abstract: TrainState, step: int) -> tuple[TrainState, dict[str, Any]]:
-        """The state of a step, placed on the devices as `like` is, and its meta.
+        """The state of a step, placed on the devices as `abstract` is, and its meta.
 
         Raises:
           UserError: the checkpoint can't be read.
@@ -109,30 +109,33 @@ class Checkpoints:
         key = jax.random.wrap_key_data(state.key, impl=jax.random.key_impl(abstract.key))
         return state.replace(key=key), dict(restored["meta"])
 
-    def chosen_step(self) -> int | None:
-        """The step whose state stands for the run: the best on validation, or the newest; None before there is one."""
-        best = self.best_step()
-        return best if best is not None else next(reversed(self.steps()), None)
+    def read_best(self) -> tuple[int, dict[str, Any], Weights | None]:
+        """Returns the step that is best on validation, or the newest if none was evaluated, and what `read_variables`
+        gives of it.
 
-    def better_weights(self, step: int) -> Weights:
-        """Returns which weights of a step that has both were better on validation; the averaged ones if it wasn't
-        evaluated."""
-        metrics = self._manager.metrics(step) or {}
-        return "raw" if metrics.get("weights") == "raw" else "ema"
+        Raises:
+          UserError: there is no checkpoint, or it can't be read.
+        """
+        best = self.best_step()
+        step = best if best is not None else next(reversed(self.steps()), None)
+        if step is None:
+            raise UserError(f"there is no checkpoint in {self._folder} yet")
+        return step, *self.read_variables(step)
 
     def read_variables(self, step: int) -> tuple[dict[str, Any], Weights | None]:
-        """Returns a step's {"params": ..., "batch_stats": ...} as NumPy arrays: for those who needn't know how it was
-        trained. Of raw and averaged weights it is the better (`better_weights`), with its name; None if there is no
-        average.
+        """Returns a step's {"params": ..., "batch_stats": ...} as NumPy arrays, and which weights they are: the raw or
+        the averaged ones, those that were better on validation, or the averaged ones if none were evaluated; None if
+        there is no average.
 
         Raises:
           UserError: the checkpoint can't be read.
         """
+        was_better = "raw" if (self._manager.metrics(step) or {}).get("weights") == "raw" else "ema"
         try:
             with _reads_that_end(), ocp.PyTreeCheckpointer() as reader:
                 path = self._folder.absolute() / str(step) / "state"
                 stored = dict(reader.metadata(path).item_metadata)
-                weights = self.better_weights(step) if stored.get("ema") else None
+                weights: Weights | None = was_better if stored.get("ema") else None
                 names = ("ema",) if weights == "ema" else ("params", "batch_stats")
                 part = {name: stored[name] for name in names}
                 abstract = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), part)
@@ -158,7 +161,7 @@ class Checkpoints:
                 return self.restore(abstract, step)
             except UserError:
                 if step != steps[0]:
-                    log(f"Checkpoint {self._folder / str(step)} can't be read: back to the one before.")
+                    log(f"Checkpoint {self._folder / str(step)} can't be read; using the one before.")
         if steps:
             raise UserError(f"no checkpoint in {self._folder} can be read; delete the folder to start again")
         return None
@@ -175,7 +178,7 @@ class Checkpoints:
 
 
 def _plain(state: TrainState) -> TrainState:
-    """The state with its typed key as the uint32 numbers that it stands for, which is what is stored."""
+    """The state with its typed key as uint32 numbers, which can be stored."""
     return state.replace(key=jax.random.key_data(state.key))
 
 

@@ -17,11 +17,12 @@ from fcnn.report import Console
 from fcnn.report.records import Record
 from fcnn.training import workdir as folder
 from fcnn.training.checkpoint import Checkpoints, Weights
-from fcnn.training.custom import Custom
 from fcnn.training.metrics import ClassMetrics, Metrics, wilson
+from fcnn.training.overrides import Overrides
 from fcnn.training.run_data import load_run_data
 from fcnn.training.setup import TrainSetup, make_setup
 from fcnn.training.step import make_eval_step
+from fcnn.utils.batch import Batch
 from fcnn.utils.errors import UserError
 
 
@@ -36,30 +37,30 @@ class BestWeights:
 
 
 def evaluate(
-    workdir: Path, split: str, console: Console, *, data: DataConfig | None = None, custom: Custom | None = None
+    workdir: Path, split: str, console: Console, *, data: DataConfig | None = None, overrides: Overrides | None = None
 ) -> Record:
     """Evaluates a run's best weights on a split (`best_weights`).
 
     Args:
       split: "train", "validation" or "test".
       data: where the run's images are now; None for where they were.
-      custom: the model and data set of a run that was trained with the user's own.
+      overrides: the model and data set of a run that was trained with the user's own.
 
     Returns:
       {"kind": "evaluation", "split", "weights", "step", "epoch", "count", "loss", "top1", "top5", "interval",
       "recall", "images" (as `class_metrics` has them)}.
     """
-    setup, best = restore(workdir, console, split, data=data, custom=custom)
+    setup, best = restore(workdir, console, split, data=data, overrides=overrides)
     return evaluate_best(setup, best, split) | {"kind": "evaluation"}
 
 
 def restore(
-    workdir: Path, console: Console, split: str, *, data: DataConfig | None = None, custom: Custom | None = None
+    workdir: Path, console: Console, split: str, *, data: DataConfig | None = None, overrides: Overrides | None = None
 ) -> tuple[TrainSetup, BestWeights]:
     """Returns a run's setup and its best weights; the arguments are those of `evaluate`.
 
     Raises:
-      UserError: the split has no image, the run's images aren't there, or `custom` isn't what the run was trained with.
+      UserError: the split has no image, the run's images aren't there, or `overrides` differ from those of the run.
     """
     config = folder.read_config(workdir)
     if data is not None:
@@ -71,11 +72,11 @@ def restore(
     if not counts[split]:
         others = " and ".join(f"--split {name}" for name, count in counts.items() if count)
         raise UserError(f"the run in {workdir} held out no {split} split (data.val-fraction 0); {others} have images")
-    folder.check_same_custom(workdir, facts, custom.names() if custom else [], needed=("model", "dataset"))
-    dataset = load_run_data(config, workdir, console, exact=False, dataset=custom.dataset if custom else None)
+    folder.check_same_overrides(workdir, facts, overrides.names() if overrides else [], needed=("model", "dataset"))
+    dataset = load_run_data(config, workdir, console, exact=False, dataset=overrides.dataset if overrides else None)
     if not len(getattr(dataset, split)):
         raise UserError(f"the run in {workdir} has none of its {counts[split]:,} {split} images left")
-    setup = make_setup(config, dataset, sharding.make_mesh(), num_train=counts["train"], custom=custom)
+    setup = make_setup(config, dataset, sharding.make_mesh(), num_train=counts["train"], overrides=overrides)
     with Checkpoints(workdir / "checkpoints", max_to_keep=1, keep_best=1, read_only=True) as checkpoints:
         return setup, best_weights(checkpoints, setup)
 
@@ -87,10 +88,7 @@ def best_weights(checkpoints: Checkpoints, setup: TrainSetup) -> BestWeights:
     Raises:
       UserError: there is no checkpoint, or it can't be read.
     """
-    step = checkpoints.chosen_step()
-    if step is None:
-        raise UserError("there is no checkpoint yet")
-    variables, weights = checkpoints.read_variables(step)
+    step, variables, weights = checkpoints.read_best()
     variables = {"params": variables["params"], "batch_stats": variables.get("batch_stats", {})}
     return BestWeights(step, weights or "raw", sharding.replicate(variables, setup.mesh))
 
@@ -98,9 +96,9 @@ def best_weights(checkpoints: Checkpoints, setup: TrainSetup) -> BestWeights:
 def evaluate_best(setup: TrainSetup, best: BestWeights, split: str) -> Record:
     """Evaluates them on a split, by class too."""
     images = getattr(setup.dataset, split)
-    where = {"split": split, "weights": best.weights, "step": best.step, "epoch": best.step / setup.steps_per_epoch}
+    common = {"split": split, "weights": best.weights, "step": best.step, "epoch": best.step / setup.steps_per_epoch}
     metrics = compile_evaluation(setup, best.variables, images, by_class=True)(best.variables)
-    return where | {"count": len(images)} | metrics
+    return common | {"count": len(images)} | metrics
 
 
 def compile_evaluation(
@@ -108,19 +106,10 @@ def compile_evaluation(
 ) -> Callable[[Any], dict[str, Any]]:
     """Compiles the evaluation of a split: `variables -> {"loss", "top1", "top5"}`, means over every image once; with
     `by_class`, what `class_metrics` gives as well."""
-    normalize = setup.normalize()
-    eval_step = make_eval_step(setup.model)
-    pipeline, batch_size = make_pipeline(split, setup.mesh), eval_batch_size(setup, split)
-
-    def step(variables: Any, *arrays: jax.Array) -> ClassMetrics:
-        return eval_step(variables, normalize(pipeline.batch(*arrays)))
-
-    mask = sharding.shard(np.ones(batch_size, bool), setup.mesh)
-    compiled = sharding.compile_step(step, variables, *pipeline.abstract(batch_size), mask, donate=False)
-    eval_epoch = pipeline.eval_epoch(batch_size)
+    evaluate_batches = _compile_on_batches(setup, make_eval_step(setup.model), variables, split)
 
     def evaluate(variables: Any) -> dict[str, Any]:
-        sums = sharding.to_host([compiled(variables, *pipeline.device_put(item), mask) for item, mask in eval_epoch()])
+        sums = evaluate_batches(variables, no_progress)
         metrics = means(sums, expected=len(split))
         return metrics | class_metrics(sums, setup.dataset.classes) if by_class else metrics
 
@@ -137,26 +126,34 @@ def compile_on_each(
       argument: on the devices.
       split: not empty.
     """
-    normalize, pipeline, batch_size = setup.normalize(), make_pipeline(split, setup.mesh), eval_batch_size(setup, split)
-
-    def step(argument: Any, *arrays: jax.Array) -> jax.Array:
-        return function(argument, normalize(pipeline.batch(*arrays))["image"])
-
-    mask = sharding.shard(np.ones(batch_size, bool), setup.mesh)
-    compiled = sharding.compile_step(step, argument, *pipeline.abstract(batch_size), mask, donate=False)
+    compute_batches = _compile_on_batches(setup, lambda arg, batch: function(arg, batch["image"]), argument, split)
 
     def compute(progress: Progress = no_progress) -> np.ndarray:
-        batches = progress(pipeline.eval_epoch(batch_size)(), "predicting", -(-len(split) // batch_size))
-        outputs = sharding.to_host([compiled(argument, *pipeline.device_put(item), mask) for item, mask in batches])
+        outputs = compute_batches(argument, progress)
         return np.concatenate(outputs)[: len(split)]  # without the padding of the last batch
 
     return compute
 
 
-def eval_batch_size(setup: TrainSetup, split: AnySplit) -> int:
-    """Returns the configured size, or what the split needs if that is less."""
-    devices = setup.mesh.size
-    return min(setup.config.train.eval_batch_size, -(-len(split) // devices) * devices)
+def _compile_on_batches(
+    setup: TrainSetup, function: Callable[[Any, Batch], Any], argument: Any, split: AnySplit
+) -> Callable[[Any, Progress], list[Any]]:
+    """Compiles `function(argument, batch)` on the batches of a split, normalized; returns its results on the host."""
+    normalize, pipeline, devices = setup.normalize(), make_pipeline(split, setup.mesh), setup.mesh.size
+    batch_size = min(setup.config.train.eval_batch_size, -(-len(split) // devices) * devices)
+
+    def step(argument: Any, *arrays: jax.Array) -> Any:
+        return function(argument, normalize(pipeline.batch(*arrays)))
+
+    mask = sharding.shard(np.ones(batch_size, bool), setup.mesh)
+    compiled = sharding.compile_step(step, argument, *pipeline.abstract(batch_size), mask, donate=False)
+    eval_epoch = pipeline.eval_epoch(batch_size)
+
+    def compute(argument: Any, progress: Progress) -> list[Any]:
+        batches = progress(eval_epoch(), "predicting", -(-len(split) // batch_size))
+        return sharding.to_host([compiled(argument, *pipeline.device_put(item), mask) for item, mask in batches])
+
+    return compute
 
 
 def means(sums: Sequence[Metrics], *, expected: int) -> dict[str, float]:

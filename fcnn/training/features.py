@@ -14,7 +14,7 @@ from fcnn.training.setup import TrainSetup
 
 
 def on_features(setup: TrainSetup, variables: Any) -> TrainSetup:
-    """The experiment with features in the place of its training and validation images, and a model that takes them;
+    """The setup with features in the place of its training and validation images, and a model that takes them;
     as it is where that isn't the same: with augmentation, or if more than the head learns.
 
     Args:
@@ -32,8 +32,7 @@ def on_features(setup: TrainSetup, variables: Any) -> TrainSetup:
 
 
 def compile_features(setup: TrainSetup, variables: Any, split: AnySplit) -> Callable[[], Split]:
-    """What computes the activations of a split's images at the plan's endpoint, (N, ...) float32 as if they were
-    images."""
+    """Compiles the activations of a split's images at the endpoint before the head, (N, ...) float32, as a `Split`."""
     name = str(setup.trainable.endpoint)
     if not len(split):
         return lambda: Split(np.zeros((0, 1)), split.labels)

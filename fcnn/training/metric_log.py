@@ -29,8 +29,8 @@ class MetricLog:
     """Sums of metrics over the logging interval and over the epoch.
 
     Reports stay on the device until they are drained, some steps later and many at once, so that asking for numbers
-    doesn't hold up the steps. The sums are Python floats added in the order of the steps: a run that goes on with
-    another's sums gets the same means, bit for bit.
+    doesn't hold up the steps. The sums are Python floats added in the order of the steps: a run that
+    continues with another's sums gets the same means, bit for bit.
 
     Args:
       rates: the learning rate of each step of the run, (steps,); None where nobody knows it.
@@ -51,7 +51,7 @@ class MetricLog:
         return {"interval": self._interval, "epoch": self._epoch, "grad_norm": self._grad_norm}
 
     def load(self, state: dict[str, Any]) -> None:
-        """Goes on from another meter's `state`."""
+        """Continues from another log's `state`."""
         self._interval, self._epoch, self._grad_norm = state["interval"], state["epoch"], state["grad_norm"]
 
     def start_clock(self) -> None:

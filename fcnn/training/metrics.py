@@ -67,7 +67,7 @@ def binary_cross_entropy(logits: jax.Array, labels: jax.Array, smoothing: float 
 LOSSES = {"cross_entropy": cross_entropy, "binary_cross_entropy": binary_cross_entropy}
 
 
-def measure(logits: jax.Array, labels: jax.Array, mask: jax.Array) -> Metrics:
+def compute_metrics(logits: jax.Array, labels: jax.Array, mask: jax.Array) -> Metrics:
     """The metrics of a batch: cross-entropy without smoothing, top-1 and top-5 hits.
 
     An example is a top-k hit where fewer than k classes score higher than its label; a tie counts for it, so that the
@@ -91,16 +91,13 @@ def measure(logits: jax.Array, labels: jax.Array, mask: jax.Array) -> Metrics:
     )
 
 
-def measure_by_class(logits: jax.Array, labels: jax.Array, mask: jax.Array) -> ClassMetrics:
-    """`measure`, and each class by itself; the same arguments."""
+def compute_class_metrics(logits: jax.Array, labels: jax.Array, mask: jax.Array) -> ClassMetrics:
+    """`compute_metrics`, and each class by itself; the same arguments."""
     members = jnp.where(mask[:, None], jax.nn.one_hot(_classes(labels), logits.shape[1], dtype=jnp.float32), 0.0)
     hits = (_rank(logits, labels) < 1)[:, None]
-    sums = measure(logits, labels, mask)
+    sums = compute_metrics(logits, labels, mask)
     return ClassMetrics(
-        count=sums.count,
-        loss=sums.loss,
-        top1=sums.top1,
-        top5=sums.top5,
+        **vars(sums),
         class_count=members.sum(axis=0),
         class_top1=jnp.where(hits, members, 0.0).sum(axis=0),
     )

@@ -2,7 +2,6 @@
 
 import jax
 
-from fcnn.data import Dataset
 from fcnn.distributed import sharding
 from fcnn.training import workdir as folder
 from fcnn.training.metrics import wilson
@@ -24,7 +23,9 @@ def introduction(setup: TrainSetup, state: TrainState) -> list[str]:
         f"{mesh.size} x {mesh.devices.flat[0].device_kind} by {parallel_config.mode}, {PIPELINES[data.pipeline]}, "
         f"convolutions by {sharding.convolutions(mesh, parallel_config)}"
     ]
-    notes = [*_data_notes(data)]
+    notes = [*data.notes]
+    if 0 < len(data.validation) < FEW:
+        notes.append(few_images(len(data.validation)))
     if 0 < setup.total_steps <= setup.warmup:
         notes.append(
             f"the warm-up takes {setup.warmup:,} steps and the run has {setup.total_steps:,}: the learning rate never "
@@ -38,12 +39,7 @@ def introduction(setup: TrainSetup, state: TrainState) -> list[str]:
 
 def model_name(setup: TrainSetup) -> str:
     """Returns the architecture's name, or the class of a user's own module."""
-    return setup.config.model.name if setup.custom.model is None else type(setup.custom.model).__name__
-
-
-def _data_notes(data: Dataset) -> list[str]:
-    few = 0 < len(data.validation) < FEW
-    return [*data.notes, *([few_images(len(data.validation))] if few else [])]
+    return setup.config.model.name if setup.overrides.model is None else type(setup.overrides.model).__name__
 
 
 def few_images(count: int) -> str:

@@ -19,9 +19,9 @@ def _option(config: OptimConfig, name: str) -> Any:
     return value if value is not None else (names.OPTIMIZERS[config.name] | names.SCHEDULES[config.schedule])[name]
 
 
-def decay_mask(params: Params, scope: str) -> Params:
+def decay_mask(params: Params, kind: str) -> Params:
     """True on what weight decay and the penalties see: kernels (two axes or more), or all."""
-    return jax.tree.map(lambda leaf: scope == "all" or leaf.ndim > 1, params)
+    return jax.tree.map(lambda leaf: kind == "all" or leaf.ndim > 1, params)
 
 
 # The schedules after the warm-up, by step, from the peak at step 0. All but "one_cycle" reach their end_lr_factor at
@@ -122,18 +122,78 @@ def _muon(c: OptimConfig) -> optax.GradientTransformation:
     return optax.chain(muon, optax.scale(-1.0))
 
 
-# Each method without its learning rate: gradients in, directions (to be subtracted) out.
-METHODS: dict[str, Callable[[OptimConfig], optax.GradientTransformation]] = {
-    "sgd": _momentum,
-    "adagrad": lambda c: _scale_by_adagrad(_option(c, "epsilon")),
-    "rmsprop": lambda c: optax.chain(
-        optax.scale_by_rms(_option(c, "beta2"), eps=_option(c, "epsilon"), eps_in_sqrt=False),
-        _momentum(c),
+def _adam(c: OptimConfig) -> optax.GradientTransformation:
+    return optax.scale_by_adam(_option(c, "beta1"), _option(c, "beta2"), _option(c, "epsilon"))
+
+
+Mask = Callable[[Params], Params]
+Optimizer = Callable[[OptimConfig, optax.Schedule, Mask], optax.GradientTransformation]
+
+
+def _decoupled(direction: Callable[[OptimConfig], optax.GradientTransformation]) -> Optimizer:
+    """Adds decoupled weight decay (Loshchilov and Hutter 2017) and the learning rate to an optimizer's direction: the
+    decayed weights lose rate x decay x weight in addition to the optimizer's own step."""
+
+    def make(config: OptimConfig, schedule: optax.Schedule, mask: Mask) -> optax.GradientTransformation:
+        return optax.chain(direction(config), _weight_decay(config, mask), optax.scale_by_learning_rate(schedule))
+
+    return make
+
+
+def _weight_decay(config: OptimConfig, mask: Mask) -> optax.GradientTransformation:
+    decay = _option(config, "weight_decay")
+    return optax.add_decayed_weights(decay, mask) if decay else optax.identity()
+
+
+def _lamb(config: OptimConfig, schedule: optax.Schedule, mask: Mask) -> optax.GradientTransformation:
+    """LAMB: Adam and weight decay together, scaled by each kernel's trust ratio (You et al. 2019, algorithm 2); biases
+    and norms have none, as in timm."""
+    trust_ratio = optax.masked(optax.scale_by_trust_ratio(), lambda params: decay_mask(params, "kernels"))
+    steps = _adam(config), _weight_decay(config, mask), trust_ratio, optax.scale_by_learning_rate(schedule)
+    return optax.chain(*steps)
+
+
+def _scale_by_trust_ratio(coefficient: float, decay: float, mask: Mask) -> optax.GradientTransformation:
+    """Adds weight decay and scales each kernel by its trust ratio (You et al. 2017, algorithm 1).
+
+    lambda (g + decay w) with lambda = coefficient |w| / (|g| + decay |w|). `optax.lars` divides by |g + decay w|.
+    Biases and norms have no ratio; nor has a kernel of zeros, which would stay where it is.
+    """
+
+    def scale(grad: jax.Array, weight: jax.Array, decayed: bool) -> jax.Array:
+        rate = decay if decayed else 0.0
+        update = grad + rate * weight
+        if weight.ndim < 2:
+            return update
+        norm = jnp.linalg.norm(weight.ravel())
+        total = jnp.linalg.norm(grad.ravel()) + rate * norm
+        return update * jnp.where((norm > 0) & (total > 0), coefficient * norm / total, 1.0)
+
+    return optax.stateless(lambda updates, params: jax.tree.map(scale, updates, params, mask(params)))
+
+
+def _lars(config: OptimConfig, schedule: optax.Schedule, mask: Mask) -> optax.GradientTransformation:
+    """LARS, with weight decay inside the trust ratio and momentum (You et al. 2017, algorithm 1)."""
+    return optax.chain(
+        _scale_by_trust_ratio(_option(config, "trust_coefficient"), _option(config, "weight_decay"), mask),
+        optax.scale_by_learning_rate(schedule),
+        optax.trace(_option(config, "momentum")),
+    )
+
+
+OPTIMIZERS: dict[str, Optimizer] = {
+    "sgd": _decoupled(_momentum),
+    "adagrad": _decoupled(lambda c: _scale_by_adagrad(_option(c, "epsilon"))),
+    "rmsprop": _decoupled(
+        lambda c: optax.chain(
+            optax.scale_by_rms(_option(c, "beta2"), eps=_option(c, "epsilon"), eps_in_sqrt=False), _momentum(c)
+        )
     ),
-    "adam": lambda c: optax.scale_by_adam(_option(c, "beta1"), _option(c, "beta2"), _option(c, "epsilon")),
-    "adamw": lambda c: optax.scale_by_adam(_option(c, "beta1"), _option(c, "beta2"), _option(c, "epsilon")),
-    "lamb": lambda c: optax.scale_by_adam(_option(c, "beta1"), _option(c, "beta2"), _option(c, "epsilon")),
-    "muon": _muon,
+    "adam": _decoupled(_adam),
+    "adamw": _decoupled(_adam),
+    "lars": _lars,
+    "lamb": _lamb,
+    "muon": _decoupled(_muon),
 }
 
 
@@ -154,57 +214,11 @@ def make_schedule(config: OptimConfig, *, steps: int, warmup: int) -> optax.Sche
     return lambda step: rate(step) * drops(step)
 
 
-def _scale_by_trust_ratio(
-    coefficient: float, decay: float, mask: Callable[[Params], Params]
-) -> optax.GradientTransformation:
-    """Adds weight decay and scales each kernel by its trust ratio (You et al. 2017, algorithm 1).
-
-    lambda (g + decay w) with lambda = coefficient |w| / (|g| + decay |w|). `optax.lars` divides by |g + decay w|.
-    Biases and norms have no ratio; nor has a kernel of zeros, which would stay where it is.
-    """
-
-    def scale(grad: jax.Array, weight: jax.Array, decayed: bool) -> jax.Array:
-        rate = decay if decayed else 0.0
-        update = grad + rate * weight
-        if weight.ndim < 2:
-            return update
-        norm = jnp.linalg.norm(weight.ravel())
-        total = jnp.linalg.norm(grad.ravel()) + rate * norm
-        return update * jnp.where((norm > 0) & (total > 0), coefficient * norm / total, 1.0)
-
-    return optax.stateless(lambda updates, params: jax.tree.map(scale, updates, params, mask(params)))
-
-
 def make_optimizer(config: OptimConfig, schedule: optax.Schedule) -> optax.GradientTransformation:
-    """Returns the Optax chain of a config.
-
-    Weight decay is decoupled (Loshchilov and Hutter 2017): the decayed weights lose rate x decay x weight beside the
-    method's own step. LARS is the exception: You et al. 2017, algorithm 1, have it inside the layer's rate and the
-    momentum. LAMB (You et al. 2019, algorithm 2) scales what both add up to by each kernel's trust ratio; biases and
-    norms have none, as in timm.
-    """
-    decay = _option(config, "weight_decay")
-
-    def mask(params: Params) -> Params:
-        return decay_mask(params, config.decay_mask)
-
+    """Returns the optimizer of a config, as an Optax chain."""
     clip = optax.clip_by_global_norm(config.clip_norm) if config.clip_norm else optax.identity()
-    if config.name == "lars":
-        return optax.chain(
-            clip,
-            _scale_by_trust_ratio(_option(config, "trust_coefficient"), decay, mask),
-            optax.scale_by_learning_rate(schedule),
-            optax.trace(_option(config, "momentum")),
-        )
-    return optax.chain(
-        clip,
-        METHODS[config.name](config),
-        optax.add_decayed_weights(decay, mask) if decay else optax.identity(),
-        optax.masked(optax.scale_by_trust_ratio(), lambda params: decay_mask(params, "kernels"))
-        if config.name == "lamb"
-        else optax.identity(),
-        optax.scale_by_learning_rate(schedule),
-    )
+    optimizer = OPTIMIZERS[config.name](config, schedule, lambda params: decay_mask(params, config.decay_mask))
+    return optax.chain(clip, optimizer)
 
 
 def check_layers(names: Iterable[str], layers: Iterable[str]) -> None:
@@ -248,7 +262,7 @@ def scale_rates(
     return optax.chain(optimizer, optax.GradientTransformation(check, scale))
 
 
-def limit(
+def apply_layer_rates(
     optimizer: optax.GradientTransformation, lr_scales: Mapping[str, float], frozen: Collection[str]
 ) -> optax.GradientTransformation:
     """Returns the optimizer with learning rates by layer (`scale_rates`) and without the frozen layers (`freeze`)."""
@@ -257,10 +271,10 @@ def limit(
     return freeze(optimizer, frozen) if frozen else optimizer
 
 
-def penalty(params: Params, *, l1: float, l2: float, scope: str) -> jax.Array:
-    """l1 x sum |w| + l2 / 2 x sum w^2 over the weights that `decay_mask(params, scope)` names; a float32 scalar."""
+def penalty(params: Params, *, l1: float, l2: float, kind: str) -> jax.Array:
+    """l1 x sum |w| + l2 / 2 x sum w^2 over the weights that `decay_mask(params, kind)` names; a float32 scalar."""
     total = jnp.zeros((), jnp.float32)
-    for leaf, counted in zip(jax.tree.leaves(params), jax.tree.leaves(decay_mask(params, scope)), strict=True):
+    for leaf, counted in zip(jax.tree.leaves(params), jax.tree.leaves(decay_mask(params, kind)), strict=True):
         if counted and l1:
             total += l1 * jnp.abs(leaf).sum()
         if counted and l2:

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fcnn.config.serialize import flatten
-from fcnn.data import AnySplit, spread
+from fcnn.data import AnySplit, evenly_spaced
 from fcnn.data.parallel import Progress, no_progress
 from fcnn.distributed import sharding
 from fcnn.report.page import Mistake, ReportData
@@ -48,26 +48,20 @@ class Predictions:
         pairs = self.split.labels.astype(np.int64) * classes + self.top1
         return np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
 
-    def mistakes(self, most: int) -> np.ndarray:
-        """The indices of the images with a wrong answer, the surest first, (up to `most`,) int."""
+    def mistakes(self, max_count: int) -> np.ndarray:
+        """The indices of the images with a wrong answer, the surest first, (up to `max_count`,) int."""
         wrong = np.flatnonzero(self.top1 != self.split.labels)
         sure = self.probabilities.max(axis=1)[wrong]
-        return wrong[np.argsort(-sure, kind="stable")][:most]
+        return wrong[np.argsort(-sure, kind="stable")][:max_count]
 
 
 def predicted_places(split: AnySplit) -> np.ndarray:
     """Which images of a split are asked about: all, or MOST of them, evenly spread, (N,) int."""
-    return spread(len(split), MOST)
+    return evenly_spaced(len(split), MOST)
 
 
 def predict_split(setup: TrainSetup, variables: Any, split: AnySplit, progress: Progress = no_progress) -> Predictions:
-    """Shows the network those images of a split, not augmented.
-
-    Args:
-      variables: on the devices.
-      split: not empty.
-      track: passes the batches on and shows how far it is, as `Console.track` does.
-    """
+    """Returns the predictions for the images of a split that `predicted_places` names; `variables` on the devices."""
     split = split.take(predicted_places(split))
 
     def probabilities(variables: Any, images: jax.Array) -> jax.Array:
@@ -82,7 +76,7 @@ def describe(setup: TrainSetup, variables: Any, best_step: int | None) -> Report
     changes something has used it up.
 
     Args:
-      variables: the network that stands for the run, on the devices.
+      variables: of the network to report on, on the devices.
       best_step: where it is from, or None if nothing was held out to choose by.
     """
     data, device = setup.dataset, setup.mesh.devices.flat[0].device_kind

@@ -18,11 +18,11 @@ from fcnn.training.setup import TrainSetup
 from fcnn.training.state import TrainState
 from fcnn.training.trainable import start_from
 from fcnn.utils.errors import UserError, unknown
-from fcnn.weights import About, Network, check_same, linear_head, published, read_network
+from fcnn.weights import Network, NetworkInfo, check_same, linear_head, published, read_network
 
 
 def load_network(
-    where: str,
+    source: str,
     model: ModelConfig | None = None,
     *,
     head: bool = True,
@@ -32,7 +32,7 @@ def load_network(
     """A trained network.
 
     Args:
-      where: the name of one in the zoo (`./NAME` for a folder of that name), downloaded if need be; the folder of a
+      source: the name of one in the zoo (`./NAME` for a folder of that name), downloaded if need be; the folder of a
         run, whose best weights on validation it is; or a file (`fcnn.weights.read_network`).
       model: what the weights must be of; what they are of, where a file doesn't say it. None takes what there is.
       head, ema: as for `read_network`.
@@ -41,27 +41,24 @@ def load_network(
     Raises:
       UserError: there is no such network.
     """
-    if (entry := zoo.TABLE.get(where)) is not None:
+    if (entry := zoo.TABLE.get(source)) is not None:
         if model is not None:
-            check_same(entry.model, ModelConfig(name=model.name), where)
+            check_same(entry.model, ModelConfig(name=model.name), source)
         return _named(read_network(zoo.obtain(entry), model or entry.model), entry)
-    path = Path(where).expanduser()
-    if path.name == where and not path.suffix and not path.exists():
-        raise UserError(unknown("network", where, zoo.TABLE) + " (or give a file of weights or the folder of a run)")
+    path = Path(source).expanduser()
+    if path.name == source and not path.suffix and not path.exists():
+        raise UserError(unknown("network", source, zoo.TABLE) + " (or give a weight file or a run's folder)")
     if not path.is_dir():
         return read_network(path, model, head=head, ema=ema, module=module)
     config, facts = folder.read_config(path), folder.read_data(path)
     if model is not None:
-        check_same(config.model, model, where)
+        check_same(config.model, model, source)
     if facts is None:
         raise UserError(f"there is no checkpoint in {path} yet")
-    folder.check_same_custom(path, facts, ["model"] if module is not None else [], needed=["model"])
+    folder.check_same_overrides(path, facts, ["model"] if module is not None else [], needed=["model"])
     with Checkpoints(path / "checkpoints", max_to_keep=1, keep_best=1, read_only=True) as checkpoints:
-        step = checkpoints.chosen_step()
-        if step is None:
-            raise UserError(f"there is no checkpoint in {path} yet")
-        variables, weights = checkpoints.read_variables(step)
-    about = About(
+        _, variables, weights = checkpoints.read_best()
+    info = NetworkInfo(
         model=ModelConfig() if module is not None else config.model,
         module="" if module is None else type(module).__name__,
         classes=tuple(facts["classes"]),
@@ -71,27 +68,27 @@ def load_network(
         value_range=tuple(facts["value_range"]) if facts.get("value_range") else None,
         weights=weights,
     )
-    return Network(about=about, variables=variables, module=module)
+    return Network(info=info, variables=variables, module=module)
 
 
 def _named(network: Network, entry: zoo.Entry) -> Network:
     """Returns a network of the zoo with what its file doesn't say: the classes, and how photographs are read."""
-    if network.about.named:
+    if network.info.named:
         return network
-    classes = zoo.class_names(entry) or network.about.classes
-    about = dataclasses.replace(
-        network.about, classes=classes, named=bool(entry.classes), crop=entry.crop, interpolation=entry.interpolation
+    classes = zoo.class_names(entry) or network.info.classes
+    info = dataclasses.replace(
+        network.info, classes=classes, named=bool(entry.classes), crop=entry.crop, interpolation=entry.interpolation
     )
-    return dataclasses.replace(network, about=about)
+    return dataclasses.replace(network, info=info)
 
 
-def source_of(config: Config) -> About | None:
+def source_of(config: Config) -> NetworkInfo | None:
     """Returns what is known of the network whose weights, and so whose normalization, a run of this config starts
     from; None without one."""
     transfer = config.transfer
     if transfer.weights is None or transfer.strategy == "scratch":
         return None
-    return load_network(transfer.weights, config.model, head=False).about
+    return load_network(transfer.weights, config.model, head=False).info
 
 
 def start_state(setup: TrainSetup, log: Callable[[str], None]) -> TrainState:
@@ -105,7 +102,7 @@ def start_state(setup: TrainSetup, log: Callable[[str], None]) -> TrainState:
     if transfer.weights is None or transfer.strategy == "scratch":
         return state
     network = load_network(transfer.weights, published(config.model), head=False)
-    same_head = linear_head(network.about.model) == linear_head(config.model)
+    same_head = linear_head(network.info.model) == linear_head(config.model)
     variables, message = start_from(
         network,
         setup.dataset.classes,
@@ -116,7 +113,7 @@ def start_state(setup: TrainSetup, log: Callable[[str], None]) -> TrainState:
     )
     layers = [layer for name, layer in state.params.items() if name not in setup.trainable.frozen]
     count = sum(array.size for array in jax.tree.leaves(layers)) if setup.total_steps else 0
-    source = transfer.weights + (f", {WEIGHTS[network.about.weights]}" if network.about.weights else "")
+    source = transfer.weights + (f", {WEIGHTS[network.info.weights]}" if network.info.weights else "")
     log(f"From {source}. {' '.join([*network.notes, message])} {count:,} parameters are trained.")
     ema = None if state.ema is None else jax.tree.map(jnp.copy, variables)  # a step may reuse either's memory
     return sharding.replicate(state.replace(**variables, ema=ema), setup.mesh)

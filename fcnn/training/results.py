@@ -1,50 +1,36 @@
 """What a run ends with: its records, curves and report. Where a picture can't be drawn, the run has its result all the
 same."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from fcnn.distributed import processes
 from fcnn.report import Console, draw_curves, read_records, write_page
 from fcnn.report.curves import FILE as CURVES
+from fcnn.report.files import drawing
 from fcnn.report.fit import curve
 from fcnn.report.page import FILE as PAGE
 from fcnn.report.records import Record
 from fcnn.training.notes import model_name
 from fcnn.training.predictions import describe
 from fcnn.training.setup import TrainSetup
-from fcnn.utils.errors import UserError
 
 
 def write_curves(setup: TrainSetup, workdir: Path, console: Console, best_step: int | None) -> None:
     """Draws losses and accuracies by epoch; `best_step` is marked."""
-
-    def write() -> None:
+    with drawing(CURVES, console.log):
         if processes.is_first():
             smoothed = setup.config.optim.label_smoothing > 0
             draw_curves(workdir, f"{model_name(setup)} on {setup.dataset.name}", best_step, smoothed=smoothed)
 
-    _try(CURVES, write, console)
-
 
 def write_report(setup: TrainSetup, workdir: Path, console: Console, variables: Any, best_step: int | None) -> None:
     """Writes the HTML page of a run with the weights that its results are of, on the devices."""
-
-    def write() -> None:
+    with drawing(PAGE, console.log):
         data = describe(setup, variables, best_step)
         if processes.is_first():
             write_page(workdir, data)
-
-    _try(PAGE, write, console)
-
-
-def _try(name: str, write: Callable[[], None], console: Console) -> None:
-    try:
-        write()
-    except Exception as error:  # Matplotlib's own, a full disk: the result is on disk already
-        reason = str(error).partition("\n")[0] if isinstance(error, UserError) else repr(error)
-        console.log(f"{name} could not be written: {reason}")
 
 
 def test_record(workdir: Path, step: int) -> Record | None:

@@ -54,15 +54,15 @@ def load_run_data(
         run = RunFiles(manifest, facts["image_shape"][2], exact)
         if not Path(settings.name.removeprefix("folder:")).expanduser().is_dir():
             raise UserError(
-                f"the images of the run in {workdir} are not in {settings.name.removeprefix('folder:')} any more; "
-                "--data.name folder:PATH names where they are now"
+                f"the images of the run in {workdir} are no longer in {settings.name.removeprefix('folder:')}; "
+                "pass their new place with --data.name folder:PATH"
             )
-    about, value_range = None, settings.value_range or (None if facts is None else facts.get("value_range"))
-    if facts is None and (about := source_of(config)) is not None:
-        value_range = value_range or about.value_range
+    info, value_range = None, settings.value_range or (None if facts is None else facts.get("value_range"))
+    if facts is None and (info := source_of(config)) is not None:
+        value_range = value_range or info.value_range
     if value_range and settings.name.startswith("folder:"):
         settings = dataclasses.replace(settings, value_range=tuple(value_range))
     dataset = load(settings, run=run, log=console.log, progress=console.progress)
-    if about is not None and config.data.mean is None:
-        dataset = dataset.normalized_by(about.mean, about.std)
+    if info is not None and config.data.mean is None:
+        dataset = dataset.normalized_by(info.mean, info.std)
     return dataset if facts is None else dataset.as_in(facts, str(workdir))

@@ -19,9 +19,9 @@ from fcnn.data import Dataset, Streamed
 from fcnn.data.pipeline import DevicePipeline, EpochSampler, StreamPipeline, make_pipeline
 from fcnn.distributed import sharding
 from fcnn.models import Classifier, from_config
-from fcnn.training.custom import Custom, check_custom
 from fcnn.training.metrics import LOSSES
-from fcnn.training.optim import limit, make_optimizer, make_schedule
+from fcnn.training.optim import apply_layer_rates, make_optimizer, make_schedule
+from fcnn.training.overrides import Overrides, check_overrides
 from fcnn.training.state import TrainState, create_state, state_init
 from fcnn.training.step import Preprocess, StepReport, TrainStep, make_train_step
 from fcnn.training.trainable import Trainable, find_trainable
@@ -47,7 +47,7 @@ class TrainSetup:
     total_steps: int
     warmup: int
     eval_every: int
-    custom: Custom = dataclasses.field(default_factory=Custom)
+    overrides: Overrides = dataclasses.field(default_factory=Overrides)
 
     def init_state(self) -> TrainState:
         """Returns the state before the first step, on every device, weights as they are drawn."""
@@ -65,7 +65,7 @@ class TrainSetup:
     def classifier(self) -> Classifier:
         """The model, where what is asked for needs the names of its endpoints; UserError for a user's own module."""
         if not isinstance(self.model, Classifier):
-            raise UserError(f"{type(self.model).__name__} is no fcnn.models.Classifier, whose endpoints have names")
+            raise UserError(f"{type(self.model).__name__} is not an fcnn.models.Classifier: it has no named endpoints")
         return self.model
 
     @property
@@ -94,7 +94,7 @@ class TrainSetup:
         """
         config = config or self.config.augment
         mix_steps = self.total_steps - round(config.mixup_off_epochs * self.steps_per_epoch)
-        change = self.custom.augment or augment.from_config(
+        change = self.overrides.augment or augment.from_config(
             config,
             num_classes=len(self.dataset.classes),
             mix_steps=mix_steps if config.mixup_off_epochs else None,
@@ -110,7 +110,7 @@ class TrainSetup:
             self.model,
             self.optimizer,
             preprocess=preprocess,
-            loss=self.custom.loss
+            loss=self.overrides.loss
             or functools.partial(LOSSES[config.optim.loss], smoothing=config.optim.label_smoothing),
             l1=config.optim.l1,
             l2=config.optim.l2,
@@ -143,7 +143,7 @@ class TrainSetup:
 
 
 def make_setup(
-    config: Config, dataset: Dataset, mesh: Mesh, *, num_train: int | None = None, custom: Custom | None = None
+    config: Config, dataset: Dataset, mesh: Mesh, *, num_train: int | None = None, overrides: Overrides | None = None
 ) -> TrainSetup:
     """Works out what a config means for a data set and some devices; nothing is compiled.
 
@@ -154,10 +154,10 @@ def make_setup(
       UserError: the batch doesn't divide over the devices or is larger than the training split, the images are too
         small for the network, or what the user passes doesn't fit.
     """
-    custom = custom or Custom()
+    overrides = overrides or Overrides()
     sharding.check_batch_sizes(config.train, mesh)
-    model = custom.model or make_model(config, num_classes=len(dataset.classes))
-    check_custom(custom, config, dataset)
+    model = overrides.model or make_model(config, num_classes=len(dataset.classes))
+    check_overrides(overrides, config, dataset)
     if isinstance(model, Classifier):
         model.check_size(*dataset.train.shape[:2], train=True)
     trainable = find_trainable(config.transfer, model, dataset.image_shape)
@@ -180,15 +180,15 @@ def make_setup(
         mesh=mesh,
         model=model,
         trainable=trainable,
-        optimizer=limit(
-            custom.optimizer or make_optimizer(config.optim, schedule), trainable.lr_scales, trainable.frozen
+        optimizer=apply_layer_rates(
+            overrides.optimizer or make_optimizer(config.optim, schedule), trainable.lr_scales, trainable.frozen
         ),
-        schedule=schedule if custom.optimizer is None else None,
+        schedule=schedule if overrides.optimizer is None else None,
         steps_per_epoch=per_epoch,
         total_steps=total,
         warmup=warmup,
         eval_every=max(in_steps(config.train.eval_epochs, config.train.eval_steps, per_epoch), 1),
-        custom=custom,
+        overrides=overrides,
     )
 
 

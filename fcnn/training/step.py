@@ -20,10 +20,10 @@ from fcnn.training.metrics import (
     ClassMetrics,
     LogitsLoss,
     Metrics,
+    compute_class_metrics,
+    compute_metrics,
     cross_entropy,
     label_rows,
-    measure,
-    measure_by_class,
     no_metrics,
 )
 from fcnn.training.optim import check_layers, penalty
@@ -115,7 +115,7 @@ def make_train_step(
         grads, batch_stats, metrics = gradient(state.params, state.batch_stats, batch, key)
         batch_stats = with_frozen(batch_stats, state.batch_stats)
         if l1 or l2:
-            extra = jax.grad(lambda params: penalty(trainable(params), l1=l1, l2=l2, scope=decay_mask))(state.params)
+            extra = jax.grad(lambda params: penalty(trainable(params), l1=l1, l2=l2, kind=decay_mask))(state.params)
             grads = jax.tree.map(jnp.add, grads, extra)
         norms = jax.tree.map(lambda grad: jnp.sqrt(jnp.square(grad).sum()), grads)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
@@ -165,7 +165,7 @@ def _make_gradient(
         for aux_logits, weight in (updates.get("aux") or {}).values():
             losses += weight * loss(aux_logits, batch["label"])
         mean = jnp.where(batch["mask"], losses * _weights(batch, class_weights), 0).sum() / total
-        metrics = measure(logits, batch["label"], batch["mask"])
+        metrics = compute_metrics(logits, batch["label"], batch["mask"])
         return mean, (updates.get("batch_stats", {}), metrics)
 
     grad = jax.grad(loss_fn, has_aux=True)
@@ -205,7 +205,7 @@ def make_eval_step(model: nn.Module, *, axis_name: str | None = None) -> EvalSte
 
     def eval_step(variables: dict[str, Any], batch: Batch) -> ClassMetrics:
         logits: Any = model.apply(variables, batch["image"], train=False)
-        return _sum(measure_by_class(logits, batch["label"], batch["mask"]), axis_name)
+        return _sum(compute_class_metrics(logits, batch["label"], batch["mask"]), axis_name)
 
     return eval_step
 

@@ -15,7 +15,7 @@ from fcnn import models
 from fcnn.config import TransferConfig
 from fcnn.utils.errors import UserError
 from fcnn.utils.text import join, printable
-from fcnn.weights import About, Network, adapt_input, match_classes
+from fcnn.weights import Network, NetworkInfo, adapt_input, match_classes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,10 +45,12 @@ def find_trainable(config: TransferConfig, model: nn.Module, image_shape: tuple[
     if config.strategy == "head":
         last = places[-1] if places else None
     if config.strategy == "last_block":
-        spatial = [place for place in places if len(place.shape) == 3]
+        spatial = [endpoint for endpoint in places if len(endpoint.shape) == 3]
         last = spatial[-2] if len(spatial) > 1 else None
     if last is None and config.strategy != "full":
-        raise UserError(f"transfer.strategy {config.strategy}: {type(model).__name__} has no body that could be frozen")
+        raise UserError(
+            f"transfer.strategy {config.strategy}: {type(model).__name__} has no backbone that can be frozen"
+        )
     frozen = last.layers if last else frozenset()
     lr_scales = {}
     for distance, group in enumerate(_groups(places)):
@@ -58,7 +60,7 @@ def find_trainable(config: TransferConfig, model: nn.Module, image_shape: tuple[
 
 def _groups(places: list[models.Endpoint]) -> list[frozenset[str]]:
     """The layers that lead to each endpoint from the one before, the last first; those without any left out."""
-    befores = [frozenset(), *(place.layers for place in places)]
+    befores = [frozenset(), *(endpoint.layers for endpoint in places)]
     groups = [after - before for before, after in itertools.pairwise(befores)]
     return [group for group in reversed(groups) if group]
 
@@ -94,7 +96,7 @@ def start_from(
     source, target = _flat(network.variables), _flat(fresh)
     source, adapted = _adapt_input(source, target)
     heads = {path for path in target if _gives_logits(path)}
-    rows = _match(network.about, classes, strategy, same_head)
+    rows = _match(network.info, classes, strategy, same_head)
     new_head = strategy == "mean_var" or set(rows) == {None}
     _check_shapes(source, target, heads, new_head)
     if strategy == "mean_var":
@@ -105,8 +107,8 @@ def start_from(
         for path, leaf in target.items()
     }
     message = "The head is new: it is of another kind."
-    if same_head or not network.about.classes:
-        message = _head_message(network.about, classes, rows)
+    if same_head or not network.info.classes:
+        message = _head_message(network.info, classes, rows)
     return {"params": {}, "batch_stats": {}} | unflatten_dict(variables), adapted + message
 
 
@@ -131,27 +133,27 @@ def _flat(variables: Mapping[str, Any]) -> dict[tuple[str, ...], Any]:
     return dict(flatten_dict(dict(variables)))
 
 
-def _match(about: About, classes: tuple[str, ...], strategy: str, same_head: bool) -> tuple[int | None, ...]:
+def _match(info: NetworkInfo, classes: tuple[str, ...], strategy: str, same_head: bool) -> tuple[int | None, ...]:
     """Returns, for each class, its row in the network's head, or None for a fresh one.
 
     Numbers may be those of anything. Only who asks for the network as it is can mean that they are the data's.
     """
     if strategy != "pretrained":
-        return match_classes(about.names, classes) if same_head else (None,) * len(classes)
+        return match_classes(info.names, classes) if same_head else (None,) * len(classes)
     if not same_head:
         raise UserError(
             "transfer.strategy pretrained: the weights' head is of another kind (model.options.linear-head)"
         )
-    if not about.classes:
+    if not info.classes:
         raise UserError("transfer.strategy pretrained: the weights have no head")
-    if not about.named and len(about.classes) == len(classes):
+    if not info.named and len(info.classes) == len(classes):
         return tuple(range(len(classes)))
-    if not about.named:
+    if not info.named:
         raise UserError(
-            f"transfer.strategy pretrained: the weights have {len(about.classes):,} classes without names, the data "
+            f"transfer.strategy pretrained: the weights have {len(info.classes):,} classes without names, the data "
             f"{len(classes):,}; {_NAME_THEM}"
         )
-    rows = match_classes(about.names, classes)
+    rows = match_classes(info.names, classes)
     if missing := [name for name, row in zip(classes, rows, strict=True) if row is None]:
         raise UserError(f"transfer.strategy pretrained: the weights don't know {join(map(printable, missing))}")
     return rows
@@ -186,11 +188,11 @@ def _rows(source: Any, fresh: Any, rows: tuple[int | None, ...]) -> jax.Array:
     return jnp.asarray(result)
 
 
-def _head_message(about: About, classes: tuple[str, ...], rows: tuple[int | None, ...]) -> str:
-    new, known = [name for name, row in zip(classes, rows, strict=True) if row is None], len(about.classes)
+def _head_message(info: NetworkInfo, classes: tuple[str, ...], rows: tuple[int | None, ...]) -> str:
+    new, known = [name for name, row in zip(classes, rows, strict=True) if row is None], len(info.classes)
     if not known:
         return "The head is new: the weights have none."
-    if not about.named:
+    if not info.named:
         if not new:
             return (
                 "The head is that of the weights, whose classes have no names: output 0 is taken for the first class."
@@ -199,8 +201,8 @@ def _head_message(about: About, classes: tuple[str, ...], rows: tuple[int | None
     if len(new) == len(classes):
         return f"The head is new: the weights know {known:,} other classes."
     if new:
-        kept, names = len(classes) - len(new), join(map(printable, new))
-        return f"The head keeps {kept:,} of the weights' {known:,} classes and has {len(new):,} new: {names}."
+        num_kept, names = len(classes) - len(new), join(map(printable, new))
+        return f"The head keeps {num_kept:,} of the weights' {known:,} classes and has {len(new):,} new: {names}."
     if len(classes) < known:
         return f"The head keeps {len(classes):,} of the weights' {known:,} classes."
     return "The head is that of the weights" + (", its classes reordered." if rows != tuple(range(known)) else ".")

@@ -22,11 +22,11 @@ from fcnn.report.records import Record, better
 from fcnn.runtime.signals import Interrupt, Interrupted
 from fcnn.training import workdir as folder
 from fcnn.training.checkpoint import Checkpoints
-from fcnn.training.custom import Custom
 from fcnn.training.evaluate import best_weights, compile_evaluation, evaluate_best
 from fcnn.training.features import on_features
 from fcnn.training.metric_log import MetricLog, NonFinite
 from fcnn.training.notes import introduction
+from fcnn.training.overrides import Overrides
 from fcnn.training.pretrained import start_state
 from fcnn.training.results import best_of, test_record, write_curves, write_report
 from fcnn.training.run_data import load_for_all
@@ -44,7 +44,7 @@ def train(
     workdir: Path,
     console: Console,
     *,
-    custom: Custom | None = None,
+    overrides: Overrides | None = None,
     callbacks: Sequence[Callback] = (),
     test: bool = True,
     choice: Mapping[str, Any] | None = None,
@@ -52,7 +52,7 @@ def train(
     """Trains to the end of the run in `workdir`, from its newest checkpoint if it has one.
 
     Args:
-      custom: what the user passes in place of what the config names.
+      overrides: what the user passes in place of what the config names.
       callbacks: called with each record, {"kind": "steps", "epoch" or "test", "split", "weights", "step", ...}.
       test: whether to read the test split at the end. Without it the run stays open: the same call with it continues.
       choice: how the config was chosen, kept beside it.
@@ -69,17 +69,17 @@ def train(
       Interrupted: a signal (see `fcnn.runtime.signals`) came in training; the state is saved.
       Stopped: it came before or after that; there was nothing to save.
     """
-    custom = custom or Custom()
+    overrides = overrides or Overrides()
     with contextlib.ExitStack() as stack:
         interrupt = stack.enter_context(Interrupt())
         config = folder.resolved(config)
         with processes.together():
             folder.check(workdir, config)
-        setup = build(config, console, workdir, custom)
+        setup = build(config, console, workdir, overrides)
         done = max((record["step"] for record in read_records(workdir)), default=0)
         if done > setup.total_steps:
             raise UserError(
-                f"the run in {workdir} has {done} steps already, more than the {setup.total_steps} asked for"
+                f"the run in {workdir} has {done} steps already, more than the {setup.total_steps} of this command"
             )
         early = out_of_patience(curve(read_records(workdir), "validation"), setup.patience)
         if (workdir / PAGE).exists() and (record := test_record(workdir, done if early else setup.total_steps)):
@@ -89,7 +89,7 @@ def train(
             if processes.is_first():
                 stack.enter_context(folder.claim(workdir, config, choice))
                 manifest = setup.dataset.manifest
-                facts = setup.dataset.facts() | {"custom": custom.names()}
+                facts = setup.dataset.facts() | {"overrides": overrides.names()}
                 folder.write_data(workdir, facts, None if manifest is None else manifest.to_csv())
         max_to_keep, keep_best = config.train.max_to_keep, config.train.keep_best
         checkpoints = stack.enter_context(
@@ -108,7 +108,9 @@ def train(
             return trainer.finish(test=test)
 
 
-def build(config: Config, console: Console, workdir: Path | None = None, custom: Custom | None = None) -> TrainSetup:
+def build(
+    config: Config, console: Console, workdir: Path | None = None, overrides: Overrides | None = None
+) -> TrainSetup:
     """Loads the data of a run and works out what its config means for them.
 
     Args:
@@ -117,11 +119,11 @@ def build(config: Config, console: Console, workdir: Path | None = None, custom:
     Raises:
       UserError: the config doesn't fit the data or the devices, or the weights can't be had.
     """
-    custom = custom or Custom()
+    overrides = overrides or Overrides()
     if workdir is not None and (facts := folder.read_data(workdir)) is not None:
-        folder.check_same_custom(workdir, facts, custom.names())
-    dataset = load_for_all(config, workdir, console, custom.dataset)
-    return make_setup(config, dataset, sharding.make_mesh(), custom=custom)
+        folder.check_same_overrides(workdir, facts, overrides.names())
+    dataset = load_for_all(config, workdir, console, overrides.dataset)
+    return make_setup(config, dataset, sharding.make_mesh(), overrides=overrides)
 
 
 class Trainer:
@@ -155,7 +157,7 @@ class Trainer:
         self.step = int(self.state.step)
         self.validations = [r for r in curve(read_records(workdir), "validation") if r["step"] <= self.step]
         checkpoints.discard_after(self.step)
-        self.records = Records(workdir, self.step, silent=not processes.is_first())
+        self.records = Records(workdir, self.step, quiet=not processes.is_first())
         self.signals = processes.Signals(setup.mesh)
         for line in introduction(setup, self.state):
             console.log(line)
@@ -251,9 +253,9 @@ class Trainer:
         if self.validate is None:
             return []
         weights = {"raw": self.state.variables} | ({"ema": self.state.ema} if self.state.ema else {})
-        where = {"kind": "epoch", "split": "validation", "step": self.step}
-        where["epoch"] = self.step / self.setup.steps_per_epoch
-        records = [where | {"weights": name} | self.validate(variables) for name, variables in weights.items()]
+        common = {"kind": "epoch", "split": "validation", "step": self.step}
+        common["epoch"] = self.step / self.setup.steps_per_epoch
+        records = [common | {"weights": name} | self.validate(variables) for name, variables in weights.items()]
         self.validations.append(better(records))
         return records
 

@@ -96,26 +96,26 @@ def read_splits(workdir: Path) -> bytes:
     return path.read_bytes()
 
 
-def check_same_custom(
+def check_same_overrides(
     workdir: Path, facts: dict[str, Any], names: Sequence[str], *, needed: Sequence[str] | None = None
 ) -> None:
     """UserError unless `names` are those of what the user passed when the run began; of these, the `needed` ones."""
-    before = [name for name in facts.get("custom", ()) if needed is None or name in needed]
+    before = [name for name in facts.get("overrides", ()) if needed is None or name in needed]
     now = [name for name in names if needed is None or name in needed]
     if missing := [name for name in before if name not in now]:
         raise UserError(
-            f"the run in {workdir} was trained with {' and '.join(missing)} of the user's own: pass them again, or "
-            "name the preset that defines them, --config FILE.py"
+            f"the run in {workdir} was trained with your own {' and '.join(missing)}: pass them again, or the "
+            "preset that defines them with --config FILE.py"
         )
     if extra := [name for name in now if name not in before]:
-        raise UserError(f"the run in {workdir} was trained without {' and '.join(extra)} of the user's own")
+        raise UserError(f"the run in {workdir} was trained without your own {' and '.join(extra)}")
 
 
 def write_data(workdir: Path, facts: dict[str, Any], splits: bytes | None) -> None:
     """Keeps them, each whole or not at all, unless they are there: a run's data stay what they were when it began.
 
     Args:
-      facts: `Dataset.facts`, and under "custom" the names of what the user passed.
+      facts: `Dataset.facts`, and under "overrides" the names of what the user passed.
       splits: which file is in which split (`fcnn.data.manifest`), where there are files.
     """
     if (workdir / DATA).exists():

@@ -1,9 +1,9 @@
 """`transfer.strategy auto`: which strategy suits the images, by how many there are and how well the frozen network
-already tells them apart.
+already distinguishes them.
 
-The rule is the one that courses teach (Stanford's CS231n, "Transfer Learning"): few images like those that the network
-learnt from want a new head alone; few that are unlike them want the last stage to learn too; many want everything to
-learn, from the trained weights either way. How alike they are is measured, not asked for.
+The rule is the one that courses teach (Stanford's CS231n, "Transfer Learning"): with few images like those that the
+network was trained on, train only a new head; with few that are unlike them, the last stage, too; with many,
+everything. How alike they are is measured.
 """
 
 import dataclasses
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from fcnn.config import Config
-from fcnn.data import AnySplit, Dataset
+from fcnn.data import Dataset, evenly_spaced
 from fcnn.distributed import sharding
 from fcnn.report import Console
 from fcnn.training.features import compile_features
@@ -89,7 +89,8 @@ def measure(config: Config, dataset: Dataset) -> Probe:
     """The probe alone."""
     if len(dataset.train) < 2 * FOLDS:
         raise UserError(f"transfer.strategy auto needs at least {2 * FOLDS} training images, not {len(dataset.train)}")
-    part = _spread(dataset.train, PROBED)
+    by_class = np.argsort(dataset.train.labels, kind="stable")
+    part = dataset.train.take(np.sort(by_class[evenly_spaced(len(by_class), PROBED)]))
     transfer = dataclasses.replace(config.transfer, strategy="head", compare=None)
     train = dataclasses.replace(config.train, batch_size=sharding.make_mesh().size, grad_accum_steps=1)
     setup = make_setup(dataclasses.replace(config, transfer=transfer, train=train), dataset, sharding.make_mesh())
@@ -101,12 +102,6 @@ def measure(config: Config, dataset: Dataset) -> Probe:
     features = features.mean((1, 2)) if features.ndim == 4 else features.reshape(len(part), -1)
     chance = np.bincount(part.labels).max() / len(part)
     return Probe(_cross_validated(features, part.labels), float(chance), len(part), seconds)
-
-
-def _spread(split: AnySplit, most: int) -> AnySplit:
-    """Up to `most` images, in the order of their classes."""
-    order = np.argsort(split.labels, kind="stable")
-    return split.take(np.sort(order[np.arange(min(most, len(order))) * len(order) // min(most, len(order))]))
 
 
 def _cross_validated(features: np.ndarray, labels: np.ndarray) -> float:

@@ -1,6 +1,6 @@
 """A folder of photographs to the config that suits it: whose weights, which image size, what learns, and how long.
 
-    found = configure(Path("photos"), options); suggestion.config, suggestion.reasons
+    suggestion = configure(Path("photos"), options); suggestion.config, suggestion.reasons
 
 Nothing about the config is special: it is printed, kept in the run's folder, and could have been written by hand.
 """
@@ -18,7 +18,7 @@ from fcnn.data.parallel import Progress, no_progress
 from fcnn.training.pretrained import load_network
 from fcnn.transfer import auto
 from fcnn.utils.errors import UserError
-from fcnn.weights import About, published
+from fcnn.weights import NetworkInfo, published
 
 PREFERRED = ("resnet18", "squeezenet1_1", "squeezenet1_0", "cifar10_resnet20")
 """The zoo's networks that a CPU can train, the one for photographs first: the first that is here is taken."""
@@ -57,8 +57,6 @@ def configure(
       options: whose `data` is kept, and what `named` names of the rest.
       named: the fields of `options` that the user chose, like "train.epochs", "transfer.weights", "model.name", which
         says what the weights are of; the others are decided here.
-      log: gets a line where something takes long.
-      progress: shows progress.
 
     Raises:
       UserError: the folder is no set of images by class, or the weights can't be had.
@@ -67,21 +65,21 @@ def configure(
     weights = options.transfer.weights if "transfer.weights" in named else None
     name = weights or _here(model)
     network = load_network(name, model, head=False)
-    about = network.about
-    config = _first(root, options, name, about)
-    dataset = load(config.data, log=log, progress=progress).normalized_by(about.mean, about.std)
+    info = network.info
+    config = _first(root, options, name, info)
+    dataset = load(config.data, log=log, progress=progress).normalized_by(info.mean, info.std)
     choice = auto.choose(config, dataset)
     if options.transfer.strategy != "auto":
         choice = dataclasses.replace(choice, strategy=options.transfer.strategy, reason="as you asked")
     train = {field: getattr(options.train, field) for field in vars(options.train) if f"train.{field}" in named}
     config = _for(config, train, choice.strategy, dataset)
     chosen = "as you asked" if weights else "the best for photographs of those that are here (fcnn zoo lists others)"
-    size, learnt_on = config.data.image_size, about.image_shape[0]
+    size, trained_on = config.data.image_size, info.image_shape[0]
     return Suggestion(
         config,
         (
             " ".join([f"Weights {name}: {chosen}.", *network.notes]),
-            f"Images of {size} x {size} pixels: the network learnt on {learnt_on} x {learnt_on}.",
+            f"Images of {size} x {size} pixels: the network was trained on {trained_on} x {trained_on}.",
             f"Strategy {choice.strategy}: {choice.reason}.",
         ),
         _seconds(config, dataset, choice),
@@ -99,18 +97,18 @@ def _here(model: ModelConfig | None) -> str:
     raise UserError(f"none of {', '.join(names)} is here; name a network by --transfer.weights")
 
 
-def _first(root: Path, options: Config, name: str, about: About) -> Config:
+def _first(root: Path, options: Config, name: str, info: NetworkInfo) -> Config:
     """What doesn't depend on the images."""
-    model = about.model
+    model = info.model
     if model.name.startswith("squeezenet"):
         model = dataclasses.replace(model, options={**model.options, "linear_head": True})
-    size = options.data.image_size or min(SIDE, 2 * about.image_shape[0])
+    size = options.data.image_size or min(SIDE, 2 * info.image_shape[0])
     return Config(
         data=dataclasses.replace(
             options.data,
             name=f"folder:{root}",
             image_size=size,
-            value_range=options.data.value_range or about.value_range,
+            value_range=options.data.value_range or info.value_range,
         ),
         model=model,
         optim=OptimConfig(name="adam", learning_rate=1e-3, schedule="cosine"),

@@ -10,11 +10,11 @@ def printable(path: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def join(names: Iterable[str], most: int = 5) -> str:
+def join(names: Iterable[str], max_names: int = 5) -> str:
     """Returns the first few names, and how many more there are: "a, b, c, d, e and 7 more"."""
     names = list(names)
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
+    more = f" and {len(names) - max_names} more" if len(names) > max_names else ""
+    return ", ".join(names[:max_names]) + more
 
 
 def table(rows: Sequence[Sequence[str]], left: int = 1) -> str:

@@ -32,7 +32,7 @@ def match_classes(known: Sequence[str], wanted: Sequence[str]) -> tuple[int | No
     match, unless both sides are the same list.
 
     Args:
-      known: the class names of a network, in the order of its logits (`About.names`); empty if nobody named them.
+      known: the class names of a network, in the order of its logits (`NetworkInfo.names`); empty if nobody named them.
       wanted: the class names of the data, in the order of its labels.
 
     >>> match_classes(("cat", "dog", "fish"), ("dog", "bird"))

@@ -21,7 +21,7 @@ from fcnn.weights.torch_names import COUNTER, from_torch, to_torch, torch_shapes
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class About:
+class NetworkInfo:
     """What one must know of a network beside its weights: plain values, which a file can hold."""
 
     model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
@@ -82,28 +82,28 @@ class About:
         return values | {"model": {name: value for name, value in fields if name == "name" or value != usual[name]}}
 
     @staticmethod
-    def from_json(text: str, where: str) -> "About":
-        """The text of what `to_dict` gives, made one again; UserError naming `where` if the text isn't that."""
+    def from_json(text: str, source: str) -> "NetworkInfo":
+        """The text of what `to_dict` gives, made one again; UserError naming `source` if the text isn't that."""
         try:
-            about = build(About, json.loads(text), "")
-            together = len(about.image_shape) == 3 and about.image_shape[-1] in (1, len(about.mean))
-            if not together or len(about.std) != len(about.mean) or min(about.image_shape) < 1 or not about.classes:
+            info = build(NetworkInfo, json.loads(text), "")
+            together = len(info.image_shape) == 3 and info.image_shape[-1] in (1, len(info.mean))
+            if not together or len(info.std) != len(info.mean) or min(info.image_shape) < 1 or not info.classes:
                 raise ValueError("classes, image_shape, mean and std don't go together")
-            low, high = about.value_range or (0, 1)
+            low, high = info.value_range or (0, 1)
             if not low < high:
-                raise ValueError(f"value_range must be two numbers, the lower one first, got {about.value_range}")
-            if not 0 < about.crop <= 1:
-                raise ValueError(f"crop must be above 0 and at most 1, got {about.crop}")
+                raise ValueError(f"value_range must be two numbers, the lower one first, got {info.value_range}")
+            if not 0 < info.crop <= 1:
+                raise ValueError(f"crop must be above 0 and at most 1, got {info.crop}")
         except (ValueError, TypeError, RecursionError) as error:
-            raise UserError(f"{where}: {error}") from None
-        return about
+            raise UserError(f"{source}: {error}") from None
+        return info
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Network:
     """Weights and what they are."""
 
-    about: About
+    info: NetworkInfo
     variables: Mapping[str, Any]
     """{"params": ..., "batch_stats": ...} of float32 NumPy arrays."""
     notes: tuple[str, ...] = ()
@@ -113,19 +113,19 @@ class Network:
 
     def create(self) -> nn.Module:
         """Returns the network's Linen module."""
-        return self.module or self.about.create()
+        return self.module or self.info.create()
 
 
 def write_network(path: str | Path, network: Network) -> None:
     """Writes a network as .safetensors: its arrays under torchvision's names, those of a user's own module under Flax's
     ("params/Dense_0/kernel"), the rest as an entry of the header."""
-    about, path = network.about, Path(path)
-    if about.module:
+    info, path = network.info, Path(path)
+    if info.module:
         flat = flatten_dict(dict(network.variables), sep="/")
-        write_arrays(path, {name: np.asarray(array) for name, array in flat.items()}, json.dumps(about.to_dict()))
+        write_arrays(path, {name: np.asarray(array) for name, array in flat.items()}, json.dumps(info.to_dict()))
         return
-    arrays = to_torch(about.model.name, network.variables, **models.config_fields(about.model))
-    write_arrays(path, arrays, json.dumps(about.to_dict()))
+    arrays = to_torch(info.model.name, network.variables, **models.config_fields(info.model))
+    write_arrays(path, arrays, json.dumps(info.to_dict()))
 
 
 def read_network(
@@ -153,15 +153,15 @@ def read_network(
     arrays, header = read_arrays(path, ema=ema, log=notes.append)
     if header is None:
         return _read_foreign(arrays, model, path, head, notes)
-    about = About.from_json(header, f"the header of {path}")
-    if about.module:
+    info = NetworkInfo.from_json(header, f"the header of {path}")
+    if info.module:
         variables = unflatten_dict(arrays, sep="/")
-        return Network(about=about, variables={"params": {}, "batch_stats": {}} | variables, module=module)
+        return Network(info=info, variables={"params": {}, "batch_stats": {}} | variables, module=module)
     if model is not None:
-        check_same(about.model, model, str(path))
-    height, width, _ = about.image_shape
-    shape, fields = (height, width, len(about.mean)), models.config_fields(about.model)
-    return Network(about=about, variables=from_torch(about.model.name, arrays, image_shape=shape, **fields))
+        check_same(info.model, model, str(path))
+    height, width, _ = info.image_shape
+    shape, fields = (height, width, len(info.mean)), models.config_fields(info.model)
+    return Network(info=info, variables=from_torch(info.model.name, arrays, image_shape=shape, **fields))
 
 
 def _read_foreign(
@@ -201,8 +201,8 @@ def _read_foreign(
         )
     mean, std = model.preprocessing() if shape[2] == 3 else ((0.5,) * shape[2],) * 2
     classes = tuple(map(str, range(len(renamed[f"{layer}weight"])))) if head else ()
-    about = About(model=config, classes=classes, image_shape=shape, mean=mean, std=std, named=False)
-    return Network(about=about, variables=variables, notes=tuple(notes))
+    info = NetworkInfo(model=config, classes=classes, image_shape=shape, mean=mean, std=std, named=False)
+    return Network(info=info, variables=variables, notes=tuple(notes))
 
 
 def _recognize(arrays: dict[str, np.ndarray], path: Path) -> str:
@@ -224,11 +224,11 @@ def published(model: ModelConfig) -> ModelConfig:
     return dataclasses.replace(model, options={k: v for k, v in model.options.items() if k != "linear_head"})
 
 
-def check_same(actual: ModelConfig, expected: ModelConfig, where: str) -> None:
+def check_same(actual: ModelConfig, expected: ModelConfig, source: str) -> None:
     """UserError, naming the fields that differ, unless weights of one are weights of the other, but for the head."""
     fields = [dataclasses.asdict(published(model)) for model in (actual, expected)]
     a, b = (of | {"options": {k: v for k, v in of["options"].items() if k not in models.TRAINING}} for of in fields)
     changed = [name for name in a if name not in models.TRAINING and a[name] != b[name]]
     if changed:
         differences = [f"model.{name.replace('_', '-')} {a[name]}, not {b[name]}" for name in changed]
-        raise UserError(f"the network in {where} has {'; '.join(differences)}")
+        raise UserError(f"the network in {source} has {'; '.join(differences)}")

@@ -36,9 +36,9 @@ class Entry:
     classes: str | None = None
     """The file beside this one with the names of the classes, a line each; None where the weights' file has them."""
     crop: float = 1.0
-    """As `About.crop`, where the weights' file doesn't say it."""
+    """As `NetworkInfo.crop`, where the weights' file doesn't say it."""
     interpolation: Interpolation = "bilinear"
-    """As `About.interpolation`, where the weights' file doesn't say it."""
+    """As `NetworkInfo.interpolation`, where the weights' file doesn't say it."""
 
     @property
     def file(self) -> str:

@@ -24,7 +24,7 @@ from fcnn.nn import BatchNorm
 from fcnn.report import Console
 from fcnn.training import trainer
 from fcnn.training.setup import TrainSetup, make_setup
-from fcnn.weights import About, Network, write_network
+from fcnn.weights import Network, NetworkInfo, write_network
 
 # Small, and with everything that can go wrong: batch norm, dropout, a rate that suits it.
 SOUND = Config(
@@ -207,10 +207,10 @@ def weights(sound, tmp_path_factory):
     """The sound network with another mean and standard deviation, as a file."""
     path = tmp_path_factory.mktemp("weights") / "sound.safetensors"
     variables = jax.device_get(sound.init_state().variables)
-    about = About(
+    info = NetworkInfo(
         model=SOUND.model, classes=sound.dataset.classes, image_shape=sound.dataset.image_shape, mean=(0.5,), std=(0.5,)
     )
-    write_network(path, Network(about=about, variables=variables))
+    write_network(path, Network(info=info, variables=variables))
     return path, variables
 
 
@@ -232,7 +232,7 @@ def test_the_run_that_is_checked_starts_from_its_weights(strategy, skipped, weig
     """With their normalization, and nothing fails for what is frozen."""
     path, variables = weights
     transfer = TransferConfig(weights=str(path), strategy=strategy, backbone_lr_scale=1.0)
-    setup = trainer.build(dataclasses.replace(SOUND, transfer=transfer), Console(silent=True))
+    setup = trainer.build(dataclasses.replace(SOUND, transfer=transfer), Console(quiet=True))
     assert [float(value[0]) for value in setup.dataset.mean_std()] == [0.5, 0.5]
     start = start_state(setup).variables
     jax.tree.map(np.testing.assert_array_equal, jax.device_get(start), variables)
@@ -320,7 +320,7 @@ def test_the_verdict_is_there_without_the_picture(tmp_path, monkeypatch, capsys)
     monkeypatch.setattr(images, "contact_sheet", fail)
     assert cli.main(["check", "--config", "resnet", "--out", str(tmp_path)]) == 0
     out = capsys.readouterr().out
-    assert "\ncontact_sheet.png could not be drawn: no font\n" in out
+    assert "\ncontact_sheet.png could not be written: no font\n" in out
     assert out.endswith("Nothing wrong was found in 6 checks.\n")
     assert list(tmp_path.iterdir()) == []
 

@@ -37,7 +37,7 @@ def test_the_tables_of_names_are_those_of_the_implementations():
     assert set(names.ACTIVATIONS) == set(nn.ACTIVATIONS)
     assert set(names.INITIALIZERS) == set(nn.INITIALIZERS)
     assert set(names.DATASETS) == set(builders.BUILDERS)
-    assert set(names.OPTIMIZERS) == set(optim.METHODS) | {"lars"}
+    assert set(names.OPTIMIZERS) == set(optim.OPTIMIZERS)
     assert set(names.SCHEDULES) == set(optim.SCHEDULES)
     assert set(names.LOSSES) == set(metrics.LOSSES)
     assert set(names.POLICIES) == {"none", *policies.POLICIES}

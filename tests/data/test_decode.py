@@ -11,7 +11,16 @@ import pytest
 from images import pixels
 from PIL import Image
 
-from fcnn.data.decode import EXTENSIONS, FORMATS, BadImage, header, open_image, open_stored, quiet, resize_crop
+from fcnn.data.decode import (
+    EXTENSIONS,
+    FORMATS,
+    BadImage,
+    header,
+    ignore_warnings,
+    open_image,
+    open_stored,
+    resize_crop,
+)
 
 RGB = pixels(0)
 GREY = RGB[..., 0]
@@ -69,7 +78,7 @@ def test_every_exif_orientation_comes_out_upright(orientation, upright):
 
 def test_damaged_exif_data_leaves_a_good_image_good():
     file = encoded(Image.fromarray(RGB), "JPEG", exif=b"Exif\x00\x00II*\x00\xff\xff\xff\xff")
-    with quiet():
+    with ignore_warnings():
         assert np.asarray(open_image(file)).shape == RGB.shape
 
 
@@ -85,7 +94,7 @@ def png_saying(width: int, height: int) -> io.BytesIO:
 
 
 def test_bombs_are_refused_before_they_are_decoded():
-    with quiet():
+    with ignore_warnings():
         for side in (10_001, 60_000):
             for read in (open_image, header):
                 with pytest.raises(BadImage, match="decompression bomb"):
@@ -95,7 +104,7 @@ def test_bombs_are_refused_before_they_are_decoded():
 def test_what_is_damaged_is_a_bad_image():
     png, jpeg = (encoded(Image.fromarray(pixels(1, 200, 200)), f).getvalue() for f in ("PNG", "JPEG"))
     for data in (b"", b"hello", png[:200], jpeg[: len(jpeg) // 2], jpeg[:30], b"GIF89a" + bytes(20), b"BM" + bytes(60)):
-        with pytest.raises(BadImage), quiet():
+        with pytest.raises(BadImage), ignore_warnings():
             open_image(io.BytesIO(data))
     rng = np.random.default_rng(0)
     for data in (png, jpeg):  # whatever is done to a file, it is read or it is a BadImage
@@ -103,7 +112,7 @@ def test_what_is_damaged_is_a_bad_image():
             damaged = bytearray(data)
             for place in rng.integers(0, len(data), 8):
                 damaged[place] = rng.integers(256)
-            with quiet(), contextlib.suppress(BadImage):
+            with ignore_warnings(), contextlib.suppress(BadImage):
                 open_image(io.BytesIO(damaged))
 
 
@@ -120,7 +129,7 @@ def test_warnings_of_pillow_are_silenced_inside_and_no_others():
     def warn(module):
         warnings.warn_explicit("odd", UserWarning, "file.py", 1, module)
 
-    with quiet():
+    with ignore_warnings():
         warn("PIL.TiffImagePlugin")
         with pytest.warns(UserWarning, match="odd"):
             warn("mine")

@@ -148,7 +148,7 @@ def test_what_is_doubtful_is_told_by_name(tmp_path, draw):
     assert "2 images are in two splits" in notes
     assert "train/a/0.png = test/a/leak.png" in notes
     assert "train/a/1.png ~ test/a/again.jpg" in notes
-    assert "2 images are there under two labels" in notes
+    assert "2 images have two labels" in notes
     assert "train/a/2.png = train/b/other.png" in notes
     assert "train/b/wrong.jpg (is PNG)" in notes
     assert "without an image in the test split: b, c" in notes

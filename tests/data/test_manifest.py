@@ -201,8 +201,8 @@ def test_moved_images_can_be_named(run, monkeypatch, capsys):
     root, config, tested = run
     (root / "photos").rename(root / "moved")
     assert cli.main(["evaluate", "run"]) == 2
-    assert "are not in" in (said := capsys.readouterr().err)
-    assert "--data.name folder:PATH names where they are now" in said
+    assert "are no longer in" in (said := capsys.readouterr().err)
+    assert "pass their new place with --data.name folder:PATH" in said
     assert cli.main(["evaluate", "run", "--data.name", "folder:moved"]) == 0
     assert f"top-1 {100 * tested['top1']:.2f} %" in capsys.readouterr().out
     monkeypatch.setattr(show, "draw_figures", lambda setup, *_: iter([print(setup.dataset.name)][1:]))

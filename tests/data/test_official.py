@@ -53,7 +53,7 @@ def like(
 def small(monkeypatch):
     """MNIST and Fashion-MNIST with a few images of noise, dark and bright, under their own file names."""
     files = {"mnist": idx_files(60), "fashion_mnist": idx_files(250)}
-    for name, table in (("mnist", builders.FcnnMnist), ("fashion_mnist", builders.FcnnFashionMnist)):
+    for name, table in ((name, builders.BUILDERS[name]) for name in ("mnist", "fashion_mnist")):
         made = like(official.SETS[name], files[name])
         monkeypatch.setitem(official.SETS, name, made)
         monkeypatch.setattr(table, "OFFICIAL", made)

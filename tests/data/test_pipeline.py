@@ -169,7 +169,7 @@ def test_a_streamed_folder_trains_and_a_file_that_breaks_is_named(folder, tmp_pa
     broken = make_setup(config, load(config.data), sharding.make_mesh())
     for path in folder.rglob("*.jpg"):
         path.write_bytes(b"broken")
-    with pytest.raises(UserError, match=r"jpg could be read before and can't any more: not an image"):
+    with pytest.raises(UserError, match=r"jpg can no longer be read: not an image"):
         next(broken.train_items(broken.train_pipeline(), 0))
 
 

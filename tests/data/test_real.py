@@ -65,7 +65,7 @@ def test_flowers_with_damaged_files_among_them_are_refused_by_name_or_trained_wi
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert found["skipped"] == 20
-    assert "Without 20 files that can't be read" in done.stderr
+    assert "20 files that can't be read were left out" in done.stderr
     left_out = json.loads((tmp_path / "run/data.json").read_text())["skipped"]
     assert sorted(entry.rsplit(" (")[0] for entry in left_out) == sorted(f"daisy/{n.replace('/', '-')}" for n in bad)
     records = read_records(tmp_path / "run")

@@ -80,14 +80,14 @@ def test_a_sheet_has_images_of_classes_spread_over_all():
     assert [len(images) for _, images in rows][:2] == [2, 1]
     assert rows[-1][0] == r"class\n99"
     assert (rows[-1][1] == 99).all()
-    sheet = contact_sheet(many(100, channels=1), lambda images: images)
+    sheet = contact_sheet(many(100, channels=1), lambda key, batch: batch)
     assert sheet.height > ROWS * 96
     assert any("class\\n7 " in line for line in describe(many(9)))
 
 
 def test_each_augmented_image_stands_where_its_own_does(monkeypatch):
     monkeypatch.setattr(show, "draw_panels", lambda panels: panels)
-    panels: Any = contact_sheet(many(9), lambda images: images + 100)
+    panels: Any = contact_sheet(many(9), lambda key, batch: {**batch, "image": batch["image"] + 100})
     assert list(panels) == ["as stored", "augmented"]
     for (title, stored), (again, augmented) in zip(*panels.values(), strict=True):
         assert title == again

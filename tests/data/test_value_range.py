@@ -214,8 +214,8 @@ def test_a_run_and_all_that_comes_of_it_read_files_by_the_runs_range(tmp_path, c
     write(same, stretched(200) // 3)
     answers = []
     for network in (run, run / "model.safetensors", run / "model.stablehlo"):
-        about, logits = load_classifier(str(network))
-        wide, narrow = predict(about, logits, [root / "test/a/x.png", same], top=2)
+        info, logits = load_classifier(str(network))
+        wide, narrow = predict(info, logits, [root / "test/a/x.png", same], top=2)
         answers.append(wide["top"])
         assert wide["top"] == narrow["top"]
     for answer in answers[1:]:
@@ -228,8 +228,8 @@ def test_a_run_and_all_that_comes_of_it_read_files_by_the_runs_range(tmp_path, c
 
 def test_a_network_of_8_bit_images_refuses_files_whose_range_it_cannot_know(tmp_path):
     write(tmp_path / "x.png", GREY.astype(np.uint16) * 16)
-    about, logits = load_classifier("cifar10_resnet20")
-    (answer,) = predict(about, logits, [tmp_path / "x.png"], top=1)
+    info, logits = load_classifier("cifar10_resnet20")
+    (answer,) = predict(info, logits, [tmp_path / "x.png"], top=1)
     assert "but the network was trained on 8 bits" in answer["error"]
 
 

@@ -134,8 +134,8 @@ def test_classes_that_the_network_does_not_know_are_named(network, tmp_path, cap
 def test_a_network_that_knows_numbers_alone(network, tmp_path, capsys, monkeypatch):
     from fcnn.inference import evaluate, predict
 
-    about, call = predict.load_classifier(str(network[0]))
-    numbers = dataclasses.replace(about, classes=("0", "1", "2", "3"), named=False)
+    info, call = predict.load_classifier(str(network[0]))
+    numbers = dataclasses.replace(info, classes=("0", "1", "2", "3"), named=False)
     monkeypatch.setattr(evaluate, "load_classifier", lambda _, **options: (numbers, call))
     solid(tmp_path / "names/b/0.png", 1)
     assert cli.main(["evaluate", str(network[0]), "--data.name", f"folder:{tmp_path / 'names'}"]) == 2
@@ -149,8 +149,8 @@ def test_a_network_that_knows_numbers_alone(network, tmp_path, capsys, monkeypat
 def test_a_published_set_is_resized_as_its_files_would_be(tmp_path, capsys):
     """Gray digits of 8 x 8 pixels, for a network of 16 x 16 in color."""
     trained = random_network("linear", size=16, classes=10)
-    about = dataclasses.replace(trained.about, classes=tuple("0123456789"))
-    write_network(tmp_path / "net.safetensors", dataclasses.replace(trained, about=about))
+    info = dataclasses.replace(trained.info, classes=tuple("0123456789"))
+    write_network(tmp_path / "net.safetensors", dataclasses.replace(trained, info=info))
     found = evaluated(capsys, tmp_path / "net.safetensors", "--data.name", "digits")
     digits = load(DataConfig())
     for label in range(10):

@@ -17,12 +17,12 @@ from fcnn.config import ModelConfig
 from fcnn.inference.export import read_stablehlo, to_stablehlo, write_stablehlo
 from fcnn.training.pretrained import load_network
 from fcnn.utils.errors import UserError
-from fcnn.weights import About, write_network
+from fcnn.weights import NetworkInfo, write_network
 
 
 def logits(given, images):
     normalized = ((images / 255 - np.array(MEAN)) / np.array(STD)).astype(np.float32)
-    model = given.about.create()
+    model = given.info.create()
     return normalized, np.asarray(jax.jit(lambda x: model.apply(given.variables, x, train=False))(normalized))
 
 
@@ -53,7 +53,7 @@ def test_the_program_gives_the_networks_logits_for_any_number_of_images(fields, 
     given = network(**fields)
     program = jax_export.deserialize(bytearray(to_stablehlo(given)))
     assert program.platforms == ("cpu", "cuda", "tpu")
-    size = given.about.image_shape[0]
+    size = given.info.image_shape[0]
     for count in (1, 3):
         images = np.random.default_rng(count).integers(0, 256, (count, size, size, 3)).astype(np.uint8)
         normalized, want = logits(given, images)
@@ -107,7 +107,7 @@ def test_what_is_no_export_is_told(tmp_path):
         with pytest.raises(UserError, match="is damaged or no exported program"):
             read_stablehlo(path)
     path.write_bytes(whole)
-    assert read_stablehlo(path)[1] == network("linear", size=4).about
+    assert read_stablehlo(path)[1] == network("linear", size=4).info
     beside.unlink()
     with pytest.raises(UserError, match=r"there is no file .*model\.stablehlo\.json$"):
         read_stablehlo(path)
@@ -123,11 +123,11 @@ def test_the_command_writes_both_kinds_and_says_what_they_are(tmp_path, monkeypa
         "standard deviation 0.2 0.25 0.3\n"
     )
     assert cli.main(["export", "mine.safetensors", "--out", "other.safetensors"]) == 0
-    assert load_network("other.safetensors").about == given.about
+    assert load_network("other.safetensors").info == given.info
     assert (tmp_path / "other.safetensors").read_bytes() == (tmp_path / "mine.safetensors").read_bytes()
     before = sorted(tmp_path.iterdir())
     for arguments, words in (
-        (["mine.safetensors"], "is what would be written"),
+        (["mine.safetensors"], "would be overwritten"),
         (["mine.safetensors", "--out", "a.onnx"], "--out a.onnx must end in .safetensors"),
         (["mine.safetensors", "--out", "a.safetensors", "--pixels"], "--pixels has no effect with safetensors"),
         (["nowhere.safetensors", "--format", "stablehlo"], "there is no file nowhere.safetensors"),
@@ -172,15 +172,15 @@ def test_torchvisions_networks_come_in_and_go_out(name, size, tmp_path):
     images = torch.randn((2, 3, size, size), generator=draw)
     with torch.no_grad():
         want = theirs(images).numpy()
-    model, inputs = network.about.create(), images.numpy().transpose(0, 2, 3, 1)
+    model, inputs = network.info.create(), images.numpy().transpose(0, 2, 3, 1)
     ours = np.asarray(jax.jit(lambda x: model.apply(network.variables, x, train=False))(inputs))
     assert np.abs(ours - want).max() < 1e-4 * np.abs(want).max()
 
 
 def test_every_model_keeps_its_place(tmp_path):
     """What a file says of a network makes the same network again."""
-    about = network("resnet20", width_multiplier=0.5).about
-    changed = dataclasses.replace(about, model=dataclasses.replace(about.model, options={"shortcut": "projection"}))
-    again = About.from_json(json.dumps(changed.to_dict()), "here")
+    info = network("resnet20", width_multiplier=0.5).info
+    changed = dataclasses.replace(info, model=dataclasses.replace(info.model, options={"shortcut": "projection"}))
+    again = NetworkInfo.from_json(json.dumps(changed.to_dict()), "here")
     assert again == changed
     assert isinstance(again.create(), models.Classifier)

@@ -89,7 +89,7 @@ def test_a_bad_image_is_told_and_does_not_stop_the_others(run, tmp_path, capsys,
     assert [line.split(":")[0] for line in said.out.splitlines()] == ["good.png", "gray.png"]
     assert said.out.startswith("good.png: red ")
     first, *errors = said.err.splitlines()
-    assert first == f"By the averaged weights of {root / 'run'}"
+    assert first == f"Using the averaged weights of {root / 'run'}"
     assert [line.split(":")[1].strip() for line in errors] == [
         "bad.png", "nowhere.png", "folder", "empty.png",
     ]  # fmt: skip

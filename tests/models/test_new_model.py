@@ -72,10 +72,10 @@ def test_its_weights_go_in_and_out_under_pytorchs_names(tmp_path):
     assert {"stem.2.conv.weight", "stages.0.blocks.0.conv_mid.0.bn.running_var", "head.fc.bias"} <= shapes.keys()
     save_file(arrays, tmp_path / "theirs.safetensors")
     network = weights.read_network(tmp_path / "theirs.safetensors", None)
-    assert network.about.model == ModelConfig(name=NAME)
-    named = dataclasses.replace(network.about, classes=("a", "b", "c"), named=True)
-    weights.write_network(tmp_path / "ours.safetensors", dataclasses.replace(network, about=named))
-    assert weights.read_network(tmp_path / "ours.safetensors", None).about == named
+    assert network.info.model == ModelConfig(name=NAME)
+    named = dataclasses.replace(network.info, classes=("a", "b", "c"), named=True)
+    weights.write_network(tmp_path / "ours.safetensors", dataclasses.replace(network, info=named))
+    assert weights.read_network(tmp_path / "ours.safetensors", None).info == named
     written = load_file(tmp_path / "ours.safetensors")
     for name, array in arrays.items():
         assert np.array_equal(written[name], array), name

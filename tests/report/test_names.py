@@ -12,7 +12,7 @@ from PIL import Image
 from fcnn import cli
 from fcnn.config import DataConfig
 from fcnn.data import load
-from fcnn.report.files import png, short
+from fcnn.report.files import png, shorten
 from fcnn.utils.text import printable
 
 NAMES = ["a$_{$", "[red]b[", "<i>&amp;c", "%s {0} {x}", ":cat: 日本 😀", "שלום", "x" * 200, "_new\nline"]
@@ -97,7 +97,7 @@ def test_a_letter_that_the_font_lacks_is_drawn_without_a_warning():
     figure = Figure()
     figure.suptitle("😀 日本 $x_{$")
     assert png(figure).startswith(b"\x89PNG")
-    assert short("a\n" + 50 * "b", 10) == "a\nbbbbbbb..."
+    assert shorten("a\n" + 50 * "b", 10) == "a\nbbbbbbb..."
 
 
 @pytest.mark.parametrize("command", ["train --workdir", "search --workdir"])

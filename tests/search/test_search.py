@@ -157,7 +157,7 @@ def test_trials_are_runs_that_leave_the_test_split_unread(tmp_path, monkeypatch)
     assert '"learning_rate": 0.1' in (folder / "config.json").read_text()
     assert '"split": "test"' not in (folder / "metrics.jsonl").read_text()
     with pytest.raises(AssertionError, match="test split was read"):
-        trainer.train(replaced(BASE, {"optim.learning_rate": 0.1}), folder, Console(silent=True))
+        trainer.train(replaced(BASE, {"optim.learning_rate": 0.1}), folder, Console(quiet=True))
 
 
 @pytest.mark.slow
@@ -178,7 +178,9 @@ def test_the_command(tmp_path, fcnn):
     assert float(rows[0]["top1"]) == max(float(row["top1"]) for row in rows)
     with Image.open(tmp_path / "runs/search-resnet/search.png") as image:
         assert min(image.size) > 300
-    best = re.search(r"To train the best, and read the test split: fcnn (train --config resnet .*)", lines[-1])
+    best = re.search(
+        r"To train with the best values and evaluate on the test split: fcnn (train --config resnet .*)", lines[-1]
+    )
     assert best is not None
     assert f"--optim.learning-rate {rows[0]['optim.learning-rate']}" in best[1]
     assert ("--augment.flip" in best[1]) == (rows[0]["augment.flip"] == "True")
@@ -217,7 +219,7 @@ def test_ctrl_c_ends_the_workers_and_the_same_command_goes_on(tmp_path, fcnn):
         (("--over", "optim.name=sgd,adm"), "did you mean adam"),
         (("--over", "optim.name=sgd,adam", "--optim.momentum", "0.8"), "has no effect with adam"),
         (("--over", "optim.name=0:1"), "give choices"),
-        (("--over", "augment.flip=maybe"), "'maybe' is no value of it"),
+        (("--over", "augment.flip=maybe"), "'maybe' is not a valid value"),
         (("--over", "data.mean=0.1,0.2"), "unknown field"),
         (("--over", "data.val-fraction=0.1,0.2"), "compared by the same images"),
         (("--over", "seed=0,1", "--over", "seed=2,3"), "twice"),

@@ -39,7 +39,7 @@ STUDIES = {name: registry.load(registry.STUDIES, name, "study") for name in regi
 SHORT = {
     "initialization": dict(seeds=2, depth=12, images=32),
     "vanishing_gradient": dict(seeds=1, depths=(6,), width=16, steps=2),
-    "residual": dict(seeds=1, blocks=(1, 2), steps=2, batch_size=4),
+    "residual": dict(seeds=1, num_blocks=(1, 2), steps=2, batch_size=4),
     "batch_norm_rates": dict(seeds=1, rates=(0.01, 0.1), steps=2),
     "batch_norm_init": dict(seeds=1, scales=(0.1, 1.0), steps=2),
     "batch_size": dict(seeds=1, batches=(2,), images=20, epochs=1),
@@ -68,7 +68,7 @@ def digits():
 @pytest.fixture(scope="module")
 def measured(digits):
     """The rows of a study's short version, measured once."""
-    return functools.cache(lambda name: STUDIES[name](**SHORT[name]).measure(digits, 0, no_progress))
+    return functools.cache(lambda name: STUDIES[name](**SHORT[name]).run(digits, 0, no_progress))
 
 
 @pytest.mark.parametrize(
@@ -94,8 +94,8 @@ def test_every_study_measures_decides_and_draws(name, measured, tmp_path):
 @pytest.mark.parametrize("name", ["initialization", "linear_stack", "small_kernels"])
 def test_the_same_seed_gives_the_same_rows_and_another_one_others(name, measured, digits):
     study = STUDIES[name](**SHORT[name])
-    assert study.measure(digits, 0, no_progress) == measured(name)
-    assert study.measure(digits, 1, no_progress) != measured(name)
+    assert study.run(digits, 0, no_progress) == measured(name)
+    assert study.run(digits, 1, no_progress) != measured(name)
     assert not set(study.runs(0)) & set(study.runs(1))
 
 
@@ -377,7 +377,7 @@ def test_the_verdict_is_there_without_the_picture(short, monkeypatch, capsys):
     assert cli.main(["study", "linear_stack"]) == 0
     out = capsys.readouterr().out
     assert "The claim held here: " in out
-    assert "\nlinear_stack.png could not be drawn: no font\n" in out
+    assert "\nlinear_stack.png could not be written: no font\n" in out
     assert sorted(path.suffix for path in short.iterdir()) == [".csv", ".txt"]
 
 

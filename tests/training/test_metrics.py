@@ -32,8 +32,8 @@ def test_hits_are_counted_where_the_mask_says():
     logits = jnp.asarray([[5.0, 4, 3, 2, 1, 0], [5, 4, 3, 2, 1, 0], [0, 1, 2, 3, 4, 5], [1, 1, 1, 1, 1, 1]])
     labels = jnp.asarray([0, 5, 4, 3])
     with jax.numpy_dtype_promotion("strict"):
-        found = metrics.measure(logits, labels, jnp.asarray([True, True, True, True]))
-        masked = metrics.measure(logits, labels, jnp.asarray([False, True, False, True]))
+        found = metrics.compute_metrics(logits, labels, jnp.asarray([True, True, True, True]))
+        masked = metrics.compute_metrics(logits, labels, jnp.asarray([False, True, False, True]))
     assert (found.count, found.top1, found.top5) == (4, 2, 3)  # a tie counts for the label
     assert (masked.count, masked.top1, masked.top5) == (2, 1, 1)
     losses = metrics.cross_entropy(logits, labels)
@@ -42,13 +42,13 @@ def test_hits_are_counted_where_the_mask_says():
 
 def test_padding_counts_nowhere_whatever_stands_there():
     logits = jnp.asarray([[1.0, 2.0], [jnp.nan, jnp.inf]])
-    found = metrics.measure(logits, jnp.asarray([1, 0]), jnp.asarray([True, False]))
+    found = metrics.compute_metrics(logits, jnp.asarray([1, 0]), jnp.asarray([True, False]))
     chex.assert_tree_all_finite(found)
     assert (found.count, found.top1) == (1, 1)
 
 
 def test_no_number_is_no_hit():
-    found = metrics.measure(jnp.full((3, 6), jnp.nan), jnp.asarray([0, 1, 2]), jnp.ones(3, bool))
+    found = metrics.compute_metrics(jnp.full((3, 6), jnp.nan), jnp.asarray([0, 1, 2]), jnp.ones(3, bool))
     assert (found.top1, found.top5) == (0, 0)
 
 
@@ -59,7 +59,9 @@ def test_hits_by_class_are_numpys_and_add_up_over_batches_and_padding(seed, clas
     mask, hits = rng.random(24) < 0.8, logits.argmax(axis=1) == labels
     with jax.numpy_dtype_promotion("strict"):
         parts = [
-            metrics.measure_by_class(*(jnp.asarray(array[part]) for array in (logits, labels.astype(np.int32), mask)))
+            metrics.compute_class_metrics(
+                *(jnp.asarray(array[part]) for array in (logits, labels.astype(np.int32), mask))
+            )
             for part in (slice(0, 8), slice(8, 24))
         ]
     total = jax.tree.map(jnp.add, *parts)

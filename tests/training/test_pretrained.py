@@ -44,17 +44,17 @@ def run(tmp_path_factory):
 
 def test_a_run_is_a_network_and_a_network_is_a_file(run, tmp_path):
     network = load_network(str(run[0]))
-    assert network.about.model == MLP
-    assert network.about.classes == tuple("0123456789")
-    assert network.about.image_shape == (8, 8, 1)
+    assert network.info.model == MLP
+    assert network.info.classes == tuple("0123456789")
+    assert network.info.image_shape == (8, 8, 1)
     write_network(tmp_path / "run.safetensors", network)
     again = load_network(str(tmp_path / "run.safetensors"))
-    assert again.about == network.about
+    assert again.info == network.info
     chex.assert_trees_all_equal(again.variables, network.variables)
     facts = json.loads((run[0] / "data.json").read_text())
-    assert network.about.mean == tuple(facts["mean"])
+    assert network.info.mean == tuple(facts["mean"])
     # What the run's accuracy is of.
-    assert network.about.weights == run[1]["weights"]
+    assert network.info.weights == run[1]["weights"]
 
 
 def test_weights_are_of_the_network_that_is_asked_for(run, tmp_path):
@@ -99,9 +99,9 @@ def test_channels_that_do_not_go_together_are_told(run, tmp_path):
         {"image_shape": (8, 0, 1)},
         {"image_shape": (8, 8, 3)},
     ):
-        about = dataclasses.replace(network.about, **change)
+        info = dataclasses.replace(network.info, **change)
         with pytest.raises(UserError, match="don't go together"):
-            weights.About.from_json(json.dumps(about.to_dict()), "here")
+            weights.NetworkInfo.from_json(json.dumps(info.to_dict()), "here")
 
 
 SLOW = ("resnet18", "vgg16_bn", "resnet50", "googlenet", "inception_v3")  # seconds each to trace
@@ -120,7 +120,7 @@ def test_torchvisions_weights_go_in_and_out_unchanged(name, tmp_path):
     write_network(
         tmp_path / "out.safetensors",
         weights.Network(
-            about=about(name, 3, width_multiplier=0.125), variables=weights.from_torch(name, given, **options)
+            info=info(name, 3, width_multiplier=0.125), variables=weights.from_torch(name, given, **options)
         ),
     )
     found = read_arrays(tmp_path / "out.safetensors")[0]
@@ -129,9 +129,9 @@ def test_torchvisions_weights_go_in_and_out_unchanged(name, tmp_path):
         assert np.array_equal(found[key], array), key
 
 
-def about(name, classes, **options):
+def info(name, classes, **options):
     made = models.create(name, num_classes=1)
-    return weights.About(
+    return weights.NetworkInfo(
         model=ModelConfig(name=name, **options),
         classes=tuple(map(str, range(classes))),
         image_shape=made.image_shape,
@@ -169,7 +169,7 @@ def test_an_inception_without_its_auxiliary_head_is_one(tmp_path):
     from safetensors.numpy import save_file
 
     save_file(given, path)
-    assert load_network(str(path), ModelConfig(name="googlenet")).about.model.options == {"auxiliary": False}
+    assert load_network(str(path), ModelConfig(name="googlenet")).info.model.options == {"auxiliary": False}
 
 
 def test_import_writes_a_file_that_says_what_it_is(tmp_path, monkeypatch, capsys):
@@ -183,10 +183,10 @@ def test_import_writes_a_file_that_says_what_it_is(tmp_path, monkeypatch, capsys
     assert cli.main([*call, "--labels", "names.txt", "--std", "0.2", "0.2", "0.2", "--mean", "0.5", "0.5", "0.5"]) == 0
     assert "resnet20.safetensors: resnet20, 3 classes, images of 32 x 32 x 3" in capsys.readouterr().out
     made = load_network("resnet20.safetensors")
-    assert made.about.classes == ("rose", "daisy", "tulip")
-    assert (made.about.mean, made.about.std) == ((0.5,) * 3, (0.2,) * 3)
+    assert made.info.classes == ("rose", "daisy", "tulip")
+    assert (made.info.mean, made.info.std) == ((0.5,) * 3, (0.2,) * 3)
     chex.assert_trees_all_equal(made.variables, weights.from_torch("resnet20", given))
-    assert load_network("theirs.safetensors", ModelConfig(name="resnet20")).about.mean == (0.485, 0.456, 0.406)
+    assert load_network("theirs.safetensors", ModelConfig(name="resnet20")).info.mean == (0.485, 0.456, 0.406)
     before = sorted(tmp_path.iterdir())
     for arguments, words in (
         (call, "resnet20.safetensors exists; take another --out"),
@@ -217,5 +217,5 @@ def test_published_weights_are_imported(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for file, *model in (("resnet56-4bfd9763.th", "--model", "resnet56"), ("squeezenet1_0.safetensors",)):
         assert cli.main(["convert", f"{folder}/{file}", *model]) == 0
-    assert load_network("resnet56.safetensors").about.model.name == "resnet56"
-    assert load_network("squeezenet1_0.safetensors").about.model.name == "squeezenet1_0"
+    assert load_network("resnet56.safetensors").info.model.name == "resnet56"
+    assert load_network("squeezenet1_0.safetensors").info.model.name == "squeezenet1_0"

@@ -110,6 +110,6 @@ def test_a_damaged_checkpoint_costs_no_more_than_the_steps_after_the_one_before(
         path.write_bytes(b"damaged")
     out = run("run", "6")
     assert out.startswith("Checkpoint run/checkpoints/80 can't be read")
-    assert out.splitlines()[0].endswith(": back to the one before.")
+    assert out.splitlines()[0].endswith("; using the one before.")
     assert "Continuing from step 40 of 120" in out
     assert comparable(tmp_path / "run") == comparable(tmp_path / "whole")

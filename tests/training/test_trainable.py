@@ -228,7 +228,7 @@ def test_where_each_network_is_cut(name, head, last_block):
     for strategy, endpoint in (("head", head), ("last_block", last_block)):
         config = TransferConfig(weights="file", strategy=strategy)
         if endpoint is None:
-            with pytest.raises(UserError, match=f"transfer.strategy {strategy}: MLP has no body"):
+            with pytest.raises(UserError, match=f"transfer.strategy {strategy}: MLP has no backbone"):
                 find_trainable(config, model, model.image_shape)
             continue
         trainable = find_trainable(config, model, model.image_shape)
@@ -247,7 +247,7 @@ def network():
 
 def drawn(network, classes):
     """Fresh variables of the network for other classes, no two rows of its head alike."""
-    model = network.about.create(len(classes))
+    model = network.info.create(len(classes))
     images = jnp.zeros((1, SIZE, SIZE, 3))
     return random_variables(dict(jax.eval_shape(lambda: model.init(jax.random.key(0), images, train=False))))
 
@@ -264,11 +264,11 @@ def test_a_row_of_the_head_belongs_to_a_class_by_name(network, classes):
     assert bits(variables["params"]["c3"]) == bits(network.variables["params"]["c3"])
     for name in ("kernel", "bias"):
         for i, label in enumerate(classes):
-            known = label in network.about.classes
+            known = label in network.info.classes
             source = network.variables["params"]["head"][name][..., "abcd".index(label)] if known else None
             row = fresh["params"]["head"][name][..., i] if source is None else source
             assert bits(variables["params"]["head"][name][..., i]) == bits(row), (name, label)
-    new = [label for label in classes if label not in network.about.classes]
+    new = [label for label in classes if label not in network.info.classes]
     if len(new) == len(classes):
         assert message == "The head is new: the weights know 4 other classes."
     elif new:
@@ -283,9 +283,9 @@ def test_a_row_of_the_head_belongs_to_a_class_by_name(network, classes):
 def test_a_network_as_it_is_knows_its_classes_in_any_order(network, classes):
     """Its logits for images, by class, whatever the order of the data's classes."""
     images = RNG.normal(size=(3, SIZE, SIZE, 3)).astype(np.float32)
-    logits: Any = network.about.create().apply(dict(network.variables), images, train=False)
+    logits: Any = network.info.create().apply(dict(network.variables), images, train=False)
     variables, _ = start_from(network, tuple(classes), drawn(network, classes), "pretrained", seed=0)
-    again: Any = network.about.create(len(classes)).apply(variables, images, train=False)
+    again: Any = network.info.create(len(classes)).apply(variables, images, train=False)
     np.testing.assert_allclose(again, logits[:, ["abcd".index(label) for label in classes]], rtol=1e-5, atol=1e-5)
 
 
@@ -300,7 +300,7 @@ def test_dense_layers_inside_of_a_block_are_no_heads():
 
 def test_numbers_are_no_names(network):
     """Weights whose classes nobody named, ImageNet's or somebody's, are those of no data; folders 0, 1, 2, 3 are."""
-    about = dataclasses.replace(network.about, classes=tuple("0123"))
+    info = dataclasses.replace(network.info, classes=tuple("0123"))
     fresh = drawn(network, "0123")
     for named, strategy, classes, kept, words in (
         (
@@ -321,12 +321,12 @@ def test_numbers_are_no_names(network):
         (True, "full", "0123", True, "The head is that of the weights."),
         (True, "full", "wxyz", False, "The head is new: the weights know 4 other classes."),
     ):
-        source = dataclasses.replace(network, about=dataclasses.replace(about, named=named))
+        source = dataclasses.replace(network, info=dataclasses.replace(info, named=named))
         variables, message = start_from(source, tuple(classes), fresh, strategy, seed=0)
         head = (network.variables if kept else fresh)["params"]["head"]
         assert bits(variables["params"]["head"]) == bits(head), words
         assert words in message
-    unnamed = dataclasses.replace(network, about=dataclasses.replace(about, named=False))
+    unnamed = dataclasses.replace(network, info=dataclasses.replace(info, named=False))
     with pytest.raises(UserError, match="have 4 classes without names, the data 5; fcnn convert FILE --labels"):
         start_from(unnamed, tuple("vwxyz"), fresh, "pretrained", seed=0)
 
@@ -347,7 +347,7 @@ def test_a_squeezenet_with_a_linear_head_learns_on_averaged_features(tmp_path):
     write_network(tmp_path / "a.safetensors", network)
     images = RNG.normal(size=(2, SIZE, SIZE, 3)).astype(np.float32)
     config = ModelConfig(name="squeezenet1_1", width_multiplier=0.125, options={"linear_head": True})
-    model = dataclasses.replace(network.about, model=config).create()
+    model = dataclasses.replace(network.info, model=config).create()
     variables = network.variables
     logits, found = jax.jit(lambda x: model.apply(variables, x, train=False, features=("pool", "fire9")))(images)
     assert found["pool"].shape == (2, 64)

@@ -148,7 +148,7 @@ def test_a_longer_run_goes_on_from_the_newest_checkpoint(tmp_path, console, caps
     assert found == trainer.train(constant, tmp_path / "whole", console)
     chex.assert_trees_all_equal(final_state(constant, tmp_path / "run"), final_state(constant, tmp_path / "whole"))
     assert [r["step"] for r in read_records(tmp_path / "run") if r["kind"] == "test"] == [40, 60]
-    with pytest.raises(UserError, match="has 60 steps already, more than the 20 asked for"):
+    with pytest.raises(UserError, match="has 60 steps already, more than the 20 of this command"):
         trainer.train(change(constant, train={"epochs": 1}), tmp_path / "run", console)
     kept = [r for r in comparable(tmp_path / "run") if r["kind"] != "test"]
     assert kept == [r for r in comparable(tmp_path / "whole") if r["kind"] != "test"]
@@ -210,7 +210,7 @@ def test_the_better_of_raw_and_averaged_weights_is_the_result(tmp_path, console,
         assert evaluate.evaluate(workdir, "validation", console)["loss"] == best["loss"]
         assert evaluate.evaluate(workdir, "test", console)["loss"] == found["loss"]
         chosen.append(found["weights"])
-        assert load_network(str(workdir)).about.weights == found["weights"]
+        assert load_network(str(workdir)).info.weights == found["weights"]
         # The same weights, and nothing learns.
         transfer = {"weights": str(workdir), "strategy": "pretrained"}
         again = trainer.train(change(transfer=transfer), tmp_path / f"from-{steps}", console)

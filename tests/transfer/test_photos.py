@@ -51,7 +51,7 @@ def test_a_folder_becomes_a_model_that_answers(folder, tmp_path, monkeypatch, ca
     run = tmp_path / "runs" / "my photos-001"
     for words in (
         "Weights ",
-        "Images of 32 x 32 pixels: the network learnt on 16 x 16.",
+        "Images of 32 x 32 pixels: the network was trained on 16 x 16.",
         "Strategy head: 1",
         "seconds",
     ):
@@ -143,7 +143,7 @@ def test_the_best_network_that_is_here_and_can_be_read(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (["nowhere"], "there is no folder nowhere, and a preset follows --config: "),
+        (["nowhere"], "there is no folder nowhere; presets are passed with --config: "),
         (["my photos", "--train.epoch", "3"], "unknown option '--train.epoch'; did you mean"),
         (["my photos/dark"], "my photos/dark has images and no folder of a class: put the images of each class"),
         (["my photos", "--workdir", "other"], "other holds a run on digits; take another --workdir"),
@@ -164,7 +164,7 @@ def test_a_presets_name_is_no_folder(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "resnet").mkdir()
     assert cli.main(["train", "resnet"]) == 2
-    assert "a preset follows --config: fcnn train --config resnet" in capsys.readouterr().err
+    assert "pass the preset with --config: fcnn train --config resnet" in capsys.readouterr().err
     assert folder_of(["--help"]) is None
 
 

@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fcnn.config import ModelConfig
-from fcnn.weights import About, match_classes
+from fcnn.weights import NetworkInfo, match_classes
 
 NAMES = st.lists(st.sampled_from(["0", "1", "2", "cat", "dog", "crane"]), max_size=8)
 
@@ -34,7 +34,7 @@ def test_a_permutation_is_inverted(order):
 
 
 def test_numbers_that_nobody_named_match_nothing_and_names_that_are_numbers_do():
-    about = About(
+    info = NetworkInfo(
         model=ModelConfig(name="linear"),
         classes=("0", "1"),
         image_shape=(8, 8, 1),
@@ -42,8 +42,8 @@ def test_numbers_that_nobody_named_match_nothing_and_names_that_are_numbers_do()
         std=(0.5,),
         named=False,
     )
-    assert match_classes(about.names, ("0", "1")) == (None, None)
-    again = About.from_json(json.dumps(about.to_dict()), "a header")
-    assert again == about
-    named = dataclasses.replace(about, named=True)
+    assert match_classes(info.names, ("0", "1")) == (None, None)
+    again = NetworkInfo.from_json(json.dumps(info.to_dict()), "a header")
+    assert again == info
+    named = dataclasses.replace(info, named=True)
     assert match_classes(named.names, ("1", "0")) == (1, 0)

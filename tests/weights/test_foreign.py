@@ -19,7 +19,7 @@ from fcnn.config import ModelConfig
 from fcnn.data import Dataset, Split
 from fcnn.training.trainable import start_from
 from fcnn.utils.errors import UserError
-from fcnn.weights import About, Network, adapt_input, foreign, from_torch, read_network, write_network
+from fcnn.weights import Network, NetworkInfo, adapt_input, foreign, from_torch, read_network, write_network
 from fcnn.weights.files import read_arrays
 from fcnn.weights.foreign import fitting
 from fcnn.weights.state_dicts import AVERAGED, RAW
@@ -246,11 +246,11 @@ def test_options_of_training_are_no_property_of_weights(tmp_path):
     config = ModelConfig(name="convnext_atto", width_multiplier=0.1)
     shapes = torch_shapes(models.from_config(config, num_classes=2))
     arrays = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
-    about = About(model=config, classes=("a", "b"), image_shape=(64, 64, 3), mean=(0.5,) * 3, std=(0.5,) * 3)
-    network = Network(about=about, variables=from_torch("convnext_atto", arrays, width_multiplier=0.1))
+    info = NetworkInfo(model=config, classes=("a", "b"), image_shape=(64, 64, 3), mean=(0.5,) * 3, std=(0.5,) * 3)
+    network = Network(info=info, variables=from_torch("convnext_atto", arrays, width_multiplier=0.1))
     write_network(tmp_path / "a.safetensors", network)
     other = dataclasses.replace(config, options={"stochastic_depth": 0.3, "layer_scale": 0.1})
-    assert read_network(tmp_path / "a.safetensors", other).about == about
+    assert read_network(tmp_path / "a.safetensors", other).info == info
     with pytest.raises(UserError, match=r"model.norm None, not batch"):
         read_network(tmp_path / "a.safetensors", dataclasses.replace(other, norm="batch"))
 
@@ -270,7 +270,7 @@ def test_weights_of_another_depth_are_said_to_be_of_it(tmp_path):
         read_network(tmp_path / "a.safetensors", None)
     save_file(drawn("squeezenet1_1", 3), tmp_path / "a.safetensors")
     network = read_network(tmp_path / "a.safetensors", None)
-    assert network.about.model.name == "squeezenet1_1"
+    assert network.info.model.name == "squeezenet1_1"
     assert network.notes == ("By its names and shapes it is squeezenet1_1.",)
     save_file({"encoder.weight": np.ones(3)}, tmp_path / "a.safetensors")
     with pytest.raises(UserError, match=r"doesn't say which network it is of: --model NAME does"):
@@ -293,7 +293,7 @@ def test_a_backbone_may_start_a_run_and_nothing_else(head, tmp_path):
     with pytest.raises(UserError, match=r"holds resnet20 without its head.*fcnn train --transfer\.weights"):
         read_network(path, RESNET)
     network = read_network(path, RESNET, head=False)
-    assert network.about.classes == ()
+    assert network.info.classes == ()
     fresh = from_torch("resnet20", drawn("resnet20", 2))
     variables, message = start_from(network, ("cat", "dog"), fresh, "full", seed=0)
     assert message == "The head is new: the weights have none."
@@ -329,8 +329,8 @@ def test_weights_for_other_channels_are_adapted_and_that_is_said(tmp_path):
     arrays["conv1.weight"] = arrays["conv1.weight"].sum(1, keepdims=True)
     save_file(arrays, tmp_path / "a.safetensors")
     network = read_network(tmp_path / "a.safetensors", RESNET)
-    assert network.about.image_shape == (32, 32, 1)
-    assert network.about.mean == (0.5,)
+    assert network.info.image_shape == (32, 32, 1)
+    assert network.info.mean == (0.5,)
     assert network.notes == ("It is for images of 1 channel, not 3.",)
     fresh = from_torch("resnet20", drawn("resnet20"))
     variables, message = start_from(network, tuple("abcdefghij"), fresh, "full", seed=0)

@@ -45,7 +45,7 @@ def installed(name):
 @pytest.mark.parametrize("name", [LITE[0], *(pytest.param(name, marks=pytest.mark.slow) for name in LITE[1:])])
 def test_logits_are_those_of_the_original_code(name):
     network = installed(name)
-    size = network.about.image_shape[0]
+    size = network.info.image_shape[0]
     for photograph, place in (("china", "palace"), ("flower", "lampshade")):
         image = load_sample_image(f"{photograph}.jpg")[100 : 100 + size, 200 : 200 + size]
         logits = np.asarray(network.apply(network.variables, network.preprocess(image[None])))[0]
@@ -65,19 +65,19 @@ def test_a_photograph_is_named_without_a_network(tmp_path, monkeypatch, capsys):
 
 def test_photographs_are_read_as_the_publisher_did(tmp_path):
     """224 / (224 + 32) of the largest square's height and width, bicubic; an exported file says so."""
-    about = load_network(LITE[0]).about
+    info = load_network(LITE[0]).info
     image = Image.fromarray(load_sample_image("flower.jpg"))
     image.save(tmp_path / "flower.png")
     side = 427 * 0.875
     box = ((640 - side) / 2, (427 - side) / 2, (640 + side) / 2, (427 + side) / 2)
     expected = np.asarray(image.resize((224, 224), Image.Resampling.BICUBIC, box), np.int32)
-    assert np.abs(read_image(tmp_path / "flower.png", about) - expected).max() <= 1
-    plain = read_image(tmp_path / "flower.png", dataclasses.replace(about, crop=1.0, interpolation="bilinear"))
+    assert np.abs(read_image(tmp_path / "flower.png", info) - expected).max() <= 1
+    plain = read_image(tmp_path / "flower.png", dataclasses.replace(info, crop=1.0, interpolation="bilinear"))
     assert np.abs(plain - expected).max() > 50
-    assert (about.mean, about.std) == ((127 / 255,) * 3, (128 / 255,) * 3)
+    assert (info.mean, info.std) == ((127 / 255,) * 3, (128 / 255,) * 3)
     assert cli.main(["export", LITE[0], "--out", str(tmp_path / "own.safetensors")]) == 0
     own = read_network(tmp_path / "own.safetensors")
-    assert own.about == about
+    assert own.info == info
     np.testing.assert_array_equal(
         own.variables["params"]["head"]["kernel"], load_network(LITE[0]).variables["params"]["head"]["kernel"]
     )
@@ -86,8 +86,8 @@ def test_photographs_are_read_as_the_publisher_did(tmp_path):
 def test_the_packages_names_are_known():
     """Those of efficientnet_pytorch, without the name of the architecture."""
     network = read_network(zoo.obtain(zoo.TABLE[LITE[0]]))
-    assert network.about.model == ModelConfig(name=LITE[0])
-    assert not network.about.named
+    assert network.info.model == ModelConfig(name=LITE[0])
+    assert not network.info.named
 
 
 def test_imagenets_classes_have_names_of_their_own():

@@ -78,7 +78,7 @@ def test_a_name_is_downloaded_once_and_read_as_any_file(served, tmp_path, capsys
     entry, handler = served
     assert not zoo.is_here(entry)
     network = load_network("lenet")
-    assert network.about == random_network("lenet5", width_multiplier=0.5).about
+    assert network.info == random_network("lenet5", width_multiplier=0.5).info
     assert zoo.where(entry) == tmp_path / "cache" / "weights" / "lenet.safetensors"
     assert f"Downloading {entry.url}, 0." in capsys.readouterr().err
     load_network("lenet")
@@ -106,7 +106,7 @@ def test_a_cut_connection_goes_on_where_it_ended(served, ranges):
     handler.cut = None
     zoo.obtain(entry)
     assert handler.asked == [None, "bytes=1000-"]
-    assert read_network(zoo.where(entry), None).about.model == entry.model
+    assert read_network(zoo.where(entry), None).info.model == entry.model
     assert not part.exists()
 
 
@@ -155,11 +155,11 @@ def test_what_ships_is_what_its_card_says(entry, tmp_path):
     assert path.stat().st_size <= 2e6
     assert f"{path.stat().st_size / 1e6:.1f}" == f"{entry.megabytes:.1f}"
     network = load_network(entry.name)
-    assert network.about.model == entry.model
+    assert network.info.model == entry.model
     card = path.with_suffix(".md").read_text()
     for told in (entry.sha256, f"{100 * entry.accuracy:.2f} %", entry.source, entry.license, "seed", "fcnn train"):
         assert told in card, told
-    for name in network.about.classes:
+    for name in network.info.classes:
         assert name in card
     Image.new("RGB", (40, 32)).save(tmp_path / "cat.png")
     assert cli.main(["predict", entry.name, str(tmp_path / "cat.png"), "--json"]) == 0

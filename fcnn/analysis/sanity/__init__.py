@@ -7,10 +7,10 @@ unread.
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from fcnn.analysis.figure import drawing
 from fcnn.analysis.sanity import depth, images, learning, learning_rate, modes
 from fcnn.analysis.sanity.result import CheckResult, skip
 from fcnn.analysis.sanity.trial import STEPS, batch_of, run_trial
+from fcnn.report.files import drawing
 from fcnn.training.setup import TrainSetup
 
 __all__ = ["PARTS", "CheckResult"]
@@ -35,7 +35,7 @@ def check_start(setup: TrainSetup, folder: Path, log: Log) -> Iterator[CheckResu
     batch = setup.normalize()(batch_of(setup, 0))
     loss = float(trial.losses[0]) if training else learning.evaluation_loss(setup, trial.start, batch)
     yield learning.check_initial_loss(setup, loss)
-    layers = depth.measure(setup, trial, batch["image"])
+    layers = depth.measure_layers(setup, trial, batch["image"])
     yield depth.check_signal(setup, layers)
     yield depth.check_gradient_depth(setup, layers)
     yield depth.check_dead(setup, layers)
@@ -58,7 +58,7 @@ def check_overfit(setup: TrainSetup, folder: Path, log: Log) -> Iterator[CheckRe
 
 def check_rate(setup: TrainSetup, folder: Path, log: Log) -> Iterator[CheckResult]:
     """The learning rate, and the average over the steps."""
-    if not setup.total_steps or setup.custom.optimizer is not None:
+    if not setup.total_steps or setup.overrides.optimizer is not None:
         yield skip("learning rate", "the optimizer is your own" if setup.total_steps else "nothing is trained")
         return
     test = learning_rate.range_test(setup)

@@ -10,10 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fcnn.analysis.figure import new_figure
 from fcnn.analysis.sanity.result import CheckResult, check, skip
 from fcnn.analysis.sanity.trial import Trial, compile_once, trained, with_fields
-from fcnn.report.files import png, write_table
+from fcnn.report.files import new_figure, png, write_table
 from fcnn.training.layers import evaluated
 from fcnn.training.setup import TrainSetup
 from fcnn.utils.files import write_bytes
@@ -42,7 +41,7 @@ class Layer:
     """The largest over the trial."""
 
 
-def measure(setup: TrainSetup, trial: Trial, images: jax.Array) -> list[Layer]:
+def measure_layers(setup: TrainSetup, trial: Trial, images: jax.Array) -> list[Layer]:
     """The layers with kernels in the order of computation; as in evaluation if nothing is trained.
 
     Args:

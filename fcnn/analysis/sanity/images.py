@@ -7,12 +7,12 @@ import jax
 import numpy as np
 
 from fcnn.analysis.sanity.result import CheckResult, check, skip
-from fcnn.analysis.sanity.trial import augmentation, compile_once, sampler, stored
-from fcnn.data import spread
+from fcnn.analysis.sanity.trial import augmentation, compile_once, stored
+from fcnn.data import evenly_spaced
 from fcnn.data.show import contact_sheet
 from fcnn.report.files import png
 from fcnn.training.setup import TrainSetup
-from fcnn.utils.batch import Batch, make_batch
+from fcnn.utils.batch import Batch
 from fcnn.utils.files import write_bytes
 from fcnn.utils.text import join, printable
 
@@ -27,7 +27,7 @@ _SIDE = 16  # pixels to which images are averaged before they are compared
 
 def check_inputs(setup: TrainSetup) -> CheckResult:
     """What the network sees has mean 0 and standard deviation 1, roughly, with and without augmentation."""
-    batch, normalize = stored(setup, spread(len(setup.dataset.train), CHECKED)), setup.normalize()
+    batch, normalize = stored(setup, evenly_spaced(len(setup.dataset.train), CHECKED)), setup.normalize()
 
     @compile_once
     def inputs(batch: Batch) -> tuple[jax.Array, jax.Array]:
@@ -73,7 +73,7 @@ def check_order(setup: TrainSetup) -> CheckResult:
     """Batches are drawn from all over the split, in another order each epoch."""
     if not setup.total_steps:
         return skip("order", "nothing is trained")
-    labels, batches = setup.dataset.train.labels, sampler(setup)
+    labels, batches = setup.dataset.train.labels, setup.sampler()
     steps = range(setup.steps_per_epoch)
     first, second = (np.concatenate([batches.at(e * len(steps) + s)[1] for s in steps]) for e in (0, 1))
     chance, pairs = _chance(labels), len(first) - 1
@@ -94,7 +94,7 @@ def check_leak(setup: TrainSetup) -> CheckResult:
     if not len(setup.dataset.validation):
         return skip("leak", "there is no validation split")
     train, validation = (
-        {image.tobytes() for image in split.read(spread(len(split), COMPARED))}
+        {image.tobytes() for image in split.read(evenly_spaced(len(split), COMPARED))}
         for split in (setup.dataset.train, setup.dataset.validation)
     )
     both = len(train & validation)
@@ -135,20 +135,14 @@ def check_augmentation(setup: TrainSetup) -> CheckResult:
 
 def draw_contact_sheet(setup: TrainSetup, folder: Path) -> None:
     """Writes `contact_sheet.png`: training images of each class, as stored and as the run augments them."""
-    change = jax.jit(augmentation(setup))
-
-    def augmented(images: np.ndarray) -> np.ndarray:
-        batch = make_batch(images, np.zeros(len(images), np.int32))
-        pixels = np.asarray(change(jax.random.key(setup.config.seed), batch)["image"])
-        return np.clip(np.round(pixels), 0, 255).astype(np.uint8)
-
-    write_bytes(folder / "contact_sheet.png", png(contact_sheet(setup.dataset, augmented)))
+    sheet = contact_sheet(setup.dataset, augmentation(setup), setup.config.seed)
+    write_bytes(folder / "contact_sheet.png", png(sheet))
 
 
 def _agreement(setup: TrainSetup, *, augmented: bool) -> tuple[float, float, float]:
     """How often an image's nearest neighbor among other training images has its label, the same by chance, and the
     difference in standard errors."""
-    batch = stored(setup, spread(len(setup.dataset.train), CHECKED))
+    batch = stored(setup, evenly_spaced(len(setup.dataset.train), CHECKED))
     queries = compile_once(augmentation(setup))(jax.random.key(0), batch) if augmented else batch
     labels, query_labels = np.asarray(batch["label"]), np.asarray(queries["label"])
     if query_labels.ndim == 2:  # of a mixture

@@ -71,7 +71,7 @@ def check_gradients(setup: TrainSetup, trial: Trial) -> CheckResult:
     if len(names) < len(start):
         reasons.append(f"{len(start) - len(names)} are frozen")
     faults = {"never had a gradient": without, "had one and didn't move": fixed, "are frozen and moved": moved}
-    reasons += [f"{len(found)} {fault}: {', '.join(found[:4])}" for fault, found in faults.items() if found]
+    reasons += [f"{len(paths)} {fault}: {', '.join(paths[:4])}" for fault, paths in faults.items() if paths]
     return check(
         "gradients",
         not without and not fixed and not moved,

@@ -9,11 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from fcnn.analysis.figure import new_figure
 from fcnn.analysis.sanity.result import CheckResult, check, skip
 from fcnn.analysis.sanity.trial import batch_of, make_step, start_state
-from fcnn.report.files import png, write_table
-from fcnn.training.optim import limit, make_optimizer
+from fcnn.report.files import new_figure, png, write_table
+from fcnn.training.optim import apply_layer_rates, make_optimizer
 from fcnn.training.setup import TrainSetup
 from fcnn.utils.files import write_bytes
 
@@ -44,7 +43,7 @@ def range_test(setup: TrainSetup) -> RangeTest:
     """Trains for STEPS steps at rates that grow from LOWEST to HIGHEST by the same factor each."""
     factor = (HIGHEST / LOWEST) ** (1 / (STEPS - 1))
     rising = make_optimizer(setup.config.optim, lambda step: LOWEST * factor**step)
-    optimizer = limit(rising, setup.trainable.lr_scales, setup.trainable.frozen)
+    optimizer = apply_layer_rates(rising, setup.trainable.lr_scales, setup.trainable.frozen)
     ramp = dataclasses.replace(setup, optimizer=optimizer)
     step, state = make_step(ramp), start_state(ramp)
     losses: list[float] = []

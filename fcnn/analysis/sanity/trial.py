@@ -13,7 +13,6 @@ import numpy as np
 from flax.traverse_util import flatten_dict
 
 from fcnn import augment
-from fcnn.data.pipeline import EpochSampler
 from fcnn.distributed import sharding
 from fcnn.training import pretrained
 from fcnn.training.setup import TrainSetup
@@ -46,11 +45,6 @@ def compile_once(function: Callable) -> Any:
     return jax.jit(function, compiler_options=options)
 
 
-def sampler(setup: TrainSetup) -> EpochSampler:
-    """Which images each step sees."""
-    return EpochSampler(len(setup.dataset.train), setup.config.train.batch_size, setup.config.seed)
-
-
 def stored(setup: TrainSetup, indices: np.ndarray) -> Batch:
     """Training images as they are stored, uint8, with their labels."""
     train = setup.dataset.train
@@ -59,13 +53,13 @@ def stored(setup: TrainSetup, indices: np.ndarray) -> Batch:
 
 def batch_of(setup: TrainSetup, step: int) -> Batch:
     """What a step of the run is given, before augmentation."""
-    return stored(setup, sampler(setup).at(step)[1])
+    return stored(setup, setup.sampler().at(step)[1])
 
 
 def augmentation(setup: TrainSetup) -> augment.Augment:
     """The run's augmentation, with the crops that the files' reader would take."""
     config, classes = setup.config.augment, setup.dataset.classes
-    return setup.custom.augment or augment.from_config(config, num_classes=len(classes))
+    return setup.overrides.augment or augment.from_config(config, num_classes=len(classes))
 
 
 def with_fields(model: nn.Module, **fields: Any) -> nn.Module:

@@ -29,7 +29,6 @@ def draw_figures(
       variables: on the devices.
       split_name: "validation", "test" or "train": the images that it classifies.
       image: the one whose way through the network is followed: its index in the split, or a file.
-      progress: passes batches on and shows how far it is.
 
     Raises:
       UserError: there is no such image.

@@ -26,8 +26,8 @@ def show_filters(inputs: AnalysisInput) -> Figure:
         f"{min(count, MOST)} of the {count} {kind} of {name}{order}: {height} x {width} pixels, "
         f"{'in color' if channels == 3 else 'in gray'}, each on a scale of its own with zero in the middle gray."
     )
-    places = [(i, y, x, c) for i in range(min(count, MOST)) for y, x, c in np.ndindex(height, width, channels)]
-    rows = [(*place, float(filters[place])) for place in places]
+    positions = [(i, y, x, c) for i in range(min(count, MOST)) for y, x, c in np.ndindex(height, width, channels)]
+    rows = [(*position, float(filters[position])) for position in positions]
     head = ("filter", "y", "x", "channel", "w")
     return Figure("filters", "The filters of the first layer", caption, tiles(filters), head, rows)
 
@@ -37,7 +37,7 @@ def show_activations(inputs: AnalysisInput) -> Figure:
     heading = "The activation maps, layer by layer"
     if not inputs.activations:
         return Figure("activations", heading, "The model names no layer between the pixels and the logits.")
-    names = spread(list(inputs.activations), LAYERS)
+    names = evenly_spaced(list(inputs.activations), LAYERS)
     figure, axes = subplots(len(names), MAPS + 1, side=1.25)
     for row, name in zip(axes, names, strict=True):
         maps = inputs.activations[name]
@@ -59,10 +59,10 @@ def show_activations(inputs: AnalysisInput) -> Figure:
     return Figure("activations", heading, caption, png(figure), head, rows)
 
 
-def spread(names: list[str], most: int) -> list[str]:
+def evenly_spaced(names: list[str], max_count: int) -> list[str]:
     """At most so many of them, evenly spread, the first and the last among them."""
-    places = np.unique(np.linspace(0, len(names) - 1, min(most, len(names))).round().astype(int))
-    return [names[i] for i in places]
+    positions = np.unique(np.linspace(0, len(names) - 1, min(max_count, len(names))).round().astype(int))
+    return [names[i] for i in positions]
 
 
 def _draw_maps(axes: Any, maps: np.ndarray) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from fcnn import models
 from fcnn.data import AnySplit
-from fcnn.data.decode import BadImage, ValueRange, open_image, quiet, resize_crop
+from fcnn.data.decode import BadImage, ValueRange, ignore_warnings, open_image, resize_crop
 from fcnn.distributed import sharding
 from fcnn.training.setup import TrainSetup
 from fcnn.utils.batch import make_batch
@@ -54,7 +54,7 @@ class AnalysisInput:
 def make_input(setup: TrainSetup, variables: Any, image: np.ndarray, title: str, label: int | None) -> AnalysisInput:
     """Runs the network on the image, (H, W, C) uint8."""
     variables = sharding.to_host(variables)
-    names = tuple(place.name for place in models.endpoints(setup.model, setup.dataset.image_shape))
+    names = tuple(endpoint.name for endpoint in models.endpoints(setup.model, setup.dataset.image_shape))
 
     def forward(variables: Any, images: jax.Array) -> Any:
         features: Any = {"features": names} if names else {}
@@ -90,7 +90,7 @@ def find_image(
     if not path.is_file():
         raise UserError(f"--image {image}: there is no such file (or give an index in the {name} split)")
     try:
-        with quiet():
+        with ignore_warnings():
             opened = open_image(path, at_least=min(split.shape[:2]), value_range=value_range)
             return resize_crop(opened, split.shape), path.name, None
     except BadImage as error:

@@ -38,7 +38,7 @@ def feature_space(setup: TrainSetup) -> tuple[str, Callable]:
 
 
 def nearest(
-    setup: TrainSetup, variables: Any, images: np.ndarray, most: int, *, exclude: np.ndarray,
+    setup: TrainSetup, variables: Any, images: np.ndarray, max_count: int, *, exclude: np.ndarray,
     progress: Progress = no_progress,
 ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
     """The training images with the least Euclidean distance in feature space, of those that `predicted_places` names.
@@ -49,7 +49,8 @@ def nearest(
       exclude: (Q,) for each a training image that is left out, itself for one; -1 for none.
 
     Returns:
-      Their places in the training split, (Q, most) int, the nearest first, and their distances, (Q, most) float32.
+      Their indices in the training split, (Q, max_count) int, the nearest first, and their distances, (Q, max_count)
+      float32.
     """
     _, features = feature_space(setup)
     queries = jax.jit(features)(sharding.to_host(variables), normalized(setup, images))
@@ -64,20 +65,14 @@ def nearest(
     network_and_queries = variables, sharding.replicate(np.asarray(queries), setup.mesh)
     all_distances = compile_on_each(setup, distances, network_and_queries, train.take(places))(progress)
     all_distances = np.where(places[:, None] == exclude[None], np.inf, all_distances).T
-    order = np.argsort(all_distances, axis=1, kind="stable")[:, :most]
+    order = np.argsort(all_distances, axis=1, kind="stable")[:, :max_count]
     return places[order], np.take_along_axis(all_distances, order, axis=1)
 
 
 def show_neighbors(
     inputs: AnalysisInput, variables: Any, split: AnySplit, index: int | None, progress: Progress
 ) -> Figure:
-    """The neighbors of the chosen image and of some others.
-
-    Args:
-      variables: on the devices.
-      split: where the others are from.
-      index: of the chosen image in it; None if it is a file.
-    """
+    """The neighbors of the chosen image, number `index` of `split` or a file (None), and of some others."""
     setup, train = inputs.setup, inputs.setup.dataset.train
     others = [i for i in np.linspace(0, len(split) - 1, QUERIES).astype(int).tolist() if i != index]
     others = list(dict.fromkeys(others))[: QUERIES - 1]
@@ -92,11 +87,11 @@ def show_neighbors(
     rows, files = [], setup.dataset.paths("train")
     for axis, image, title, label, near, far in zip(axes, images, titles, labels, neighbors, distances, strict=True):
         draw_image(axis[0], image, title if label is None else f"{title}\n{inputs.classes[label]}")
-        for rank, (one, place, distance) in enumerate(zip(train.read(near), near, far, strict=True), start=1):
-            of_class = int(train.labels[place])
+        for rank, (one, near_index, distance) in enumerate(zip(train.read(near), near, far, strict=True), start=1):
+            of_class = int(train.labels[near_index])
             draw_image(axis[rank], one, f"{inputs.classes[of_class]}\n{distance:.2f}")
             axis[rank].title.set_color("tab:red" if label not in (None, of_class) else "black")
-            rows.append((title, rank, int(place), files[place], inputs.classes[of_class], float(distance)))
+            rows.append((title, rank, int(near_index), files[near_index], inputs.classes[of_class], float(distance)))
     name, _ = feature_space(setup)
     caption = (
         f"At the left an image, beside it the training images that are nearest to it in {name}, with their class (red "

@@ -4,10 +4,10 @@ import os
 
 import numpy as np
 
-from fcnn.analysis.figure import Figure, draw_image, new_figure, subplots
+from fcnn.analysis.figure import Figure, draw_image, subplots
 from fcnn.analysis.show.input import AnalysisInput
 from fcnn.data import AnySplit
-from fcnn.report.files import png, short
+from fcnn.report.files import new_figure, png, shorten
 from fcnn.training.predictions import Predictions, predicted_places
 
 TOP, MISTAKES, NUMBERS = 5, 24, 20
@@ -24,7 +24,7 @@ def show_prediction(inputs: AnalysisInput) -> Figure:
     axis.set_axis_on()
     colors = ["tab:green" if i == inputs.label else "tab:blue" for i in order]
     axis.barh(range(len(order)), 100 * shares, color=colors)
-    axis.set_yticks(range(len(order)), list(map(short, names)))
+    axis.set_yticks(range(len(order)), list(map(shorten, names)))
     axis.invert_yaxis()
     axis.set(xlabel="probability (%)", xlim=(0, 100))
     label = "" if inputs.label is None else f", of class {inputs.classes[inputs.label]}"
@@ -44,7 +44,7 @@ def show_confusion(inputs: AnalysisInput, predictions: Predictions, name: str) -
     figure.colorbar(axis.imshow(shares, cmap="Blues", vmin=0, vmax=1), label="share of the label's images", shrink=0.8)
     axis.set(xlabel="prediction", ylabel="label", title=f"{name} split, {len(predictions.split):,} images")
     if len(classes) <= NUMBERS:
-        names = list(map(short, classes))
+        names = list(map(shorten, classes))
         axis.set_xticks(range(len(classes)), names, rotation=60, ha="right")
         axis.set_yticks(range(len(classes)), names)
         for i, j in zip(*np.nonzero(counts), strict=True):
@@ -63,22 +63,24 @@ def show_confusion(inputs: AnalysisInput, predictions: Predictions, name: str) -
 
 def show_mistakes(inputs: AnalysisInput, predictions: Predictions, split: AnySplit, name: str) -> Figure:
     """The wrong predictions that the network is surest of; `split` as a whole, for the images' places in it."""
-    heading, wrong, places = "The most confident mistakes", predictions.mistakes(MISTAKES), predicted_places(split)
+    heading, wrong, indices = "The most confident mistakes", predictions.mistakes(MISTAKES), predicted_places(split)
     if not len(wrong):
-        return Figure("mistakes", heading, f"There are none: all {len(places):,} images of the {name} split are right.")
+        return Figure(
+            "mistakes", heading, f"There are none: all {len(indices):,} images of the {name} split are right."
+        )
     across = min(len(wrong), 8)
     figure, axes = subplots(-(-len(wrong) // across), across, side=1.4)
     rows, files = [], inputs.setup.dataset.paths(name)
     for axis, i, image in zip(axes.flat, wrong, predictions.split.read(wrong), strict=False):
         label, predicted = inputs.classes[predictions.split.labels[i]], inputs.classes[predictions.top1[i]]
-        sure, place, file = float(predictions.probabilities[i].max()), int(places[i]), files[places[i]]
-        draw_image(axis, image, f"{os.path.basename(file) or place}: {label}\nfor {predicted}, {100 * sure:.0f} %")
+        sure, index, file = float(predictions.probabilities[i].max()), int(indices[i]), files[indices[i]]
+        draw_image(axis, image, f"{os.path.basename(file) or index}: {label}\nfor {predicted}, {100 * sure:.0f} %")
         axis.title.set_fontsize(7)
-        rows.append((place, file, label, predicted, sure))
-    place, file, label, predicted, sure = rows[0]
+        rows.append((index, file, label, predicted, sure))
+    index, file, label, predicted, sure = rows[0]
     caption = (
         f"{len(wrong)} images of the {name} split with a wrong prediction, the surest first: "
-        f"{'file' if file else 'index'}, label, prediction, its probability. The first, {file or f'image {place}'}, is "
+        f"{'file' if file else 'index'}, label, prediction, its probability. The first, {file or f'image {index}'}, is "
         f"{label} and taken for {predicted} with {100 * sure:.0f} %."
     )
     return Figure(

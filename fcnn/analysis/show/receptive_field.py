@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fcnn.analysis.figure import Figure, draw_image, subplots
-from fcnn.analysis.show.activations import LAYERS, spread
+from fcnn.analysis.show.activations import LAYERS, evenly_spaced
 from fcnn.analysis.show.input import AnalysisInput
 from fcnn.models.trace import Everything, View, walk
 from fcnn.report.files import png
@@ -26,13 +26,13 @@ def views(inputs: AnalysisInput) -> dict[str, View | Everything]:
     return {mark.name: mark.view for mark in walk(apply, inputs.variables, images)}
 
 
-def box(view: View | Everything, place: tuple[int, int], size: tuple[int, int]) -> tuple[int, int, int, int]:
+def box(view: View | Everything, position: tuple[int, int], size: tuple[int, int]) -> tuple[int, int, int, int]:
     """The first and last row and column of what the unit at `place` sees, those of the padding included: (top, left,
     bottom, right); `size` is the image's."""
     if isinstance(view, Everything):
         return 0, 0, size[0] - 1, size[1] - 1
-    top, left = (low + i * step for low, i, step in zip(view.low, place, view.step, strict=True))
-    bottom, right = (high + i * step for high, i, step in zip(view.high, place, view.step, strict=True))
+    top, left = (low + i * step for low, i, step in zip(view.low, position, view.step, strict=True))
+    bottom, right = (high + i * step for high, i, step in zip(view.high, position, view.step, strict=True))
     return top, left, bottom, right
 
 
@@ -47,7 +47,7 @@ def show_receptive_field(inputs: AnalysisInput) -> Figure:
         row, column, channel = (int(i) for i in np.unravel_index(int(maps.argmax()), maps.shape))
         corners = box(fields[name], (row, column), (height, width))
         rows.append((name, channel, row, column, float(maps.max()), *corners))
-    drawn = [row for row in rows if row[0] in spread(inputs.spatial, LAYERS)]
+    drawn = [row for row in rows if row[0] in evenly_spaced(inputs.spatial, LAYERS)]
     across = min(len(drawn), ACROSS)
     figure, axes = subplots(-(-len(drawn) // across), across, side=1.9)
     for axis, (name, channel, row, column, _, *corners) in zip(axes.flat, drawn, strict=False):

@@ -76,16 +76,16 @@ def by_product(
 
     def convolution(x: jax.Array, w: jax.Array) -> jax.Array:
         groups: dict[Any, dict[Any, jax.Array]] = {}
-        for place in itertools.product(*map(range, geometry.y[1:3])):
-            (rows, above), (columns, beside) = (_on_image(geometry, axis, at) for axis, at in enumerate(place))
+        for pixel in itertools.product(*map(range, geometry.y[1:3])):
+            (rows, above), (columns, beside) = (_on_image(geometry, axis, at) for axis, at in enumerate(pixel))
             pixels = x[:, _slice(above), _slice(beside)].reshape(len(x), -1)
-            groups.setdefault((rows, columns), {})[place] = pixels
+            groups.setdefault((rows, columns), {})[pixel] = pixels
         outputs: dict[Any, jax.Array] = {}
         for (rows, columns), group in groups.items():
             kernel = w[_slice(rows), _slice(columns)].reshape(-1, w.shape[3])
             parts = jnp.split(product(jnp.concatenate([*group.values()]), kernel), len(group))
             outputs |= zip(group, parts, strict=True)
-        return jnp.stack([outputs[place] for place in sorted(outputs)], 1).reshape(geometry.y)
+        return jnp.stack([outputs[pixel] for pixel in sorted(outputs)], 1).reshape(geometry.y)
 
     return _differentiated(convolution, first, second, want, geometry)
 

@@ -129,7 +129,7 @@ def _tangent_transpose(dy: Any, *operands: Any, epsilon: float, relu: bool) -> l
     sought, known = operands[:3], operands[3:]
     gradients = gradient_p.bind(ad.instantiate_zeros(dy), *known, epsilon=epsilon, relu=relu)
     pairs = zip(sought, gradients, strict=True)
-    return [found if ad.is_undefined_primal(one) else None for one, found in pairs] + [None] * len(known)
+    return [grad if ad.is_undefined_primal(one) else None for one, grad in pairs] + [None] * len(known)
 
 
 def _by_lax_jvp(by_lax: Callable[..., Any]) -> Callable[..., Any]:

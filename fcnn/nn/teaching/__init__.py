@@ -25,24 +25,7 @@ from fcnn.nn.teaching.kernels import (
 )
 
 __all__ = [
-    "RIDGE",
-    "SHARPEN",
-    "ReceptiveField",
-    "box_blur",
-    "box_kernel",
-    "conv_backward",
-    "conv_im2col",
-    "conv_sliding",
-    "dense_backward",
-    "filter_image",
-    "gaussian_blur",
-    "gaussian_kernel",
-    "im2col",
-    "max_pool_backward",
-    "output_size",
-    "receptive_field",
-    "relu_backward",
-    "ridge",
-    "sharpen",
-    "softmax_cross_entropy_backward",
-]
+    "RIDGE", "SHARPEN", "ReceptiveField", "box_blur", "box_kernel", "conv_backward", "conv_im2col", "conv_sliding",
+    "dense_backward", "filter_image", "gaussian_blur", "gaussian_kernel", "im2col", "max_pool_backward", "output_size",
+    "receptive_field", "relu_backward", "ridge", "sharpen", "softmax_cross_entropy_backward",
+]  # fmt: skip
