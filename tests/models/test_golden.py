@@ -34,6 +34,7 @@ LIGHT = ["resnet18"]  # the others take minutes, most of them XLA's
 # themselves, so that other activations fall on the other side of zero, gradient norms 1.5e-3, 3.6e-4.
 # MobileNet v2: gradient norms 7.1e-3 both; third losses 3.6e-2, 3.9e-2, with the changed images 2.7e-3, 3.0e-2.
 # Xception: gradient norms 1.5e-3, 2.7e-3.
+# MNASNet: gradient norms 8.2e-3, 9.0e-3; second losses 2.4e-3, 2.6e-3; third losses 1.5e-2, 2.5e-2.
 GRADIENTS = {
     "resnet50": 1e-2,
     "bninception": 8e-3,
@@ -43,6 +44,7 @@ GRADIENTS = {
     "resnext50_32x4d": 8e-3,
     "densenet121": 1e-2,
     "mobilenet_v2": 1e-2,
+    "mnasnet1_0": 1e-2,
     "seresnet50": 4e-3,
     "resnet50d": 1e-2,
     "xception": 5e-3,
@@ -56,6 +58,7 @@ LOSSES = {
     "densenet121": (1e-3, 1e-3, 2e-2),
     "efficientnet_lite0": (1e-3, 1e-3, 4e-3),
     "mobilenet_v2": (1e-3, 3e-3, 6e-2),
+    "mnasnet1_0": (1e-3, 4e-3, 4e-2),
     "seresnet50": (1e-3, 1e-3, 4e-2),
     "resnet50d": (1e-3, 6e-2, None),
 }
@@ -67,6 +70,7 @@ FLOAT64 = {
     "resnext50_32x4d": (4e-3, (1e-5, 4e-4, 6e-2)),
     "densenet121": (6e-4, (1e-6, 1e-4, 4e-3)),
     "mobilenet_v2": (1e-2, (2e-6, 2e-3, 5e-2)),
+    "mnasnet1_0": (1e-2, (1e-6, 4e-3, 2.5e-2)),
     "seresnet50": (2e-3, (1e-5, 2e-4, 2e-2)),
     "resnet50d": (7e-3, (1e-5, 4e-2, 4e-2)),
     "xception": (2e-3, (1e-6, 1e-5, 1e-4)),
@@ -199,7 +203,8 @@ def check_losses(case, losses, bounds):
 
 
 def check_statistics(case, found):
-    """PyTorch's running variance is unbiased: its new part, `momentum`, is n / (n - 1) times ours."""
+    """PyTorch's running variance is unbiased: its new part, `momentum`, is n / (n - 1) times ours. Held to a thousandth
+    of that part."""
     counts = positions(case)
     for key in (key for key in case.arrays.files if key.startswith("stats/")):
         name, reference = key.removeprefix("stats/"), np.float64(case.arrays[key])
@@ -208,7 +213,7 @@ def check_statistics(case, found):
             n = counts[name.removesuffix(".running_var")]
             old = (1 - case.momentum) * case.state_dict[name]
             ours = old + (ours - old) * n / (n - 1)
-        assert relative_error(ours, reference) < 1e-4, name
+        assert relative_error(ours, reference) < 1e-3 * case.momentum, name
 
 
 def positions(case) -> dict[str, int]:

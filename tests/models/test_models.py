@@ -117,6 +117,7 @@ PARAMETERS = {
     "squeezenet1_0": 1_248_424, "squeezenet1_1": 1_235_496,
     "densenet121": 7_978_856, "mobilenet_v2": 3_504_872,
     "mobilenet_v3_small": 2_542_856, "mobilenet_v3_large": 5_483_032,
+    "mnasnet0_5": 2_218_512, "mnasnet0_75": 3_170_208, "mnasnet1_0": 4_383_312, "mnasnet1_3": 6_282_256,
     # He et al. 2016 give 1.7M, 1.7M and 10.2M.
     "preact_resnet110": 1_727_962, "preact_resnet164": 1_703_258,
     # Zagoruyko & Komodakis 2016 give 8.9M, 11.0M and 36.5M.
