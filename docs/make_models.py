@@ -34,9 +34,9 @@ and so on, the options of its own `--model.options.shortcut projection`, `--mode
 | efficientnet_b0 | torchvision, the same values; efficientnet_b1, b4, b5 by logits in evaluation |
 | efficientnet_lite0 | timm with `padding="torch", epsilon=1e-5`, the same values; efficientnet_lite1, lite4 also with its `tf_efficientnet_lite1`, `lite4`, by logits in evaluation |
 | convnext_small; convnext_atto, convnext_nano | torchvision 0.28; timm 1.0.31 with the same weights: logits in evaluation, compared once |
-| seresnet50, resnet50d | timm 1.0.31, the same values as with torchvision |
-| seresnet18, seresnet34, seresnet101, resnet18d, resnet34d, resnet101d | timm 1.0.31 with the same weights: logits in evaluation at two sizes of images |
 | xception | timm 1.0.31, the same values |
+| seresnet50, resnet50d, resnetv2_50x1_bit | timm 1.0.31, the same values as with torchvision |
+| seresnet18, seresnet34, seresnet101, resnet18d, resnet34d, resnet101d, resnetv2_101x1_bit | timm 1.0.31 with the same weights: logits in evaluation at two sizes of images |
 | inception_v2 | Cadene's pretrained-models.pytorch, the same values |
 | resnet20, resnet56 | the weights of github.com/akamaster/pytorch_resnet_cifar10 give their published 91.73 % and 93.39 % on CIFAR-10's test images |
 | wrn_16_8, wrn_40_4 | github.com/xternalz/WideResNet-pytorch with the same weights: logits in evaluation |

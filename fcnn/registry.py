@@ -41,6 +41,7 @@ MODELS = {
     **_of("fcnn.models.mobilenet_v3", "mobilenet_v3_small", "mobilenet_v3_large"),
     **_of("fcnn.models.efficientnet", *(f"efficientnet_b{size}" for size in range(8))),
     **_of("fcnn.models.efficientnet_lite", *(f"efficientnet_lite{size}" for size in range(5))),
+    **_of("fcnn.models.resnetv2", "resnetv2_50x1_bit", "resnetv2_101x1_bit"),
     **_of("fcnn.models.convnext", "convnext_atto", "convnext_femto", "convnext_pico", "convnext_nano"),
     **_of("fcnn.models.convnext", "convnext_tiny", "convnext_small", "convnext_base", "convnext_large"),
 }

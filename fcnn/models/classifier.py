@@ -74,6 +74,8 @@ class Classifier(nn.Module, kw_only=True):
     """The number of classes that it was published for."""
     aux_heads: ClassVar[tuple[str, ...]] = ()
     """The layers that are auxiliary heads: computed in training alone, and missing in some files of weights."""
+    conv_head: ClassVar[bool] = False
+    """Whether the classifier of `torch_name`'s reference is a 1x1 convolution where `head` is a dense layer."""
     conv_bias: ClassVar[bool] = False
     """Whether convolutions have a bias in front of a normalization too."""
     epsilon: ClassVar[float] = 1e-5

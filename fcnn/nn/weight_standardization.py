@@ -31,4 +31,5 @@ def standardized_conv_general_dilated(x: jax.Array, kernel: jax.Array, *args: An
     >>> bool(abs(y).max() < 1e-5)  # the weights' sum is 0
     True
     """
-    return conv_general_dilated(x, standardize_kernel(kernel), *args, **options)
+    precise = kernel.astype(jnp.promote_types(kernel.dtype, jnp.float32))
+    return conv_general_dilated(x, standardize_kernel(precise).astype(kernel.dtype), *args, **options)

@@ -19,6 +19,7 @@ ARRAYS = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "runnin
 LAYER_SCALE = "gamma"
 COUNTER = "num_batches_tracked"  # PyTorch's batch norm counts its updates; nothing here uses the count
 Path = tuple[str, ...]
+HEAD: Path = ("params", "head", "kernel")
 
 
 def from_torch(
@@ -69,6 +70,8 @@ def from_torch(
         f"{key} is {arrays[key].shape}, must be {shape}" for key, shape in names.values() if arrays[key].shape != shape
     ]:
         raise UserError(f"weights of {name} have another shape: {_some(wrong, '; ')}")
+    if head and model.conv_head:
+        arrays[f"{layer}.weight"] = arrays[f"{layer}.weight"][:, :, 0, 0]
     variables = unflatten_dict({path: _from_torch_layout(arrays[key], path[-1]) for path, (key, _) in names.items()})
     return {"params": {}, "batch_stats": {}} | variables
 
@@ -92,7 +95,7 @@ def to_torch(name: str, variables: Mapping[str, Any], **options: Any) -> dict[st
     for path, (key, shape) in names.items():
         array = np.asarray(arrays[path])
         array = array.transpose(3, 2, 0, 1) if array.ndim == 4 else array.T
-        state[key] = np.ascontiguousarray(array.reshape(shape) if path[-1] == LAYER_SCALE else array)
+        state[key] = np.ascontiguousarray(array if array.ndim == len(shape) else array.reshape(shape))
         if path[-1] == "var":
             state[key.removesuffix(ARRAYS["var"]) + COUNTER] = np.zeros((), np.int64)
     return state
@@ -109,7 +112,8 @@ def _trace(
     for path, shape in ((path, leaf.shape) for path, leaf in leaves.items()):
         name = _array_name(path, model.torch_name)
         in_torch = (shape[3], shape[2], *shape[:2]) if len(shape) == 4 else shape[::-1]
-        names[path] = name, (*shape, 1, 1) if name.endswith("layer_scale") else in_torch
+        image_axes = name.endswith("layer_scale") or (path == HEAD and model.conv_head)
+        names[path] = name, (*in_torch, 1, 1) if image_axes else in_torch
     return names
 
 

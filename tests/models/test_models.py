@@ -112,6 +112,7 @@ PARAMETERS = {
     "wide_resnet50_2": 68_883_240, "wide_resnet101_2": 126_886_696,
     "seresnet18": 11_779_624, "seresnet34": 21_960_416, "seresnet50": 28_088_024, "seresnet101": 49_326_872,
     "resnet18d": 11_708_744, "resnet34d": 21_816_904, "resnet50d": 25_576_264, "resnet101d": 44_568_392,
+    "resnetv2_50x1_bit": 25_549_352, "resnetv2_101x1_bit": 44_541_480,
     "resnet20": 269_722, "resnet32": 464_154, "resnet44": 658_586, "resnet56": 853_018,
     "resnet110": 1_727_962, "plain20": 269_722,
     "squeezenet1_0": 1_248_424, "squeezenet1_1": 1_235_496,
@@ -448,7 +449,9 @@ def test_every_channel_of_a_zero_initialized_network_learns():
             assert (layer["norm2"]["scale"] != 0).all(), name
 
 
-@pytest.mark.parametrize("name", ["resnet18", "resnet50", "resnet20", "preact_resnet110", "wrn_16_8", "convnext_atto"])
+@pytest.mark.parametrize(
+    "name", ["resnet18", "resnet50", "resnet20", "preact_resnet110", "wrn_16_8", "resnetv2_50x1_bit", "convnext_atto"]
+)
 def test_the_rate_of_stochastic_depth_grows_from_block_to_block(name):
     """From 0 to the model's, in training alone; what is dropped are branches of whole examples."""
     model, rates = small(name, stochastic_depth=0.5), []
@@ -469,7 +472,9 @@ def test_the_rate_of_stochastic_depth_grows_from_block_to_block(name):
         assert shapes(model.clone(remat=True), 64, train=True).shape == (2, 7)
 
 
-@pytest.mark.parametrize("name", ["resnet50", "resnet20", "preact_resnet110", "wrn_16_8", "convnext_atto"])
+@pytest.mark.parametrize(
+    "name", ["resnet50", "resnet20", "preact_resnet110", "wrn_16_8", "resnetv2_50x1_bit", "convnext_atto"]
+)
 def test_a_dropped_branch_leaves_the_shortcut(name):
     """At a rate of almost 1 the second block, whose shortcut is its input, returns it."""
     own: dict[str, Any] = {"zero_init": False, "layer_scale": 1.0}
