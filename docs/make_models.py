@@ -1,9 +1,12 @@
-"""Writes docs/models.md, the table of all architectures: `python docs/make_models.py` after adding one."""
+"""Writes docs/models.md, the table of all architectures, and their counts beside the code: `python docs/make_models.py`
+after adding one."""
 
+import functools
 from pathlib import Path
 
-from fcnn import models, registry
-from fcnn.models.summary import summarize
+from fcnn import models, registry, zoo
+from fcnn.models.counts import FILE
+from fcnn.models.summary import Row, summarize
 
 HEAD = """# The architectures
 
@@ -13,8 +16,11 @@ all layers (float32) are for one image of the size and the classes that the netw
 auxiliary heads that only training has. "From" is the smallest possible image; in brackets, with the auxiliary heads in
 training.
 
-| name | image | classes | parameters | G multiply-adds | outputs, MB | from | options of its own | paper |
-|---|---|---|---|---|---|---|---|---|
+"Weights" are the pretrained ones that `fcnn zoo` lists, with their top-1 accuracy as published (of ImageNet: on the
+validation split).
+
+| name | image | classes | parameters | G multiply-adds | outputs, MB | from | options of its own | weights | paper |
+|---|---|---|---|---|---|---|---|---|---|
 """
 
 TAIL = """
@@ -50,10 +56,15 @@ quarter of their width). Adam at 0.001 did it in 10 to 290 steps, but VGG-19 wit
 """
 
 
+@functools.cache
+def layers_of(name: str) -> list[Row]:
+    """Every layer of an architecture as it was published."""
+    return summarize(models.create(name, num_classes=models.family(name).classes))
+
+
 def row(name: str) -> str:
     """A line of the table."""
-    model = models.create(name, num_classes=models.family(name).classes)
-    layers = summarize(model)
+    model, layers = models.create(name, num_classes=models.family(name).classes), layers_of(name)
     least, with_heads = model.smallest(train=False), model.smallest(train=True)
     cells = [
         f"`{name}`",
@@ -64,14 +75,22 @@ def row(name: str) -> str:
         f"{sum(layer.bytes for layer in layers if layer.type) / 1e6:.1f}",
         f"{least}" if least == with_heads else f"{least} ({with_heads})",
         ", ".join(f"`{option}`" for option in models.options(name)),
+        ", ".join(f"{e.name} ({e.accuracy:.1%})" for e in zoo.TABLE.values() if e.model.name == name),
         model.paper,
     ]
     return "| " + " | ".join(cells) + " |\n"
 
 
+def counts(name: str) -> str:
+    """A line of the counts that `fcnn models` prints."""
+    rows = layers_of(name)
+    return f'  "{name}": [{sum(row.parameters for row in rows)}, {sum(row.multiply_adds for row in rows)}]'
+
+
 def main() -> None:
     text = HEAD + "".join(map(row, registry.MODELS)) + TAIL
     Path(__file__).with_name("models.md").write_text(text)
+    FILE.write_text("{\n" + ",\n".join(map(counts, registry.MODELS)) + "\n}\n")
 
 
 if __name__ == "__main__":

@@ -75,8 +75,8 @@ def test_the_same_from_a_preset_file(tmp_path, monkeypatch, capsys):
     ("own", "message"),
     [
         ({"model": fcnn.create_model("mlp", num_classes=3)}, r"gives \(1, 3\) for one image; logits must be \(1, 4\)"),
-        ({"loss": lambda logits, labels: logits.sum(), "smooth": 0.1}, "label-smoothing has no effect with a loss"),
-        ({"optimizer": optax.sgd(0.1), "rate": 0.5}, "optim.* has no effect with an optimizer"),
+        ({"loss": lambda logits, labels: logits.sum(), "smooth": 0.1}, "label-smoothing have no effect with your own loss"),
+        ({"optimizer": optax.sgd(0.1), "rate": 0.5}, "optim.* has no effect with your own optimizer"),
     ],
 )
 def test_what_does_not_fit_is_refused_and_nothing_is_left(own, message, tmp_path):

@@ -14,7 +14,7 @@ from fcnn.utils.text import table
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ModelsArgs:
-    """List the architectures, with the images and classes that they were published for and the paper."""
+    """List the architectures: image size, parameters, multiply-adds, the most accurate pretrained weights, paper."""
 
     json: bool = False
     """Print the list as one JSON object on standard output."""
@@ -37,22 +37,51 @@ def models_command(args: list[str]) -> int:
     """`fcnn models [--json]`."""
     parsed = parse(ModelsArgs, args, "fcnn models")
 
-    from fcnn import models
-
-    rows = []
-    for name in registry.MODELS:
-        family = models.family(name)
-        image_shape = models.preset_fields(name).get("image_shape", family.image_shape)
-        row = {"name": name, "image_shape": image_shape, "classes": family.classes, "paper": family.paper}
-        rows.append(row | {"options": list(models.options(name))})
+    rows = [_facts(name) for name in registry.MODELS]
     if parsed.json:
         print(json.dumps({"models": rows}))
         return 0
+    longest = max(len(row["paper"]) for row in rows)  # this column is to the left
+    lines = [("", "image", "classes", "M params", "G mult-adds", "weights", "top-1", f"{'paper':{longest}}")]
     for row in rows:
-        shape = "x".join(map(str, row["image_shape"]))
-        print(f"{row['name']:18} {shape:11} {row['classes']:5} classes  {row['paper']}")
-    print("\nfcnn summary NAME lists the layers of one; fcnn train --config PRESET --model.name NAME trains it")
+        best = max(row["weights"], key=lambda weights: weights["accuracy"], default=None)
+        lines.append(
+            (
+                row["name"],
+                "x".join(map(str, row["image_shape"])),
+                str(row["classes"]),
+                f"{row['parameters'] / 1e6:.2f}",
+                f"{row['multiply_adds'] / 1e9:.2f}",
+                best["name"] if best else "",
+                f"{best['accuracy']:.1%}" if best else "",
+                f"{row['paper']:{longest}}",
+            )
+        )
+    print(table(lines, left=1))
+    print(
+        "\nParameters (millions) and multiply-adds (billions) are for one image of this size. Weights are the most "
+        "accurate of\nfcnn zoo, as published. fcnn summary NAME lists the layers; fcnn train --config PRESET "
+        "--model.name NAME trains."
+    )
     return 0
+
+
+def _facts(name: str) -> dict[str, Any]:
+    """Returns what is known of an architecture, plain values."""
+    from fcnn import models, zoo
+    from fcnn.models.counts import counts
+
+    family = models.family(name)
+    entries = [entry for entry in zoo.TABLE.values() if entry.model.name == name]
+    return {
+        "name": name,
+        "image_shape": models.preset_fields(name).get("image_shape", family.image_shape),
+        "classes": family.classes,
+        **counts(name)._asdict(),
+        "weights": [{"name": e.name, "source": e.source, "accuracy": e.accuracy} for e in entries],
+        "paper": family.paper,
+        "options": list(models.options(name)),
+    }
 
 
 def summary_command(args: list[str]) -> int:

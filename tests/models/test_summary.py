@@ -16,6 +16,7 @@ from harness import ROOT
 
 from fcnn import cli, models, registry
 from fcnn.models.classifier import Classifier
+from fcnn.models.counts import FILE
 from fcnn.models.summary import summarize
 from fcnn.nn import avg_pool, max_pool
 from fcnn.utils.errors import UserError
@@ -166,7 +167,12 @@ def test_the_command(capsys):
     assert found["parameters"] == 11_689_512
     assert cli.main(["models"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines if "classes" in line] == list(registry.MODELS)
+    assert [line.split()[0] for line in lines[1 : 1 + len(registry.MODELS)]] == list(registry.MODELS)
+    (row,) = (line for line in lines if line.startswith("resnet50 "))
+    assert (
+        re.sub(" +", " ", row)
+        == "resnet50 224x224x3 1000 25.56 4.09 resnet50_v2 80.9% He et al. 2015, arXiv:1512.03385"
+    )
 
 
 def test_a_mistake_is_a_line(capsys):
@@ -192,5 +198,7 @@ def test_the_page_of_architectures_is_up_to_date():
     assert re.findall(r"^\| `(\w+)` \|", page, re.M) == list(registry.MODELS)
     for name in ("linear", "lenet5", "alexnet_2012", "googlenet_2014", "resnet18", "squeezenet1_1"):
         assert make_models.row(name) in page
+        assert make_models.counts(name) in FILE.read_text()
+    assert json.loads(FILE.read_text()).keys() == registry.MODELS.keys()
     assert page.startswith(make_models.HEAD)
     assert page.endswith(make_models.TAIL)
