@@ -76,8 +76,14 @@ def _named(network: Network, entry: zoo.Entry) -> Network:
     if network.info.named:
         return network
     classes = zoo.class_names(entry) or network.info.classes
+    height, width, channels = network.info.image_shape
     info = dataclasses.replace(
-        network.info, classes=classes, named=bool(entry.classes), crop=entry.crop, interpolation=entry.interpolation
+        network.info,
+        classes=classes,
+        named=bool(entry.classes),
+        image_shape=(entry.image_size or height, entry.image_size or width, channels),
+        crop=entry.crop,
+        interpolation=entry.interpolation,
     )
     return dataclasses.replace(network, info=info)
 

@@ -6,7 +6,8 @@
 `TABLE` lists them. Downloads lie in `folder()`, verified each time they are used.
 """
 
+from fcnn.zoo.entry import Entry
 from fcnn.zoo.obtain import class_names, folder, is_here, obtain, where
-from fcnn.zoo.table import TABLE, Entry
+from fcnn.zoo.table import TABLE
 
 __all__ = ["TABLE", "Entry", "class_names", "folder", "is_here", "obtain", "where"]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fcnn.utils.download import download, sha256
 from fcnn.utils.errors import UserError
-from fcnn.zoo.table import Entry
+from fcnn.zoo.entry import Entry
 
 
 def folder() -> Path:
