@@ -75,7 +75,7 @@ def test_the_same_from_a_preset_file(tmp_path, monkeypatch, capsys):
     ("own", "message"),
     [
         ({"model": fcnn.create_model("mlp", num_classes=3)}, r"gives \(1, 3\) for one image; logits must be \(1, 4\)"),
-        ({"loss": lambda logits, labels: logits.sum(), "smooth": 0.1}, "label-smoothing have no effect with your own loss"),
+        ({"loss": lambda logits, labels: logits.sum(), "smooth": 0.1}, "have no effect with your own loss"),
         ({"optimizer": optax.sgd(0.1), "rate": 0.5}, "optim.* has no effect with your own optimizer"),
     ],
 )
