@@ -71,7 +71,8 @@ def check_overrides(overrides: Overrides, config: Config, dataset: Dataset) -> N
     beside = {name: getattr(default, name) for name in ("l1", "l2", "decay_mask", "loss", "label_smoothing")}
     optim = dataclasses.replace(config.optim, **beside)
     if overrides.optimizer is not None and optim != OptimConfig():
-        raise UserError("optim.* has no effect with your own optimizer, except l1, l2, decay-mask, loss and label-smoothing")
+        others = "l1, l2, decay-mask, loss and label-smoothing"
+        raise UserError(f"optim.* has no effect with your own optimizer, except {others}")
     if overrides.model is None:
         return
     images = jnp.zeros((1, *dataset.image_shape), jnp.float32)
