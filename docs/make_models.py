@@ -35,8 +35,8 @@ and so on, the options of its own `--model.options.shortcut projection`, `--mode
 
 | | reference |
 |---|---|
-| alexnet, vgg11, vgg11_bn, vgg16, googlenet, inception_v3, resnet18, resnet50, resnext50_32x4d, convnext_tiny | torchvision 0.28 with the same weights: logits in evaluation and training, batch statistics, gradients, three steps of SGD |
-| resnext101_32x8d, resnext101_64x4d, wide_resnet50_2, wide_resnet101_2 | torchvision 0.28 with the same weights: logits in evaluation at two sizes of images |
+| alexnet, vgg11, vgg11_bn, vgg16, googlenet, inception_v3, resnet18, resnet50, resnext50_32x4d, regnet_y_400mf, convnext_tiny | torchvision 0.28 with the same weights: logits in evaluation and training, batch statistics, gradients, three steps of SGD |
+| resnext101_32x8d, resnext101_64x4d, wide_resnet50_2, wide_resnet101_2, regnet_x_8gf, regnet_y_1_6gf | torchvision 0.28 with the same weights: logits in evaluation at two sizes of images |
 | efficientnet_b0 | torchvision, the same values; efficientnet_b1, b4, b5 by logits in evaluation |
 | efficientnet_lite0 | timm with `padding="torch", epsilon=1e-5`, the same values; efficientnet_lite1, lite4 also with its `tf_efficientnet_lite1`, `lite4`, by logits in evaluation |
 | convnext_small; convnext_atto, convnext_nano | torchvision 0.28; timm 1.0.31 with the same weights: logits in evaluation, compared once |

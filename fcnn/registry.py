@@ -15,6 +15,8 @@ def _of(module: str, *names: str) -> dict[str, str]:
     return {name: f"{module}:{name}" for name in names}
 
 
+_REGNETS = ("400mf", "800mf", "1_6gf", "3_2gf", "8gf", "16gf", "32gf")
+
 MODELS = {
     **_of("fcnn.models.mlp", "linear", "mlp"),
     **_of("fcnn.models.shallow_cnn", "shallow_cnn"),
@@ -42,6 +44,8 @@ MODELS = {
     **_of("fcnn.models.efficientnet", *(f"efficientnet_b{size}" for size in range(8))),
     **_of("fcnn.models.efficientnet_lite", *(f"efficientnet_lite{size}" for size in range(5))),
     **_of("fcnn.models.resnetv2", "resnetv2_50x1_bit", "resnetv2_101x1_bit"),
+    **_of("fcnn.models.regnet", *(f"regnet_x_{size}" for size in _REGNETS)),
+    **_of("fcnn.models.regnet", *(f"regnet_y_{size}" for size in _REGNETS)),
     **_of("fcnn.models.convnext", "convnext_atto", "convnext_femto", "convnext_pico", "convnext_nano"),
     **_of("fcnn.models.convnext", "convnext_tiny", "convnext_small", "convnext_base", "convnext_large"),
 }

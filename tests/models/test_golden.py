@@ -36,6 +36,7 @@ LIGHT = ["resnet18"]  # the others take minutes, most of them XLA's
 # Xception: gradient norms 1.5e-3, 2.7e-3.
 # MNASNet: gradient norms 8.2e-3, 9.0e-3; second losses 2.4e-3, 2.6e-3; third losses 1.5e-2, 2.5e-2.
 # BiT 50x1: gradient norms 4.4e-3, 3.7e-3; third losses 4.5e-3, 1.0e-2.
+# RegNet Y 400MF: gradient norms 6.1e-3, 6.0e-3; second losses 6.4e-3 both; third 1.5e-1, 1.2e-1.
 GRADIENTS = {
     "resnet50": 1e-2,
     "bninception": 8e-3,
@@ -50,6 +51,7 @@ GRADIENTS = {
     "resnet50d": 1e-2,
     "xception": 5e-3,
     "resnetv2_50x1_bit": 8e-3,
+    "regnet_y_400mf": 1e-2,
 }
 LOSSES = {
     "resnet50": (1e-3, 1e-2, None),  # the third is held by float64 alone
@@ -64,6 +66,7 @@ LOSSES = {
     "seresnet50": (1e-3, 1e-3, 4e-2),
     "resnet50d": (1e-3, 6e-2, None),
     "resnetv2_50x1_bit": (1e-3, 1e-3, 2e-2),
+    "regnet_y_400mf": (1e-3, 1e-2, None),
 }
 # In float64 what is left is PyTorch's own error: of gradient norms, of the three losses.
 FLOAT64 = {
@@ -78,6 +81,7 @@ FLOAT64 = {
     "resnet50d": (7e-3, (1e-5, 4e-2, 4e-2)),
     "xception": (2e-3, (1e-6, 1e-5, 1e-4)),
     "resnetv2_50x1_bit": (5e-3, (1e-6, 6e-4, 5e-3)),
+    "regnet_y_400mf": (7e-3, (1e-5, 7e-3, 2e-1)),
 }
 
 
