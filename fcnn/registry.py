@@ -38,6 +38,7 @@ MODELS = {
     **_of("fcnn.models.resnet", "resnext50_32x4d", "resnext101_32x8d", "resnext101_64x4d"),
     **_of("fcnn.models.resnet", "seresnet18", "seresnet34", "seresnet50", "seresnet101"),
     **_of("fcnn.models.mobilenet_v2", "mobilenet_v2"),
+    **_of("fcnn.models.shufflenet_v2", *(f"shufflenet_v2_x{width}" for width in ("0_5", "1_0", "1_5", "2_0"))),
     **_of("fcnn.models.mnasnet", "mnasnet0_5", "mnasnet0_75", "mnasnet1_0", "mnasnet1_3"),
     **_of("fcnn.models.resnet", "resnet18d", "resnet34d", "resnet50d", "resnet101d"),
     **_of("fcnn.models.mobilenet_v3", "mobilenet_v3_small", "mobilenet_v3_large"),

@@ -220,8 +220,9 @@ class Classifier(nn.Module, kw_only=True):
 
 
 def scaled(layer: Layer, width_multiplier: float, features: int, *args: Any, **options: Any) -> Any:
-    """Makes a layer of the paper's number of features times a multiplier, at least 1."""
-    return layer(max(1, round(features * width_multiplier)), *args, **options)
+    """Makes a layer of the paper's number of features times a multiplier, rounded to a multiple of its groups."""
+    groups = options.get("feature_group_count", 1)
+    return layer(groups * max(1, round(features * width_multiplier / groups)), *args, **options)
 
 
 def flatten(x: jax.Array) -> jax.Array:

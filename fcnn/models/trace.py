@@ -113,10 +113,10 @@ class _Walker:
             return view
         if kind in WINDOWS:
             return view.windows(*WINDOWS[kind](op))
-        # Whatever else keeps the two spatial axes, with channels or without, works position by position; the rest sees
-        # everything.
+        # Whatever else keeps the two spatial axes, with any axes for channels, works position by position; the rest
+        # sees everything.
         sizes = {v.aval.shape[1:3] for v, i in zip(op.invars, inputs, strict=True) if i is not None}
-        keeps = out.ndim in (3, 4) and sizes == {out.shape[1:3]} and not {1, 2} & {*op.params.get("axes", ())}
+        keeps = out.ndim >= 3 and sizes == {out.shape[1:3]} and not {1, 2} & {*op.params.get("axes", ())}
         return view if keeps else Everything()
 
 

@@ -123,6 +123,8 @@ PARAMETERS = {
     "squeezenet1_0": 1_248_424, "squeezenet1_1": 1_235_496,
     "densenet121": 7_978_856, "mobilenet_v2": 3_504_872,
     "mobilenet_v3_small": 2_542_856, "mobilenet_v3_large": 5_483_032,
+    "shufflenet_v2_x0_5": 1_366_792, "shufflenet_v2_x1_0": 2_278_604,
+    "shufflenet_v2_x1_5": 3_503_624, "shufflenet_v2_x2_0": 7_393_996,
     "mnasnet0_5": 2_218_512, "mnasnet0_75": 3_170_208, "mnasnet1_0": 4_383_312, "mnasnet1_3": 6_282_256,
     # He et al. 2016 give 1.7M, 1.7M and 10.2M.
     "preact_resnet110": 1_727_962, "preact_resnet164": 1_703_258,
@@ -239,6 +241,12 @@ def test_fields_change_the_layers(name):
     assert 0.2 < size_of(others["params"]) / size_of(variables["params"]) < 0.7
     assert ("batch_stats" in variables, "batch_stats" in others) == (model.norm == "batch", norm == "batch")
     assert "scale" in str(jax.tree_util.tree_structure(others["params"]))
+
+
+def test_depthwise_convolutions_have_the_channels_of_their_input_at_any_width():
+    """A quarter of 116 is 29, twice a quarter of 58 is 28."""
+    model = models.create("shufflenet_v2_x1_0", num_classes=7, width_multiplier=0.25, stage_sizes=(1, 2, 1))
+    assert shapes(model, 32, features=("stage1",))[1]["stage1"].shape == (2, 4, 4, 28)
 
 
 def test_norms_normalize():

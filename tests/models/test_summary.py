@@ -17,6 +17,7 @@ from harness import ROOT
 from fcnn import cli, models, registry
 from fcnn.models.classifier import Classifier
 from fcnn.models.counts import FILE
+from fcnn.models.shufflenet_v2 import interleave
 from fcnn.models.summary import summarize
 from fcnn.nn import avg_pool, max_pool
 from fcnn.utils.errors import UserError
@@ -26,7 +27,8 @@ GFLOPS = {
     "alexnet": 0.714, "vgg11": 7.609, "vgg13": 11.308, "vgg16": 15.470, "vgg19": 19.632, "vgg16_bn": 15.470,
     "googlenet": 1.498, "inception_v3": 5.713, "resnet18": 1.814, "resnet34": 3.664, "resnet50": 4.089,
     "resnet101": 7.801, "resnet152": 11.514, "squeezenet1_0": 0.819, "squeezenet1_1": 0.349,
-    "resnext50_32x4d": 4.230,
+    "resnext50_32x4d": 4.230, "densenet121": 2.834, "mobilenet_v2": 0.301, "shufflenet_v2_x1_0": 0.145,
+    "mnasnet1_0": 0.314, "mobilenet_v3_small": 0.057, "mobilenet_v3_large": 0.217,
     "efficientnet_b0": 0.386,
     "convnext_tiny": 4.456,
 }  # fmt: skip
@@ -65,8 +67,8 @@ def test_parameters_add_up():
 
 
 class Odd(Classifier, kw_only=True):
-    """Everything that moves windows: strides, unequal kernels, padding, pools of both kinds, branches; and a norm of
-    each position, that doesn't."""
+    """Everything that moves windows: strides, unequal kernels, padding, pools of both kinds, branches; and what works
+    position by position, a norm and a shuffle of channels, that doesn't."""
 
     norm = "none"
 
@@ -76,7 +78,7 @@ class Odd(Classifier, kw_only=True):
         x = endpoint("pooled", max_pool(x, 3, stride=2, padding=1))
         left = avg_pool(x, 2, stride=1, padding=1)[:, :-1, :-1]
         right = conv(3, (1, 3), 1, (0, 1), name="right")(x)
-        x = endpoint("joined", jnp.concatenate([left, right], axis=-1))
+        x = endpoint("joined", interleave(jnp.concatenate([left, right], axis=-1), jnp.concatenate([x, x], axis=-1)))
         x = endpoint("dilated", conv(4, 2, 3, name="last")(x))
         return self.head(name="head")(x.mean((1, 2)))
 
