@@ -36,13 +36,11 @@ and so on, the options of its own `--model.options.shortcut projection`, `--mode
 | | reference |
 |---|---|
 | alexnet, vgg11, vgg11_bn, vgg16, googlenet, inception_v3, resnet18, resnet50, resnext50_32x4d, regnet_y_400mf, convnext_tiny, densenet121, mobilenet_v2, mobilenet_v3_large, mnasnet1_0, shufflenet_v2_x1_0 | torchvision 0.28 with the same weights: logits in evaluation and training, batch statistics, gradients, three steps of SGD |
-| resnext101_32x8d, resnext101_64x4d, wide_resnet50_2, wide_resnet101_2, regnet_x_8gf, regnet_y_1_6gf, densenet161, densenet169, mobilenet_v3_small, mnasnet0_5, mnasnet0_75, mnasnet1_3, shufflenet_v2_x0_5, shufflenet_v2_x1_5, shufflenet_v2_x2_0 | torchvision 0.28 with the same weights: logits in evaluation at two sizes of images |
+| resnext101_32x8d, resnext101_64x4d, wide_resnet50_2, wide_resnet101_2, regnet_x_8gf, regnet_y_1_6gf, densenet161, densenet169, mobilenet_v3_small, mnasnet0_5, mnasnet0_75, mnasnet1_3, shufflenet_v2_x0_5, shufflenet_v2_x1_5, shufflenet_v2_x2_0, convnext_small | torchvision 0.28 with the same weights: logits in evaluation at two sizes of images |
 | efficientnet_b0 | torchvision, the same values; efficientnet_b1, b4, b5 by logits in evaluation |
 | efficientnet_lite0 | timm with `padding="torch", epsilon=1e-5`, the same values; efficientnet_lite1, lite4 also with its `tf_efficientnet_lite1`, `lite4`, by logits in evaluation |
-| convnext_small; convnext_atto, convnext_nano | torchvision 0.28; timm 1.0.31 with the same weights: logits in evaluation, compared once |
-| xception | timm 1.0.31, the same values |
-| seresnet50, resnet50d, resnetv2_50x1_bit | timm 1.0.31, the same values as with torchvision |
-| seresnet18, seresnet34, seresnet101, resnet18d, resnet34d, resnet101d, resnetv2_101x1_bit | timm 1.0.31 with the same weights: logits in evaluation at two sizes of images |
+| seresnet50, resnet50d, resnetv2_50x1_bit, xception, inception_v4 | timm 1.0.31, the same values as with torchvision |
+| seresnet18, seresnet34, seresnet101, resnet18d, resnet34d, resnet101d, resnetv2_101x1_bit, inception_resnet_v2, convnext_atto, convnext_nano | timm 1.0.31 with the same weights: logits in evaluation at two sizes of images |
 | mobilenet_v2, mobilenet_v3_large with `epsilon=1e-5`, mobilenet_v3_small with `padding="SAME"`, mnasnet1_0 | also timm 1.0.31's `mobilenetv2_100`, `mobilenetv3_large_100`, `tf_mobilenetv3_small_100`, `mnasnet_100`: logits in evaluation at two sizes of images |
 | inception_v2 | Cadene's pretrained-models.pytorch, the same values |
 | resnet20, resnet56 | the weights of github.com/akamaster/pytorch_resnet_cifar10 give their published 91.73 % and 93.39 % on CIFAR-10's test images |

@@ -31,6 +31,8 @@ MODELS = {
     **_of("fcnn.models.cifar_resnet", "plain20", "plain32", "plain44", "plain56", "plain110"),
     **_of("fcnn.models.preact_resnet", "preact_resnet110", "preact_resnet164", "preact_resnet1001"),
     **_of("fcnn.models.squeezenet", "squeezenet1_0", "squeezenet1_1"),
+    **_of("fcnn.models.inception_v4", "inception_v4"),
+    **_of("fcnn.models.inception_resnet_v2", "inception_resnet_v2"),
     **_of("fcnn.models.xception", "xception"),
     **_of("fcnn.models.resnet", "wide_resnet50_2", "wide_resnet101_2"),
     **_of("fcnn.models.cifar_wide_resnet", "wrn_40_4", "wrn_16_8", "wrn_28_10"),

@@ -8,93 +8,56 @@ C. Szegedy, V. Vanhoucke, S. Ioffe, J. Shlens, Z. Wojna: Rethinking the Inceptio
 arXiv:1512.00567; layer by layer as torchvision has it, whose weights are TensorFlow's.
 """
 
-from typing import Any
-
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 
 from fcnn.models.classifier import PLUS_MINUS_ONE, Classifier, EndpointFn
+from fcnn.models.inception import COLUMN, ROW, Chain, Chains, Inception
 from fcnn.nn import Layer, avg_pool, global_avg_pool, max_pool
 
-# A chain of units: (name, channels, kernel, stride, padding) each.
-Chain = tuple[tuple[Any, ...], ...]
 
-
-class Module(nn.Module):
-    """Chains of convolutions and a pool of the same input, side by side."""
-
-    conv_norm_act: Layer
-    chains: tuple[Chain, ...]
-    pool: int
-    """Channels of the 1x1 convolution behind an average pool; 0 for a max pool of stride 2 without one."""
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        branches = []
-        for chain in self.chains:
-            y = x
-            for name, *shape in chain:
-                if name.endswith("ab"):  # 1x3 and 3x1 side by side (figure 7)
-                    row = self.conv_norm_act(shape[0], (1, 3), 1, (0, 1), name=name[:-1])(y)
-                    column = self.conv_norm_act(shape[0], (3, 1), 1, (1, 0), name=name[:-2] + "b")(y)
-                    y = jnp.concatenate([row, column], axis=-1)
-                else:
-                    y = self.conv_norm_act(*shape, name=name)(y)
-            branches.append(y)
-        if self.pool:
-            pooled = avg_pool(x, 3, stride=1, padding=1)
-            branches.append(self.conv_norm_act(self.pool, 1, name="branch_pool")(pooled))
-        else:
-            branches.append(max_pool(x, 3, stride=2))
-        return jnp.concatenate(branches, axis=-1)
-
-
-def module_5(pool: int) -> tuple[tuple[Chain, ...], int]:
+def module_5(pooled: int) -> Chains:
     """1x1, 5x5 and two 3x3 (figure 5), at 35x35."""
     return (
         (("branch1x1", 64, 1),),
         (("branch5x5_1", 48, 1), ("branch5x5_2", 64, 5, 1, 2)),
         (("branch3x3dbl_1", 64, 1), ("branch3x3dbl_2", 96, 3, 1, 1), ("branch3x3dbl_3", 96, 3, 1, 1)),
-    ), pool
+        (("avg_pool",), ("branch_pool", pooled, 1)),
+    )
 
 
-def module_6(width: int) -> tuple[tuple[Chain, ...], int]:
+def module_6(width: int) -> Chains:
     """7x7 taken apart into 1x7 and 7x1 (figure 6), at 17x17."""
-    row, column = ((1, 7), 1, (0, 3)), ((7, 1), 1, (3, 0))
     return (
         (("branch1x1", 192, 1),),
-        (("branch7x7_1", width, 1), ("branch7x7_2", width, *row), ("branch7x7_3", 192, *column)),
+        (("branch7x7_1", width, 1), ("branch7x7_2", width, *ROW), ("branch7x7_3", 192, *COLUMN)),
         (
             ("branch7x7dbl_1", width, 1),
-            ("branch7x7dbl_2", width, *column),
-            ("branch7x7dbl_3", width, *row),
-            ("branch7x7dbl_4", width, *column),
-            ("branch7x7dbl_5", 192, *row),
+            ("branch7x7dbl_2", width, *COLUMN),
+            ("branch7x7dbl_3", width, *ROW),
+            ("branch7x7dbl_4", width, *COLUMN),
+            ("branch7x7dbl_5", 192, *ROW),
         ),
-    ), 192
+        (("avg_pool",), ("branch_pool", 192, 1)),
+    )
 
 
-MODULE_7: tuple[tuple[Chain, ...], int] = (
-    (
-        (("branch1x1", 320, 1),),
-        (("branch3x3_1", 384, 1), ("branch3x3_2ab", 384)),
-        (("branch3x3dbl_1", 448, 1), ("branch3x3dbl_2", 384, 3, 1, 1), ("branch3x3dbl_3ab", 384)),
-    ),
-    192,
+MODULE_7: Chains = (
+    (("branch1x1", 320, 1),),
+    (("branch3x3_1", 384, 1), ("branch3x3_2ab", 384)),
+    (("branch3x3dbl_1", 448, 1), ("branch3x3dbl_2", 384, 3, 1, 1), ("branch3x3dbl_3ab", 384)),
+    (("avg_pool",), ("branch_pool", 192, 1)),
 )
 
-MODULES: dict[str, tuple[tuple[Chain, ...], int]] = {
+MODULES: dict[str, Chains] = {
     "mixed_5b": module_5(32),
     "mixed_5c": module_5(64),
     "mixed_5d": module_5(64),
     # 35x35 to 17x17 (figure 10)
     "mixed_6a": (
-        (
-            (("branch3x3", 384, 3, 2),),
-            (("branch3x3dbl_1", 64, 1), ("branch3x3dbl_2", 96, 3, 1, 1), ("branch3x3dbl_3", 96, 3, 2)),
-        ),
-        0,
+        (("branch3x3", 384, 3, 2),),
+        (("branch3x3dbl_1", 64, 1), ("branch3x3dbl_2", 96, 3, 1, 1), ("branch3x3dbl_3", 96, 3, 2)),
+        (("max_pool",),),
     ),
     "mixed_6b": module_6(128),
     "mixed_6c": module_6(160),
@@ -102,16 +65,14 @@ MODULES: dict[str, tuple[tuple[Chain, ...], int]] = {
     "mixed_6e": module_6(192),
     # 17x17 to 8x8
     "mixed_7a": (
+        (("branch3x3_1", 192, 1), ("branch3x3_2", 320, 3, 2)),
         (
-            (("branch3x3_1", 192, 1), ("branch3x3_2", 320, 3, 2)),
-            (
-                ("branch7x7x3_1", 192, 1),
-                ("branch7x7x3_2", 192, (1, 7), 1, (0, 3)),
-                ("branch7x7x3_3", 192, (7, 1), 1, (3, 0)),
-                ("branch7x7x3_4", 192, 3, 2),
-            ),
+            ("branch7x7x3_1", 192, 1),
+            ("branch7x7x3_2", 192, *ROW),
+            ("branch7x7x3_3", 192, *COLUMN),
+            ("branch7x7x3_4", 192, 3, 2),
         ),
-        0,
+        (("max_pool",),),
     ),
     "mixed_7b": MODULE_7,
     "mixed_7c": MODULE_7,
@@ -161,15 +122,15 @@ class InceptionV3(Classifier, kw_only=True):
             if name in ("conv2b", "conv4a"):
                 x = max_pool(x, 3, stride=2)
         x = endpoint("stem", x)
-        for name, (chains, pool) in MODULES.items():
-            x = endpoint(name, self.checkpointed(InceptionV3.stage, x, train, name, chains, pool))
+        for name in MODULES:
+            x = endpoint(name, self.checkpointed(InceptionV3.stage, x, train, name))
             if name == "mixed_6e" and self.auxiliary and self.has_aux("aux", train):
                 self.aux("aux", AuxHead(conv_norm_act, self.head, name="aux")(x), weight=0.4)
         x = endpoint("pool", global_avg_pool(x))
         return self.head(name="head")(self.drop(x, 0.5, train))
 
-    def stage(self, x: jax.Array, train: bool, name: str, chains: tuple[Chain, ...], pool: int) -> jax.Array:
-        return Module(self.conv_norm_act(train), chains, pool, name=name)(x)
+    def stage(self, x: jax.Array, train: bool, name: str) -> jax.Array:
+        return Inception(self.conv_norm_act(train), MODULES[name], padded_mean=True, name=name)(x)
 
     def smallest(self, *, train: bool) -> int:
         # The auxiliary head's 5x5 convolution behind a pool of stride 3 needs 17x17.

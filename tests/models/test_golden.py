@@ -34,6 +34,8 @@ LIGHT = ["resnet18"]  # the others take minutes, most of them XLA's
 # themselves, so that other activations fall on the other side of zero, gradient norms 1.5e-3, 3.6e-4.
 # MobileNet v2: gradient norms 7.1e-3 both; third losses 3.6e-2, 3.9e-2, with the changed images 2.7e-3, 3.0e-2.
 # Xception: gradient norms 1.5e-3, 2.7e-3.
+# Inception v4: training logits 7.8e-4, 1.1e-3; statistics 1.3e-4, 2.0e-4; gradient norms 3.5e-2, 4.2e-2; second losses
+# 5.1e-2, 3.3e-2; third 1.1e-2, 2.8e-2. With the changed images, training logits 2.2e-4, gradient norms 1.4e-2.
 # MNASNet: gradient norms 8.2e-3, 9.0e-3; second losses 2.4e-3, 2.6e-3; third losses 1.5e-2, 2.5e-2.
 # BiT 50x1: gradient norms 4.4e-3, 3.7e-3; third losses 4.5e-3, 1.0e-2.
 # RegNet Y 400MF: gradient norms 6.1e-3, 6.0e-3; second losses 6.4e-3 both; third 1.5e-1, 1.2e-1.
@@ -55,6 +57,7 @@ GRADIENTS = {
     "xception": 5e-3,
     "resnetv2_50x1_bit": 8e-3,
     "regnet_y_400mf": 1e-2,
+    "inception_v4": 8e-2,
 }
 LOSSES = {
     "resnet50": (1e-3, 1e-2, None),  # the third is held by float64 alone
@@ -71,6 +74,7 @@ LOSSES = {
     "resnet50d": (1e-3, 6e-2, None),
     "resnetv2_50x1_bit": (1e-3, 1e-3, 2e-2),
     "regnet_y_400mf": (1e-3, 1e-2, None),
+    "inception_v4": (1e-3, 1.5e-1, 8e-2),
 }
 # In float64 what is left is PyTorch's own error: of gradient norms, of the three losses.
 FLOAT64 = {
@@ -87,7 +91,11 @@ FLOAT64 = {
     "xception": (2e-3, (1e-6, 1e-5, 1e-4)),
     "resnetv2_50x1_bit": (5e-3, (1e-6, 6e-4, 5e-3)),
     "regnet_y_400mf": (7e-3, (1e-5, 7e-3, 2e-1)),
+    "inception_v4": (5e-2, (3e-5, 8e-2, 2e-2)),
 }
+# Of training logits and statistics, in float32 and in float64.
+FORWARD_BOUNDS = (1e-4, 1e-3), (1e-4, 1e-3)
+FORWARD = {"inception_v4": ((3e-3, 6e-3), (1e-3, 2e-3))}
 
 
 def draw(salt: str, name: str, shape: tuple[int, ...]) -> np.ndarray:
@@ -170,8 +178,7 @@ def test_evaluation(stem):
 def test_training(stem):
     case = golden(stem)
     losses, logits, found = three_steps(case, jnp.float32)
-    assert relative_error(logits, case.arrays["train_logits"]) < 1e-4
-    check_statistics(case, found)
+    check_forward(case, logits, found, FORWARD.get(stem, FORWARD_BOUNDS)[0])
     check_gradients(case, found, GRADIENTS.get(stem, 1e-3))
     check_losses(case, losses, LOSSES.get(stem, (1e-3,) * 3))
 
@@ -181,7 +188,8 @@ def test_training(stem):
 def test_training_in_float64(stem):
     case, (gradients, losses) = golden(stem), FLOAT64[stem]
     with jax.enable_x64(True):
-        found_losses, _, found = three_steps(case, jnp.float64)
+        found_losses, logits, found = three_steps(case, jnp.float64)
+    check_forward(case, logits, found, FORWARD.get(stem, FORWARD_BOUNDS)[1])
     check_gradients(case, found, gradients)
     check_losses(case, found_losses, losses)
 
@@ -215,9 +223,10 @@ def check_losses(case, losses, bounds):
         assert bound is None or abs(found / reference - 1) < bound
 
 
-def check_statistics(case, found):
-    """PyTorch's running variance is unbiased: its new part, `momentum`, is n / (n - 1) times ours. Held to a thousandth
-    of that part."""
+def check_forward(case, logits, found, bounds):
+    """Of the logits, and of the running statistics' new part, `momentum`. PyTorch's running variance is unbiased: its
+    new part is n / (n - 1) times ours."""
+    assert relative_error(logits, case.arrays["train_logits"]) < bounds[0]
     counts = positions(case)
     for key in (key for key in case.arrays.files if key.startswith("stats/")):
         name, reference = key.removeprefix("stats/"), np.float64(case.arrays[key])
@@ -226,7 +235,7 @@ def check_statistics(case, found):
             n = counts[name.removesuffix(".running_var")]
             old = (1 - case.momentum) * case.state_dict[name]
             ours = old + (ours - old) * n / (n - 1)
-        assert relative_error(ours, reference) < 1e-3 * case.momentum, name
+        assert relative_error(ours, reference) < bounds[1] * case.momentum, name
 
 
 def positions(case) -> dict[str, int]:

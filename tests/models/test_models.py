@@ -136,6 +136,7 @@ PARAMETERS = {
     "efficientnet_lite3": 8_197_096, "efficientnet_lite4": 13_006_568,
     "convnext_atto": 3_695_520, "convnext_femto": 5_217_784, "convnext_pico": 9_045_672, "convnext_nano": 15_593_560,
     "convnext_tiny": 28_589_128, "xception": 22_855_952,
+    "inception_v4": 42_679_816,
 }  # fmt: skip
 # Seconds each to trace.
 DEEPEST = {
@@ -143,6 +144,7 @@ DEEPEST = {
     "densenet161": 28_681_000, "densenet169": 14_149_480, "densenet201": 20_013_928,
     "efficientnet_b2": 9_109_994, "efficientnet_b3": 12_233_232, "efficientnet_b4": 19_341_616,
     "efficientnet_b5": 30_389_784, "efficientnet_b6": 43_040_704, "efficientnet_b7": 66_347_960,
+    "inception_resnet_v2": 55_843_464,
     "convnext_small": 50_223_688, "convnext_base": 88_591_464, "convnext_large": 197_767_336,
 }  # fmt: skip
 

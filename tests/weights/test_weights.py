@@ -40,6 +40,9 @@ KNOWN = {
     "inception_v3": ["Conv2d_4a_3x3.conv.weight", "Mixed_7c.branch3x3dbl_3b.bn.weight", "AuxLogits.conv1.conv.weight"],
     "densenet121": ["features.conv0.weight", "features.norm0.bias", "features.denseblock3.denselayer24.conv1.weight",
                     "features.transition2.conv.weight", "features.norm5.running_var", "classifier.bias"],
+    "inception_resnet_v2": ["conv2d_2b.conv.weight", "mixed_5b.branch3.1.bn.weight", "repeat.9.branch2.2.conv.weight",
+                            "repeat_1.19.conv2d.bias", "mixed_7a.branch0.1.bn.bias", "repeat_2.8.branch1.2.conv.weight",
+                            "block8.conv2d.weight", "conv2d_7b.bn.running_var", "classif.weight"],
     "convnext_tiny": ["features.0.1.weight", "features.2.0.bias", "features.4.1.weight", "features.5.8.layer_scale",
                       "features.5.8.block.0.weight", "features.7.2.block.5.bias", "classifier.0.bias"],
     "convnext_atto": ["stem.0.weight", "stages.1.downsample.0.weight", "stages.2.blocks.5.conv_dw.weight",
@@ -117,7 +120,7 @@ DEEP = ("resnet110", "plain110", "resnet152", "resnet1202", "preact_resnet1001",
         "wide_resnet101_2", "resnext101_32x8d", "resnext101_64x4d", "seresnet101", "resnet101d",
         "densenet161", "densenet169", "densenet201")  # fmt: skip
 DEEP += tuple(f"efficientnet_b{size}" for size in range(1, 8))
-DEEP += ("convnext_small", "convnext_base", "convnext_large")
+DEEP += ("inception_resnet_v2", "convnext_small", "convnext_base", "convnext_large")
 
 
 @pytest.mark.parametrize(
