@@ -49,6 +49,7 @@ MODELS = {
     **_of("fcnn.models.resnetv2", "resnetv2_50x1_bit", "resnetv2_101x1_bit"),
     **_of("fcnn.models.regnet", *(f"regnet_x_{size}" for size in _REGNETS)),
     **_of("fcnn.models.regnet", *(f"regnet_y_{size}" for size in _REGNETS)),
+    **_of("fcnn.models.efficientnet_v2", "efficientnet_v2_s", "efficientnet_v2_m", "efficientnet_v2_l"),
     **_of("fcnn.models.convnext", "convnext_atto", "convnext_femto", "convnext_pico", "convnext_nano"),
     **_of("fcnn.models.convnext", "convnext_tiny", "convnext_small", "convnext_base", "convnext_large"),
 }

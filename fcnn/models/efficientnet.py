@@ -24,7 +24,7 @@ import flax.linen as nn
 import jax
 
 from fcnn.models.classifier import Classifier, EndpointFn
-from fcnn.models.inverted_residual import InvertedResidual, divisible, timm_name, torch_name
+from fcnn.models.inverted_residual import InvertedResidual, divisible, split, timm_name, torch_name
 from fcnn.nn import SqueezeExcite, conv_norm_act, global_avg_pool
 from fcnn.nn.geometry import Padding
 
@@ -145,12 +145,6 @@ class LargeEfficientNet(EfficientNet, kw_only=True):
 
     epsilon: float = 1e-3
     momentum: float = 0.99
-
-
-def split(block: str) -> tuple[int, int]:
-    """Returns a block's stage, from 1 on, and its number in there, from 0 on: "stage2_block1" -> (2, 0)."""
-    stage, number = block.removeprefix("stage").split("_block")
-    return int(stage), int(number) - 1
 
 
 B0_FILTERS = (32, 16, 24, 40, 80, 112, 192, 320, 1280)

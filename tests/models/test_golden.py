@@ -98,6 +98,13 @@ FORWARD_BOUNDS = (1e-4, 1e-3), (1e-4, 1e-3)
 FORWARD = {"inception_v4": ((3e-3, 6e-3), (1e-3, 2e-3))}
 
 
+# The normalizations that convolutions of 1x1 alone follow, where it isn't every inverted residual's last one.
+LINEAR = {
+    "shufflenet_v2_x1_0": ("depthwise_norm",),
+    "efficientnet_v2_s": ("project_norm", "stage3_block4/norm2"),
+}
+
+
 def draw(salt: str, name: str, shape: tuple[int, ...]) -> np.ndarray:
     """The recipe by which every reference weight was drawn from its own name."""
     if name.endswith("num_batches_tracked"):
@@ -169,9 +176,13 @@ def test_names_go_both_ways(stem):
 
 @files
 def test_evaluation(stem):
-    case = golden(stem)
-    logits = jax.jit(functools.partial(case.model.apply, train=False))(case.variables, case.images)
-    assert relative_error(logits, case.arrays["eval_logits"]) < 2e-5
+    case, exact = golden(stem), FOLDER / f"{stem}.float64.npy"
+    reference, dtype = (np.load(exact), jnp.float64) if exact.exists() else (case.arrays["eval_logits"], jnp.float32)
+    with jax.enable_x64(exact.exists()):
+        variables, images = jax.tree.map(lambda leaf: leaf.astype(dtype), (case.variables, case.images))
+        logits = jax.jit(functools.partial(case.model.apply, train=False))(variables, images)
+    assert logits.dtype == dtype
+    assert relative_error(logits, reference) < 2e-5
 
 
 @files
@@ -266,8 +277,8 @@ def check_gradients(case, found, bound):
 
 
 def cancelled(case, name: str) -> bool:
-    """Whether a parameter is a bias that a batch norm takes away again: of a convolution before it, or of the
-    normalization that no activation follows in an inverted residual or a shuffled block, only convolutions of 1x1."""
-    layer, leaf = next(path for path, (key, _) in torch_names(case.model).items() if key == name)[-2:]
-    linear = "depthwise_norm" if case.name.startswith("shufflenet") else "project_norm"
-    return case.model.norm == "batch" and leaf == "bias" and layer.endswith(("conv", linear))
+    """Whether a parameter is a bias that a batch norm takes away again: of a convolution before it, or of a
+    normalization that no activation follows, only convolutions of 1x1."""
+    *path, leaf = next(path for path, (key, _) in torch_names(case.model).items() if key == name)
+    linear = LINEAR.get(case.name, ("project_norm",))
+    return case.model.norm == "batch" and leaf == "bias" and "/".join(path).endswith(("conv", *linear))

@@ -143,6 +143,7 @@ DEEPEST = {
     "resnet1202": 19_421_274, "preact_resnet1001": 10_327_706, "plain110": 1_727_962, "resnet152": 60_192_808,
     "densenet161": 28_681_000, "densenet169": 14_149_480, "densenet201": 20_013_928,
     "efficientnet_b2": 9_109_994, "efficientnet_b3": 12_233_232, "efficientnet_b4": 19_341_616,
+    "efficientnet_v2_s": 21_458_488, "efficientnet_v2_m": 54_139_356, "efficientnet_v2_l": 118_515_272,
     "efficientnet_b5": 30_389_784, "efficientnet_b6": 43_040_704, "efficientnet_b7": 66_347_960,
     "inception_resnet_v2": 55_843_464,
     "convnext_small": 50_223_688, "convnext_base": 88_591_464, "convnext_large": 197_767_336,

@@ -67,6 +67,9 @@ KNOWN = {
     "inception_v2": ["inception_4e_double_3x3_2_bn.running_mean", "conv1_7x7_s2.bias", "last_linear.weight"],
     "efficientnet_b0": ["features.0.0.weight", "features.1.0.block.1.fc2.bias", "features.1.0.block.2.1.running_var",
                         "features.6.3.block.3.0.weight", "features.8.1.bias", "classifier.1.weight"],
+    "efficientnet_v2_s": ["features.1.1.block.0.1.bias", "features.3.3.block.1.1.running_mean",
+                          "features.4.0.block.2.fc1.bias", "features.6.14.block.3.0.weight", "features.7.0.weight",
+                          "classifier.1.bias"],
     "efficientnet_lite0": ["conv_stem.weight", "bn1.bias", "blocks.0.0.bn2.weight", "blocks.0.0.conv_pw.weight",
                            "blocks.5.3.conv_pwl.weight", "bn2.running_var", "classifier.weight"],
 }  # fmt: skip
@@ -97,6 +100,8 @@ OTHER_NAMES = {
     "mobilenet_v3_large": ["blocks.0.0.conv_dw.weight", "blocks.0.0.bn2.bias", "blocks.2.0.se.conv_reduce.bias",
                            "blocks.2.2.se.conv_expand.weight", "blocks.5.2.bn3.bias", "blocks.6.0.conv.weight",
                            "blocks.6.0.bn1.running_mean", "conv_head.bias", "classifier.bias"],
+    "efficientnet_v2_s": ["blocks.0.1.conv.weight", "blocks.0.1.bn1.bias", "blocks.2.3.conv_exp.weight",
+                          "blocks.2.3.conv_pwl.weight", "blocks.2.3.bn2.running_var", "blocks.5.14.bn3.weight"],
     "efficientnet_b0": ["conv_stem.weight", "blocks.0.0.se.conv_reduce.bias", "blocks.6.0.conv_pwl.weight",
                         "classifier.bias", "_conv_stem.weight", "_bn0.bias", "_blocks.0._se_expand.bias",
                         "_blocks.15._bn2.running_mean", "_blocks.15._project_conv.weight", "_fc.weight"],
@@ -121,6 +126,7 @@ DEEP = ("resnet110", "plain110", "resnet152", "resnet1202", "preact_resnet1001",
         "densenet161", "densenet169", "densenet201")  # fmt: skip
 DEEP += tuple(f"efficientnet_b{size}" for size in range(1, 8))
 DEEP += ("inception_resnet_v2", "convnext_small", "convnext_base", "convnext_large")
+DEEP += ("efficientnet_v2_s", "efficientnet_v2_m", "efficientnet_v2_l")
 
 
 @pytest.mark.parametrize(
