@@ -30,8 +30,9 @@ def from_torch(
     head: bool = True,
     **options: Any,
 ) -> dict[str, Any]:
-    """Our variables from a state_dict of the reference implementation (torchvision's; for the CIFAR ResNets
-    github.com/akamaster/pytorch_resnet_cifar10's; for Inception v2 Cadene's pretrained-models.pytorch's).
+    """Our variables from a state_dict of the reference implementation (torchvision's, or timm's where torchvision has
+    none; for the CIFAR ResNets github.com/akamaster/pytorch_resnet_cifar10's, for the wide ones
+    github.com/xternalz/WideResNet-pytorch's; for Inception v2 Cadene's pretrained-models.pytorch's).
 
     Args:
       name: the architecture, as for `models.create`.

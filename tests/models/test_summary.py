@@ -29,7 +29,7 @@ GFLOPS = {
     "resnet101": 7.801, "resnet152": 11.514, "squeezenet1_0": 0.819, "squeezenet1_1": 0.349,
     "resnext50_32x4d": 4.230, "densenet121": 2.834, "mobilenet_v2": 0.301, "shufflenet_v2_x1_0": 0.145,
     "mnasnet1_0": 0.314, "mobilenet_v3_small": 0.057, "mobilenet_v3_large": 0.217,
-    "efficientnet_b0": 0.386, "efficientnet_v2_s": 8.366,
+    "efficientnet_b0": 0.386, "efficientnet_v2_s": 8.366, "regnet_y_400mf": 0.402,
     "convnext_tiny": 4.456,
 }  # fmt: skip
 

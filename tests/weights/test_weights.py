@@ -123,6 +123,7 @@ def test_weights_under_other_names_are_read_as_well(name):
 # As the shallower ones of their families, and seconds each to trace.
 DEEP = ("resnet110", "plain110", "resnet152", "resnet1202", "preact_resnet1001",
         "wide_resnet101_2", "resnext101_32x8d", "resnext101_64x4d", "seresnet101", "resnet101d",
+        "resnetv2_101x1_bit", *(f"regnet_{kind}_{size}gf" for kind in "xy" for size in ("1_6", "3_2", "8", "16", "32")),
         "densenet161", "densenet169", "densenet201")  # fmt: skip
 DEEP += tuple(f"efficientnet_b{size}" for size in range(1, 8))
 DEEP += ("inception_resnet_v2", "convnext_small", "convnext_base", "convnext_large")
