@@ -37,7 +37,7 @@ def test_commands_and_docs_know_it(capsys, monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / "docs"))
     import make_models  # pyright: ignore[reportMissingImports]  # found in docs/
 
-    row = "| `vovnet39a` | 224x224x3 | 1,000 | 22,600,296 | 7.072 | 53.9 | 29 | `layers_per_block` | Lee et al. 2019"
+    row = "| `vovnet39a` | 224x224x3 | 1,000 | 22,600,296 | 7.072 | 53.9 | 29 | `layers_per_block` |  | Lee et al. 2019"
     assert make_models.row(NAME).startswith(row)
     words = ["--model.name", NAME, "--model.options.layers-per-block", "3"]
     config = parse(TrainArgs, words, "fcnn train", default=TrainArgs(config=Config(), preset="NAME")).config

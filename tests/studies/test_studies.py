@@ -431,7 +431,7 @@ def test_an_interruption_leaves_nothing(tmp_path, monkeypatch, capsys):
         os.kill(os.getpid(), signal.SIGTERM)
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(linear_stack.LinearStack, "measure", stop)
+    monkeypatch.setattr(linear_stack.LinearStack, "run", stop)
     assert cli.main(["study", "linear_stack"]) == 143
     assert "Stopped; nothing was written." in capsys.readouterr().out
     assert not (tmp_path / "runs").exists()
