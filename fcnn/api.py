@@ -60,12 +60,12 @@ def create_model(
     Raises:
       UserError: no such architecture, or no weights of it.
     """
+    family = models.family(name)
     if not pretrained:
-        return models.create(name, num_classes=num_classes or models.family(name).classes, **fields)
+        return models.create(name, num_classes=family.classes if num_classes is None else num_classes, **fields)
     if pretrained is True:
         entries = [entry for entry in zoo.TABLE.values() if entry.model.name == name]
         if not entries:
-            models.family(name)  # UserError if there is no such architecture
             raise UserError(f"there are no pretrained weights of {name}; fcnn zoo lists those there are")
         pretrained = max(entries, key=lambda entry: entry.accuracy).name
     network = load_network(pretrained)
@@ -74,15 +74,12 @@ def create_model(
         raise UserError(f"{pretrained} has the weights of {info.name}, not of {name}")
     count = len(info.classes) if num_classes is None else num_classes
     model = models.create(name, num_classes=count, **(models.config_fields(info.model) | fields))
-    params = {layer: arrays for layer, arrays in network.variables["params"].items() if layer != "head"}
-    if count == len(info.classes):
-        params = dict(network.variables["params"])
-    else:
-        height, width, channels = *info.image_shape[:2], len(info.mean)
-        images = jnp.zeros((1, height, width, channels))
-        fresh_variables = jax.jit(lambda key: model.init(key, images, train=False))(jax.random.key(0))
-        params["head"] = fresh_variables["params"]["head"]
-    return model, {"params": params, "batch_stats": dict(network.variables.get("batch_stats", {}))}
+    variables = dict(network.variables)
+    if count != len(info.classes):
+        images = jnp.zeros((1, *info.image_shape[:2], len(info.mean)))
+        drawn = jax.jit(lambda key: model.init(key, images, train=False))(jax.random.key(0))
+        variables["params"] = {**variables["params"], "head": drawn["params"]["head"]}
+    return model, variables
 
 
 def train(

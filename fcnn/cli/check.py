@@ -40,14 +40,14 @@ def check_command(args: list[str]) -> int:
 def _check(config: Config, preset: str, folder: Path) -> int:
     from fcnn.analysis import sanity
     from fcnn.report import Console
-    from fcnn.training import trainer
+    from fcnn.training import run_data
     from fcnn.training.overrides import Overrides
     from fcnn.training.pretrained import start_state
     from fcnn.transfer import auto
 
     console = Console()
     config, _ = auto.decide(config, console)
-    setup = trainer.build(config, console, overrides=Overrides.of_preset(read_preset(preset), config))
+    setup = run_data.build(config, console, overrides=Overrides.of_preset(read_preset(preset), config))
     if setup.transferred:
         start_state(setup, console.log)  # says what is kept of the weights and what is trained
     folder.mkdir(parents=True, exist_ok=True)

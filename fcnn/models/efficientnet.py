@@ -24,7 +24,7 @@ import flax.linen as nn
 import jax
 
 from fcnn.models.classifier import Classifier, EndpointFn
-from fcnn.models.inverted_residual import InvertedResidual, divisible, split, timm_name, torch_name
+from fcnn.models.inverted_residual import InvertedResidual, divisible, split, timm_network_name, torch_name
 from fcnn.nn import SqueezeExcite, conv_norm_act, global_avg_pool
 from fcnn.nn.geometry import Padding
 
@@ -118,12 +118,7 @@ class EfficientNet(Classifier, kw_only=True):
         return f"features.{number}.{i}.block.{inner}"
 
     def timm_name(self, layer: str) -> str:
-        tops = {"stem_conv": "conv_stem", "stem_norm": "bn1", "last_conv": "conv_head", "last_norm": "bn2"}
-        block, _, inner = layer.partition("/")
-        if not inner:
-            return tops.get(block, "classifier")
-        number, i = split(block)
-        return f"blocks.{number - 1}.{i}.{timm_name(inner, expand=self.expansions[number - 1] > 1)}"
+        return timm_network_name(layer, lambda stage: self.expansions[stage - 1] > 1)
 
     def namings(self) -> tuple[Callable[[str], str], ...]:
         return *super().namings(), self.efficientnet_pytorch_name

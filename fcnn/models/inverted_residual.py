@@ -98,6 +98,21 @@ def torch_name(layer: str, *, expand: bool, squeeze_excite: bool) -> str:
     return f"{parts.index(part)}.{int(kind == 'norm')}"
 
 
+def timm_network_name(layer: str, expands: Callable[[int], bool], *, first_stage: int = 1) -> str:
+    """Returns timm's name of a layer of a network of such blocks: "stage2_block1/expand_conv" -> "blocks.1.0.conv_pw".
+
+    Args:
+      expands: whether the blocks of a stage have the first 1x1 convolution.
+      first_stage: the stage that timm counts as 0.
+    """
+    tops = {"stem_conv": "conv_stem", "stem_norm": "bn1", "last_conv": "conv_head", "last_norm": "bn2"}
+    block, _, inner = layer.partition("/")
+    if not inner:
+        return tops.get(block, "classifier")
+    stage, i = split(block)
+    return f"blocks.{stage - first_stage}.{i}.{timm_name(inner, expand=expands(stage))}"
+
+
 def timm_name(layer: str, *, expand: bool) -> str:
     """Returns timm's name of a layer of a block: "project_conv" -> "conv_pwl", or "conv_pw" if it doesn't expand."""
     if layer.startswith("se/"):

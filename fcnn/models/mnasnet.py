@@ -17,7 +17,7 @@ import functools
 import jax
 
 from fcnn.models.classifier import Classifier, EndpointFn
-from fcnn.models.inverted_residual import InvertedResidual, split, timm_name
+from fcnn.models.inverted_residual import InvertedResidual, split, timm_network_name
 from fcnn.models.resnet import depth_rate
 from fcnn.nn import conv_norm_act, global_avg_pool
 
@@ -84,12 +84,8 @@ class MNASNet(Classifier, kw_only=True):
         return f"layers.{number + 7}.{i}.layers.{place}"
 
     def timm_name(self, layer: str) -> str:
-        tops = {"stem_conv": "conv_stem", "stem_norm": "bn1", "last_conv": "conv_head", "last_norm": "bn2"}
-        block, _, inner = layer.partition("/")
-        if not inner:
-            return tops.get(block, "classifier")
-        number, i = (0, 0) if block == "separable" else split(block)
-        return f"blocks.{number}.{i}.{timm_name(inner, expand=number > 0)}"
+        layer = layer.replace("separable", "stage0_block1")
+        return timm_network_name(layer, lambda stage: stage > 0, first_stage=0)
 
 
 STAGE_SIZES = (3, 3, 3, 2, 4, 1)

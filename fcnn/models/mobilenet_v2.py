@@ -14,7 +14,7 @@ import functools
 import jax
 
 from fcnn.models.classifier import Classifier, EndpointFn
-from fcnn.models.inverted_residual import InvertedResidual, split, timm_name, torch_name
+from fcnn.models.inverted_residual import InvertedResidual, split, timm_network_name, torch_name
 from fcnn.models.resnet import depth_rate
 from fcnn.nn import conv_norm_act, global_avg_pool
 
@@ -77,12 +77,7 @@ class MobileNetV2(Classifier, kw_only=True):
         return f"features.{sum(self.stage_sizes[: number - 1]) + i + 1}.conv.{inner}"
 
     def timm_name(self, layer: str) -> str:
-        tops = {"stem_conv": "conv_stem", "stem_norm": "bn1", "last_conv": "conv_head", "last_norm": "bn2"}
-        block, _, inner = layer.partition("/")
-        if not inner:
-            return tops.get(block, "classifier")
-        number, i = split(block)
-        return f"blocks.{number - 1}.{i}.{timm_name(inner, expand=number > 1)}"
+        return timm_network_name(layer, lambda stage: stage > 1)
 
 
 mobilenet_v2 = functools.partial(MobileNetV2, stage_sizes=(1, 2, 3, 4, 3, 3, 1))

@@ -73,13 +73,11 @@ def check_overrides(overrides: Overrides, config: Config, dataset: Dataset) -> N
     if overrides.optimizer is not None and optim != OptimConfig():
         others = "l1, l2, decay-mask, loss and label-smoothing"
         raise UserError(f"optim.* has no effect with your own optimizer, except {others}")
-    if overrides.model is None:
+    model = overrides.model
+    if model is None:
         return
     images = jnp.zeros((1, *dataset.image_shape), jnp.float32)
-    logits: Any = jax.eval_shape(
-        lambda key: overrides.model.init_with_output(key, images, train=False)[0],  # pyright: ignore[reportOptionalMemberAccess]  # not None: see above
-        jax.random.key(0),
-    )
+    logits: Any = jax.eval_shape(lambda key: model.init_with_output(key, images, train=False)[0], jax.random.key(0))
     if getattr(logits, "shape", None) != (1, len(dataset.classes)):
         shape = getattr(logits, "shape", type(logits).__name__)
         raise UserError(

@@ -85,7 +85,7 @@ def _named(network: Network, entry: zoo.Entry) -> Network:
         crop=entry.crop,
         interpolation=entry.interpolation,
     )
-    return dataclasses.replace(network, info=info)
+    return dataclasses.replace(network, info=info, notes=())  # nothing about a known file has to be guessed
 
 
 def source_of(config: Config) -> NetworkInfo | None:

@@ -1,4 +1,4 @@
-"""The images of a run: those that it began with, normalized as it has always normalized them."""
+"""The images of a run, those that it began with, normalized as it has always normalized them; its setup with them."""
 
 import dataclasses
 from pathlib import Path
@@ -6,13 +6,33 @@ from pathlib import Path
 from fcnn.config import Config
 from fcnn.data import Dataset, RunFiles, load
 from fcnn.data.manifest import Manifest
-from fcnn.distributed import processes
+from fcnn.distributed import processes, sharding
 from fcnn.report import Console
 from fcnn.training import workdir as folder
+from fcnn.training.overrides import Overrides
 from fcnn.training.pretrained import source_of
+from fcnn.training.setup import TrainSetup, make_setup
 from fcnn.utils.errors import UserError
 
 PIPELINES = {"device": "images on the device", "stream": "images streamed"}
+
+
+def build(
+    config: Config, console: Console, workdir: Path | None = None, overrides: Overrides | None = None
+) -> TrainSetup:
+    """Loads the data of a run and works out what its config means for them.
+
+    Args:
+      workdir: the run's folder, whose data are those that it began with; None for a run without one.
+
+    Raises:
+      UserError: the config doesn't fit the data or the devices, or the weights can't be had.
+    """
+    overrides = overrides or Overrides()
+    if workdir is not None and (facts := folder.read_data(workdir)) is not None:
+        folder.check_same_overrides(workdir, facts, overrides.names())
+    dataset = load_for_all(config, workdir, console, overrides.dataset)
+    return make_setup(config, dataset, sharding.make_mesh(), overrides=overrides)
 
 
 def load_for_all(config: Config, workdir: Path | None, console: Console, dataset: Dataset | None = None) -> Dataset:

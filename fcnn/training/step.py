@@ -5,6 +5,7 @@ runs a program of its own.
 """
 
 import contextlib
+import functools
 from collections.abc import Callable, Collection
 from typing import Any
 
@@ -77,8 +78,7 @@ def make_train_step(
     the same on all devices. Batch norm normalizes by the whole batch with `sync_batch_norm`, else by the device's
     share; running averages become the devices' means.
 
-    With `ema_decay`, the moving averages keep the share min(ema_decay, (1 + t) / (10 + t)) in step t, from 0: the first
-    weights, which are random, are soon forgotten (TensorFlow's `tf.train.ExponentialMovingAverage` with `num_updates`).
+    With `ema_decay`, the state's moving averages follow (`_moving_average`).
 
     The layers named in `frozen`, in the top level of the variables, stay as they are to the last bit and run as in
     evaluation (`evaluated`): they have no gradient, and neither weight decay, penalties nor averages touch them. With
@@ -87,7 +87,6 @@ def make_train_step(
     Raises:
       UserError: on the first call, `frozen` names a layer that isn't there, or one that can't be frozen.
     """
-
     gradient = _make_gradient(
         model,
         loss=loss,
@@ -98,12 +97,11 @@ def make_train_step(
         sync_batch_norm=sync_batch_norm,
     )
 
-    def trainable(params: Any) -> Any:
-        return {name: layer for name, layer in params.items() if name not in frozen} if frozen else params
+    with_frozen = functools.partial(_with_frozen, frozen=frozen)
 
-    def with_frozen(new: Any, old: Any) -> Any:
-        # Not by adding zero: -0 + 0 has another bit pattern than -0, and an average of equals rounds.
-        return {name: old[name] if name in frozen else new[name] for name in new} if frozen else new
+    def penalties(params: Any) -> jax.Array:
+        trained = {name: layer for name, layer in params.items() if name not in frozen} if frozen else params
+        return penalty(trained, l1=l1, l2=l2, kind=decay_mask)
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, StepReport]:
         check_layers(frozen, [*state.params, *state.batch_stats])
@@ -115,23 +113,32 @@ def make_train_step(
         grads, batch_stats, metrics = gradient(state.params, state.batch_stats, batch, key)
         batch_stats = with_frozen(batch_stats, state.batch_stats)
         if l1 or l2:
-            extra = jax.grad(lambda params: penalty(trainable(params), l1=l1, l2=l2, kind=decay_mask))(state.params)
-            grads = jax.tree.map(jnp.add, grads, extra)
+            grads = jax.tree.map(jnp.add, grads, jax.grad(penalties)(state.params))
         norms = jax.tree.map(lambda grad: jnp.sqrt(jnp.square(grad).sum()), grads)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = with_frozen(optax.apply_updates(state.params, updates), state.params)
-        ema = state.ema
+        variables, ema = {"params": params, "batch_stats": batch_stats}, state.ema
         if ema_decay is not None:
-            # 1 - (1 + t) / (10 + t), without a difference of two numbers near 1 in float32.
-            new_share = jnp.maximum(1 - ema_decay, 9 / (10 + state.step.astype(jnp.float32)))
-            average: Any = optax.incremental_update({"params": params, "batch_stats": batch_stats}, ema, new_share)
+            average = _moving_average(ema, variables, ema_decay, state.step)
             ema = {name: with_frozen(average[name], ema[name]) for name in average}
-        new_state = state.replace(
-            step=state.step + 1, params=params, batch_stats=batch_stats, opt_state=opt_state, ema=ema
-        )
+        new_state = state.replace(step=state.step + 1, **variables, opt_state=opt_state, ema=ema)
         return new_state, StepReport(metrics=metrics, grad_norms=norms)
 
     return train_step
+
+
+def _with_frozen(new: Any, old: Any, *, frozen: Collection[str]) -> Any:
+    """Returns `new` with the frozen layers of `old`."""
+    # Not by adding zero: -0 + 0 has another bit pattern than -0, and an average of equals rounds.
+    return {name: old[name] if name in frozen else new[name] for name in new} if frozen else new
+
+
+def _moving_average(average: Any, new: Any, decay: float, step: jax.Array) -> Any:
+    """Keeps the share min(decay, (1 + t) / (10 + t)) of an average in step t, from 0, so that the first weights, which
+    are random, are soon forgotten (TensorFlow's `tf.train.ExponentialMovingAverage` with `num_updates`)."""
+    # 1 - (1 + t) / (10 + t), without a difference of two numbers near 1 in float32.
+    new_share = jnp.maximum(1 - decay, 9 / (10 + step.astype(jnp.float32)))
+    return optax.incremental_update(new, average, new_share)
 
 
 def _make_gradient(

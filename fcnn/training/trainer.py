@@ -29,8 +29,8 @@ from fcnn.training.notes import introduction
 from fcnn.training.overrides import Overrides
 from fcnn.training.pretrained import start_state
 from fcnn.training.results import best_of, test_record, write_curves, write_report
-from fcnn.training.run_data import load_for_all
-from fcnn.training.setup import TrainSetup, compile_train_step, make_setup
+from fcnn.training.run_data import build
+from fcnn.training.setup import TrainSetup, compile_train_step
 from fcnn.utils.errors import UserError
 
 Callback = Callable[[Record], None]
@@ -106,24 +106,6 @@ def train(
                 note = "There is no checkpoint yet" if step is None else f"The checkpoint of step {step} stays"
                 raise NonFinite(f"{error}\n{note}; {workdir}") from None
             return trainer.finish(test=test)
-
-
-def build(
-    config: Config, console: Console, workdir: Path | None = None, overrides: Overrides | None = None
-) -> TrainSetup:
-    """Loads the data of a run and works out what its config means for them.
-
-    Args:
-      workdir: the run's folder, whose data are those that it began with; None for a run without one.
-
-    Raises:
-      UserError: the config doesn't fit the data or the devices, or the weights can't be had.
-    """
-    overrides = overrides or Overrides()
-    if workdir is not None and (facts := folder.read_data(workdir)) is not None:
-        folder.check_same_overrides(workdir, facts, overrides.names())
-    dataset = load_for_all(config, workdir, console, overrides.dataset)
-    return make_setup(config, dataset, sharding.make_mesh(), overrides=overrides)
 
 
 class Trainer:

@@ -1,6 +1,7 @@
 """Weights that another program saved: which architecture they are of, under which names, for which images."""
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -65,6 +66,21 @@ def to_reference(state_dict: Arrays, model: Classifier) -> dict[str, np.ndarray]
         # Dense layers as convolutions and the reverse, layer scales without axes for the image.
         renamed[reference] = array if array.ndim == len(shape) else array.reshape(len(array), -1, *shape[2:])
     return renamed
+
+
+def unsaid_options(arrays: Arrays, renamed: Arrays, model: Classifier, options: Collection[str]) -> list[str]:
+    """Returns the model's options that change what weights compute, are not among `options`, and depend on who trained
+    them, which names and shapes don't show. torchvision's names do: it has one value of each.
+
+    Args:
+      arrays, renamed: before and after `plain_names`.
+    """
+    own = {field.name for field in dataclasses.fields(model)}
+    unsaid = [name for name in ("epsilon", "padding") if name in own and name not in options]
+    torchvisions = model.torch_name("head") != model.timm_name("head")
+    if torchvisions and all(any(name.endswith(key) for name in arrays) for key in renamed):
+        return []
+    return unsaid
 
 
 def input_channels(model: Classifier, arrays: Arrays) -> int:

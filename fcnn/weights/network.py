@@ -16,7 +16,7 @@ from fcnn.config.names import Interpolation
 from fcnn.config.serialize import build
 from fcnn.utils.errors import UserError
 from fcnn.weights.files import read_arrays, write_arrays
-from fcnn.weights.foreign import fitting, input_channels, is_auxiliary, plain_names
+from fcnn.weights.foreign import fitting, input_channels, is_auxiliary, plain_names, unsaid_options
 from fcnn.weights.torch_names import COUNTER, from_torch, to_torch, torch_shapes
 
 
@@ -175,6 +175,12 @@ def _read_foreign(
     renamed, left_out = plain_names(arrays, model)
     if left_out:
         notes.append(f"The names of its arrays are read without {left_out}.")
+    if options := unsaid_options(arrays, renamed, model, config.options):
+        values = ", ".join(f"{name} {getattr(model, name)}" for name in options)
+        notes.append(
+            f"Its names don't say with which {' and '.join(options)} it was trained: {values} assumed; fcnn convert "
+            f"--options.{options[0]} takes another."
+        )
     if model.aux_heads and not any(is_auxiliary(model, name) for name in renamed):  # as timm has them
         config = dataclasses.replace(config, options={"auxiliary": False} | config.options)
     height, width, channels = model.image_shape

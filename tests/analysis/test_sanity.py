@@ -22,7 +22,7 @@ from fcnn.distributed import sharding
 from fcnn.models import classifier, mlp
 from fcnn.nn import BatchNorm
 from fcnn.report import Console
-from fcnn.training import trainer
+from fcnn.training import run_data
 from fcnn.training.setup import TrainSetup, make_setup
 from fcnn.weights import Network, NetworkInfo, write_network
 
@@ -232,7 +232,7 @@ def test_the_run_that_is_checked_starts_from_its_weights(strategy, skipped, weig
     """With their normalization, and nothing fails for what is frozen."""
     path, variables = weights
     transfer = TransferConfig(weights=str(path), strategy=strategy, backbone_lr_scale=1.0)
-    setup = trainer.build(dataclasses.replace(SOUND, transfer=transfer), Console(quiet=True))
+    setup = run_data.build(dataclasses.replace(SOUND, transfer=transfer), Console(quiet=True))
     assert [float(value[0]) for value in setup.dataset.mean_std()] == [0.5, 0.5]
     start = start_state(setup).variables
     jax.tree.map(np.testing.assert_array_equal, jax.device_get(start), variables)

@@ -63,10 +63,10 @@ def test_every_field_says_what_it_is():
         (lambda: DataConfig(val_fraction=1.0), "data.val-fraction must be at least 0 and at most 0.9"),
         (lambda: ModelConfig(name="resnet21"), "did you mean resnet"),
         (lambda: ModelConfig(dropout=1.0), "model.dropout"),
-        (lambda: AugmentConfig(auto_augment="randaugment"), "did you mean rand_augment"),  # pyright: ignore[reportArgumentType]
+        (lambda: AugmentConfig(auto_augment="randaugment"), "did you mean rand_augment"),  # pyright: ignore[reportArgumentType]  # wrong on purpose
         (lambda: AugmentConfig(magnitude=5), "augment.magnitude has no effect without augment.auto-augment rand_aug"),
         (lambda: AugmentConfig(mixup_off_epochs=1), "has no effect without augment.mixup or augment.cutmix"),
-        (lambda: OptimConfig(loss="bce"), "unknown optim.loss 'bce'"),  # pyright: ignore[reportArgumentType]
+        (lambda: OptimConfig(loss="bce"), "unknown optim.loss 'bce'"),  # pyright: ignore[reportArgumentType]  # wrong on purpose
         (lambda: OptimConfig(name="adamm"), "did you mean adam"),
         (lambda: OptimConfig(name="adam", nesterov=True), "optim.nesterov needs optim.name sgd"),
         (lambda: OptimConfig(momentum=0.0, nesterov=True), "with a momentum above 0"),

@@ -90,7 +90,8 @@ def test_training_without_mutable_statistics_is_an_error():
 def test_activations_by_name():
     model, variables, network = both()
     found = network(X, train=False, features=("stage2", "pool"))[1]
-    check_close(found, model.apply(variables, X, train=False, features=("stage2", "pool"))[1])  # pyright: ignore[reportIndexIssue]
+    logits_and_features: Any = model.apply(variables, X, train=False, features=("stage2", "pool"))
+    check_close(found, logits_and_features[1])
 
 
 def test_auxiliary_heads_of_the_pure_function():
@@ -100,7 +101,9 @@ def test_auxiliary_heads_of_the_pure_function():
 
     def apply(images):
         variables = model.init(keys, images, train=False)
-        return model.apply(variables, images, train=True, mutable=["batch_stats", "aux"], rngs=keys)[1]["aux"]  # pyright: ignore[reportIndexIssue]
+        updates: Any
+        _, updates = model.apply(variables, images, train=True, mutable=["batch_stats", "aux"], rngs=keys)
+        return updates["aux"]
 
     heads = jax.eval_shape(apply, images)
     assert {name: (logits.shape, weight.shape) for name, (logits, weight) in heads.items()} == {

@@ -41,7 +41,7 @@ def whole(tmp_path_factory):
     ("module", "function", "number"),
     [
         (run_data, "load", signal.SIGINT),
-        (trainer, "make_setup", signal.SIGTERM),
+        (run_data, "make_setup", signal.SIGTERM),
         (trainer, "compile_train_step", signal.SIGHUP),
         (trainer, "evaluate_best", signal.SIGINT),
         (results, "draw_curves", signal.SIGTERM),
@@ -56,9 +56,9 @@ def test_a_signal_before_the_first_step_or_after_the_last(
     with monkeypatch.context() as patched:
         patched.setattr(module, function, interrupted(getattr(module, function), number))
         assert cli.main(["train", *SMALL, "--workdir", "run"]) == CODES[number]
-    told = capfd.readouterr()
-    assert "Traceback" not in told.err
-    again = told.out.splitlines()[-1]
+    output = capfd.readouterr()
+    assert "Traceback" not in output.err
+    again = output.out.splitlines()[-1]
     assert again.startswith("Stopped. To continue: ")
     assert again.endswith("train --config resnet --model.name linear --train.epochs 1 --workdir run")
     words = shlex.split(again)
@@ -78,8 +78,8 @@ def test_a_picture_that_cannot_be_drawn_costs_no_result(function, whole, tmp_pat
         patched.setattr(results, function, fails)
         assert cli.main(["train", *SMALL, "--workdir", "run"]) == 0
     name = "curves.png" if function == "draw_curves" else "report.html"
-    *_, told, _, accuracy = capfd.readouterr().out.splitlines()
-    assert told == f"{name} could not be written: ParseException"
+    *_, message, _, accuracy = capfd.readouterr().out.splitlines()
+    assert message == f"{name} could not be written: ParseException"
     assert accuracy.startswith("Test accuracy ")
     assert comparable(tmp_path / "run") == whole
 

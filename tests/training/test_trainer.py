@@ -164,7 +164,7 @@ def test_early_stopping_ends_a_run_that_does_not_improve(tmp_path, console, caps
     assert found["step"] == 60
     assert trainer.train(config, tmp_path / "run", console) == found
     assert "is finished" in capsys.readouterr().out
-    # Stopped before the test, it goes on to the test alone.
+    # Stopped before the test, it has the test alone left.
     trainer.train(config, tmp_path / "two", console, test=False)
     assert trainer.train(config, tmp_path / "two", console) == found
     assert comparable(tmp_path / "run") == comparable(tmp_path / "two")

@@ -349,3 +349,32 @@ def test_a_gray_networks_normalization_holds_for_each_color():
     assert (mean.tolist(), std.tolist()) == ([0.5] * 3, [0.25] * 3)
     with pytest.raises(UserError, match="the weights are for images of 4 channels, the images have 3"):
         dataset.normalized_by((0.5,) * 4, (0.5,) * 4)
+
+
+UNSAID = (
+    "Its names don't say with which epsilon and padding it was trained: epsilon 0.001, padding {} assumed; "
+    "fcnn convert --options.epsilon takes another."
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "naming", "options", "padding"),
+    [
+        ("mobilenet_v3_small", 0, {}, None),
+        ("mobilenet_v3_small", 1, {}, "torch"),
+        ("mobilenet_v3_small", 1, {"epsilon": 1e-5, "padding": "SAME"}, None),
+        ("efficientnet_lite0", 0, {}, "SAME"),
+    ],
+)
+def test_what_timms_names_do_not_say_is_assumed_aloud(name, naming, options, padding, tmp_path):
+    """timm has these with two epsilons and two paddings under the same names; torchvision has one of each, and no
+    EfficientNet-Lite."""
+    model = models.create(name, num_classes=3)
+    rng = np.random.default_rng(0)
+    names = array_names(model)[naming]
+    shapes = torch_shapes(model)
+    arrays = {theirs: rng.random(shapes[reference], np.float32) for theirs, reference in names.items()}
+    save_file(arrays, tmp_path / "file.safetensors")
+    network = read_network(tmp_path / "file.safetensors", ModelConfig(name=name, options=options))
+    assert network.notes == (() if padding is None else (UNSAID.format(padding),))
+    assert network.info.model.options == options

@@ -109,6 +109,7 @@ def test_a_package_that_is_missing_or_changed_is_said(tmp_path, monkeypatch):
     with pytest.raises(UserError, match="is not the published efficientnet_lite0: its SHA-256 is"):
         zoo.obtain(entry)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("sysconfig.get_path", lambda name: str(tmp_path / "site-packages"))
     assert not zoo.is_here(entry)
     with pytest.raises(UserError, match=r"efficientnet_lite0: .*\.pth is missing, which comes with fcnn"):
         zoo.obtain(entry)
