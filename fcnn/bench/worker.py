@@ -5,8 +5,10 @@ took; and one with its peak memory at the end of its input.
 """
 
 import json
+import os
 import sys
 import time
+from typing import TextIO
 
 from fcnn.bench.job import Job
 from fcnn.runtime.memory import keep_memory
@@ -15,6 +17,7 @@ from fcnn.runtime.memory import keep_memory
 def main() -> None:
     """Compiles a step, and takes steps on request."""
     contender, job = sys.argv[1], Job(**json.loads(sys.argv[2]))
+    records = _own_stdout()
     began = time.perf_counter()
     if contender in ("fcnn", "lax"):  # as a run does; the others are as they come
         keep_memory()
@@ -30,12 +33,19 @@ def main() -> None:
     run, facts = make_setup(job, contender)
     run(1)
     facts["ready_seconds"] = time.perf_counter() - began  # imports, compilation and a first step
-    _print(facts)
+    _print(facts, records)
     for line in sys.stdin:
         wall, cpu = time.perf_counter(), time.process_time()
         run(int(line))
-        _print({"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu})
-    _print({"peak_bytes": _peak_bytes()})
+        _print({"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu}, records)
+    _print({"peak_bytes": _peak_bytes()}, records)
+
+
+def _own_stdout() -> TextIO:
+    """Returns the standard output for records alone: what libraries print from now on goes to standard error."""
+    records = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    return records
 
 
 def _peak_bytes() -> int:
@@ -50,8 +60,8 @@ def _peak_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-def _print(record: dict) -> None:
-    print(json.dumps(record), flush=True)
+def _print(record: dict, file: TextIO) -> None:
+    print(json.dumps(record), file=file, flush=True)
 
 
 if __name__ == "__main__":

@@ -42,7 +42,7 @@ def _check(config: Config, preset: str, folder: Path) -> int:
     from fcnn.report import Console
     from fcnn.training import run_data
     from fcnn.training.overrides import Overrides
-    from fcnn.training.pretrained import start_state
+    from fcnn.training.start import start_state
     from fcnn.transfer import auto
 
     console = Console()

@@ -213,6 +213,10 @@ class TransferConfig:
     pretrained (nothing), scratch (everything, from random weights, for comparison), mean_var (everything, from random
     weights with the mean and variance of the pretrained ones: Raghu et al. 2019, Transfusion), auto (head, last_block
     or full, depending on the number of images and the accuracy of a frozen network; the run logs why)."""
+    head_init: Literal["random", "linear_probe"] = "random"
+    """How a new head starts: random, or linear_probe, a logistic regression on the features of the pretrained network,
+    its regularization chosen by 5-fold cross-validation (with strategy pretrained nothing else is trained; with full it
+    is LP-FT, Kumar et al. 2022, which keeps the features from being distorted by a random head)."""
     backbone_lr_scale: float = 0.1
     """full, last_block: learning rate of the backbone, as a fraction of the head's."""
     layer_decay: float = 1.0
@@ -230,6 +234,12 @@ class TransferConfig:
             "transfer.compare has no effect without transfer.weights",
         )
         check_numbers(self, "transfer.", backbone_lr_scale=(TINY, 1), layer_decay=(TINY, 1))
+        kinds = ("random", "linear_probe")
+        check(self.head_init in kinds, unknown("transfer.head-init", self.head_init, kinds))
+        check(
+            self.head_init == "random" or (self.weights is not None and self.strategy not in ("scratch", "mean_var")),
+            "transfer.head-init linear_probe needs the features of transfer.weights",
+        )
         check(
             self.weights is not None or self.strategy in ("full", "scratch"),
             f"transfer.strategy {self.strategy} needs transfer.weights: a name of fcnn zoo, a file, or a run's folder",

@@ -69,6 +69,8 @@ class Dataset:
     """Formats and sizes of the files, where there are any: "JPEG; 128 x 128 (4,317)"."""
     manifest: Manifest | None = None
     """Which files are in which split, where there are any."""
+    groups: np.ndarray | None = None
+    """(N,) int of the training images: images that show the same, or nearly, have one number; None if nobody looked."""
     value_range: tuple[float, float] | None = None
     """The gray values of more than 8 bits that became 0 and 255; None where there were none."""
     pixels: str = ""

@@ -129,7 +129,8 @@ def load_run_files(
       run: its files. Unless `run.exact`, what differs is logged and left out.
 
     Returns:
-      "classes", "splits" (all three), "manifest" (what is left of it), "skipped", "files" and "value_range".
+      "classes", "splits" (all three), "groups" (of the training images), "manifest" (what is left of it), "skipped",
+      "files" and "value_range".
 
     Raises:
       UserError: a file differs and `run.exact`, or no file of the run is left.
@@ -153,12 +154,12 @@ def load_run_files(
     entries, infos = (tuple(part) for part in zip(*files, strict=True))
     images = _read(root, config, manifest.classes, entries, infos, run.channels, config.value_range, progress)
     position = {entry.path: i for i, entry in enumerate(entries)}
+    places = {split: np.asarray([position[row.path] for row in rows if row.split == split], int) for split in SPLITS}
+    _, groups = duplicates([(info.hash, info.fine_hash) for info in infos])
     return {
         "classes": manifest.classes,
-        "splits": {
-            split: images.take(np.asarray([position[row.path] for row in rows if row.split == split], int))
-            for split in SPLITS
-        },
+        "splits": {split: images.take(indices) for split, indices in places.items()},
+        "groups": groups[places["train"]],
         "manifest": Manifest(rows),
         "skipped": folder.skipped,
         "files": _describe(infos),

@@ -136,7 +136,8 @@ def _cut(
     if groups is not None:
         notes = (*notes, *shortages(config, labels["train"], groups, places, classes))
     manifest = None if rows is None else _manifest(rows, places)
-    return _dataset(config, classes=classes, splits=cut, manifest=manifest, notes=notes, **extras)
+    train_groups = None if groups is None else groups[places["train"][1]]
+    return _dataset(config, classes=classes, splits=cut, groups=train_groups, manifest=manifest, notes=notes, **extras)
 
 
 def _manifest(rows: Mapping[str, tuple[Row, ...]], places: Mapping[str, tuple[str, np.ndarray]]) -> Manifest:

@@ -21,8 +21,9 @@ from fcnn.studies.study import Row, Study, Verdict, clearly_above, draw_curves, 
 from fcnn.studies.training import EVALUATED, Trainer, fewer, pick_batch
 from fcnn.training.evaluate import compile_evaluation
 from fcnn.training.features import on_features
-from fcnn.training.pretrained import load_network, start_state
+from fcnn.training.pretrained import load_network
 from fcnn.training.setup import make_setup
+from fcnn.training.start import start_state
 from fcnn.weights import Network, NetworkInfo, write_network
 
 Strategy = Literal["head", "last_block", "full", "mean_var", "scratch"]

@@ -1,16 +1,22 @@
-"""Training a head on features: what the frozen rest of a network makes of each image, computed once for all epochs."""
+"""Training a head on features: what the frozen rest of a network makes of each image, computed once for all epochs, or
+once for a linear probe."""
 
 import dataclasses
 from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from fcnn.config import AugmentConfig
 from fcnn.data import AnySplit, Split
+from fcnn.distributed import sharding
+from fcnn.models import endpoints
 from fcnn.training.evaluate import compile_on_each
+from fcnn.training.linear_probe import FOLDS, fit_linear_probe
 from fcnn.training.setup import TrainSetup
+from fcnn.utils.errors import UserError
 
 
 def on_features(setup: TrainSetup, variables: Any) -> TrainSetup:
@@ -27,13 +33,18 @@ def on_features(setup: TrainSetup, variables: Any) -> TrainSetup:
     return dataclasses.replace(
         setup,
         dataset=dataclasses.replace(setup.dataset, train=train, validation=validation),
-        model=setup.classifier.clone(start=(str(setup.trainable.endpoint), setup.dataset.image_shape)),
+        model=setup.classifier.clone(start=(last_endpoint(setup), setup.dataset.image_shape)),
     )
 
 
+def last_endpoint(setup: TrainSetup) -> str:
+    """Returns the endpoint before the head."""
+    return endpoints(setup.classifier, setup.dataset.image_shape)[-1].name
+
+
 def compile_features(setup: TrainSetup, variables: Any, split: AnySplit) -> Callable[[], Split]:
-    """Compiles the activations of a split's images at the endpoint before the head, (N, ...) float32, as a `Split`."""
-    name = str(setup.trainable.endpoint)
+    """Compiles the activations of a split's images at the last endpoint, (N, ...) float32, as a `Split`."""
+    name = last_endpoint(setup)
     if not len(split):
         return lambda: Split(np.zeros((0, 1)), split.labels)
 
@@ -43,3 +54,28 @@ def compile_features(setup: TrainSetup, variables: Any, split: AnySplit) -> Call
 
     compute = compile_on_each(setup, features, variables, split)
     return lambda: Split(compute(), split.labels)
+
+
+def probed_head(setup: TrainSetup, variables: Any) -> tuple[Any, str]:
+    """Returns variables whose head is a linear probe of the training images, and a sentence on how good it is.
+
+    Raises:
+      UserError: the head isn't a linear function of the last endpoint, or there are fewer images than folds.
+    """
+    features = compile_features(setup, sharding.replicate(variables, setup.mesh), setup.dataset.train)()
+    if features.images.ndim != 2:
+        raise UserError(
+            f"transfer.head-init linear_probe: the head of {setup.config.model.name} isn't linear in averaged features"
+            + ("; --model.options.linear-head makes it so" if hasattr(setup.model, "linear_head") else "")
+        )
+    if len(features) < FOLDS:
+        raise UserError(f"transfer.head-init linear_probe needs at least {FOLDS} training images, not {len(features)}")
+    probe = fit_linear_probe(features.images, features.labels, len(setup.dataset.classes), setup.dataset.groups)
+    head = variables["params"]["head"]
+    fitted = {"kernel": jnp.asarray(probe.kernel.reshape(head["kernel"].shape)), "bias": jnp.asarray(probe.bias)}
+    accuracy = np.mean(probe.logits.argmax(axis=1) == features.labels)
+    message = (
+        f"The head is a logistic regression on {features.images.shape[1]:,} features of {len(features):,} images "
+        f"(C {probe.inverse_strength:g} by {FOLDS}-fold cross-validation, with which it gets {100 * accuracy:.1f} %)."
+    )
+    return {**variables, "params": {**variables["params"], "head": fitted}}, message

@@ -1,24 +1,16 @@
 """Trained networks by name: the zoo's, or that of what they are in, a run's folder or anyone's file."""
 
 import dataclasses
-from collections.abc import Callable
 from pathlib import Path
 
 import flax.linen as nn
-import jax
-import jax.numpy as jnp
 
 from fcnn import zoo
 from fcnn.config import Config, ModelConfig
-from fcnn.distributed import sharding
-from fcnn.report.records import WEIGHTS
 from fcnn.training import workdir as folder
 from fcnn.training.checkpoint import Checkpoints
-from fcnn.training.setup import TrainSetup
-from fcnn.training.state import TrainState
-from fcnn.training.trainable import start_from
 from fcnn.utils.errors import UserError, unknown
-from fcnn.weights import Network, NetworkInfo, check_same, linear_head, published, read_network
+from fcnn.weights import Network, NetworkInfo, check_same, read_network
 
 
 def load_network(
@@ -95,31 +87,3 @@ def source_of(config: Config) -> NetworkInfo | None:
     if transfer.weights is None or transfer.strategy == "scratch":
         return None
     return load_network(transfer.weights, config.model, head=False).info
-
-
-def start_state(setup: TrainSetup, log: Callable[[str], None]) -> TrainState:
-    """Returns the state before the first step of a run, with the weights that training starts from.
-
-    Raises:
-      UserError: there are none, or they don't fit.
-    """
-    state, config = setup.init_state(), setup.config
-    transfer = config.transfer
-    if transfer.weights is None or transfer.strategy == "scratch":
-        return state
-    network = load_network(transfer.weights, published(config.model), head=False)
-    same_head = linear_head(network.info.model) == linear_head(config.model)
-    variables, message = start_from(
-        network,
-        setup.dataset.classes,
-        state.variables,
-        transfer.strategy,
-        seed=config.seed,
-        same_head=same_head,
-    )
-    layers = [layer for name, layer in state.params.items() if name not in setup.trainable.frozen]
-    count = sum(array.size for array in jax.tree.leaves(layers)) if setup.total_steps else 0
-    source = transfer.weights + (f", {WEIGHTS[network.info.weights]}" if network.info.weights else "")
-    log(f"From {source}. {' '.join([*network.notes, message])} {count:,} parameters are trained.")
-    ema = None if state.ema is None else jax.tree.map(jnp.copy, variables)  # a step may reuse either's memory
-    return sharding.replicate(state.replace(**variables, ema=ema), setup.mesh)

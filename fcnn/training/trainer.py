@@ -27,10 +27,10 @@ from fcnn.training.features import on_features
 from fcnn.training.metric_log import MetricLog, NonFinite
 from fcnn.training.notes import introduction
 from fcnn.training.overrides import Overrides
-from fcnn.training.pretrained import start_state
 from fcnn.training.results import best_of, test_record, write_curves, write_report
 from fcnn.training.run_data import build
 from fcnn.training.setup import TrainSetup, compile_train_step
+from fcnn.training.start import start_state
 from fcnn.utils.errors import UserError
 
 Callback = Callable[[Record], None]

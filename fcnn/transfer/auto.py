@@ -18,9 +18,9 @@ from fcnn.data import Dataset, evenly_spaced
 from fcnn.distributed import sharding
 from fcnn.report import Console
 from fcnn.training.features import compile_features
-from fcnn.training.pretrained import start_state
 from fcnn.training.run_data import load_for_all
 from fcnn.training.setup import make_setup
+from fcnn.training.start import start_state
 from fcnn.training.workdir import read_choice
 from fcnn.utils.errors import UserError
 

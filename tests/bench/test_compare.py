@@ -20,7 +20,14 @@ def short_rounds(monkeypatch):
 
 
 @pytest.mark.parametrize("kind", ["step", pytest.param("eval", marks=pytest.mark.slow)])
-def test_a_comparison_in_processes_of_their_own(kind, capsys):
+def test_a_comparison_in_processes_of_their_own(kind, capsys, tmp_path, monkeypatch):
+    """Whose libraries print what they like."""
+    (tmp_path / "chatty.py").write_text("import os; os.write(1, b'a word of a C library\\n'); print('a word')")
+    (tmp_path / "optax.py").write_text(
+        f"import sys; sys.path.remove({str(tmp_path)!r}); del sys.modules['optax']; import optax\n"
+        f"sys.modules['optax'] = optax; exec(open({str(tmp_path / 'chatty.py')!r}).read())"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     options = ["--model", "lenet5", "--batch", "2", "--image-size", "28", "--rounds", "2", "--json"]
     assert cli.main(["bench", kind, *options]) == 0
     [found] = json.loads(capsys.readouterr().out)["results"]

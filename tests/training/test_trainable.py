@@ -25,8 +25,8 @@ from fcnn.training import evaluate, trainer
 from fcnn.training.checkpoint import Checkpoints
 from fcnn.training.features import on_features
 from fcnn.training.optim import freeze, scale_rates
-from fcnn.training.pretrained import start_state
 from fcnn.training.setup import compile_train_step, make_setup
+from fcnn.training.start import start_state
 from fcnn.training.trainable import find_trainable, start_from
 from fcnn.utils.errors import UserError
 from fcnn.weights import write_network

@@ -14,7 +14,7 @@ from flax.traverse_util import flatten_dict
 
 from fcnn import augment
 from fcnn.distributed import sharding
-from fcnn.training import pretrained
+from fcnn.training import start
 from fcnn.training.setup import TrainSetup
 from fcnn.training.state import TrainState
 from fcnn.training.step import StepReport
@@ -71,7 +71,7 @@ def with_fields(model: nn.Module, **fields: Any) -> nn.Module:
 def start_state(setup: TrainSetup) -> TrainState:
     """Returns the run's state before the first step, with the weights that it starts from, on one device."""
     one = dataclasses.replace(setup, mesh=sharding.make_mesh(jax.devices()[:1]))
-    return pretrained.start_state(one, lambda _: None)
+    return start.start_state(one, lambda _: None)
 
 
 def trained(setup: TrainSetup, names: Iterable[str]) -> list[str]:

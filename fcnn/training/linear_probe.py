@@ -1,0 +1,100 @@
+"""A linear probe: a head as multinomial logistic regression on the features of a frozen network, its regularization
+chosen by cross-validation (Alain and Bengio 2016, arXiv:1610.01644; in this form Kornblith et al. 2019,
+arXiv:1805.08974, section 4.1)."""
+
+import dataclasses
+import itertools
+
+import numpy as np
+
+from fcnn.data.parallel import Progress, no_progress
+
+FOLDS = 5
+INVERSE_STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+"""scikit-learn's C, for features of mean 0 and variance 1."""
+
+
+@dataclasses.dataclass(frozen=True)
+class LinearProbe:
+    """A head, and what it would say about the images that it was fitted to if it had not seen them."""
+
+    kernel: np.ndarray
+    """(D, classes) float32, for features as they are."""
+    bias: np.ndarray
+    """(classes,) float32."""
+    inverse_strength: float
+    """The C that was chosen."""
+    logits: np.ndarray
+    """(N, classes) float32: each image's by a head that was fitted to the other folds."""
+
+
+def fit_linear_probe(
+    features: np.ndarray,
+    labels: np.ndarray,
+    num_classes: int,
+    groups: np.ndarray | None = None,
+    *,
+    progress: Progress = no_progress,
+) -> LinearProbe:
+    """Fits a head to features, with the regularization that has the least cross-entropy by cross-validation.
+
+    Args:
+      features: (N, D).
+      labels: (N,) int; a class without an image gets logits that no softmax sees.
+      groups: (N,) int, one number for images that stay in one fold, copies of each other; None for none.
+    """
+    features, fold = np.asarray(features, np.float64), folds(labels, groups)
+    jobs = list(itertools.product(INVERSE_STRENGTHS, range(FOLDS)))
+    logits = {strength: np.zeros((len(labels), num_classes), np.float32) for strength in INVERSE_STRENGTHS}
+    for strength, held_out in progress(jobs, "fitting heads", len(jobs)):
+        chosen = fold == held_out
+        if chosen.any():
+            kernel, bias = _fit(features[~chosen], labels[~chosen], num_classes, strength)
+            logits[strength][chosen] = features[chosen] @ kernel + bias
+    best = min(INVERSE_STRENGTHS, key=lambda strength: cross_entropy(logits[strength], labels))
+    kernel, bias = _fit(features, labels, num_classes, best)
+    return LinearProbe(kernel.astype(np.float32), bias.astype(np.float32), best, logits[best])
+
+
+def folds(labels: np.ndarray, groups: np.ndarray | None = None) -> np.ndarray:
+    """Returns the fold of each image, (N,) int, 0 to FOLDS - 1: every class in proportion, groups whole.
+
+    How groups are numbered makes no difference.
+    """
+    groups = np.arange(len(labels)) if groups is None else groups
+    _, first, group = np.unique(groups, return_index=True, return_inverse=True)
+    order = np.lexsort((first, labels[first]))
+    fold_of = np.empty(len(first), int)
+    fold_of[order] = np.arange(len(first)) % FOLDS
+    return fold_of[group]
+
+
+def cross_entropy(logits: np.ndarray, labels: np.ndarray) -> float:
+    """Computes the mean cross-entropy of logits (N, classes) and labels (N,), in nats."""
+    from scipy.special import log_softmax
+
+    return -float(log_softmax(logits.astype(np.float64), axis=1)[np.arange(len(labels)), labels].mean())
+
+
+UNSEEN = -30.0
+"""The logit of a class without a training image: a probability of 1e-13."""
+
+
+def _fit(features: np.ndarray, labels: np.ndarray, num_classes: int, strength: float) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the kernel (D, classes) and bias (classes,) of a logistic regression on standardized features, for
+    features as they are."""
+    from sklearn.linear_model import LogisticRegression
+
+    mean, std = features.mean(axis=0), features.std(axis=0)
+    std = np.where(std > 1e-6 * std.max(initial=1e-30), std, 1.0)
+    kernel, bias = np.zeros((features.shape[1], num_classes)), np.full(num_classes, UNSEEN)
+    present = np.unique(labels)
+    if len(present) == 1:
+        bias[present] = 0.0
+        return kernel, bias
+    fitted = LogisticRegression(C=strength, max_iter=1000).fit((features - mean) / std, labels)
+    weights, intercepts = fitted.coef_ / std, fitted.intercept_
+    if len(present) == 2:  # scikit-learn fits the difference of the two logits
+        weights, intercepts = np.concatenate([-weights, weights]) / 2, np.concatenate([-intercepts, intercepts]) / 2
+    kernel[:, present], bias[present] = weights.T, intercepts - weights @ mean
+    return kernel, bias

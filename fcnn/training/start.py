@@ -1,0 +1,45 @@
+"""The state before the first step of a run: random weights, or those of a trained network."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from fcnn.distributed import sharding
+from fcnn.report.records import WEIGHTS
+from fcnn.training.features import probed_head
+from fcnn.training.pretrained import load_network
+from fcnn.training.setup import TrainSetup
+from fcnn.training.state import TrainState
+from fcnn.training.trainable import start_from
+from fcnn.weights import linear_head, published
+
+
+def start_state(setup: TrainSetup, log: Callable[[str], None]) -> TrainState:
+    """Returns the state before the first step of a run, with the weights that training starts from.
+
+    Raises:
+      UserError: there are none, or they don't fit.
+    """
+    state, config = setup.init_state(), setup.config
+    transfer = config.transfer
+    if transfer.weights is None or transfer.strategy == "scratch":
+        return state
+    network = load_network(transfer.weights, published(config.model), head=False)
+    same_head = linear_head(network.info.model) == linear_head(config.model)
+    variables, message = start_from(
+        network,
+        setup.dataset.classes,
+        state.variables,
+        "full" if transfer.head_init == "linear_probe" else transfer.strategy,
+        seed=config.seed,
+        same_head=same_head,
+    )
+    if transfer.head_init == "linear_probe":
+        variables, message = probed_head(setup, variables)
+    layers = [layer for name, layer in state.params.items() if name not in setup.trainable.frozen]
+    count = sum(array.size for array in jax.tree.leaves(layers)) if setup.total_steps else 0
+    source = transfer.weights + (f", {WEIGHTS[network.info.weights]}" if network.info.weights else "")
+    log(f"From {source}. {' '.join([*network.notes, message])} {count:,} parameters are trained.")
+    ema = None if state.ema is None else jax.tree.map(jnp.copy, variables)  # a step may reuse either's memory
+    return sharding.replicate(state.replace(**variables, ema=ema), setup.mesh)
