@@ -4,11 +4,13 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from fcnn.config import Config, TransferConfig
+from fcnn.config import Config, DataConfig, TransferConfig
 from fcnn.config.serialize import options as options_of
 from fcnn.utils.errors import UserError
 
-BEFORE = Config(transfer=TransferConfig(weights="cifar10_resnet20", strategy="auto"))
+BEFORE = Config(
+    data=DataConfig(name="folder:PHOTOS"), transfer=TransferConfig(weights="cifar10_resnet20", strategy="auto")
+)
 """What options are checked against before anything is chosen."""
 
 

@@ -34,6 +34,10 @@ class DataConfig:
     """Seed of the splits. Separate from the run's seed, so that runs with different seeds use the same images."""
     on_bad_image: Literal["error", "skip"] = "error"
     """folder: stop at files that can't be read and list them, or skip and count them."""
+    corrections: str | None = None
+    """folder: CSV of corrected labels, such as an edited audit.csv of `fcnn audit`. Its columns are path (below the
+    folder) and label: the class, or nothing or "-" to leave the image out. Other columns are ignored, and no file is
+    touched."""
     value_range: tuple[float, float] | None = None
     """folder: pixel values of black and white in gray images of more than 8 bits (16-bit PNG and TIFF, floats), such as
     0 4095 for a 12-bit camera; None for the lowest and the highest value in the training files."""
@@ -65,6 +69,10 @@ class DataConfig:
         check(
             self.value_range is None or self.name.startswith("folder:"),
             f"data.value-range has no effect with {self.name}; it belongs to folder:",
+        )
+        check(
+            self.corrections is None or self.name.startswith("folder:"),
+            f"data.corrections has no effect with {self.name}; it belongs to folder:",
         )
         check((self.mean is None) == (self.std is None), "data.mean and data.std go together: give both or neither")
         for name, values, low in (("mean", self.mean or (), 0.0), ("std", self.std or (), 1e-6)):

@@ -1,5 +1,6 @@
 """`folder:PATH`: one's own images, checked before training starts, then decoded once."""
 
+import dataclasses
 import itertools
 import math
 from collections import Counter
@@ -12,11 +13,12 @@ import numpy as np
 from fcnn.config import DataConfig
 from fcnn.data.audit import audit, describe_range, measure_range
 from fcnn.data.cache import cached_arrays, digest
+from fcnn.data.corrections import correct
 from fcnn.data.dataset import AnySplit, Split
 from fcnn.data.decode import ValueRange, ignore_warnings
 from fcnn.data.fingerprint import duplicates
 from fcnn.data.layout import Entry, Layout, read_layout
-from fcnn.data.manifest import SPLITS, Manifest, Row, RunFiles, compare, remaining
+from fcnn.data.manifest import SPLITS, UNUSED, Manifest, Row, RunFiles, compare, remaining
 from fcnn.data.parallel import Progress, each
 from fcnn.data.scan import ImageInfo, scan
 from fcnn.data.streamed import Files, Streamed, streams
@@ -37,6 +39,10 @@ class FolderScan(NamedTuple):
     """Of each."""
     bad: tuple[tuple[str, str], ...]
     """Paths of what can't be read, and why."""
+    removed: tuple[Row, ...] = ()
+    """What corrections leave out."""
+    note: str | None = None
+    """What corrections change, in a line."""
 
     @property
     def skipped(self) -> tuple[str, ...]:
@@ -46,20 +52,32 @@ class FolderScan(NamedTuple):
     def hashes(self) -> dict[str, str]:
         """Returns path -> hash of every file; "" where it can't be read."""
         good = {entry.path: info.sha for entry, info in zip(self.entries, self.infos, strict=True)}
-        return good | {path: "" for path, _ in self.bad}
+        return good | {path: "" for path, _ in self.bad} | {row.path: row.hash for row in self.removed}
 
 
-def scan_folder(root: Path, on_bad_image: str, progress: Progress) -> FolderScan:
+def scan_folder(root: Path, on_bad_image: str, progress: Progress, corrections: str | None = None) -> FolderScan:
     """Opens every file of a folder.
 
+    Args:
+      corrections: as `DataConfig.corrections`; what it leaves out may be a file that can't be read.
+
     Raises:
-      UserError: there is no class in it, or, with `on_bad_image` "error", a file that can't be read.
+      UserError: there is no class in it, or, with `on_bad_image` "error", a file that can't be read; or as `correct`.
     """
-    layout = read_layout(root)
-    files = list(zip(layout.entries, scan(root, [entry.path for entry in layout.entries], progress), strict=True))
+    corrected = correct(read_layout(root), corrections)
+    layout, entries = corrected.layout, (*corrected.layout.entries, *corrected.removed)
+    files = list(zip(entries, scan(root, [entry.path for entry in entries], progress), strict=True))
+    files, removed = files[: len(layout.entries)], files[len(layout.entries) :]
     bad = [*layout.bad, *((entry.path, info.problem) for entry, info in files if info.problem is not None)]
     good = [(entry, info) for entry, info in files if info.problem is None]
-    folder = FolderScan(layout, tuple(e for e, _ in good), tuple(info for _, info in good), tuple(sorted(bad)))
+    folder = FolderScan(
+        layout,
+        tuple(e for e, _ in good),
+        tuple(info for _, info in good),
+        tuple(sorted(bad)),
+        tuple(Row(UNUSED, entry.name, entry.path, info.sha) for entry, info in removed),
+        corrected.note,
+    )
     if bad and on_bad_image == "error":
         raise UserError(
             f"{len(bad)} of the {len(layout.entries) + len(layout.bad):,} files in {printable(str(root))} can't be "
@@ -72,13 +90,13 @@ def load_folder(root: Path, config: DataConfig, progress: Progress) -> dict[str,
     """Returns the splits of a folder, decoded or to be streamed, and the notes on it.
 
     Returns:
-      "classes", "splits", "groups" (of the train split), "rows" (of each split, for the run's manifest), "skipped",
-      "files", "value_range" and "notes".
+      "classes", "splits", "groups" (of the train split), "rows" (of each split, for the run's manifest), "removed" (the
+      rows of what corrections leave out), "skipped", "files", "value_range" and "notes".
 
     Raises:
       UserError: there is nothing to learn from, or, as `data.on-bad-image` says, a file that can't be read.
     """
-    folder = scan_folder(root, config.on_bad_image, progress)
+    folder = scan_folder(root, config.on_bad_image, progress, config.corrections)
     classes, entries, infos = folder.layout.classes, folder.entries, folder.infos
     _check_classes(folder.layout, entries)
     pairs, groups = duplicates([(info.hash, info.fine_hash) for info in infos])
@@ -95,11 +113,13 @@ def load_folder(root: Path, config: DataConfig, progress: Progress) -> dict[str,
         "splits": splits,
         "groups": groups[: len(rows["train"])],
         "rows": rows,
+        "removed": folder.removed,
         "skipped": folder.skipped,
         "files": _describe(infos),
         "value_range": value_range,
         "notes": (
             *folder.layout.notes,
+            *([folder.note] if folder.note else []),
             *audit(entries, infos, pairs, classes),
             *describe_range(entries, infos, value_range, measured=config.value_range is None),
         ),
@@ -135,7 +155,9 @@ def load_run_files(
     Raises:
       UserError: a file differs and `run.exact`, or no file of the run is left.
     """
-    folder = scan_folder(root, config.on_bad_image if run.exact else "skip", progress)
+    # Its labels are those of its manifest. Whether the corrections still give them matters to who goes on with it.
+    corrections = config.corrections if run.exact else None
+    folder = scan_folder(root, config.on_bad_image if run.exact else "skip", progress, corrections)
     hashes, manifest, name = folder.hashes(), run.manifest, printable(str(root))
     changes, rows = compare(manifest, hashes), manifest.unchanged(hashes)
     if changes and run.exact:
@@ -143,14 +165,20 @@ def load_run_files(
             f"the files in {name} are no longer those that the run began with: {changes}; "
             "bring them back or take another --workdir"
         )
+    if corrections is not None:
+        _check_labels(folder.entries, manifest, printable(corrections))
     if not rows:
         raise UserError(f"none of the run's {len(manifest.rows):,} files is in {name}")
     if changes:
         rest = "" if len(rows) == len(manifest.rows) else f"; what is left of the run's: {remaining(manifest, rows)}"
         log(f"The files in {name} have changed since the run began: {changes}. None of these is used{rest}.")
     # In the layout's order, in which the run's start has decoded them.
-    paths = {row.path for row in rows}
-    files = [file for file in zip(folder.entries, folder.infos, strict=True) if file[0].path in paths]
+    names = {row.path: row.name for row in rows}
+    files = [
+        (dataclasses.replace(entry, name=names[entry.path]), info)
+        for entry, info in zip(folder.entries, folder.infos, strict=True)
+        if entry.path in names
+    ]
     entries, infos = (tuple(part) for part in zip(*files, strict=True))
     images = _read(root, config, manifest.classes, entries, infos, run.channels, config.value_range, progress)
     position = {entry.path: i for i, entry in enumerate(entries)}
@@ -165,6 +193,18 @@ def load_run_files(
         "files": _describe(infos),
         "value_range": config.value_range,
     }
+
+
+def _check_labels(entries: Sequence[Entry], manifest: Manifest, corrections: str) -> None:
+    """Raises UserError if a run's images don't have the labels that they had when it began."""
+    labels = {entry.path: entry.name for entry in entries}
+    changed = [row for row in manifest.rows if row.split in SPLITS and labels.get(row.path) != row.name]
+    if changed:
+        examples = join((f"{printable(row.path)} was {printable(row.name)}" for row in changed), 3)
+        raise UserError(
+            f"{corrections} no longer gives {len(changed):,} images the labels that the run began with: {examples}\n"
+            "Bring it back or take another --workdir"
+        )
 
 
 def _read(
@@ -196,7 +236,7 @@ def _read(
             each(decode, range(len(out)), "decoding", progress)
 
     decoded = cached_arrays(f"{folder}-{size}", identity, len(labels), files.shape[1:], fill)
-    return Split(decoded["image"], decoded["label"])
+    return Split(decoded["image"], labels)  # those in the cache may be from before a correction
 
 
 def _describe(infos: Sequence[ImageInfo]) -> str:

@@ -12,7 +12,7 @@ from fcnn.utils.text import join, printable
 
 SPLITS = ("train", "validation", "test")
 UNUSED = "unused"
-"""The split of files that are in none of the three, as data.num-train leaves them."""
+"""The split of files that are in none of the three, as data.num-train and data.corrections leave them."""
 _HEADER = ["split", "class", "path", "hash"]
 
 

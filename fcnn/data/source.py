@@ -114,10 +114,12 @@ def _cut(
     splits: Mapping[str, AnySplit],
     groups: np.ndarray | None = None,
     rows: Mapping[str, tuple[Row, ...]] | None = None,
+    removed: tuple[Row, ...] = (),
     notes: tuple[str, ...] = (),
     **extras: Any,
 ) -> Dataset:
-    """Returns a data set of three splits, cut of those that it comes with; `rows` are their files, if it has some."""
+    """Returns a data set of three splits, cut of those that it comes with; `rows` are their files, if it has some, and
+    `removed` those that are in none."""
     if "train" not in splits:
         raise UserError(f"{config.name} has no train split with labels; it has {', '.join(splits) or 'none'}")
     labels = {name: split.labels for name, split in splits.items()}
@@ -135,17 +137,17 @@ def _cut(
         notes = (note + (held_out if config.val_fraction else ""), *notes)
     if groups is not None:
         notes = (*notes, *shortages(config, labels["train"], groups, places, classes))
-    manifest = None if rows is None else _manifest(rows, places)
+    manifest = None if rows is None else Manifest((*_rows(rows, places), *removed))
     train_groups = None if groups is None else groups[places["train"][1]]
     return _dataset(config, classes=classes, splits=cut, groups=train_groups, manifest=manifest, notes=notes, **extras)
 
 
-def _manifest(rows: Mapping[str, tuple[Row, ...]], places: Mapping[str, tuple[str, np.ndarray]]) -> Manifest:
+def _rows(rows: Mapping[str, tuple[Row, ...]], places: Mapping[str, tuple[str, np.ndarray]]) -> tuple[Row, ...]:
     """Returns the files of the three splits, and those that are in none."""
     used = [rows[own][i]._replace(split=name) for name, (own, indices) in places.items() for i in indices]
     paths = {row.path for row in used}
     unused = [row._replace(split=UNUSED) for own in rows.values() for row in own if row.path not in paths]
-    return Manifest((*used, *unused))
+    return (*used, *unused)
 
 
 def _dataset(config: DataConfig, *, classes: tuple[str, ...], splits: Mapping[str, AnySplit], **extras: Any) -> Dataset:

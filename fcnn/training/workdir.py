@@ -37,6 +37,8 @@ def resolved(config: Config) -> Config:
     data, weights = config.data, config.transfer.weights
     if data.name.startswith("folder:"):
         data = dataclasses.replace(data, name=f"folder:{_absolute(data.name.removeprefix('folder:'))}")
+    if data.corrections is not None:
+        data = dataclasses.replace(data, corrections=_absolute(data.corrections))
     if data.manual_dir is not None:
         data = dataclasses.replace(data, manual_dir=_absolute(data.manual_dir))
     if weights is not None and weights not in TABLE:
