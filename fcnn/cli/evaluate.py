@@ -90,7 +90,7 @@ def evaluate_command(args: list[str]) -> int:
         )
         metrics = evaluate(run, parsed.split or "test", console, data=moved, overrides=overrides)
         metrics = {"workdir": str(run)} | metrics
-        averages = config.train.ema_decay is not None
+        averages = config.averages_weights
     else:
         data = data or workdir.read_config(Path(parsed.network)).data
         metrics = evaluate_images(parsed.network, data, parsed.split, console, module=overrides.model)

@@ -116,7 +116,10 @@ def parse(kind: Any, args: list[str], program: str, default: Any = None) -> Any:
             raise UserError(message)
 
     with on_parse_error(refuse) if on_parse_error else contextlib.nullcontext():
-        parsed = tyro.cli(kind, args=args, prog=program, default=default)
+        try:
+            parsed = tyro.cli(kind, args=args, prog=program, default=default)
+        except ValueError as error:  # of a config whose parts don't go together, which tyro lets through
+            raise UserError(str(error)) from None
     if isinstance(config := getattr(parsed, "config", None), Config):
         _check_overridden(config, named_options(args))
         preset = getattr(default, "config", config)

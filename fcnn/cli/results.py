@@ -11,7 +11,7 @@ def log_result(record: dict[str, Any], config: Config, folder: Path, console: An
     """Where everything is, and the accuracy on the test split."""
     from fcnn.report.records import WEIGHTS
 
-    weights = f", {WEIGHTS[record['weights']]}" if config.train.ema_decay is not None else ""
+    weights = f", {WEIGHTS[record['weights']]}" if config.averages_weights else ""
     best = f"the best on validation{weights}"
     if not config.data.val_fraction:
         best = f"the last{weights}, as no validation split was held out"

@@ -61,7 +61,7 @@ def show_command(args: list[str]) -> int:
         data=data,
         overrides=Overrides.of_network(parsed.preset, str(parsed.workdir)),
     )
-    if setup.config.train.ema_decay is not None:
+    if setup.config.averages_weights:
         console.log(f"{parsed.workdir}: {WEIGHTS[best.weights]} of step {best.step:,}")
     folder, figures = parsed.workdir / "show", []
     for figure in show.draw_figures(setup, best.variables, parsed.split, parsed.image, console.progress):

@@ -38,6 +38,8 @@ OPTIMIZERS: dict[str, dict[str, float]] = {
     "adamw": {"beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8, "weight_decay": 0.01},
     "lamb": {"beta1": 0.9, "beta2": 0.999, "epsilon": 1e-6, "weight_decay": 0.01},
     "muon": {"momentum": 0.95, "beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8, "weight_decay": 0.0},
+    "schedule_free_sgd": {"beta1": 0.9, "weight_decay": 0.0},
+    "schedule_free_adamw": {"beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8, "weight_decay": 0.01},
     "lars": {"momentum": 0.9, "trust_coefficient": 0.001, "weight_decay": 1e-4},
 }
 

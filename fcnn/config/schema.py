@@ -56,7 +56,8 @@ class OptimConfig:
     (`names.py`)."""
 
     name: str = "sgd"
-    """Optimizer: sgd, adagrad, rmsprop, adam, adamw, lamb, muon or lars."""
+    """Optimizer: sgd, adagrad, rmsprop, adam, adamw, lamb, muon, lars, schedule_free_sgd or schedule_free_adamw. The
+    last two need schedule constant and average the weights by themselves, without ema-decay (Defazio et al. 2024)."""
     learning_rate: float = 0.1
     """Peak learning rate of the schedule."""
     momentum: float | None = None
@@ -64,11 +65,13 @@ class OptimConfig:
     nesterov: bool = False
     """sgd: use Nesterov momentum."""
     beta1: float | None = None
-    """Decay of the first moment of adam, adamw, lamb, and muon for what isn't a kernel (0.9)."""
+    """Decay of the first moment of adam, adamw, lamb, and muon for what isn't a kernel; how near to the average of the
+    weights schedule_free_sgd and schedule_free_adamw take the gradient (0.9)."""
     beta2: float | None = None
-    """Decay of the second moment of adam, adamw, lamb and muon (0.999) and rmsprop (0.9)."""
+    """Decay of the second moment of adam, adamw, lamb, muon and schedule_free_adamw (0.999) and rmsprop (0.9)."""
     epsilon: float | None = None
-    """Added to the denominator of adam, adamw, rmsprop and muon (1e-8), lamb (1e-6) and adagrad (1e-10)."""
+    """Added to the denominator of adam, adamw, rmsprop, muon and schedule_free_adamw (1e-8), lamb (1e-6) and adagrad
+    (1e-10)."""
     trust_coefficient: float | None = None
     """Trust coefficient of lars (0.001)."""
     schedule: str = "cosine"
@@ -87,8 +90,8 @@ class OptimConfig:
     warmup_steps: int | None = None
     """Steps of linear warm-up; overrides warmup-epochs."""
     weight_decay: float | None = None
-    """Decoupled weight decay: each step subtracts learning rate x this x weight. Default: 0.01 for adamw and
-    lamb, 0.0001 for lars, else 0."""
+    """Decoupled weight decay: each step subtracts learning rate x this x weight. Default: 0.01 for adamw,
+    lamb and schedule_free_adamw, 0.0001 for lars, else 0."""
     decay_mask: Literal["kernels", "all"] = "kernels"
     """Parameters that weight decay, l1 and l2 apply to."""
     l1: float = 0.0
@@ -102,6 +105,9 @@ class OptimConfig:
     """Label smoothing: share of the label's probability that is spread over all classes."""
     clip_norm: float | None = None
     """Clip gradients to this global L2 norm."""
+    sam_rho: float | None = None
+    """Sharpness-aware minimization (SAM, Foret et al. 2020): take each gradient at the weights moved by this L2 norm up
+    the gradient, often 0.05; a step takes twice the time."""
 
     def __post_init__(self) -> None:
         check(self.loss in names.LOSSES, unknown("optim.loss", self.loss, names.LOSSES))
@@ -111,7 +117,7 @@ class OptimConfig:
             self, "optim.", learning_rate=(TINY, INF), momentum=(0, 0.9999), beta1=(0, 0.99999), beta2=(0, 0.999999),
             epsilon=(0, INF), trust_coefficient=(TINY, INF), gamma=(TINY, 1), end_lr_factor=(0, 1),
             pct_start=(0.01, 0.99), warmup_epochs=(0, INF), warmup_steps=(0, INF), weight_decay=(0, INF), l1=(0, INF),
-            l2=(0, INF), label_smoothing=(0, 0.999), clip_norm=(TINY, INF),
+            l2=(0, INF), label_smoothing=(0, 0.999), clip_norm=(TINY, INF), sam_rho=(TINY, INF),
         )  # fmt: skip
         for table, name in ((names.OPTIMIZERS, self.name), (names.SCHEDULES, self.schedule)):
             for option in {option for options in table.values() for option in options} - set(table[name]):
@@ -120,6 +126,10 @@ class OptimConfig:
                     f"optim.{option.replace('_', '-')} has no effect with {name}; it belongs to "
                     + ", ".join(other for other, options in table.items() if option in options),
                 )
+        check(
+            not self.schedule_free or self.schedule == "constant",
+            f"optim.name {self.name} needs optim.schedule constant, with or without warm-up",
+        )
         check(
             not self.nesterov or (self.name == "sgd" and self.momentum != 0),
             "optim.nesterov needs optim.name sgd with a momentum above 0",
@@ -137,6 +147,11 @@ class OptimConfig:
             self.schedule != "one_cycle" or not (self.warmup_steps or self.warmup_epochs),
             "optim.schedule one_cycle has its own warm-up (optim.pct-start): leave out warmup-epochs and warmup-steps",
         )
+
+    @property
+    def schedule_free(self) -> bool:
+        """Whether the optimizer averages the weights by itself."""
+        return self.name.startswith("schedule_free")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -265,6 +280,16 @@ class Config:
     def __post_init__(self) -> None:
         check_numbers(self, "", seed=(0, 2**32 - 1))
         check(self.precision in names.PRECISIONS, unknown("precision", self.precision, names.PRECISIONS))
+        for option, chosen in (
+            ("train.ema-decay", self.train.ema_decay is not None),
+            ("transfer.weights", self.transfer.weights is not None),  # rates by layer don't go with its average
+        ):
+            check(not (self.optim.schedule_free and chosen), f"{option} doesn't go with optim.name {self.optim.name}")
+
+    @property
+    def averages_weights(self) -> bool:
+        """Whether a run has averaged weights beside the raw ones."""
+        return self.train.ema_decay is not None or self.optim.schedule_free
 
 
 def in_steps(epochs: float, steps: int | None, steps_per_epoch: int) -> int:

@@ -181,6 +181,28 @@ def _lars(config: OptimConfig, schedule: optax.Schedule, mask: Mask) -> optax.Gr
     )
 
 
+def _schedule_free(direction: Callable[[OptimConfig], optax.GradientTransformation]) -> Optimizer:
+    """Schedule-Free (Defazio et al. 2024, arXiv:2405.15682): gradients at a point between the weights that an optimizer
+    without momentum moves and their average, which is what is evaluated (`schedule_free_params`)."""
+
+    def make(config: OptimConfig, schedule: optax.Schedule, mask: Mask) -> optax.GradientTransformation:
+        optimizer = _decoupled(direction)(config, schedule, mask)
+        return optax.contrib.schedule_free(optimizer, schedule, b1=_option(config, "beta1"))
+
+    return make
+
+
+def schedule_free_params(opt_state: optax.OptState, params: Params) -> Params:
+    """Returns the average of the weights in the state of a Schedule-Free optimizer, where `params` is where its
+    gradients are taken."""
+
+    def is_schedule_free(state: Any) -> bool:
+        return isinstance(state, optax.contrib.ScheduleFreeState)
+
+    states = jax.tree.leaves(opt_state, is_leaf=is_schedule_free)
+    return optax.contrib.schedule_free_eval_params(next(filter(is_schedule_free, states)), params)
+
+
 OPTIMIZERS: dict[str, Optimizer] = {
     "sgd": _decoupled(_momentum),
     "adagrad": _decoupled(lambda c: _scale_by_adagrad(_option(c, "epsilon"))),
@@ -194,6 +216,10 @@ OPTIMIZERS: dict[str, Optimizer] = {
     "lars": _lars,
     "lamb": _lamb,
     "muon": _decoupled(_muon),
+    "schedule_free_sgd": _schedule_free(lambda _: optax.identity()),
+    "schedule_free_adamw": _schedule_free(
+        lambda c: optax.scale_by_adam(b1=0, b2=_option(c, "beta2"), eps=_option(c, "epsilon"))
+    ),
 }
 
 
@@ -269,6 +295,13 @@ def apply_layer_rates(
     if lr_scales:
         optimizer = scale_rates(optimizer, lr_scales)
     return freeze(optimizer, frozen) if frozen else optimizer
+
+
+def sharpness_aware(optimizer: optax.GradientTransformation, rho: float) -> optax.GradientTransformationExtraArgs:
+    """Returns the optimizer with the gradient at the weights that a step of length `rho` along the gradient leads to
+    (SAM, Foret et al. 2020, arXiv:2010.01412). `update` needs `grad_fn(params, 0)`, of the same batch."""
+    ascent = optax.chain(optax.contrib.normalize(), optax.sgd(rho))
+    return optax.contrib.sam(optimizer, ascent, opaque_mode=True)
 
 
 def penalty(params: Params, *, l1: float, l2: float, kind: str) -> jax.Array:

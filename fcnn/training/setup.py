@@ -20,7 +20,7 @@ from fcnn.data.pipeline import DevicePipeline, EpochSampler, StreamPipeline, mak
 from fcnn.distributed import sharding
 from fcnn.models import Classifier, from_config
 from fcnn.training.metrics import LOSSES
-from fcnn.training.optim import apply_layer_rates, make_optimizer, make_schedule
+from fcnn.training.optim import apply_layer_rates, make_optimizer, make_schedule, sharpness_aware
 from fcnn.training.overrides import Overrides, check_overrides
 from fcnn.training.state import TrainState, create_state, state_init
 from fcnn.training.step import Preprocess, StepReport, TrainStep, make_train_step
@@ -52,12 +52,12 @@ class TrainSetup:
     def init_state(self) -> TrainState:
         """Returns the state before the first step, on every device, weights as they are drawn."""
         shape = self.dataset.image_shape
-        key, ema = jax.random.key(self.config.seed), self.config.train.ema_decay is not None
+        key, ema = jax.random.key(self.config.seed), self.config.averages_weights
         return sharding.replicate(create_state(self.model, self.optimizer, shape, key, ema=ema), self.mesh)
 
     def abstract_state(self) -> TrainState:
         """Returns the same as `jax.ShapeDtypeStruct`s: no array is made."""
-        ema = self.config.train.ema_decay is not None
+        ema = self.config.averages_weights
         init = state_init(self.model, self.optimizer, self.dataset.image_shape, ema=ema)
         return sharding.abstract(jax.eval_shape(init, jax.random.key(0)), sharding.replicated(self.mesh))
 
@@ -117,6 +117,7 @@ class TrainSetup:
             decay_mask=config.optim.decay_mask,
             grad_accum_steps=config.train.grad_accum_steps,
             ema_decay=config.train.ema_decay,
+            schedule_free=config.optim.schedule_free,
             class_weights=self.dataset.class_weights,
             axis_name=sharding.step_axis(config.parallel),
             sync_batch_norm=config.parallel.batch_norm == "global",
@@ -174,15 +175,17 @@ def make_setup(
     if config.train.patience is not None and not len(dataset.validation):
         raise UserError("train.patience needs a validation split: set data.val-fraction above 0")
     schedule = make_schedule(config.optim, steps=total, warmup=warmup)
+    optimizer = overrides.optimizer or make_optimizer(config.optim, schedule)
+    optimizer = apply_layer_rates(optimizer, trainable.lr_scales, trainable.frozen)
+    if config.optim.sam_rho is not None:
+        optimizer = sharpness_aware(optimizer, config.optim.sam_rho)
     return TrainSetup(
         config=config,
         dataset=dataset,
         mesh=mesh,
         model=model,
         trainable=trainable,
-        optimizer=apply_layer_rates(
-            overrides.optimizer or make_optimizer(config.optim, schedule), trainable.lr_scales, trainable.frozen
-        ),
+        optimizer=optimizer,
         schedule=schedule if overrides.optimizer is None else None,
         steps_per_epoch=per_epoch,
         total_steps=total,

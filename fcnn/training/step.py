@@ -27,7 +27,7 @@ from fcnn.training.metrics import (
     label_rows,
     no_metrics,
 )
-from fcnn.training.optim import check_layers, penalty
+from fcnn.training.optim import check_layers, penalty, schedule_free_params
 from fcnn.training.state import TrainState
 from fcnn.utils.batch import Batch
 
@@ -58,6 +58,7 @@ def make_train_step(
     decay_mask: str = "kernels",
     grad_accum_steps: int = 1,
     ema_decay: float | None = None,
+    schedule_free: bool = False,
     class_weights: np.ndarray | None = None,
     frozen: Collection[str] = (),
     axis_name: str | None = None,
@@ -78,7 +79,8 @@ def make_train_step(
     the same on all devices. Batch norm normalizes by the whole batch with `sync_batch_norm`, else by the device's
     share; running averages become the devices' means.
 
-    With `ema_decay`, the state's moving averages follow (`_moving_average`).
+    With `ema_decay`, the state's moving averages follow (`_moving_average`). With `schedule_free` they are the average
+    in the optimizer's state, and the running statistics of the weights where the gradient is taken.
 
     The layers named in `frozen`, in the top level of the variables, stay as they are to the last bit and run as in
     evaluation (`evaluated`): they have no gradient, and neither weight decay, penalties nor averages touch them. With
@@ -97,6 +99,7 @@ def make_train_step(
         sync_batch_norm=sync_batch_norm,
     )
 
+    optimizer = optax.with_extra_args_support(optimizer)
     with_frozen = functools.partial(_with_frozen, frozen=frozen)
 
     def penalties(params: Any) -> jax.Array:
@@ -110,17 +113,26 @@ def make_train_step(
             # Another key than the model's dropout has.
             batch = {**preprocess(jax.random.fold_in(key, 1), {**batch, "step": state.step})}
             batch.pop("step", None)
-        grads, batch_stats, metrics = gradient(state.params, state.batch_stats, batch, key)
+
+        def gradient_at(params: Any) -> tuple[Any, Any, Metrics]:
+            grads, batch_stats, metrics = gradient(params, state.batch_stats, batch, key)
+            if l1 or l2:
+                grads = jax.tree.map(jnp.add, grads, jax.grad(penalties)(params))
+            return grads, batch_stats, metrics
+
+        grads, batch_stats, metrics = gradient_at(state.params)
         batch_stats = with_frozen(batch_stats, state.batch_stats)
-        if l1 or l2:
-            grads = jax.tree.map(jnp.add, grads, jax.grad(penalties)(state.params))
         norms = jax.tree.map(lambda grad: jnp.sqrt(jnp.square(grad).sum()), grads)
-        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+        updates, opt_state = optimizer.update(
+            grads, state.opt_state, state.params, grad_fn=lambda params, _: gradient_at(params)[0]
+        )
         params = with_frozen(optax.apply_updates(state.params, updates), state.params)
         variables, ema = {"params": params, "batch_stats": batch_stats}, state.ema
         if ema_decay is not None:
             average = _moving_average(ema, variables, ema_decay, state.step)
             ema = {name: with_frozen(average[name], ema[name]) for name in average}
+        elif schedule_free:
+            ema = {"params": schedule_free_params(opt_state, params), "batch_stats": batch_stats}
         new_state = state.replace(step=state.step + 1, **variables, opt_state=opt_state, ema=ema)
         return new_state, StepReport(metrics=metrics, grad_norms=norms)
 

@@ -41,6 +41,7 @@ MISTAKES = [
     ((*TRAIN, "--optim.name", "adamm"), "unknown optim.name 'adamm'; did you mean adam"),
     ((*TRAIN, "--optim.decay-mask", "none"), "--optim.decay-mask must be one of all, kernels, got 'none'"),
     ((*TRAIN, "--train.epochs"), "--train.epochs needs a value"),
+    ((*TRAIN, "--seed", "-1"), "seed must be at least 0 and at most"),
     ((*TRAIN, "--seeds", "a"), "like 0,1,2; got 'a'"),
     ((*TRAIN, "--seeds", "1,1"), "names a seed twice"),
     ((*TRAIN, "fast"), "unexpected argument 'fast'"),

@@ -82,6 +82,13 @@ def test_every_field_says_what_it_is():
         (lambda: OptimConfig(schedule="exponential", end_lr_factor=0.0), "above 0 with exponential"),
         (lambda: OptimConfig(schedule="step", milestones=(0.7, 0.5)), "optim.milestones must rise"),
         (lambda: OptimConfig(schedule="one_cycle", warmup_epochs=1), "its own warm-up"),
+        (lambda: OptimConfig(name="schedule_free_sgd"), "schedule_free_sgd needs optim.schedule constant"),
+        (
+            lambda: Config(
+                optim=OptimConfig(name="schedule_free_sgd", schedule="constant"), train=TrainConfig(ema_decay=0.9)
+            ),
+            "train.ema-decay doesn't go with optim.name schedule_free_sgd",
+        ),
         (lambda: OptimConfig(label_smoothing=1.0), "optim.label-smoothing"),
         (lambda: TrainConfig(epochs=cast(Any, "3")), "train.epochs must be a number, got '3'"),
         (lambda: TrainConfig(batch_size=0), "train.batch-size must be at least 1"),

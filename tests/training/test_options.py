@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -23,6 +24,7 @@ from fcnn import models
 from fcnn.config import AugmentConfig, Config, DataConfig, ModelConfig, OptimConfig, TrainConfig
 from fcnn.data.dataset import Dataset, Split
 from fcnn.distributed import sharding
+from fcnn.training.optim import sharpness_aware
 from fcnn.training.setup import compile_train_step, make_model, make_setup
 from fcnn.training.state import create_state
 from fcnn.training.step import make_train_step
@@ -186,6 +188,38 @@ def muon(grads, memory, t, beta=0.95):
     return {"kernel": x * np.sqrt(max(1, x.shape[1] / x.shape[0])), "bias": bias}
 
 
+def sam(start, *, rho, **loss):
+    """Foret et al. 2020, algorithm 1: the gradient at p + rho g / |g|."""
+    params = {k: np.asarray(v, np.float64) for k, v in start.params["head"].items()}
+    path = []
+    for _ in range(STEPS):
+        grads = gradient(params, **loss)
+        norm = np.sqrt(sum((g**2).sum() for g in grads.values()))
+        grads = gradient({k: params[k] + rho * grads[k] / norm for k in params}, **loss)
+        params = {k: params[k] - RATE * grads[k] for k in params}
+        path.append(params)
+    return path
+
+
+def schedule_free(start, *, beta=0.9, adam_beta=None, epsilon=1e-8, decay=0.0):
+    """Defazio et al. 2024, section 1.1 and algorithm 1 (AdamW) at a constant rate: the points where the gradients are
+    taken, y, each with the average, x, as "average"."""
+    y = x = z = {k: np.asarray(v, np.float64) for k, v in start.params["head"].items()}
+    square, path = dict.fromkeys(z, 0.0), []
+    for t in range(STEPS):
+        step = gradient(y)
+        for k in step:
+            if adam_beta is not None:
+                square[k] = adam_beta * square[k] + (1 - adam_beta) * step[k] ** 2
+                step[k] = step[k] / (np.sqrt(square[k] / (1 - adam_beta ** (t + 1))) + epsilon)
+            step[k] = step[k] + (decay * y[k] if k == "kernel" else 0)
+        z = {k: z[k] - RATE * step[k] for k in z}
+        x = {k: x[k] + (z[k] - x[k]) / (t + 1) for k in x}
+        y = {k: beta * x[k] + (1 - beta) * z[k] for k in x}
+        path.append({**y, "average": x})
+    return path
+
+
 def with_(rule, **options) -> Rule:
     return lambda grads, memory, t: rule(grads, memory, t, **options)
 
@@ -223,6 +257,22 @@ CASES = {
     "lamb, its options": (dict(name="lamb", weight_decay=0.5), lambda s: lamb(s, decay=0.5), "lamb"),
     "muon": (dict(name="muon"), lambda s: reference(s, muon), "adam"),
     "muon, its options": (dict(name="muon", momentum=0.5), lambda s: reference(s, with_(muon, beta=0.5)), "muon"),
+    "sam": (dict(sam_rho=0.5), lambda s: sam(s, rho=0.5), "sgd"),
+    "sam, l2": (dict(sam_rho=0.5, l2=0.1), lambda s: sam(s, rho=0.5, l2=0.1), "sam"),
+    "schedule_free_sgd": (dict(name="schedule_free_sgd"), schedule_free, "sgd"),
+    "schedule_free_sgd, its options": (
+        dict(name="schedule_free_sgd", beta1=0.5, weight_decay=0.1),
+        lambda s: schedule_free(s, beta=0.5, decay=0.1),
+        "schedule_free_sgd",
+    ),
+    "schedule_free_adamw": (
+        dict(name="schedule_free_adamw"), lambda s: schedule_free(s, adam_beta=0.999, decay=0.01), "adamw"
+    ),
+    "schedule_free_adamw, its options": (
+        dict(name="schedule_free_adamw", beta2=0.5, epsilon=0.1, weight_decay=0.0),
+        lambda s: schedule_free(s, adam_beta=0.5, epsilon=0.1),
+        "schedule_free_adamw",
+    ),
     "weight_decay": (
         dict(momentum=0.9, weight_decay=0.5), lambda s: reference(s, momentum, decay=0.5), "momentum"
     ),
@@ -317,6 +367,28 @@ def test_averaged_weights_follow_their_formula(decay):
     FOUND[f"ema_decay {decay}"] = relative_error(state.ema["params"]["head"], average)
     assert FOUND[f"ema_decay {decay}"] < 1e-6
     assert relative_error(state.ema["params"], state.params) > 1e-3
+
+
+def test_schedule_frees_average_is_the_averaged_weights():
+    start, state, _ = ours(make_config(name="schedule_free_sgd"))
+    average = schedule_free(start)[-1]["average"]
+    assert relative_error(state.ema["params"]["head"], average) < 1e-6
+    assert relative_error(state.ema["params"], state.params) > 1e-3
+
+
+def test_sam_leaves_metrics_and_running_statistics():
+    """They are those of the weights before the ascent, of the one pass that counts."""
+    model = models.create("preact_resnet110", num_classes=CLASSES, stage_sizes=(1, 1, 1), width_multiplier=0.25)
+    batch = make_batch(jnp.asarray(RNG.normal(size=(8, 8, 8, 3)), jnp.float32), jnp.arange(8, dtype=jnp.int32) % 4)
+
+    def after(optimizer):
+        state = create_state(model, optimizer, (8, 8, 3), jax.random.key(0))
+        return jax.jit(make_train_step(model, optimizer))(state, batch)
+
+    (plain, before), (sharp, report) = after(optax.sgd(0.1)), after(sharpness_aware(optax.sgd(0.1), 0.5))
+    chex.assert_trees_all_close(report.metrics, before.metrics, rtol=1e-5)
+    chex.assert_trees_all_close(sharp.batch_stats, plain.batch_stats, rtol=1e-5)
+    assert relative_error(plain.params, sharp.params) > 1e-4
 
 
 @pytest.mark.parametrize("taken", [10, 80_000, 10**8])
