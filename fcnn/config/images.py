@@ -6,7 +6,7 @@ import re
 from typing import Literal
 
 from fcnn.config import names
-from fcnn.config.validate import INF, check, check_numbers
+from fcnn.config.validate import INF, check, check_known, check_numbers
 from fcnn.utils.errors import unknown
 
 
@@ -92,9 +92,9 @@ def _check_dataset_name(name: str) -> None:
         ok = re.fullmatch(names.TFDS_NAME, rest) is not None
         check(ok, f"data.name {name!r} must look like tfds:NAME, tfds:NAME/CONFIG or tfds:NAME:1.0.0")
     else:
-        known = (*names.DATASETS, "folder:PATH", "tfds:NAME")
         check(name in names.DATASETS or not os.path.exists(name), f"data.name {name!r} is a path: write folder:{name}")
-        check(name in names.DATASETS, unknown("data.name", name, known))
+        if name not in names.DATASETS:
+            raise ValueError(unknown("data.name", name, (*names.DATASETS, "folder:PATH", "tfds:NAME")))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -152,10 +152,7 @@ class AugmentConfig:
             mixup=(0, INF), cutmix=(0, INF), num_ops=(1, 16), magnitude=(0, 30), random_erasing=(0, 1),
             mixup_off_epochs=(0, INF),
         )  # fmt: skip
-        check(
-            self.auto_augment in names.POLICIES,
-            unknown("augment.auto-augment", self.auto_augment, names.POLICIES),
-        )
+        check_known("augment.auto-augment", self.auto_augment, names.POLICIES)
         defaults = {field.name: field.default for field in dataclasses.fields(self)}
         for option, needs, enabled in (
             ("num_ops", "augment.auto-augment rand_augment", self.auto_augment == "rand_augment"),

@@ -10,8 +10,7 @@ from typing import Literal
 from fcnn import registry
 from fcnn.config import names
 from fcnn.config.images import AugmentConfig, DataConfig
-from fcnn.config.validate import INF, TINY, check, check_numbers
-from fcnn.utils.errors import unknown
+from fcnn.config.validate import INF, TINY, check, check_known, check_numbers
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -46,7 +45,8 @@ class ModelConfig:
             ("kernel_init", names.INITIALIZERS),
         ):
             value = getattr(self, field)
-            check(value is None or value in known, unknown(f"model.{field.replace('_', '-')}", str(value), known))
+            if value is not None:
+                check_known(f"model.{field.replace('_', '-')}", value, known)
         check_numbers(self, "model.", width_multiplier=(TINY, 1000), dropout=(0, 0.999))
 
 
@@ -110,9 +110,9 @@ class OptimConfig:
     the gradient, often 0.05; a step takes twice the time."""
 
     def __post_init__(self) -> None:
-        check(self.loss in names.LOSSES, unknown("optim.loss", self.loss, names.LOSSES))
-        check(self.name in names.OPTIMIZERS, unknown("optim.name", self.name, names.OPTIMIZERS))
-        check(self.schedule in names.SCHEDULES, unknown("optim.schedule", self.schedule, names.SCHEDULES))
+        check_known("optim.loss", self.loss, names.LOSSES)
+        check_known("optim.name", self.name, names.OPTIMIZERS)
+        check_known("optim.schedule", self.schedule, names.SCHEDULES)
         check_numbers(
             self, "optim.", learning_rate=(TINY, INF), momentum=(0, 0.9999), beta1=(0, 0.99999), beta2=(0, 0.999999),
             epsilon=(0, INF), trust_coefficient=(TINY, INF), gamma=(TINY, 1), end_lr_factor=(0, 1),
@@ -211,9 +211,9 @@ class ParallelConfig:
     running averages are then means over the devices, and results depend on their number."""
 
     def __post_init__(self) -> None:
-        check(self.mode in ("jit", "pmap"), unknown("parallel.mode", self.mode, ("jit", "pmap")))
+        check_known("parallel.mode", self.mode, ("jit", "pmap"))
         kinds = ("global", "per_device")
-        check(self.batch_norm in kinds, unknown("parallel.batch-norm", self.batch_norm, kinds))
+        check_known("parallel.batch-norm", self.batch_norm, kinds)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -241,16 +241,17 @@ class TransferConfig:
     results side by side."""
 
     def __post_init__(self) -> None:
-        check(self.strategy in names.STRATEGIES, unknown("transfer.strategy", self.strategy, names.STRATEGIES))
+        check_known("transfer.strategy", self.strategy, names.STRATEGIES)
         others = [name for name in names.STRATEGIES if name not in (self.strategy, "auto")]
-        check(self.compare is None or self.compare in others, unknown("transfer.compare", str(self.compare), others))
+        if self.compare is not None:
+            check_known("transfer.compare", self.compare, others)
         check(
             self.compare is None or self.weights is not None,
             "transfer.compare has no effect without transfer.weights",
         )
         check_numbers(self, "transfer.", backbone_lr_scale=(TINY, 1), layer_decay=(TINY, 1))
         kinds = ("random", "linear_probe")
-        check(self.head_init in kinds, unknown("transfer.head-init", self.head_init, kinds))
+        check_known("transfer.head-init", self.head_init, kinds)
         check(
             self.head_init == "random" or (self.weights is not None and self.strategy not in ("scratch", "mean_var")),
             "transfer.head-init linear_probe needs the features of transfer.weights",
@@ -279,7 +280,7 @@ class Config:
 
     def __post_init__(self) -> None:
         check_numbers(self, "", seed=(0, 2**32 - 1))
-        check(self.precision in names.PRECISIONS, unknown("precision", self.precision, names.PRECISIONS))
+        check_known("precision", self.precision, names.PRECISIONS)
         for option, chosen in (
             ("train.ema-decay", self.train.ema_decay is not None),
             ("transfer.weights", self.transfer.weights is not None),  # rates by layer don't go with its average

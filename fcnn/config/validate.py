@@ -1,7 +1,10 @@
 """How a config refuses a value: one line that says the field, its value and what would be right."""
 
 import math
+from collections.abc import Collection
 from typing import Any
+
+from fcnn.utils.errors import unknown
 
 INF = math.inf
 TINY = 1e-30  # a closed range's way to say "positive"
@@ -11,6 +14,12 @@ def check(ok: bool, message: str) -> None:
     """Raises ValueError unless `ok`."""
     if not ok:
         raise ValueError(message)
+
+
+def check_known(field: str, value: Any, known: Collection[str]) -> None:
+    """Raises ValueError, with the nearest names, unless `value` is among the known ones."""
+    if value not in known:  # the search for the nearest takes milliseconds
+        raise ValueError(unknown(field, str(value), known))
 
 
 def check_numbers(config: Any, prefix: str, **ranges: tuple[float, float]) -> None:

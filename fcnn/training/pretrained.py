@@ -8,7 +8,6 @@ import flax.linen as nn
 from fcnn import zoo
 from fcnn.config import Config, ModelConfig
 from fcnn.training import workdir as folder
-from fcnn.training.checkpoint import Checkpoints
 from fcnn.utils.errors import UserError, unknown
 from fcnn.weights import Network, NetworkInfo, check_same, read_network
 
@@ -42,6 +41,8 @@ def load_network(
         raise UserError(unknown("network", source, zoo.TABLE) + " (or give a weight file or a run's folder)")
     if not path.is_dir():
         return read_network(path, model, head=head, ema=ema, module=module)
+    from fcnn.training.checkpoint import Checkpoints  # Orbax is slow to import
+
     config, facts = folder.read_config(path), folder.read_data(path)
     if model is not None:
         check_same(config.model, model, source)

@@ -16,6 +16,7 @@ from fcnn.config import TransferConfig
 from fcnn.utils.errors import UserError
 from fcnn.utils.text import join, printable
 from fcnn.weights import Network, NetworkInfo, adapt_input, match_classes
+from fcnn.weights.torch_names import gives_logits
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,7 +96,7 @@ def start_from(
     """
     source, target = _flat(network.variables), _flat(fresh)
     source, adapted = _adapt_input(source, target)
-    heads = {path for path in target if _gives_logits(path)}
+    heads = {path for path in target if gives_logits(path)}
     rows = _match(network.info, classes, strategy, same_head)
     new_head = strategy == "mean_var" or set(rows) == {None}
     _check_shapes(source, target, heads, new_head)
@@ -206,11 +207,6 @@ def _head_message(info: NetworkInfo, classes: tuple[str, ...], rows: tuple[int |
     if len(classes) < known:
         return f"The head keeps {len(classes):,} of the weights' {known:,} classes."
     return "The head is that of the weights" + (", its classes reordered." if rows != tuple(range(known)) else ".")
-
-
-def _gives_logits(path: tuple[str, ...]) -> bool:
-    """Whether an array is of a layer that gives logits: of the head, GoogLeNet's or Inception v3's auxiliary ones."""
-    return path[-2] == "head" or (path[1].startswith("aux") and path[-2] in ("fc2", "fc"))
 
 
 def _mean_var(

@@ -102,11 +102,29 @@ def to_torch(name: str, variables: Mapping[str, Any], **options: Any) -> dict[st
     return state
 
 
-def _trace(
+def torch_names(
     model: models.Classifier, image_shape: tuple[int, int, int] | None = None
 ) -> dict[Path, tuple[str, tuple[int, ...]]]:
-    """Returns, for every array of a model by its path, PyTorch's name and its shape in PyTorch's layout."""
-    images = jax.ShapeDtypeStruct((1, *(image_shape or model.image_shape)), jnp.float32)
+    """Returns, for every array of a model by its path, PyTorch's name and its shape in PyTorch's layout.
+
+    Args:
+      image_shape: as for `from_torch`.
+    """
+    names = _trace(model.clone(num_classes=1), image_shape or model.image_shape)
+    rows = {path: shape for path, (_, shape) in names.items() if gives_logits(path)}
+    return names | {path: (names[path][0], (model.num_classes, *shape[1:])) for path, shape in rows.items()}
+
+
+def gives_logits(path: Path) -> bool:
+    """Whether an array is of a layer that gives logits: of the head, GoogLeNet's or Inception v3's auxiliary ones."""
+    return path[-2] == "head" or (path[1].startswith("aux") and path[-2] in ("fc2", "fc"))
+
+
+@functools.lru_cache(maxsize=64)  # tracing a deep network takes seconds
+def _trace(model: models.Classifier, image_shape: tuple[int, int, int]) -> dict[Path, tuple[str, tuple[int, ...]]]:
+    """Returns `torch_names` of a model with one class: the same for any number of them, but for the rows of the
+    logits."""
+    images = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
     shapes = jax.eval_shape(lambda x: model.init(jax.random.key(0), x, train=False), images)
     leaves: dict[Path, Any] = dict(flatten_dict(shapes))
     names = {}
@@ -122,10 +140,6 @@ def _array_name(path: Path, layer_name: Callable[[str], str]) -> str:
     """Returns PyTorch's name of an array, from its layer's."""
     layer = layer_name("/".join(path[1:-1]))
     return layer if path[-1] == LAYER_SCALE else f"{layer}.{ARRAYS[path[-1]]}"
-
-
-# Tracing a deep network takes seconds.
-torch_names: Callable[..., dict[Path, tuple[str, tuple[int, ...]]]] = functools.lru_cache(maxsize=64)(_trace)
 
 
 def torch_shapes(model: models.Classifier) -> dict[str, tuple[int, ...]]:
