@@ -11,6 +11,10 @@ import tyro
 from fcnn.cli.parse import PresetFile, parse
 from fcnn.runtime.ready import get_ready
 from fcnn.utils.errors import UserError
+from fcnn.utils.text import printable
+
+UNSURE = "unsure"
+"""The answer below --threshold."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -21,52 +25,103 @@ class PredictArgs:
     network: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="WORKDIR|EXPORT|NAME")]
     """A run's folder, a .safetensors file or .stablehlo program written by fcnn, or a name from `fcnn zoo`."""
     images: Annotated[
-        tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="IMAGE...", help_behavior_hint="(required)")
+        tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="IMAGE...", help_behavior_hint="(required)")
     ]
-    """Image files, in any format that Pillow reads."""
+    """Image files, in any format that Pillow reads; folders, with all images in them and their folders; patterns like
+    'photos/**/*.jpg'; - for a list on standard input, one path a line."""
     top: Annotated[int, tyro.conf.arg(metavar="N")] = 5
     """Number of classes to print, the most likely first."""
-    preset: PresetFile = None
-    """Preset file of a run with its own model or data set."""
+    threshold: Annotated[float, tyro.conf.arg(metavar="P")] = 0.0
+    """Answer "unsure" where the most likely class has a lower probability than this."""
+    tta: bool = False
+    """Average the probabilities of each image and its mirror image (test-time augmentation): takes twice as long."""
+    csv: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """Write a table with a row for each image; - writes it to standard output."""
     json: bool = False
     """Print the predictions as one JSON object on standard output."""
+    sort_into: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
+    """Make a folder for each class with links to its images, or copies where links can't be made. DIR must be empty, or
+    from this option; nothing is overwritten."""
+    preset: PresetFile = None
+    """Preset file of a run with its own model or data set."""
 
 
 def predict_command(args: list[str]) -> int:
-    """`fcnn predict WORKDIR|EXPORT IMAGE... [--top 5] [--json]`; 1 if an image couldn't be read."""
+    """`fcnn predict WORKDIR|EXPORT IMAGE... [--top 5] [--csv FILE] [--json]`; 1 if an image couldn't be read."""
     parsed = parse(PredictArgs, args, "fcnn predict")
-    if parsed.top < 1:
-        raise UserError(f"--top must be at least 1, got {parsed.top}")
-    if not parsed.images:
+    _check(parsed)
+
+    from fcnn.inference.paths import image_files
+    from fcnn.inference.sort_into import SortedFolder
+    from fcnn.report import Console
+
+    names = parsed.images or (("-",) if sys.stdin is not None and not sys.stdin.isatty() else ())
+    files = image_files(names, skip=parsed.sort_into)
+    if not files:
         raise UserError("fcnn predict needs an image: fcnn predict WORKDIR|EXPORT IMAGE...")
     get_ready()
 
+    from fcnn.cli.predictions import csv_text, print_line, summary
     from fcnn.inference.predict import load_classifier, predict
-    from fcnn.report.records import WEIGHTS
-    from fcnn.training.overrides import Overrides
 
-    module = Overrides.of_network(parsed.preset, parsed.network).model
-    info, logits = load_classifier(
-        parsed.network, log=lambda note: print(f"fcnn: {note}", file=sys.stderr), module=module
-    )
+    console = Console(stderr=True)
+    module = _module(parsed)
+    info, logits = load_classifier(parsed.network, log=lambda note: console.log(f"fcnn: {note}"), module=module)
     if info.weights is not None and not parsed.json:
-        print(f"Using the {WEIGHTS[info.weights]} of {parsed.network}", file=sys.stderr)
-    predictions = []
-    for prediction in predict(info, logits, parsed.images, top=parsed.top):
+        from fcnn.report.records import WEIGHTS
+
+        console.log(f"Using the {WEIGHTS[info.weights]} of {parsed.network}")
+    folder = None if parsed.sort_into is None else SortedFolder(parsed.sort_into)
+    lines = not (parsed.json or parsed.csv or parsed.sort_into)
+    answers = predict(info, logits, files, top=parsed.top, threshold=parsed.threshold, tta=parsed.tta)
+    # A progress line in a terminal would be mixed with lines there.
+    shown = answers if lines and sys.stdout.isatty() else console.progress(answers, "classifying", len(files))
+    predictions: list[dict[str, Any]] = []
+    for prediction in shown:
         predictions.append(prediction)
-        if not parsed.json:
-            _tell(prediction)
+        if "error" in prediction:
+            if not parsed.json:
+                console.log(f"fcnn: {printable(prediction['image'])}: {prediction['error']}")
+        elif folder is not None:
+            folder.add(Path(prediction["image"]), prediction["class"] or UNSURE)
+        if lines and "error" not in prediction:
+            print_line(prediction)
     if parsed.json:
         print(json.dumps({"network": parsed.network, "weights": info.weights, "predictions": predictions}))
+    if parsed.csv is not None:
+        _write_csv(parsed.csv, csv_text(predictions, min(parsed.top, len(info.classes))))
+    for place in (parsed.csv, parsed.sort_into):
+        if place is not None and str(place) != "-":
+            console.log(f"{place}: {summary(predictions)}")
     return 1 if any("error" in prediction for prediction in predictions) else 0
 
 
-def _tell(prediction: dict[str, Any]) -> None:
-    from fcnn.utils.text import printable
+def _check(args: PredictArgs) -> None:
+    """Raises UserError for options that make no sense, before anything is loaded."""
+    if args.top < 1:
+        raise UserError(f"--top must be at least 1, got {args.top}")
+    if not 0 <= args.threshold <= 1:
+        raise UserError(f"--threshold must be from 0 to 1, got {args.threshold:g}")
+    if args.json and str(args.csv) == "-":
+        raise UserError("--json and --csv - both write to standard output; give --csv a file")
+    if args.csv is not None and args.csv.is_dir():
+        raise UserError(f"--csv {args.csv} is a folder; give the name of a file")
 
-    name = printable(prediction["image"])
-    if "error" in prediction:
-        print(f"fcnn: {name}: {prediction['error']}", file=sys.stderr)
-        return
-    named = ", ".join(f"{one['class']} {100 * one['probability']:.1f} %" for one in prediction["top"])
-    print(f"{name}: {named}")
+
+def _module(args: PredictArgs) -> Any:
+    """Returns the user's own Linen module, if a preset defines it."""
+    if args.preset is None:
+        return None
+
+    from fcnn.training.overrides import Overrides
+
+    return Overrides.of_network(args.preset, args.network).model
+
+
+def _write_csv(path: Path, text: str) -> None:
+    from fcnn.utils.files import write_bytes
+
+    if str(path) == "-":
+        sys.stdout.write(text)
+    else:
+        write_bytes(path, text.encode())

@@ -13,7 +13,7 @@ from PIL import Image
 
 from fcnn.augment import normalize
 from fcnn.data.decode import BadImage, ignore_warnings, open_image, resize_crop
-from fcnn.inference.export import read_stablehlo
+from fcnn.data.parallel import each, no_progress
 from fcnn.training.pretrained import load_network
 from fcnn.utils.batch import make_batch
 from fcnn.weights import NetworkInfo
@@ -39,6 +39,8 @@ def load_classifier(
       UserError: there is none.
     """
     if source.endswith(".stablehlo"):
+        from fcnn.inference.export import read_stablehlo  # jax.export is slow to import
+
         exported, info, pixels = read_stablehlo(Path(source).expanduser())
         call = jax.jit(exported.call)
         return info, (call if pixels else lambda images: call(normalized(info, images)))
@@ -57,34 +59,60 @@ def normalized(info: NetworkInfo, images: Any) -> jax.Array:
     return change(make_batch(images, jnp.zeros(len(images), jnp.int32)))["image"]
 
 
-def predict(info: NetworkInfo, logits: Logits, paths: Sequence[Path], *, top: int) -> Iterator[dict[str, Any]]:
+def predict(
+    info: NetworkInfo,
+    logits: Logits,
+    paths: Sequence[Path],
+    *,
+    top: int,
+    threshold: float = 0.0,
+    tta: bool = False,
+) -> Iterator[dict[str, Any]]:
     """What the network says about each file, in their order.
 
     Args:
       top: how many classes to name, the likeliest first.
+      threshold: the least probability of an answer.
+      tta: whether to average the probabilities of an image and its mirror image (test-time augmentation).
 
     Yields:
-      {"image": path, "top": [{"class", "probability"}, ...]}, or {"image": path, "error": why it can't be read}.
+      {"image": path, "class": the likeliest, or None below the threshold, "top": [{"class", "probability"}, ...]}, or
+      {"image": path, "error": why it can't be read}.
     """
-    size = min(BATCH, len(paths))
+    size = min(BATCH, len(paths))  # always so many at once: one program
     for start in range(0, len(paths), size):
         part = paths[start : start + size]
-        images, errors = np.zeros((size, *info.image_shape), np.uint8), {}
         with ignore_warnings():
-            for i, path in enumerate(part):
-                try:
-                    images[i] = read_image(path, info)
-                except (BadImage, OSError) as error:
-                    errors[i] = getattr(error, "strerror", None) or str(error)
-        # Always so many at once: one program.
-        probabilities = np.asarray(jax.nn.softmax(logits(images), axis=-1))
-        for i, path in enumerate(part):
-            if i in errors:
-                yield {"image": str(path), "error": errors[i]}
+            read = each(lambda path: _read_or_reason(path, info), part, "reading", no_progress)
+        images = np.zeros((size, *info.image_shape), np.uint8)
+        for i, image in enumerate(read):
+            if not isinstance(image, str):
+                images[i] = image
+        probabilities = softmax(logits(images))
+        if tta:
+            probabilities = (probabilities + softmax(logits(images[:, :, ::-1]))) / 2
+        for path, image, row in zip(part, read, probabilities[: len(part)], strict=True):
+            if isinstance(image, str):
+                yield {"image": str(path), "error": image}
                 continue
-            order = np.argsort(-probabilities[i], kind="stable")[:top]
-            named = [{"class": info.classes[k], "probability": float(probabilities[i, k])} for k in order]
-            yield {"image": str(path), "top": named}
+            order = np.argsort(-row, kind="stable")
+            named = [{"class": info.classes[k], "probability": float(row[k])} for k in order[:top]]
+            answer = info.classes[order[0]] if row[order[0]] >= threshold else None
+            yield {"image": str(path), "class": answer, "top": named}
+
+
+def softmax(logits: Any) -> np.ndarray:
+    """Computes probabilities from logits, (B, classes): float32."""
+    logits = np.asarray(logits, np.float64)
+    exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return (exponentials / exponentials.sum(axis=-1, keepdims=True)).astype(np.float32)
+
+
+def _read_or_reason(path: Path, info: NetworkInfo) -> np.ndarray | str:
+    try:
+        return read_image(path, info)
+    except (BadImage, OSError) as error:
+        return getattr(error, "strerror", None) or str(error)
 
 
 def read_image(path: Path, info: NetworkInfo) -> np.ndarray:
@@ -94,7 +122,7 @@ def read_image(path: Path, info: NetworkInfo) -> np.ndarray:
       BadImage: it can't be read.
     """
     if not path.is_file():
-        raise BadImage("it is a folder" if path.is_dir() else "there is no such file")
+        raise BadImage("a folder without an image" if path.is_dir() else "there is no such file")
     return fitted(open_image(path, at_least=least_side(info), value_range=info.value_range), info)
 
 

@@ -110,7 +110,7 @@ def torch_names(
     Args:
       image_shape: as for `from_torch`.
     """
-    names = _trace(model.clone(num_classes=1), image_shape or model.image_shape)
+    names = _traced_names(model.clone(num_classes=1), image_shape or model.image_shape)
     rows = {path: shape for path, (_, shape) in names.items() if gives_logits(path)}
     return names | {path: (names[path][0], (model.num_classes, *shape[1:])) for path, shape in rows.items()}
 
@@ -120,7 +120,6 @@ def gives_logits(path: Path) -> bool:
     return path[-2] == "head" or (path[1].startswith("aux") and path[-2] in ("fc2", "fc"))
 
 
-@functools.lru_cache(maxsize=64)  # tracing a deep network takes seconds
 def _trace(model: models.Classifier, image_shape: tuple[int, int, int]) -> dict[Path, tuple[str, tuple[int, ...]]]:
     """Returns `torch_names` of a model with one class: the same for any number of them, but for the rows of the
     logits."""
@@ -140,6 +139,10 @@ def _array_name(path: Path, layer_name: Callable[[str], str]) -> str:
     """Returns PyTorch's name of an array, from its layer's."""
     layer = layer_name("/".join(path[1:-1]))
     return layer if path[-1] == LAYER_SCALE else f"{layer}.{ARRAYS[path[-1]]}"
+
+
+# Tracing a deep network takes seconds.
+_traced_names: Callable[..., dict[Path, tuple[str, tuple[int, ...]]]] = functools.lru_cache(maxsize=64)(_trace)
 
 
 def torch_shapes(model: models.Classifier) -> dict[str, tuple[int, ...]]:

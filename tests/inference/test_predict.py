@@ -1,6 +1,9 @@
 """Predictions of files: those that the run's own evaluation makes, from the run and from each of its exports."""
 
+import csv
+import io
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -100,11 +103,71 @@ def test_a_bad_image_is_told_and_does_not_stop_the_others(run, tmp_path, capsys,
     ]
 
 
+def test_a_table_has_a_row_for_each_image(run, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    root, _ = run
+    network, folder = str(root / "run"), root / "images" / "test"
+    (tmp_path / "bad.png").write_bytes(b"hello")
+    assert cli.main(["predict", network, "bad.png", str(folder), "--csv", "-", "--top", "2"]) == 1
+    said = capsys.readouterr()
+    rows = list(csv.DictReader(io.StringIO(said.out)))
+    assert "bad.png: not an image" in said.err
+    assert rows[0] == dict.fromkeys(rows[0], "") | {"path": "bad.png", "error": "not an image that Pillow can read"}
+    assert [row["path"] for row in rows[1:]] == sorted(map(str, folder.rglob("*.*")))
+    assert cli.main(["predict", network, str(folder), "--json", "--csv", "out.csv"]) == 0
+    said = capsys.readouterr()
+    assert "out.csv: 120 images: " in said.err
+    assert len((tmp_path / "out.csv").read_text().splitlines()) == 121
+    for row, one in zip(rows[1:], json.loads(said.out)["predictions"], strict=True):
+        assert row["class"] == row["class_1"] == one["class"] == one["top"][0]["class"]
+        assert row["class_2"] == one["top"][1]["class"]
+        for name, k in (("probability", 0), ("probability_1", 0), ("probability_2", 1)):
+            assert float(row[name]) == pytest.approx(one["top"][k]["probability"], abs=1e-5)
+
+
+def test_below_the_threshold_it_is_unsure_and_images_are_sorted(run, tmp_path, capsys):
+    root, _ = run
+    network, folder = str(root / "run"), str(root / "images" / "test")
+    assert cli.main(["predict", network, folder, "--json"]) == 0
+    answers = json.loads(capsys.readouterr().out)["predictions"]
+    threshold = sorted(one["top"][0]["probability"] for one in answers)[60]
+    expected = [one["class"] if one["top"][0]["probability"] >= threshold else "unsure" for one in answers]
+    assert expected.count("unsure") == 60
+    sort = [network, folder, "--threshold", repr(threshold), "--sort-into", str(tmp_path / "out")]
+    assert cli.main(["predict", *sort]) == 0
+    assert f"{tmp_path / 'out'}: 120 images: unsure 60, " in capsys.readouterr().err
+    linked = {(link.parent.name, link.resolve()) for link in (tmp_path / "out").glob("*/*")}
+    assert linked == {(name, Path(one["image"]).resolve()) for name, one in zip(expected, answers, strict=True)}
+    assert cli.main(["predict", *sort[:-2], "--top", "1"]) == 0
+    assert sum(": unsure (" in line for line in capsys.readouterr().out.splitlines()) == 60
+
+
+def test_an_image_and_its_mirror_image_are_one_with_tta(run, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    root, _ = run
+    image = Image.open(next((root / "images/test/red").iterdir()))
+    image = image.resize((8, 8))
+    image.save("a.png")
+    image.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save("b.png")
+    told = {}
+    for tta in ([], ["--tta"]):
+        assert cli.main(["predict", str(root / "run"), "a.png", "b.png", "--json", *tta]) == 0
+        answers = json.loads(capsys.readouterr().out)["predictions"]
+        told[bool(tta)] = [{one["class"]: one["probability"] for one in answer["top"]} for answer in answers]
+    a, b = told[False]
+    assert a != pytest.approx(b, rel=1e-3)
+    assert told[True] == [pytest.approx({name: (a[name] + b[name]) / 2 for name in a}, rel=1e-5)] * 2
+
+
 def test_mistakes(run, capsys, tmp_path):
     for arguments, words in (
         ([], "WORKDIR|EXPORT|NAME is required"),
         (["run"], "needs an image: fcnn predict WORKDIR|EXPORT IMAGE..."),
         (["run", "a.png", "--top", "0"], "--top must be at least 1, got 0"),
+        (["run", "a.png", "--threshold", "70"], "--threshold must be from 0 to 1, got 70"),
+        (["run", "a.png", "--json", "--csv", "-"], "both write to standard output"),
+        (["run", "a.png", "--csv", str(tmp_path)], "is a folder; give the name of a file"),
+        ([str(run[0] / "run"), "a.png", "--sort-into", str(run[0] / "images")], "is not empty"),
         ([str(tmp_path / "nowhere"), "a.png"], "there is no file"),
         ([str(tmp_path), "a.png"], "is not the folder of a run"),
         ([str(tmp_path / "a.stablehlo"), "a.png"], "there is no file"),
