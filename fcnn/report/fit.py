@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Sequence
 
-from fcnn.report.records import Record, better
+from fcnn.report.records import Record, better, rank
 
 GAP = 0.05
 """Difference of the accuracies, training less validation, that is worth a note."""
@@ -54,7 +54,7 @@ def fit(records: Sequence[Record]) -> str:
         return "The run is too short to distinguish overfitting from underfitting: train for more epochs."
     if not validation:
         return "No validation split was held out, so overfitting cannot be judged: set --data.val-fraction 0.1."
-    last, best = train[-1], max(validation, key=lambda r: (r["top1"], r["step"]))
+    last, best = train[-1], max(validation, key=lambda r: (rank(r), r["step"]))
     gap = last["top1"] - validation[-1]["top1"]
     least = min(r["loss"] for r in validation)
     rises = validation[-1]["loss"] > RISE * least

@@ -24,6 +24,12 @@ def better(records: Sequence[Record]) -> Record:
     return max(records, key=lambda record: (record["top1"], record["weights"] == "ema"))
 
 
+def rank(metrics: Record) -> tuple[float, float]:
+    """Returns what evaluations on validation are compared by: the accuracy, of equal ones the loss, as few
+    images often give the same accuracy."""
+    return metrics["top1"], -metrics.get("loss", 0.0)
+
+
 def read_records(workdir: Path) -> list[Record]:
     """Returns all whole records of a run, in order; [] if there are none. A last line cut by a kill is left out."""
     path = workdir / FILE

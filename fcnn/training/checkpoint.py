@@ -13,6 +13,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
+from fcnn.report.records import rank
 from fcnn.training.state import TrainState
 from fcnn.utils.errors import UserError
 
@@ -22,6 +23,10 @@ Weights = Literal["raw", "ema"]
 
 def _accuracy(metrics: dict[str, Any]) -> float:
     return metrics["top1"]
+
+
+def _rank(metrics: dict[str, Any]) -> Any:  # Orbax sorts by it: a pair will do
+    return rank(metrics)
 
 
 class Checkpoints:
@@ -44,7 +49,7 @@ class Checkpoints:
         keep = [
             checkpoint_managers.LatestN(max_to_keep),
             # A policy of its own: `best_fn` with `max_to_keep` would delete the newest checkpoint.
-            checkpoint_managers.BestN(get_metric_fn=_accuracy, n=keep_best, keep_checkpoints_without_metrics=False),
+            checkpoint_managers.BestN(get_metric_fn=_rank, n=keep_best, keep_checkpoints_without_metrics=False),
         ]
         options = ocp.CheckpointManagerOptions(
             best_fn=_accuracy,  # without it Orbax forgets the metrics when it is opened again
@@ -87,9 +92,10 @@ class Checkpoints:
         return sorted(self._manager.all_steps())
 
     def best_step(self) -> int | None:
-        """The step with the best validation accuracy, the latest of equals; None if none was evaluated."""
+        """The step with the best validation accuracy, of equal ones the one with the lowest loss, of these the latest;
+        None if none was evaluated."""
         # Orbax's best_step() is the latest step where no checkpoint has metrics.
-        scores = [(metrics["top1"], step) for step in self.steps() if (metrics := self._manager.metrics(step))]
+        scores = [(rank(metrics), step) for step in self.steps() if (metrics := self._manager.metrics(step))]
         return max(scores)[1] if scores else None
 
     def restore(self, abstract: TrainState, step: int) -> tuple[TrainState, dict[str, Any]]:

@@ -14,7 +14,7 @@ from fcnn.data import AnySplit, Split
 from fcnn.distributed import sharding
 from fcnn.models import endpoints
 from fcnn.training.evaluate import compile_on_each
-from fcnn.training.linear_probe import FOLDS, fit_linear_probe
+from fcnn.training.linear_probe import FOLDS, LinearProbe, fit_linear_probe
 from fcnn.training.setup import TrainSetup
 from fcnn.utils.errors import UserError
 
@@ -56,26 +56,38 @@ def compile_features(setup: TrainSetup, variables: Any, split: AnySplit) -> Call
     return lambda: Split(compute(), split.labels)
 
 
-def probed_head(setup: TrainSetup, variables: Any) -> tuple[Any, str]:
-    """Returns variables whose head is a linear probe of the training images, and a sentence on how good it is.
+def linear_features(setup: TrainSetup, variables: Any) -> Split:
+    """Returns the features (N, D) that the head takes of each training image, for a linear probe.
 
     Raises:
       UserError: the head isn't a linear function of the last endpoint, or there are fewer images than folds.
     """
+    if len(setup.dataset.train) < FOLDS:
+        raise UserError(
+            f"transfer.head-init linear_probe needs at least {FOLDS} training images, not {len(setup.dataset.train)}"
+        )
     features = compile_features(setup, sharding.replicate(variables, setup.mesh), setup.dataset.train)()
     if features.images.ndim != 2:
         raise UserError(
             f"transfer.head-init linear_probe: the head of {setup.config.model.name} isn't linear in averaged features"
             + ("; --model.options.linear-head makes it so" if hasattr(setup.model, "linear_head") else "")
         )
-    if len(features) < FOLDS:
-        raise UserError(f"transfer.head-init linear_probe needs at least {FOLDS} training images, not {len(features)}")
-    probe = fit_linear_probe(features.images, features.labels, len(setup.dataset.classes), setup.dataset.groups)
+    return features
+
+
+def fit_probe(setup: TrainSetup, variables: Any) -> LinearProbe:
+    """Fits the linear probe of the training images; UserError as for `linear_features`."""
+    features = linear_features(setup, variables)
+    return fit_linear_probe(features.images, features.labels, len(setup.dataset.classes), setup.dataset.groups)
+
+
+def probed_head(variables: Any, probe: LinearProbe) -> tuple[Any, str]:
+    """Returns variables whose head is a linear probe, and a sentence on how good it is."""
     head = variables["params"]["head"]
     fitted = {"kernel": jnp.asarray(probe.kernel.reshape(head["kernel"].shape)), "bias": jnp.asarray(probe.bias)}
-    accuracy = np.mean(probe.logits.argmax(axis=1) == features.labels)
     message = (
-        f"The head is a logistic regression on {features.images.shape[1]:,} features of {len(features):,} images "
-        f"(C {probe.inverse_strength:g} by {FOLDS}-fold cross-validation, with which it gets {100 * accuracy:.1f} %)."
+        f"The head is a logistic regression on {len(probe.kernel):,} features of {len(probe.labels):,} images "
+        f"(C {probe.inverse_strength:g} by {FOLDS}-fold cross-validation, with which it gets "
+        f"{100 * probe.accuracy:.1f} %)."
     )
     return {**variables, "params": {**variables["params"], "head": fitted}}, message

@@ -26,6 +26,13 @@ class LinearProbe:
     """The C that was chosen."""
     logits: np.ndarray
     """(N, classes) float32: each image's by a head that was fitted to the other folds."""
+    labels: np.ndarray
+    """(N,) int: of the images."""
+
+    @property
+    def accuracy(self) -> float:
+        """The cross-validated one, of `logits`, 0 to 1."""
+        return float(np.mean(self.logits.argmax(axis=1) == self.labels))
 
 
 def fit_linear_probe(
@@ -53,7 +60,7 @@ def fit_linear_probe(
             logits[strength][chosen] = features[chosen] @ kernel + bias
     best = min(INVERSE_STRENGTHS, key=lambda strength: cross_entropy(logits[strength], labels))
     kernel, bias = _fit(features, labels, num_classes, best)
-    return LinearProbe(kernel.astype(np.float32), bias.astype(np.float32), best, logits[best])
+    return LinearProbe(kernel.astype(np.float32), bias.astype(np.float32), best, logits[best], labels)
 
 
 def folds(labels: np.ndarray, groups: np.ndarray | None = None) -> np.ndarray:

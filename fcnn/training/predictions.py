@@ -2,6 +2,7 @@
 wrong."""
 
 import dataclasses
+import functools
 import shlex
 import sys
 from collections.abc import Callable
@@ -12,6 +13,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from scipy.special import softmax
 
 from fcnn.config.serialize import flatten
 from fcnn.data import AnySplit, evenly_spaced
@@ -31,11 +33,16 @@ SHOWN = 12
 
 @dataclasses.dataclass(frozen=True)
 class Predictions:
-    """The probabilities that a network gives to the images of a split."""
+    """What a network says about the images of a split."""
 
     split: AnySplit
-    probabilities: np.ndarray
+    logits: np.ndarray
     """(N, classes) float32."""
+
+    @functools.cached_property
+    def probabilities(self) -> np.ndarray:
+        """Of each class, (N, classes) float32."""
+        return softmax(self.logits, axis=1)
 
     @property
     def top1(self) -> np.ndarray:
@@ -64,27 +71,26 @@ def predict_split(setup: TrainSetup, variables: Any, split: AnySplit, progress: 
     """Returns the predictions for the images of a split that `predicted_places` names; `variables` on the devices."""
     split = split.take(predicted_places(split))
 
-    def probabilities(variables: Any, images: jax.Array) -> jax.Array:
-        logits: Any = setup.model.apply(variables, images, train=False)
-        return jax.nn.softmax(logits)
+    def logits(variables: Any, images: jax.Array) -> Any:
+        return setup.model.apply(variables, images, train=False)
 
-    return Predictions(split, compile_on_each(setup, probabilities, variables, split)(progress))
+    return Predictions(split, compile_on_each(setup, logits, variables, split)(progress))
 
 
-def describe(setup: TrainSetup, variables: Any, best_step: int | None) -> ReportData:
+def describe(setup: TrainSetup, variables: Any, best_step: int | None, predictions: Predictions | None) -> ReportData:
     """What a run's page shows beside its records. The test split stays out of it: whoever looks at its mistakes and
     changes something has used it up.
 
     Args:
       variables: of the network to report on, on the devices.
       best_step: where it is from, or None if nothing was held out to choose by.
+      predictions: for the validation split, if there is one.
     """
     data, device = setup.dataset, setup.mesh.devices.flat[0].device_kind
     classes = [printable(name) for name in data.classes]
     program = Path(sys.argv[0]).name.replace("__main__.py", "fcnn")
     confusion, mistakes = None, []
-    if len(data.validation):
-        predictions = predict_split(setup, variables, data.validation)
+    if predictions is not None:
         confusion, wrong = predictions.confusion(), predictions.mistakes(SHOWN)
         files, places = data.paths("validation"), predicted_places(data.validation)
         for i, image in zip(wrong, predictions.split.read(wrong), strict=True):

@@ -3,7 +3,6 @@ same."""
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from fcnn.distributed import processes
 from fcnn.report import Console, draw_curves, read_records, write_page
@@ -11,9 +10,11 @@ from fcnn.report.curves import FILE as CURVES
 from fcnn.report.files import drawing
 from fcnn.report.fit import curve
 from fcnn.report.page import FILE as PAGE
-from fcnn.report.records import Record
+from fcnn.report.records import Record, rank
+from fcnn.training.evaluate import BestWeights
+from fcnn.training.held_out import write_held_out
 from fcnn.training.notes import model_name
-from fcnn.training.predictions import describe
+from fcnn.training.predictions import describe, predict_split, predicted_places
 from fcnn.training.setup import TrainSetup
 
 
@@ -25,12 +26,47 @@ def write_curves(setup: TrainSetup, workdir: Path, console: Console, best_step: 
             draw_curves(workdir, f"{model_name(setup)} on {setup.dataset.name}", best_step, smoothed=smoothed)
 
 
-def write_report(setup: TrainSetup, workdir: Path, console: Console, variables: Any, best_step: int | None) -> None:
-    """Writes the HTML page of a run with the weights that its results are of, on the devices."""
+def write_report(setup: TrainSetup, workdir: Path, console: Console, best: BestWeights, best_step: int | None) -> None:
+    """Writes what the weights that a run's results are of say about validation, and the HTML page.
+
+    Where they are a linear probe, `held_out.npz` keeps what was written when the probe was fitted.
+    """
+    data = setup.dataset
+    predictions = predict_split(setup, best.variables, data.validation) if len(data.validation) else None
+    if predictions is not None and not (setup.starts_from_probe and best.step == 0):
+        paths = [data.paths("validation")[i] for i in predicted_places(data.validation)]
+        write_held_out(workdir, predictions.logits, predictions.split.labels, paths)
     with drawing(PAGE, console.log):
-        data = describe(setup, variables, best_step)
+        page = describe(setup, best.variables, best_step, predictions)
         if processes.is_first():
-            write_page(workdir, data)
+            write_page(workdir, page)
+    if setup.starts_from_probe and (verdict := probe_verdict(read_records(workdir))):
+        console.log(verdict)
+
+
+def probe_verdict(records: Sequence[Record]) -> str | None:
+    """Returns whether fine-tuning was better than the linear probe that a run started from; None if they weren't
+    compared."""
+    validations = curve(records, "validation")
+    if len(validations) < 2 or validations[0]["step"] > 0:
+        return None
+    probe, best = validations[0], best_of(records)
+    if best["step"] == 0:
+        other = max(validations[1:], key=rank)
+        return (
+            f"Fine-tuning did not help: {_share(other)} of the validation images are right, {_share(probe)} with the "
+            "linear probe, which is kept."
+        )
+    if best["top1"] == probe["top1"]:
+        return (
+            f"Fine-tuning left the validation accuracy at {_share(best)} and lowered the loss from "
+            f"{probe['loss']:.3f} to {best['loss']:.3f}: the fine-tuned network is kept."
+        )
+    return f"Fine-tuning raised the validation accuracy from {_share(probe)} (the linear probe) to {_share(best)}."
+
+
+def _share(record: Record) -> str:
+    return f"{100 * record['top1']:.1f} %"
 
 
 def test_record(workdir: Path, step: int) -> Record | None:
@@ -40,5 +76,5 @@ def test_record(workdir: Path, step: int) -> Record | None:
 
 
 def best_of(records: Sequence[Record]) -> Record:
-    """Returns the evaluation on validation with the best accuracy, the latest of equals."""
-    return max(curve(records, "validation"), key=lambda r: (r["top1"], r["step"]))
+    """Returns the evaluation on validation that is best (`records.rank`), the latest of equals."""
+    return max(curve(records, "validation"), key=lambda r: (rank(r), r["step"]))

@@ -75,6 +75,11 @@ class TrainSetup:
         return transfer.weights is not None and transfer.strategy not in ("scratch", "mean_var")
 
     @property
+    def starts_from_probe(self) -> bool:
+        """Whether training starts from a linear probe, which is evaluated, too: the better of the two is kept."""
+        return self.config.transfer.head_init == "linear_probe"
+
+    @property
     def patience(self) -> float:
         """Steps without a higher validation accuracy after which the run ends."""
         epochs = self.config.train.patience

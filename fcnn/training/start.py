@@ -1,13 +1,16 @@
 """The state before the first step of a run: random weights, or those of a trained network."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 
 from fcnn.distributed import sharding
 from fcnn.report.records import WEIGHTS
-from fcnn.training.features import probed_head
+from fcnn.training.features import fit_probe, probed_head
+from fcnn.training.held_out import write_held_out
+from fcnn.training.linear_probe import LinearProbe
 from fcnn.training.pretrained import load_network
 from fcnn.training.setup import TrainSetup
 from fcnn.training.state import TrainState
@@ -15,8 +18,18 @@ from fcnn.training.trainable import start_from
 from fcnn.weights import linear_head, published
 
 
-def start_state(setup: TrainSetup, log: Callable[[str], None]) -> TrainState:
+def start_state(
+    setup: TrainSetup,
+    log: Callable[[str], None],
+    *,
+    probe: LinearProbe | None = None,
+    workdir: Path | None = None,
+) -> TrainState:
     """Returns the state before the first step of a run, with the weights that training starts from.
+
+    Args:
+      probe: the linear probe of the run's training images, if it is known already.
+      workdir: the run's folder, which keeps what the probe says about images that it was not fitted to.
 
     Raises:
       UserError: there are none, or they don't fit.
@@ -36,7 +49,10 @@ def start_state(setup: TrainSetup, log: Callable[[str], None]) -> TrainState:
         same_head=same_head,
     )
     if transfer.head_init == "linear_probe":
-        variables, message = probed_head(setup, variables)
+        probe = probe or fit_probe(setup, variables)
+        variables, message = probed_head(variables, probe)
+        if workdir is not None:
+            write_held_out(workdir, probe.logits, probe.labels, setup.dataset.paths("train"))
     layers = [layer for name, layer in state.params.items() if name not in setup.trainable.frozen]
     count = sum(array.size for array in jax.tree.leaves(layers)) if setup.total_steps else 0
     source = transfer.weights + (f", {WEIGHTS[network.info.weights]}" if network.info.weights else "")

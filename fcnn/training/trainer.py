@@ -24,6 +24,7 @@ from fcnn.training import workdir as folder
 from fcnn.training.checkpoint import Checkpoints
 from fcnn.training.evaluate import best_weights, compile_evaluation, evaluate_best
 from fcnn.training.features import on_features
+from fcnn.training.linear_probe import LinearProbe
 from fcnn.training.metric_log import MetricLog, NonFinite
 from fcnn.training.notes import introduction
 from fcnn.training.overrides import Overrides
@@ -48,6 +49,7 @@ def train(
     callbacks: Sequence[Callback] = (),
     test: bool = True,
     choice: Mapping[str, Any] | None = None,
+    probe: LinearProbe | None = None,
 ) -> Record:
     """Trains to the end of the run in `workdir`, from its newest checkpoint if it has one.
 
@@ -56,6 +58,7 @@ def train(
       callbacks: called with each record, {"kind": "steps", "epoch" or "test", "split", "weights", "step", ...}.
       test: whether to read the test split at the end. Without it the run stays open: the same call with it continues.
       choice: how the config was chosen, kept beside it.
+      probe: the linear probe of the run's training images, if it was fitted already; changes nothing but the time.
 
     Returns:
       Without `test` the record of the best evaluation on validation; else the test record: {"kind": "test", "split":
@@ -96,7 +99,7 @@ def train(
             Checkpoints(workdir / "checkpoints", max_to_keep=max_to_keep, keep_best=keep_best)
         )
         stack.enter_context(processes.bound(NonFinite, Interrupted))
-        trainer = Trainer(setup, workdir, checkpoints, console, callbacks=callbacks)
+        trainer = Trainer(setup, workdir, checkpoints, console, callbacks=callbacks, probe=probe)
         with trainer.records, console.progress_bar(total=setup.total_steps, done=trainer.step):
             try:
                 trainer.train(interrupt)
@@ -119,6 +122,7 @@ class Trainer:
         console: Console,
         *,
         callbacks: Sequence[Callback] = (),
+        probe: LinearProbe | None = None,
     ) -> None:
         """Restores or initializes the state, opens the records."""
         self.setup, self.workdir, self.checkpoints, self.console = setup, workdir, checkpoints, console
@@ -126,8 +130,8 @@ class Trainer:
         self.boundary_done = False  # whether the records, the evaluation and the checkpoint of this step are written
         self.validate: Callable[[Any], dict[str, Any]] | None = None
         rates = None if setup.schedule is None else jax.vmap(setup.schedule)(jnp.arange(setup.total_steps))
-        log_steps = setup.config.train.log_steps
-        self.metric_log = MetricLog(None if rates is None else np.asarray(rates), setup.steps_per_epoch, log_steps)
+        rates = None if rates is None else np.asarray(rates)
+        self.metric_log = MetricLog(rates, setup.steps_per_epoch, setup.config.train.log_steps)
         self.state = setup.init_state()
         restored = checkpoints.restore_newest(self.state, console.log)
         if restored is not None:
@@ -135,11 +139,12 @@ class Trainer:
             self.metric_log.load(meta["metric_log"])
             self.boundary_done = meta["boundary_done"]
         else:
-            self.state = start_state(setup, console.log)
+            self.state = start_state(setup, console.log, probe=probe, workdir=workdir)
         self.step = int(self.state.step)
-        self.validations = [r for r in curve(read_records(workdir), "validation") if r["step"] <= self.step]
+        done = self.step if restored else -1  # the state before the first step may have an evaluation, too
+        self.validations = [r for r in curve(read_records(workdir), "validation") if r["step"] <= done]
         checkpoints.discard_after(self.step)
-        self.records = Records(workdir, self.step, quiet=not processes.is_first())
+        self.records = Records(workdir, done, quiet=not processes.is_first())
         self.signals = processes.Signals(setup.mesh)
         for line in introduction(setup, self.state):
             console.log(line)
@@ -204,7 +209,9 @@ class Trainer:
         return self.step > 0 and (self.step % self.setup.steps_per_epoch == 0 or self.step == self.setup.total_steps)
 
     def _evaluation_due(self) -> bool:
-        return self.step > 0 and (self.step % self.setup.eval_every == 0 or self.step == self.setup.total_steps)
+        if self.step == 0:
+            return self.setup.starts_from_probe and self.validate is not None
+        return self.step % self.setup.eval_every == 0 or self.step == self.setup.total_steps
 
     def at_boundary(self) -> bool:
         """Whether an epoch ends or an evaluation is due at this step."""
@@ -277,7 +284,7 @@ class Trainer:
             self.records.write(record)
             self._call_back([record])
         write_curves(self.setup, self.workdir, self.console, best_step)
-        write_report(self.setup, self.workdir, self.console, best.variables, best_step)
+        write_report(self.setup, self.workdir, self.console, best, best_step)
         return record
 
     def _log_steps(self, upto: int) -> None:

@@ -39,6 +39,15 @@ def test_the_newest_and_the_best_are_kept_also_when_opened_again(tmp_path, state
         assert checkpoints.best_step() == 20
 
 
+def test_of_equal_accuracies_the_lowest_loss_is_best(tmp_path, state):
+    with Checkpoints(tmp_path, max_to_keep=1, keep_best=1) as checkpoints:
+        for step, loss in ((0, 0.4), (10, 0.3), (20, 0.5), (30, 0.9)):
+            metrics = {"top1": 0.9 if step < 30 else 0.8, "loss": loss}
+            checkpoints.save(state.replace(step=state.step + step), {}, metrics)
+        assert checkpoints.best_step() == 10
+        assert checkpoints.steps() == [10, 30]
+
+
 def test_of_equals_the_latest_is_best_and_without_metrics_there_is_none(tmp_path, state):
     fill(tmp_path / "a", state, [(10, 0.9), (20, 0.9), (30, 0.1)])
     fill(tmp_path / "b", state, [(10, None), (20, None)])
