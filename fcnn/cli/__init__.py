@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from fcnn import __version__
+from fcnn.cli.audit import audit_command
 from fcnn.cli.bench import bench_command
 from fcnn.cli.check import check_command
 from fcnn.cli.compare import compare_command
@@ -29,6 +30,7 @@ from fcnn.utils.errors import UserError, unknown
 
 COMMANDS: dict[str, tuple[Callable[[list[str]], int], str]] = {
     "train": (train_command, "train a network from a preset: fcnn train --config resnet"),
+    "audit": (audit_command, "look for wrong labels, copies and bad photos in a folder: fcnn audit PHOTOS"),
     "check": (check_command, "check for silent bugs before training: fcnn check --config resnet"),
     "search": (search_command, "search for hyperparameters: fcnn search --config resnet"),
     "evaluate": (evaluate_command, "evaluate a run: fcnn evaluate runs/resnet-001"),

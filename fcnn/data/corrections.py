@@ -24,6 +24,8 @@ class Corrected:
     """Without the images that are left out."""
     removed: tuple[Entry, ...] = ()
     """These, with the label that they have in the folder."""
+    changed: tuple[Entry, ...] = ()
+    """The images that have another label than in the folder."""
     note: str | None = None
     """What was changed, in a line; None if nothing was."""
 
@@ -43,14 +45,15 @@ def correct(layout: Layout, file: str | None) -> Corrected:
     labels = _labels(layout, file)
     entries = [dataclasses.replace(e, name=labels.get(e.path) or e.name) for e in layout.entries]
     left_out = {path for path, label in labels.items() if label is None}
-    changed = sum(new.name != old.name for new, old in zip(entries, layout.entries, strict=True))
+    changed = [new for new, old in zip(entries, layout.entries, strict=True) if new.name != old.name]
     removed = [entry for entry in layout.entries if entry.path in left_out]
     bad = [(path, reason) for path, reason in layout.bad if path not in left_out]
     kept = [entry for entry in entries if entry.path not in left_out]
-    note = f"{printable(file)} corrects the labels of {changed:,} images and leaves out {len(left_out):,}"
+    note = f"{printable(file)} corrects the labels of {len(changed):,} images and leaves out {len(left_out):,}"
     return Corrected(
         dataclasses.replace(layout, entries=tuple(kept), bad=tuple(bad)),
         tuple(removed),
+        tuple(changed),
         note if changed or left_out else None,
     )
 

@@ -41,6 +41,8 @@ class FolderScan(NamedTuple):
     """Paths of what can't be read, and why."""
     removed: tuple[Row, ...] = ()
     """What corrections leave out."""
+    corrected: tuple[Entry, ...] = ()
+    """The files whose labels corrections change, unreadable ones too."""
     note: str | None = None
     """What corrections change, in a line."""
 
@@ -76,6 +78,7 @@ def scan_folder(root: Path, on_bad_image: str, progress: Progress, corrections: 
         tuple(info for _, info in good),
         tuple(sorted(bad)),
         tuple(Row(UNUSED, entry.name, entry.path, info.sha) for entry, info in removed),
+        corrected.changed,
         corrected.note,
     )
     if bad and on_bad_image == "error":

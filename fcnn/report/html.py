@@ -6,14 +6,25 @@ from html import escape
 from typing import Any
 
 STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 68rem; margin: 2rem auto; padding: 0 1rem; color: #1a1a1a; }
-h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; margin-top: 2rem; border-bottom: 1px solid #ccc; }
-table { border-collapse: collapse; font-size: 0.9rem; font-variant-numeric: tabular-nums; }
-th, td { padding: 0.2rem 0.6rem; text-align: left; border-bottom: 1px solid #e5e5e5; vertical-align: top; }
-td.number { text-align: right; } caption { text-align: left; color: #555; padding: 0.3rem 0; }
-img { max-width: 100%; height: auto; image-rendering: auto; } figure { margin: 0.5rem; display: inline-block; }
-figcaption { font-size: 0.85rem; max-width: 11rem; overflow-wrap: anywhere; }
-pre { background: #f5f5f5; padding: 0.6rem; overflow-x: auto; } .scroll { overflow-x: auto; }
+:root { color-scheme: light dark; --text: #1a1a1a; --back: #fff; --soft: #595959; --line: #ddd; --box: #f4f4f4; }
+@media (prefers-color-scheme: dark) {
+  :root { --text: #e8e8e8; --back: #161616; --soft: #ababab; --line: #3a3a3a; --box: #242424; }
+}
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 68rem; margin: 2rem auto; padding: 0 1rem; color: var(--text);
+  background: var(--back); overflow-wrap: anywhere; }
+h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; margin-top: 2rem; border-bottom: 1px solid var(--line); }
+table { border-collapse: collapse; font-size: 0.9rem; font-variant-numeric: tabular-nums; overflow-wrap: normal; }
+th, td { padding: 0.2rem 0.6rem; text-align: left; border-bottom: 1px solid var(--line); vertical-align: top; }
+td { max-width: 40rem; overflow-wrap: anywhere; min-width: 4ch; }
+td.number { text-align: right; } caption { text-align: left; color: var(--soft); padding: 0.3rem 0; }
+img { max-width: 100%; height: auto; background: #fff; } figure { margin: 0.5rem; display: inline-block; }
+figcaption { font-size: 0.85rem; max-width: 11rem; }
+pre { background: var(--box); padding: 0.6rem; overflow-x: auto; } .scroll { overflow-x: auto; }
+.answer { font-size: 1.25rem; margin: 0.6rem 0; } .answer b { font-size: 1.5rem; }
+.cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(9.5rem, 1fr)); gap: 0.6rem; }
+.cards figure { margin: 0; padding: 0.5rem; background: var(--box); border-radius: 0.3rem; }
+.cards img { display: block; margin-bottom: 0.3rem; } .cards figcaption { max-width: none; }
+.cards small { display: block; color: var(--soft); }
 """
 
 
@@ -73,5 +84,21 @@ def shaded(counts: Sequence[Sequence[int]], names: Sequence[str], caption: str) 
 def picture(content: bytes, words: str, caption: str = "") -> str:
     """Returns a PNG inside the page, with `words` as its alternative text."""
     below = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
-    data = base64.b64encode(content).decode()
-    return f'<figure><img alt="{escape(words)}" src="data:image/png;base64,{data}">{below}</figure>\n'
+    return f"<figure>{_image(content, words)}{below}</figure>\n"
+
+
+def _image(content: bytes, words: str) -> str:
+    kind = "jpeg" if content.startswith(b"\xff\xd8") else "png"
+    return f'<img alt="{escape(words)}" src="data:image/{kind};base64,{base64.b64encode(content).decode()}">'
+
+
+def card(pictures: Sequence[bytes], words: str, lines: Sequence[str]) -> str:
+    """Returns pictures, PNG or JPEG with one alternative text, above lines of text, the last in small letters."""
+    *first, last = map(escape, lines)
+    images = "".join(_image(picture, words) for picture in pictures)
+    return f"<figure>{images}<figcaption>{'<br>'.join(first)}<small>{last}</small></figcaption></figure>\n"
+
+
+def cards(parts: Iterable[str]) -> str:
+    """Returns cards side by side, as many in a row as there is room for."""
+    return f'<div class="cards">\n{"".join(parts)}</div>\n'

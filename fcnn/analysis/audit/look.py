@@ -1,0 +1,72 @@
+"""Every image read once: a network's features of it, and how sharp and bright it is."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from fcnn.data.decode import BadImage, ValueRange, ignore_warnings, open_image
+from fcnn.data.parallel import Progress, each, no_progress
+from fcnn.data.quality import SIDE, Quality, measure_quality
+from fcnn.inference.predict import fitted, least_side, normalized
+from fcnn.models import endpoints
+from fcnn.utils.errors import UserError
+from fcnn.weights import Network, NetworkInfo
+
+BATCH = 32
+"""Images at once."""
+BLANK = Quality(0.0, 0.0)
+
+
+def look_at(
+    paths: Sequence[Path], network: Network, value_range: ValueRange | None, progress: Progress
+) -> tuple[np.ndarray, list[Quality], list[str]]:
+    """Reads images and computes their features, the activations before the head.
+
+    Args:
+      paths: files that could be read a moment ago.
+      value_range: as for `fcnn.data.decode.open_image`.
+
+    Returns:
+      (features (N, D) float32, the quality of each, the files that can no longer be read, whose features are 0).
+
+    Raises:
+      UserError: the network has no endpoint before its head.
+    """
+    info, model = network.info, network.create()
+    height, width, channels = info.image_shape
+    places = endpoints(model, (height, width, channels))
+    if not places:
+        raise UserError(f"{info.name} has no features before its head; take another network")
+
+    def features(variables: Any, images: jax.Array) -> jax.Array:
+        outputs: Any = model.apply(variables, normalized(info, images), train=False, features=(places[-1].name,))
+        values = outputs[1][places[-1].name]
+        return values.mean(axis=(1, 2)) if values.ndim == 4 else values
+
+    compute, variables = jax.jit(features), jax.device_put(dict(network.variables))
+    batches = [paths[start : start + BATCH] for start in range(0, len(paths), BATCH)]
+    results, qualities, failed = [], [], []
+    for batch in progress(batches, "computing features", len(batches)):
+        with ignore_warnings():
+            read = each(lambda path: _read(path, info, value_range), batch, "reading", no_progress)
+        images = np.zeros((BATCH, *info.image_shape), np.uint8)  # always so many: one program
+        for i, (path, content) in enumerate(zip(batch, read, strict=True)):
+            if content is None:
+                failed.append(str(path))
+                continue
+            images[i] = content[0]
+        qualities += [BLANK if content is None else content[1] for content in read]
+        results.append(np.asarray(compute(variables, images))[: len(batch)])
+    return np.concatenate(results), qualities, failed
+
+
+def _read(path: Path, info: NetworkInfo, value_range: ValueRange | None) -> tuple[np.ndarray, Quality] | None:
+    """Returns an image as the network takes it, (H, W, C) uint8, and its quality; None if it can't be read."""
+    try:
+        image = open_image(path, at_least=max(least_side(info), SIDE), value_range=value_range)
+    except (BadImage, OSError):
+        return None
+    return fitted(image, info), measure_quality(image)
