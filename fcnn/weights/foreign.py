@@ -1,6 +1,7 @@
 """Weights that another program saved: which architecture they are of, under which names, for which images."""
 
 import dataclasses
+import math
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -62,10 +63,16 @@ def to_reference(state_dict: Arrays, model: Classifier) -> dict[str, np.ndarray]
     renamed = {}
     for name, array in state_dict.items():
         reference = names.get(name, name)
-        shape = shapes.get(reference, array.shape)
-        # Dense layers as convolutions and the reverse, layer scales without axes for the image.
-        renamed[reference] = array if array.ndim == len(shape) else array.reshape(len(array), -1, *shape[2:])
+        renamed[reference] = _with_axes(array, shapes.get(reference, array.shape))
     return renamed
+
+
+def _with_axes(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Returns an array with the axes of `shape`: dense layers as convolutions and the reverse, layer scales without
+    axes for the image. It comes back as it is if its elements can't have them."""
+    if array.ndim in (0, len(shape)) or not array.size or array.size % (len(array) * math.prod(shape[2:])):
+        return array
+    return array.reshape(len(array), -1, *shape[2:])
 
 
 def unsaid_options(arrays: Arrays, renamed: Arrays, model: Classifier, options: Collection[str]) -> list[str]:

@@ -242,6 +242,16 @@ def test_weights_under_timms_names_are_read(name, tmp_path):
     assert jax.tree.all(jax.tree.map(np.array_equal, a.variables, b.variables))
 
 
+def test_a_network_whose_dense_layers_are_convolutions_is_known_by_timms_names():
+    """VGG with batch norm, whose numbered layers are others in VGG without."""
+    model = models.create("vgg11_bn", num_classes=10)
+    (_, names), shapes = array_names(model), torch_shapes(model)
+    arrays = {timm: np.zeros(shapes[reference], np.float32) for timm, reference in names.items()}
+    arrays["pre_logits.fc1.weight"] = arrays["pre_logits.fc1.weight"].reshape(4096, 512, 7, 7)
+    arrays["pre_logits.fc2.weight"] = arrays["pre_logits.fc2.weight"].reshape(4096, 4096, 1, 1)
+    assert fitting(arrays) == ["vgg11_bn"]
+
+
 def test_options_of_training_are_no_property_of_weights(tmp_path):
     config = ModelConfig(name="convnext_atto", width_multiplier=0.1)
     shapes = torch_shapes(models.from_config(config, num_classes=2))
