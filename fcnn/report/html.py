@@ -20,6 +20,7 @@ td.number { text-align: right; } caption { text-align: left; color: var(--soft);
 img { max-width: 100%; height: auto; background: #fff; } figure { margin: 0.5rem; display: inline-block; }
 figcaption { font-size: 0.85rem; max-width: 11rem; }
 pre { background: var(--box); padding: 0.6rem; overflow-x: auto; } .scroll { overflow-x: auto; }
+.wide { overflow-x: auto; } .wide img { min-width: 38rem; } .wide figure { margin: 0.5rem 0; }
 .answer { font-size: 1.25rem; margin: 0.6rem 0; } .answer b { font-size: 1.5rem; }
 .cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(9.5rem, 1fr)); gap: 0.6rem; }
 .cards figure { margin: 0; padding: 0.5rem; background: var(--box); border-radius: 0.3rem; }
@@ -45,6 +46,16 @@ def page(title: str, sections: Iterable[tuple[str, str]]) -> bytes:
 def paragraph(text: str) -> str:
     """Returns a paragraph of text."""
     return f"<p>{escape(text)}</p>\n"
+
+
+def answer(main: str, rest: str) -> str:
+    """Returns a sentence in large letters, its beginning larger."""
+    return f'<p class="answer"><b>{escape(main)}</b> {escape(rest)}</p>\n'
+
+
+def items(texts: Iterable[str]) -> str:
+    """Returns a list of sentences."""
+    return "<ul>\n" + "".join(f"<li>{escape(text)}</li>\n" for text in texts) + "</ul>\n"
 
 
 def code(text: str) -> str:
@@ -90,6 +101,11 @@ def picture(content: bytes, words: str, caption: str = "") -> str:
 def _image(content: bytes, words: str) -> str:
     kind = "jpeg" if content.startswith(b"\xff\xd8") else "png"
     return f'<img alt="{escape(words)}" src="data:image/{kind};base64,{base64.b64encode(content).decode()}">'
+
+
+def wide(content: str) -> str:
+    """Returns a picture that is scrolled on a narrow screen, as it couldn't be read smaller."""
+    return f'<div class="wide">{content}</div>\n'
 
 
 def card(pictures: Sequence[bytes], words: str, lines: Sequence[str]) -> str:

@@ -1,7 +1,9 @@
 """`report.html`: a run on one page, for a reader who wasn't there."""
 
+import contextlib
 import dataclasses
 import importlib.metadata
+import json
 import os
 import platform
 from collections.abc import Sequence
@@ -11,15 +13,21 @@ from typing import Any
 import numpy as np
 
 from fcnn.report import curves
+from fcnn.report.answer import write_answer
 from fcnn.report.console import percent
 from fcnn.report.files import png
 from fcnn.report.fit import curve, fit
-from fcnn.report.html import code, page, paragraph, picture, shaded, table
+from fcnn.report.html import card, cards, code, page, paragraph, picture, shaded, table, wide
 from fcnn.report.pictures import MOST, thumbnail, tiles
 from fcnn.report.records import WEIGHTS, Record, read_records
 from fcnn.utils.files import write_bytes
+from fcnn.utils.text import printable
 
 FILE = "report.html"
+FACTS = {"strategy.json": "How it was chosen", "calibration.json": "Calibration"}
+"""Files of a run that the page shows, where they are, under these headings."""
+LISTED = 12
+"""Values of a list that is shown whole."""
 CLASSES = 20
 """A confusion matrix of more classes than this doesn't fit a page: the worst pairs are listed instead."""
 PACKAGES = ("fcnn", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "grain", "tensorflow-datasets")
@@ -64,11 +72,13 @@ def write_page(workdir: Path, data: ReportData) -> Path:
     """Writes a run's `report.html`, whole or not at all; its curves are drawn already."""
     records = read_records(workdir)
     sections = [
+        ("The answer", write_answer(workdir, records, data.config)),
         ("Result", _result(records, data)),
         ("Curves", _curves(workdir, records, data)),
         ("Which classes are confused", _confusion(data)),
         ("The most confident mistakes", _mistakes(data)),
         ("Filters of the first layer", _filters(data)),
+        *_facts(workdir),
         ("How to repeat it", code(data.command) + _environment(data)),
         ("Configuration", table((name, str(value)) for name, value in data.config.items())),
     ]
@@ -114,7 +124,7 @@ def _curves(workdir: Path, records: Sequence[Record], data: ReportData) -> str:
             )
     if best := _best(records, data):
         words += f" The best epoch on validation, {best['epoch']:g}, is marked."
-    return picture(picture_path.read_bytes(), words) + paragraph(words)
+    return wide(picture(picture_path.read_bytes(), words)) + paragraph(words)
 
 
 def _confusion(data: ReportData) -> str:
@@ -133,12 +143,14 @@ def _confusion(data: ReportData) -> str:
 def _mistakes(data: ReportData) -> str:
     if not data.mistakes:
         return paragraph("Not searched for." if data.confusion is None else "None: every validation image is right.")
-    return "".join(
-        picture(
-            png(thumbnail(mistake.image)),
+    return cards(
+        card(
+            [png(thumbnail(mistake.image))],
             f"A validation image of class {mistake.label}, predicted as {mistake.prediction}",
-            f"{mistake.file and mistake.file + ': '}{mistake.label}, predicted as {mistake.prediction} "
-            f"({100 * mistake.probability:.0f} %)",
+            [
+                *([mistake.file] if mistake.file else []),
+                f"{mistake.label}, predicted as {mistake.prediction} ({100 * mistake.probability:.0f} %)",
+            ],
         )
         for mistake in data.mistakes
     )
@@ -151,6 +163,35 @@ def _filters(data: ReportData) -> str:
         f"{'in color' if channels == 3 else 'in gray'}; gray is zero"
     )
     return picture(tiles(data.filters), words) + paragraph(words + ".")
+
+
+def _facts(workdir: Path) -> list[tuple[str, str]]:
+    """What else a run keeps in files of JSON, a table each."""
+    sections = []
+    for name, heading in FACTS.items():
+        with contextlib.suppress(OSError, ValueError):  # none, or damaged: a page shows the rest
+            facts = json.loads((workdir / name).read_text(encoding="utf-8"))
+            sections.append((heading, table(_flat(facts))))
+    return sections
+
+
+def _flat(value: Any, name: str = "") -> list[tuple[str, Any]]:
+    """Returns what is in an object of JSON, a row for each value; a long list by its length."""
+    if isinstance(value, dict):
+        return [row for key, inner in value.items() for row in _flat(inner, f"{name}.{key}" if name else str(key))]
+    if isinstance(value, list) and len(value) > LISTED:
+        return [(name, f"{len(value):,} values")]
+    if isinstance(value, list) and any(isinstance(inner, dict | list) for inner in value):
+        return [row for i, inner in enumerate(value, start=1) for row in _flat(inner, f"{name}.{i}")]
+    if isinstance(value, list):
+        return [(name, ", ".join(str(_short(inner)) for inner in value))]
+    return [(name, _short(value))]
+
+
+def _short(value: Any) -> Any:
+    if isinstance(value, float):
+        return float(f"{value:.4g}")
+    return printable(value) if isinstance(value, str) else value
 
 
 def _environment(data: ReportData) -> str:

@@ -62,9 +62,9 @@ def test_every_command_prints_and_draws_them(place, monkeypatch, capsys):
     assert mistakes
     for row in mistakes:
         assert row["file"].startswith(row["label"] + "/im$_{")
-        assert html.escape(f"{row['file']}: {row['label']}, predicted as {row['prediction']}") in (
-            place / run / "report.html"
-        ).read_text(encoding="utf-8")
+        label = html.escape(f"{row['label']}, predicted as {row['prediction']}")
+        page = (place / run / "report.html").read_text(encoding="utf-8")
+        assert f"{html.escape(row['file'])}<small>{label}" in page
     assert json.loads(fcnn("evaluate", run, "--json"))["recall"].keys() == set(map(printable, NAMES))
 
 

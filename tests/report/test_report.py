@@ -1,6 +1,7 @@
 """A run's page and the page of several: what stands on them, that they need nothing else, that nothing breaks out."""
 
 import io
+import json
 import re
 import shutil
 import subprocess
@@ -14,6 +15,7 @@ from PIL import Image
 
 from fcnn import cli
 from fcnn.data import Split
+from fcnn.report.answer import write_answer
 from fcnn.report.files import png, readable
 from fcnn.report.fit import curve, fit, lag
 from fcnn.report.html import page, paragraph, picture, shaded, table
@@ -34,7 +36,7 @@ def runs(tmp_path_factory):
 
 def test_a_run_writes_its_page(runs):
     seen = check_stands_alone((runs / "a/report.html").read_bytes())
-    headings = ("Result", "Curves", "are confused", "mistakes", "first layer", "repeat", "Configuration")
+    headings = ("The answer", "Result", "Curves", "are confused", "mistakes", "first layer", "repeat", "Configuration")
     assert all(heading in seen.text for heading in headings)
     assert re.search(r"test accuracy\s*\d+\.\d\d % \(95 % interval", seen.text)
     assert re.search(r"Overfitting|Underfitting|Neither", seen.text)
@@ -43,6 +45,8 @@ def test_a_run_writes_its_page(runs):
     assert "jax 0." in seen.text
     assert "optim.learning_rate" in seen.text
     assert "650" in seen.text  # parameters
+    assert re.search(r"About \d+ of 100 images\s+are recognized\.", seen.text)
+    assert "Tested on 360 images" in seen.text
     assert sum(tag == "img" for tag, _ in seen.tags) >= 3
 
 
@@ -95,6 +99,64 @@ def test_nothing_breaks_out_of_a_page(tmp_path):
         picture(b"", EVIL),
     ]
     assert all(tag != "script" for tag, _ in Seen(page(EVIL, [(EVIL, part) for part in parts])).tags)
+
+
+def _tested(top1=0.87, interval=(0.84, 0.9), **classes):
+    """A test record; classes by (recall, test images)."""
+    recall, images = ({name: pair[i] for name, pair in classes.items()} for i in (0, 1))
+    return {"kind": "test", "top1": top1, "interval": interval, "count": 478, "recall": recall, "images": images}
+
+
+def test_the_answer_comes_first(tmp_path):
+    facts = {"classes": ["glass", "metal", "paper"], "images": {"train": [40, 300, 280]}}
+    (tmp_path / "data.json").write_text(json.dumps(facts))
+    test = _tested(glass=(0.6, 20), metal=(0.9, 80), paper=(0.79, 80))
+    rows = records([(1, 0.5), (0.9, 0.6), (0.8, 0.7)], [(1, 0.5), (0.9, 0.6), (0.8, 0.7)])
+    config = {"data.name": "folder:/x/my photos", "data.corrections": None}
+    text = Seen(write_answer(tmp_path, [*rows, test], config).encode()).text
+    assert "About 87 of 100 photographs" in text
+    assert "between 84 and 90 of 100" in text
+    assert "glass: 60 of 100, from 40 photographs, paper: 79 of 100, from 280 photographs" in text
+    assert "More photographs of glass would help most" in text
+    assert "metal" not in text
+    assert "fcnn audit '/x/my photos'" in text
+    assert "Training longer may help" in text
+
+
+@pytest.mark.parametrize(
+    ("test", "train", "words"),
+    [
+        (_tested(a=(0.87, 80), b=(0.85, 80)), [9, 9], "All classes are recognized about equally well"),
+        (_tested(a=(0.5, 80), b=(0.9, 80)), [900, 9], "They don't have fewer images than others"),
+        (_tested(a=(0.0, 2), b=(0.9, 80)), [9, 9], "All classes"),  # two images say nothing
+        (_tested(a=(None, 0), b=(0.9, 80)), [9, 9], "All classes"),
+        (_tested(top1=0.996, interval=(0.95, 1.0)), [9, 9], "About 99.6 of 100 images"),
+        (_tested(interval=(0.7, 0.95)), [9, 9], "a rough figure"),
+        (None, [9, 9], "About 70 of 100 images"),
+    ],
+)
+def test_what_the_answer_says(tmp_path, test, train, words):
+    (tmp_path / "data.json").write_text(json.dumps({"classes": ["a", "b"], "images": {"train": train}}))
+    rows = records([(1, 0.5), (0.5, 0.8), (0.01, 1.0)], [(1, 0.5), (0.6, 0.7), (0.9, 0.6)])
+    text = Seen(write_answer(tmp_path, rows if test is None else [*rows, test], {"data.name": "digits"}).encode()).text
+    assert words in " ".join(text.split())
+    assert "fcnn audit" not in text
+    assert "Training longer won't help" in text
+    assert "Not known yet" in write_answer(tmp_path, [], {})
+
+
+def test_what_else_a_run_keeps_is_a_table(tmp_path):
+    strategy = {"strategy": "head", "estimates": {"head": {"accuracy": 0.876543, "interval": [0.85, 0.9]}}, EVIL: EVIL}
+    (tmp_path / "strategy.json").write_text(json.dumps(strategy | {"bins": list(range(99))}))
+    (tmp_path / "calibration.json").write_text("{damaged")
+    data = ReportData(
+        title="t", command="c", config={}, classes=["a"], parameters=1, devices="d", best_step=None, confusion=None,
+        mistakes=[], first_layer="l", filters=np.ones((1, 3, 3, 3), np.float32),
+    )  # fmt: skip
+    text = " ".join(check_stands_alone(write_page(tmp_path, data).read_bytes()).text.split())
+    for words in ("How it was chosen", "estimates.head.accuracy 0.8765", "interval 0.85, 0.9", "bins 99 values", EVIL):
+        assert words in text
+    assert "Calibration" not in text
 
 
 def test_many_classes_are_told_by_their_worst_pairs(tmp_path):

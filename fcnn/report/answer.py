@@ -1,0 +1,113 @@
+"""The first lines of a run's page, for a reader who isn't a programmer: how good it is, how sure that is, what to do
+next."""
+
+import json
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from fcnn.report.fit import curve, fit
+from fcnn.report.html import answer, items
+from fcnn.report.records import Record
+from fcnn.utils.text import join, printable
+
+WORSE = 0.05
+"""A class whose recall is so far below the accuracy wants attention."""
+NAMED = 3
+"""Classes that are named, the worst."""
+WIDE = 0.1
+"""An interval of the accuracy from which on the estimate is called rough."""
+FEW = 10
+"""Test images of a class below which its recall says nothing."""
+
+
+def write_answer(workdir: Path, records: Sequence[Record], config: dict[str, Any]) -> str:
+    """Returns the answer as HTML.
+
+    Args:
+      workdir: the run's folder, for how many training images each class has.
+      records: of the run.
+      config: by dotted name.
+    """
+    name = str(config.get("data.name", ""))
+    word = "photographs" if name.startswith("folder:") else "images"
+    test = next((r for r in reversed(records) if r["kind"] == "test"), None)
+    if test is None:
+        validation = curve(records, "validation")
+        if not validation:
+            return answer("Not known yet", "how good it is: nothing has been tested.") + items([_fit(records)])
+        best = max(validation, key=lambda r: r["top1"])
+        return answer(
+            f"About {_of_100(best['top1'])} of 100 {word}", "are recognized, by the validation images; not tested yet."
+        ) + items([_fit(records)])
+    low, high = test["interval"]
+    rough = f" With so few test {word} this is a rough figure." if high - low > WIDE else ""
+    sure = (
+        f"Tested on {test['count']:,} {word} that were used for nothing else. Of others of the same kind expect "
+        f"between {_of_100(low)} and {_of_100(high)} of 100 (95 % interval).{rough}"
+    )
+    advice = [*_classes(test, _training_images(workdir), word), *_labels(name, config), _fit(records)]
+    return answer(f"About {_of_100(test['top1'])} of 100 {word}", "are recognized.") + items([sure, *advice])
+
+
+def _of_100(share: float) -> str:
+    """Returns a share as a count of 100: a whole number, with a decimal near the ends."""
+    percent = 100 * share
+    return f"{percent:.1f}" if 0 < percent < 1 or 99 < percent < 100 else f"{percent:.0f}"
+
+
+def _training_images(workdir: Path) -> dict[str, int]:
+    """Returns how many training images each class has; {} if the folder doesn't say it."""
+    path = workdir / "data.json"
+    if not path.is_file():
+        return {}
+    facts = json.loads(path.read_text(encoding="utf-8"))
+    return dict(zip(facts["classes"], facts["images"]["train"], strict=True))
+
+
+def _classes(test: Record, train: dict[str, int], word: str) -> list[str]:
+    """Returns which classes want more images, if any does."""
+    recall, images = test.get("recall", {}), test.get("images", {})
+    judged = [name for name, share in recall.items() if share is not None and images[name] >= FEW]
+    weak = [name for name in sorted(judged, key=lambda name: recall[name]) if recall[name] < test["top1"] - WORSE]
+    lines = [
+        f"{printable(name)}: {_of_100(recall[name])} of 100" + (f", from {train[name]:,} {word}" if train else "")
+        for name in weak
+    ]
+    few = [name for name in weak[:NAMED] if train and train[name] <= sum(train.values()) / len(train)]
+    if not weak:
+        return [f"All classes are recognized about equally well; more {word} of each help all of them."]
+    advice = (
+        f"More {word} of {join(map(printable, few))} would help most."
+        if few
+        else f"They don't have fewer {word} than others: look below at what they are confused with, "
+        "and at their labels."
+    )
+    return [f"Recognized least: {join(lines, NAMED)}. {advice}"]
+
+
+def _labels(name: str, config: dict[str, Any]) -> list[str]:
+    """Returns how to look at the labels of a folder."""
+    if not name.startswith("folder:"):
+        return []
+    corrections = config.get("data.corrections")
+    options = [] if corrections is None else ["--data.corrections", str(corrections)]
+    command = printable(shlex.join(["fcnn", "audit", name.removeprefix("folder:"), *options]))
+    return [f"Wrong labels, copies and bad photographs are listed by: {command}"]
+
+
+def _fit(records: Sequence[Record]) -> str:
+    """Returns whether training longer would help."""
+    text = fit(records)
+    if "training longer" in text:
+        return "Training longer may help (--train.epochs): the loss was still falling."
+    if text.startswith("The run is too short"):
+        return "Whether training longer would help isn't known: there are no curves to judge it by."
+    if text.startswith("Overfitting"):
+        return "Training longer won't help: it is better on the training images than on others. More images may."
+    if text.startswith("Underfitting"):
+        return "Training longer won't help: the training images themselves aren't learned. A larger network may."
+    if text.startswith("No validation"):
+        return "Whether training longer would help isn't known: nothing was held out to judge it by."
+    return "Training longer won't help much: training and validation agree."
