@@ -122,8 +122,8 @@ def train(
     console = Console(quiet=quiet)
     folder = fresh(Path("runs"), "run") if workdir is None else Path(workdir)
     overrides = Overrides(model=model, dataset=dataset, optimizer=optimizer, augment=augment, loss=loss)
-    config, choice = auto.decide(config, console, folder)
-    return trainer.train(config, folder, console, overrides=overrides, callbacks=callbacks, choice=choice)
+    config, choice, probe = auto.decide(config, console, folder)
+    return trainer.train(config, folder, console, overrides=overrides, callbacks=callbacks, choice=choice, probe=probe)
 
 
 def evaluate(

@@ -46,7 +46,7 @@ def _check(config: Config, preset: str, folder: Path) -> int:
     from fcnn.transfer import auto
 
     console = Console()
-    config, _ = auto.decide(config, console)
+    config = auto.decide(config, console).config
     setup = run_data.build(config, console, overrides=Overrides.of_preset(read_preset(preset), config))
     if setup.transferred:
         start_state(setup, console.log)  # says what is kept of the weights and what is trained

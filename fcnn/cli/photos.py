@@ -1,9 +1,11 @@
 """`fcnn train PHOTOS`: a folder instead of a preset. What was chosen and why before training, what to do next after."""
 
 import shlex
+import time
 from pathlib import Path
 from typing import Any
 
+from fcnn.cli.train_args import TrainArgs
 from fcnn.config import Config, DataConfig, TransferConfig
 from fcnn.config.serialize import options as options_of
 from fcnn.utils.errors import UserError
@@ -30,52 +32,69 @@ def folder_of(args: list[str]) -> Path | None:
     return path if path.is_dir() else None
 
 
-def config_for(photos: Path, options: Config, workdir: Path | None, named: frozenset[str], *, stderr: bool) -> Config:
-    """Returns the config of the run in `workdir`, or a new one for the folder, and logs the reasons for it.
+def config_for(photos: Path, args: TrainArgs, named: frozenset[str], began: float) -> tuple[Config, Any]:
+    """Returns the config of the run in `args.workdir`, and None, or a new one for the folder and the
+    `fcnn.transfer.photos.Suggestion` that it is from; logs the reasons for it.
 
     Args:
-      options: BEFORE, with what the options changed.
-      workdir: the run's folder, if it was named.
+      args: with the config that options made of BEFORE.
       named: the fields that the options name.
+      began: when the command did, by `time.perf_counter`.
 
     Raises:
-      UserError: it isn't a folder of images by class, or the options name other data.
+      UserError: it isn't a folder of images by class, or the options name other data or don't go together.
     """
     from fcnn.report import Console
     from fcnn.runtime.ready import get_ready
     from fcnn.training import workdir as folder
     from fcnn.transfer import photos as chosen
+    from fcnn.transfer.timing import duration
 
+    options = args.config
     if "data.name" in named:
         raise UserError(f"the folder {photos} is the data; leave --data.name {options.data.name} out")
-    if workdir is not None and (workdir / folder.CONFIG).exists():
-        config = folder.read_config(workdir)
+    minutes = chosen.MINUTES if args.minutes is None else args.minutes
+    if not 0 < minutes < 1e6:
+        raise UserError(f"--minutes must be above 0, got {minutes:g}")
+    if args.minutes is not None and (length := sorted({"train.epochs", "train.steps"} & named)):
+        raise UserError(f"--minutes has no effect with --{length[0]}; leave one of them out")
+    if args.workdir is not None and (args.workdir / folder.CONFIG).exists():
+        config = folder.read_config(args.workdir)
         if config.data.name != f"folder:{photos.resolve()}":
-            raise UserError(f"{workdir} holds a run on {config.data.name}; take another --workdir")
-        return config
+            raise UserError(f"{args.workdir} holds a run on {config.data.name}; take another --workdir")
+        return config, None
     get_ready()
-    console = Console(stderr=stderr)
+    console = Console(stderr=args.json)
     console.log(f"Looking at {photos} ...")
-    suggestion = chosen.configure(photos, options, named, log=console.log, progress=console.progress)
-    for reason in suggestion.reasons:
-        console.log(reason)
+    suggestion = chosen.configure(
+        photos, options, named, minutes=minutes, began=began, log=console.log, progress=console.progress
+    )
     words = shlex.join(options_of(Config(), suggestion.config))
     console.log(f"The config, as options (stored in the run's {folder.CONFIG}):\n  {words}")
     train = suggestion.config.train
     length = f"{train.epochs:g} epochs" if train.steps is None else f"{train.steps:,} steps"
-    minutes = (
-        f"{suggestion.seconds / 60:.0f} minutes" if suggestion.seconds > 90 else f"{suggestion.seconds:.0f} seconds"
-    )
-    console.log(f"{length} in batches of {train.batch_size}: about {minutes}.\n")
-    return suggestion.config
+    length += f" in batches of {train.batch_size}"
+    if suggestion.config.transfer.strategy == "pretrained":
+        length = "Nothing is left to train"
+    over = duration(time.perf_counter() - began)
+    console.log(f"{length}: about {duration(suggestion.seconds)} in all, of which {over} are over.\n")
+    return suggestion.config, suggestion
 
 
-def leave_model(workdir: Path, console: Any) -> None:
-    """Writes the network beside the report, and logs the command that uses it."""
+def leave_model(workdir: Path, suggestion: Any, began: float, *, stderr: bool) -> None:
+    """Writes the network beside the report, and logs the command that uses it and how long everything took."""
+    from fcnn.distributed import processes
+    from fcnn.report import Console
     from fcnn.training.pretrained import load_network
+    from fcnn.transfer.timing import duration
     from fcnn.weights import write_network
 
-    out = workdir / "model.safetensors"
+    if not processes.is_first():
+        return
+    out, console = workdir / "model.safetensors", Console(stderr=stderr)
     write_network(out, load_network(str(workdir)))
+    if suggestion is not None:
+        seconds = time.perf_counter() - began
+        console.log(f"It took {duration(seconds)}; {duration(suggestion.seconds)} were expected.")
     console.log(f"The report is {workdir / 'report.html'}, the model {out}. To classify images:")
     console.log(f"  fcnn predict {shlex.quote(str(out))} IMAGE...")

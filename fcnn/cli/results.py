@@ -15,8 +15,8 @@ def log_result(record: dict[str, Any], config: Config, folder: Path, console: An
     best = f"the best on validation{weights}"
     if not config.data.val_fraction:
         best = f"the last{weights}, as no validation split was held out"
-    if record["step"] == 0:
-        best = "the pretrained weights"
+    if record.get("checkpoint", record["step"]) == 0:
+        best = "the linear probe" if config.transfer.head_init == "linear_probe" else "the pretrained weights"
     low, high = record["interval"]
     console.log(f"Checkpoints, metrics.jsonl, tensorboard/, curves.png and report.html are in {folder}")
     if record.get("skipped"):  # records of older runs don't say

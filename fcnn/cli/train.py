@@ -6,6 +6,7 @@ import json
 import os
 import shlex
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from fcnn.utils.errors import UserError
 
 def train_command(args: list[str]) -> int:
     """`fcnn train --config NAME [options]`, or `fcnn train PHOTOS [options]`."""
+    began = time.perf_counter()
     name, rest = take_option(args, "--config")
     photos = folder_of(rest) if name is None and rest[:1] and rest[0] not in presets.names() else None
     if photos is not None:
@@ -39,10 +41,14 @@ def train_command(args: list[str]) -> int:
     parsed = parse(TrainArgs, rest, "fcnn train", default=default)
     seeds = parse_seeds(parsed.seeds)
     check_distributed(parsed)
+    suggestion = None
     if photos is not None:
-        config = config_for(photos, parsed.config, parsed.workdir, named_options(rest), stderr=parsed.json)
+        strategy, others = take_option(rest, "--transfer.strategy")
+        config, suggestion = config_for(photos, parsed, named_options(rest), began)
         default = dataclasses.replace(default, config=config)
-        parsed = parse(TrainArgs, rest, "fcnn train", default=default)
+        parsed = parse(TrainArgs, others if strategy == "auto" else rest, "fcnn train", default=default)
+    elif parsed.minutes is not None:
+        raise UserError("--minutes belongs to fcnn train PHOTOS; a preset has --train.epochs")
 
     from fcnn.training import workdir
 
@@ -50,7 +56,10 @@ def train_command(args: list[str]) -> int:
     folder = parsed.workdir or workdir.fresh(Path("runs"), Path(default.preset).stem)
     again = _again([str(photos)] if photos else ["--config", default.preset], rest, folder)
     try:
-        return _train(parsed, folder, seeds, again, preset, leave=photos is not None)
+        code, leave = _train(parsed, folder, seeds, again, preset, suggestion), photos is not None and seeds is None
+        if leave and code == 0:
+            leave_model(folder, suggestion, began, stderr=parsed.json)
+        return code
     except UserError:
         if is_new:
             with contextlib.suppress(OSError):  # not empty: something was kept after all
@@ -59,9 +68,9 @@ def train_command(args: list[str]) -> int:
 
 
 def _train(
-    args: TrainArgs, folder: Path, seeds: list[int] | None, again: str, preset: presets.Preset | None, *, leave: bool
+    args: TrainArgs, folder: Path, seeds: list[int] | None, again: str, preset: presets.Preset | None, suggestion: Any
 ) -> int:
-    """Runs the loop, once or once for each seed, and says how it ended; `leave` the model of a single run beside it."""
+    """Runs the loop, once or once for each seed, and says how it ended."""
     get_ready()
 
     from fcnn.distributed import processes
@@ -75,14 +84,12 @@ def _train(
     args = dataclasses.replace(args, json=args.json and processes.is_first())
     try:
         if seeds is None:
-            record = {"workdir": str(folder)} | _run(args.config, folder, console, preset)
-            if leave and processes.is_first():
-                leave_model(folder, console)
+            record = {"workdir": str(folder)} | _run(args.config, folder, console, preset, suggestion)
         else:
             runs = []
             for seed in seeds:
                 config = dataclasses.replace(args.config, seed=seed)
-                runs.append({"seed": seed} | _run(config, folder / f"seed-{seed}", console, preset))
+                runs.append({"seed": seed} | _run(config, folder / f"seed-{seed}", console, preset, suggestion))
             record = log_seeds(runs, folder, console)
     except Interrupted as interrupted:
         console.log(f"Saved. To continue: {again}")
@@ -98,20 +105,33 @@ def _train(
     return 0
 
 
-def _run(config: Config, folder: Path, console: Any, preset: presets.Preset | None) -> dict[str, Any]:
-    """Trains, and once more for `transfer.compare`; returns the test record, with the other's as "compared"."""
+def _run(
+    config: Config, folder: Path, console: Any, preset: presets.Preset | None, suggestion: Any = None
+) -> dict[str, Any]:
+    """Trains, and once more for `transfer.compare`; returns the test record, with the other's as "compared".
+
+    Args:
+      suggestion: the `photos.Suggestion` that the config comes from, if it does.
+    """
     from fcnn.training import trainer
     from fcnn.training.overrides import Overrides
     from fcnn.transfer import auto
 
-    config, choice = auto.decide(config, console, folder)
+    config, choice, probe = auto.decide(config, console, folder)
+    if suggestion is not None:
+        choice = suggestion.choice
+        is_same = dataclasses.replace(config, seed=suggestion.config.seed) == suggestion.config
+        probe = suggestion.probe if is_same else None
     overrides = Overrides() if preset is None else Overrides.of_preset(preset, config)
     callbacks = () if preset is None else preset.call("callbacks", config) or ()
-    record = trainer.train(config, folder, console, overrides=overrides, callbacks=callbacks, choice=choice)
+    record = trainer.train(
+        config, folder, console, overrides=overrides, callbacks=callbacks, choice=choice, probe=probe
+    )
     log_result(record, config, folder, console)
     if (compare := config.transfer.compare) is None:
         return record
-    transfer = dataclasses.replace(config.transfer, strategy=compare, compare=None)
+    fresh = {"head_init": "random", "freeze_batch_norm": False} if compare in ("scratch", "mean_var") else {}
+    transfer = dataclasses.replace(config.transfer, strategy=compare, compare=None, **fresh)
     rival = dataclasses.replace(config, transfer=transfer)
     console.log(f"\nThe same by {compare}, to compare:")
     other = trainer.train(rival, folder / compare, console, overrides=overrides, callbacks=callbacks)

@@ -19,6 +19,9 @@ class TrainArgs(PresetArgs):
 
     workdir: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
     """Folder of the run; runs/PRESET-001, runs/PRESET-002, ... by default."""
+    minutes: Annotated[float | None, tyro.conf.arg(metavar="M")] = None
+    """Of a folder of images: the time for everything, the first look included, from which the epochs follow; 5 by
+    default."""
     seeds: Annotated[str | None, tyro.conf.arg(metavar="N,N,...")] = None
     """Repeat the run with each of these seeds and report the mean and standard deviation of the test accuracy."""
     distributed: bool = False

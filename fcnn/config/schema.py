@@ -226,8 +226,8 @@ class TransferConfig:
     strategy: Literal["auto", "pretrained", "head", "last_block", "full", "scratch", "mean_var"] = "full"
     """What is trained: head (only the classifier), last_block (also the last convolutional stage), full (everything),
     pretrained (nothing), scratch (everything, from random weights, for comparison), mean_var (everything, from random
-    weights with the mean and variance of the pretrained ones: Raghu et al. 2019, Transfusion), auto (head, last_block
-    or full, depending on the number of images and the accuracy of a frozen network; the run logs why)."""
+    weights with the mean and variance of the pretrained ones: Raghu et al. 2019, Transfusion), auto (a linear
+    probe, and with enough images full from there)."""
     head_init: Literal["random", "linear_probe"] = "random"
     """How a new head starts: random, or linear_probe, a logistic regression on the features of the pretrained network,
     its regularization chosen by 5-fold cross-validation (with strategy pretrained nothing else is trained; with full it
@@ -236,6 +236,9 @@ class TransferConfig:
     """full, last_block: learning rate of the backbone, as a fraction of the head's."""
     layer_decay: float = 1.0
     """full, last_block: multiply the learning rate by this once more for each stage further from the head."""
+    freeze_batch_norm: bool = False
+    """Batch norm normalizes by the pretrained network's running statistics in training, too, and leaves them as they
+    are; scale and bias learn."""
     compare: str | None = None
     """Train with this strategy, too, on the same data and for as long, in a subfolder of the workdir, and print both
     results side by side."""
@@ -252,10 +255,10 @@ class TransferConfig:
         check_numbers(self, "transfer.", backbone_lr_scale=(TINY, 1), layer_decay=(TINY, 1))
         kinds = ("random", "linear_probe")
         check_known("transfer.head-init", self.head_init, kinds)
-        check(
-            self.head_init == "random" or (self.weights is not None and self.strategy not in ("scratch", "mean_var")),
-            "transfer.head-init linear_probe needs the features of transfer.weights",
-        )
+        transferred = self.weights is not None and self.strategy not in ("scratch", "mean_var")
+        probed, frozen = self.head_init == "linear_probe", self.freeze_batch_norm
+        check(not probed or transferred, "transfer.head-init linear_probe needs the features of transfer.weights")
+        check(not frozen or transferred, "transfer.freeze-batch-norm needs the statistics of transfer.weights")
         check(
             self.weights is not None or self.strategy in ("full", "scratch"),
             f"transfer.strategy {self.strategy} needs transfer.weights: a name of fcnn zoo, a file, or a run's folder",

@@ -89,6 +89,12 @@ def scan_folder(root: Path, on_bad_image: str, progress: Progress, corrections: 
     return folder
 
 
+def median_side(root: Path, on_bad_image: str, progress: Progress) -> int:
+    """Returns the median of the shorter sides of a folder's images, in pixels; UserError as for `load_folder`."""
+    infos = scan_folder(root, on_bad_image, progress).infos
+    return int(np.median([min(info.width, info.height) for info in infos])) if infos else IMAGE_SIZE
+
+
 def load_folder(root: Path, config: DataConfig, progress: Progress) -> dict[str, Any]:
     """Returns the splits of a folder, decoded or to be streamed, and the notes on it.
 

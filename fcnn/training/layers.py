@@ -53,13 +53,7 @@ def evaluated(frozen: Collection[str]) -> Any:
             return call(*args, **kwargs)
         for kind, name, value in SWITCHES:
             if isinstance(module, kind) and hasattr(module, name):  # a field, or an argument in its place
-                if getattr(module, name) is value:
-                    return call(*args, **kwargs)
-                # The field holds, and the argument, by position the second one, is left to it.
-                args = (*args[:1], *(None for _ in args[1:2]), *args[2:])
-                kwargs = {key: item for key, item in kwargs.items() if key != name}
-                object.__setattr__(module, name, value)  # for `conv_norm_act` to see; the module lives for one call
-                return call(*args, **kwargs)
+                return _with_field(name, value, call, args, kwargs, module)
             if isinstance(module, kind):
                 return call(*args, **{**kwargs, name: value})
         before = _statistics(module)
@@ -72,6 +66,26 @@ def evaluated(frozen: Collection[str]) -> Any:
         return result
 
     return nn.intercept_methods(interceptor)
+
+
+def running_averages() -> Any:
+    """Returns a context in which every batch norm normalizes by its running statistics, which stay as they are."""
+
+    def interceptor(call: Callable, args: tuple, kwargs: dict, context: nn.module.InterceptorContext) -> Any:
+        if context.method_name != "__call__" or not isinstance(context.module, nn.BatchNorm):
+            return call(*args, **kwargs)
+        return _with_field("use_running_average", True, call, args, kwargs, context.module)
+
+    return nn.intercept_methods(interceptor)
+
+
+def _with_field(name: str, value: bool, call: Callable, args: tuple, kwargs: dict, module: nn.Module) -> Any:
+    """Calls a module with a value of a field that may be an argument, by position the second one, in its place."""
+    if getattr(module, name) is not value:
+        args = (*args[:1], *(None for _ in args[1:2]), *args[2:])
+        kwargs = {key: item for key, item in kwargs.items() if key != name}
+        object.__setattr__(module, name, value)  # for `conv_norm_act` to see; the module lives for one call
+    return call(*args, **kwargs)
 
 
 def _statistics(module: nn.Module) -> dict[str, Any]:

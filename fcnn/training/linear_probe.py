@@ -3,7 +3,6 @@ chosen by cross-validation (Alain and Bengio 2016, arXiv:1610.01644; in this for
 arXiv:1805.08974, section 4.1)."""
 
 import dataclasses
-import itertools
 
 import numpy as np
 
@@ -50,17 +49,29 @@ def fit_linear_probe(
       labels: (N,) int; a class without an image gets logits that no softmax sees.
       groups: (N,) int, one number for images that stay in one fold, copies of each other; None for none.
     """
-    features, fold = np.asarray(features, np.float64), folds(labels, groups)
-    jobs = list(itertools.product(INVERSE_STRENGTHS, range(FOLDS)))
-    logits = {strength: np.zeros((len(labels), num_classes), np.float32) for strength in INVERSE_STRENGTHS}
-    for strength, held_out in progress(jobs, "fitting heads", len(jobs)):
-        chosen = fold == held_out
-        if chosen.any():
-            kernel, bias = _fit(features[~chosen], labels[~chosen], num_classes, strength)
-            logits[strength][chosen] = features[chosen] @ kernel + bias
+    features = np.asarray(features, np.float64)
+    logits = {
+        strength: cross_validate(features, labels, num_classes, strength, groups)
+        for strength in progress(INVERSE_STRENGTHS, "fitting heads", len(INVERSE_STRENGTHS))
+    }
     best = min(INVERSE_STRENGTHS, key=lambda strength: cross_entropy(logits[strength], labels))
     kernel, bias = _fit(features, labels, num_classes, best)
     return LinearProbe(kernel.astype(np.float32), bias.astype(np.float32), best, logits[best], labels)
+
+
+def cross_validate(
+    features: np.ndarray, labels: np.ndarray, num_classes: int, strength: float, groups: np.ndarray | None = None
+) -> np.ndarray:
+    """Returns the logits (N, classes) float32 of each image by a head that was fitted to the other folds, with C
+    `strength`; the other arguments are those of `fit_linear_probe`."""
+    features, fold = np.asarray(features, np.float64), folds(labels, groups)
+    logits = np.zeros((len(labels), num_classes), np.float32)
+    for held_out in range(FOLDS):
+        chosen = fold == held_out
+        if chosen.any():
+            kernel, bias = _fit(features[~chosen], labels[~chosen], num_classes, strength)
+            logits[chosen] = features[chosen] @ kernel + bias
+    return logits
 
 
 def folds(labels: np.ndarray, groups: np.ndarray | None = None) -> np.ndarray:

@@ -127,6 +127,7 @@ class TrainSetup:
             axis_name=sharding.step_axis(config.parallel),
             sync_batch_norm=config.parallel.batch_norm == "global",
             frozen=self.trainable.frozen,
+            freeze_batch_norm=config.transfer.freeze_batch_norm,
         )
 
     def train_pipeline(self) -> Pipeline:

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from fcnn.training.layers import by_example, evaluated, synchronized
+from fcnn.training.layers import by_example, evaluated, running_averages, synchronized
 from fcnn.training.metrics import (
     ClassMetrics,
     LogitsLoss,
@@ -63,6 +63,7 @@ def make_train_step(
     frozen: Collection[str] = (),
     axis_name: str | None = None,
     sync_batch_norm: bool = True,
+    freeze_batch_norm: bool = False,
 ) -> TrainStep:
     """Returns the update from one batch, which `preprocess` augments and normalizes first.
 
@@ -84,7 +85,8 @@ def make_train_step(
 
     The layers named in `frozen`, in the top level of the variables, stay as they are to the last bit and run as in
     evaluation (`evaluated`): they have no gradient, and neither weight decay, penalties nor averages touch them. With
-    `optim.freeze` the optimizer keeps no moments of them either.
+    `optim.freeze` the optimizer keeps no moments of them either. With `freeze_batch_norm` every batch norm normalizes
+    by its running statistics, which stay as they are.
 
     Raises:
       UserError: on the first call, `frozen` names a layer that isn't there, or one that can't be frozen.
@@ -97,6 +99,7 @@ def make_train_step(
         frozen=frozen,
         axis_name=axis_name,
         sync_batch_norm=sync_batch_norm,
+        freeze_batch_norm=freeze_batch_norm,
     )
 
     optimizer = optax.with_extra_args_support(optimizer)
@@ -162,6 +165,7 @@ def _make_gradient(
     frozen: Collection[str],
     axis_name: str | None,
     sync_batch_norm: bool,
+    freeze_batch_norm: bool,
 ) -> Callable[[Any, Any, Batch, jax.Array], tuple[Any, Any, Metrics]]:
     """(params, batch_stats, batch, key) -> the gradient of the loss without penalties, new batch_stats, metrics."""
 
@@ -170,6 +174,8 @@ def _make_gradient(
         with contextlib.ExitStack() as contexts:
             if frozen:
                 contexts.enter_context(evaluated(frozen))
+            if freeze_batch_norm:
+                contexts.enter_context(running_averages())
             contexts.enter_context(by_example(batch["index"]))
             if axis_name is not None and sync_batch_norm:
                 contexts.enter_context(synchronized(axis_name))

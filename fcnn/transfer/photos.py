@@ -6,30 +6,39 @@ Nothing about the config is special: it is printed, kept in the run's folder, an
 """
 
 import dataclasses
-import math
+import time
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
 from fcnn import zoo
-from fcnn.config import AugmentConfig, Config, ModelConfig, OptimConfig, TrainConfig, TransferConfig, in_steps
+from fcnn.config import AugmentConfig, Config, ModelConfig, OptimConfig, TrainConfig, TransferConfig
 from fcnn.data import Dataset, load
+from fcnn.data.folder import median_side
 from fcnn.data.parallel import Progress, no_progress
+from fcnn.distributed import sharding
+from fcnn.training.linear_probe import LinearProbe
 from fcnn.training.pretrained import load_network
+from fcnn.training.setup import make_setup
 from fcnn.transfer import auto
+from fcnn.transfer.timing import LEAST_EPOCHS, Budget, Costs, duration, measure
 from fcnn.utils.errors import UserError
 from fcnn.weights import NetworkInfo, published
 
-PREFERRED = ("resnet18", "squeezenet1_1", "squeezenet1_0", "cifar10_resnet20")
+PREFERRED = ("efficientnet_lite0", "resnet18", "squeezenet1_1", "squeezenet1_0", "cifar10_resnet20")
 """The zoo's networks that a CPU can train, the one for photographs first: the first that is here is taken."""
-SIDE = 128
-"""Pixels of a side for a network that was trained on images of 128 or more; others get twice their own size."""
-BATCH, STEPS, EPOCHS, HEAD_EPOCHS = 32, 300, 10, 100
-"""Images a step; least steps and least epochs where more than a head learns; epochs where not, which take no time."""
-COSTS = {"head": 0.0, "pretrained": 0.0, "last_block": 2.0}
-"""What a training image costs, in forward passes; a head's are computed once. Where everything learns, 3."""
-STARTING = 30.0
-"""Seconds for compiling and for the page at the end."""
+LARGE, LEAST, MULTIPLE = 128, 96, 32
+"""A network that was trained on images of LARGE pixels or more gets its own size, or less where the photographs are
+smaller: a multiple of 32, at least LEAST. One that was trained on smaller images gets twice its own size."""
+BATCH, HEAD_EPOCHS = 32, 100
+"""Images a step; epochs where only the head learns, which take no time."""
+MINUTES = 5.0
+"""For everything, unless the user says otherwise."""
+RATE, WARMUP, CROP = 2e-4, 1.0, 0.6
+"""Of fine-tuning by AdamW: the learning rate, its warm-up in epochs, the least share of the area in a random crop. How
+they were chosen is in docs/transfer.md."""
+PROBED = ("pretrained", "full", "last_block")
+"""The strategies that start from a linear probe."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,9 +46,25 @@ class Suggestion:
     """A config and why it is that one."""
 
     config: Config
-    reasons: tuple[str, ...]
     seconds: float
-    """That training will take, from how long the network took for an image here."""
+    """That is expected from the beginning to the end, the first look included."""
+    choice: dict[str, Any] | None
+    """Of `auto.Choice`, to be kept beside the config; None without a linear probe."""
+    probe: LinearProbe | None
+    """Of the training images, where the run starts from it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Look:
+    """A first look at a folder: what the decisions need."""
+
+    options: Config
+    """Whose values of the fields in `named` hold."""
+    named: Collection[str]
+    load: Callable[[Config], Dataset]
+    """The images of a config, normalized as the weights want it."""
+    log: Callable[[str], None]
+    budget: Budget
 
 
 def configure(
@@ -47,43 +72,40 @@ def configure(
     options: Config,
     named: Collection[str] = (),
     *,
+    minutes: float = MINUTES,
+    began: float | None = None,
     log: Callable[[str], None] = lambda _: None,
     progress: Progress = no_progress,
 ) -> Suggestion:
-    """Looks at every image of a folder and decides.
+    """Looks at every image of a folder and decides; logs the reasons.
 
     Args:
       root: folders of images by class, as for `folder:PATH`.
-      options: whose `data` is kept, and what `named` names of the rest.
+      options: whose values of the fields in `named` hold.
       named: the fields of `options` that the user chose, like "train.epochs", "transfer.weights", "model.name", which
         says what the weights are of; the others are decided here.
+      minutes: for everything, the first look included.
+      began: when the command did, by `time.perf_counter`; None for now.
 
     Raises:
       UserError: the folder is no set of images by class, or the weights can't be had.
     """
+    budget = Budget(time.perf_counter() if began is None else began, minutes * 60)
     model = published(options.model) if "model.name" in named else None  # a file of PyTorch's doesn't say it
     weights = options.transfer.weights if "transfer.weights" in named else None
     name = weights or _here(model)
     network = load_network(name, model, head=False)
     info = network.info
-    config = _first(root, options, name, info)
-    dataset = load(config.data, log=log, progress=progress).normalized_by(info.mean, info.std)
-    choice = auto.choose(config, dataset)
-    if options.transfer.strategy != "auto":
-        choice = dataclasses.replace(choice, strategy=options.transfer.strategy, reason="as you asked")
-    train = {field: getattr(options.train, field) for field in vars(options.train) if f"train.{field}" in named}
-    config = _for(config, train, choice.strategy, dataset)
     chosen = "as you asked" if weights else "the best for photographs of those that are here (fcnn zoo lists others)"
+    log(" ".join([f"Weights {name}: {chosen}.", *network.notes]))
+    config = _first(root, options, name, info, progress)
     size, trained_on = config.data.image_size, info.image_shape[0]
-    return Suggestion(
-        config,
-        (
-            " ".join([f"Weights {name}: {chosen}.", *network.notes]),
-            f"Images of {size} x {size} pixels: the network was trained on {trained_on} x {trained_on}.",
-            f"Strategy {choice.strategy}: {choice.reason}.",
-        ),
-        _seconds(config, dataset, choice),
-    )
+    log(f"Images of {size} x {size} pixels: the network was trained on {trained_on} x {trained_on}.")
+
+    def loaded(config: Config) -> Dataset:
+        return load(config.data, log=log, progress=progress).normalized_by(info.mean, info.std)
+
+    return _decide(config, Look(options, named, loaded, log, budget))
 
 
 def _here(model: ModelConfig | None) -> str:
@@ -97,12 +119,17 @@ def _here(model: ModelConfig | None) -> str:
     raise UserError(f"none of {', '.join(names)} is here; name a network by --transfer.weights")
 
 
-def _first(root: Path, options: Config, name: str, info: NetworkInfo) -> Config:
-    """What doesn't depend on the images."""
-    model = info.model
+def _first(root: Path, options: Config, name: str, info: NetworkInfo, progress: Progress) -> Config:
+    """What depends on nothing but the network and the size of the photographs."""
+    model, trained_on = info.model, info.image_shape[0]
     if model.name.startswith("squeezenet"):
         model = dataclasses.replace(model, options={**model.options, "linear_head": True})
-    size = options.data.image_size or min(SIDE, 2 * info.image_shape[0])
+    size = options.data.image_size
+    if size is None and trained_on < LARGE:
+        size = 2 * trained_on
+    elif size is None:
+        side = median_side(root, options.data.on_bad_image, progress)
+        size = max(min(trained_on, side // MULTIPLE * MULTIPLE), LEAST)
     return Config(
         data=dataclasses.replace(
             options.data,
@@ -111,33 +138,94 @@ def _first(root: Path, options: Config, name: str, info: NetworkInfo) -> Config:
             value_range=options.data.value_range or info.value_range,
         ),
         model=model,
-        optim=OptimConfig(name="adam", learning_rate=1e-3, schedule="cosine"),
         transfer=TransferConfig(weights=name, strategy="auto"),
     )
 
 
-def _for(config: Config, options: dict[str, Any], strategy: str, dataset: Dataset) -> Config:
-    """The config with a strategy, and what follows from it but for the fields of `train` that are given."""
-    images = len(dataset.train)
-    batch = options.get("batch_size", max(min(BATCH, images // 4), 1))
-    epochs = HEAD_EPOCHS if strategy == "head" else max(EPOCHS, math.ceil(STEPS / max(images // batch, 1)))
-    epochs = options.get("epochs", epochs)
-    train = {"epochs": epochs, "batch_size": batch, "eval_batch_size": 64, "eval_epochs": max(epochs // 10, 1)}
-    return dataclasses.replace(
-        auto.with_strategy(config, strategy),
-        augment=AugmentConfig(flip=strategy != "head"),  # without, a head's features are computed once
-        train=TrainConfig(**train | options),
+def _decide(config: Config, look: Look) -> Suggestion:
+    """The strategy, the probe and the length."""
+    dataset, strategy, reason = look.load(config), look.options.transfer.strategy, "as you asked"
+    is_free = strategy == "auto"
+    if is_free:
+        strategy, reason = auto.by_number(dataset)
+        if strategy == "pretrained":
+            config, dataset = _whole(config, look, dataset)
+    config = _for(config, look, strategy, dataset)
+    setup = make_setup(config, dataset, sharding.make_mesh())
+    speed = measure(setup, setup.init_state(), steps=strategy not in ("pretrained", "head"))
+    costs = Costs.of(setup, speed)
+    look.log(
+        f"A first look at {costs.images:,} images: about {duration(look.budget.elapsed() + costs.probing)} in all."
     )
+    if is_free and strategy == "full" and (lacking := costs.lacking(look.budget)) and _epochs_free(look):
+        strategy, reason = "pretrained", f"the linear classifier alone, as there is no time to fine-tune: {lacking}"
+        config, dataset = _whole(config, look, dataset)
+        config = _for(config, look, strategy, dataset)
+    probe = choice = None
+    if config.transfer.head_init == "linear_probe":
+        probe, expected = auto.probe_of(config, dataset)
+        look.log(expected.text())
+        if expected.learning_curve:
+            look.log(expected.curve_text())
+        choice = dataclasses.asdict(auto.Choice(strategy, reason, expected))
+    look.log(f"Strategy {strategy}: {reason}.")
+    setup = make_setup(config, dataset, sharding.make_mesh())
+    costs = Costs.of(setup, speed)
+    if strategy not in ("pretrained", "head") and _epochs_free(look):
+        train = dataclasses.replace(config.train, epochs=costs.epochs(look.budget))
+        config = dataclasses.replace(config, train=train)
+    steps = make_setup(config, dataset, sharding.make_mesh()).total_steps
+    return Suggestion(config, look.budget.elapsed() + costs.training(steps), choice, probe)
 
 
-def _seconds(config: Config, dataset: Dataset, choice: auto.Choice) -> float:
-    """How long training will take."""
-    train, looked, settings = len(dataset.train), len(dataset.validation), config.train
-    per_epoch = max(train // settings.batch_size, 1)
-    steps = in_steps(settings.epochs, settings.steps, per_epoch)
-    passes = steps * settings.batch_size * COSTS.get(choice.strategy, 3.0) + 2 * looked + len(dataset.test)
-    if choice.strategy == "head":
-        passes += train
-    else:
-        passes += looked * steps / max(in_steps(settings.eval_epochs, settings.eval_steps, per_epoch), 1)
-    return STARTING + choice.probe.seconds * passes
+def _epochs_free(look: Look) -> bool:
+    return not {"train.epochs", "train.steps"} & set(look.named)
+
+
+def _whole(config: Config, look: Look, dataset: Dataset) -> tuple[Config, Dataset]:
+    """Holds out nothing for validation, as nothing is chosen by it; unless the user wants it."""
+    if "data.val_fraction" in look.named or not len(dataset.validation):
+        return config, dataset
+    config = dataclasses.replace(config, data=dataclasses.replace(config.data, val_fraction=0.0))
+    return config, look.load(config)
+
+
+def _for(config: Config, look: Look, strategy: str, dataset: Dataset) -> Config:
+    """The config with a strategy, and what follows from it but for what the user named."""
+    probed, devices = strategy in PROBED, sharding.make_mesh().size
+    batch = max(min(BATCH, len(dataset.train) // 4) // devices, 1) * devices
+    config = dataclasses.replace(
+        config,
+        transfer=dataclasses.replace(
+            config.transfer, strategy=strategy, head_init="linear_probe" if probed else "random"
+        ),
+        train=TrainConfig(batch_size=batch, eval_batch_size=64),
+    )
+    if strategy == "head":
+        train = dataclasses.replace(config.train, epochs=HEAD_EPOCHS, eval_epochs=HEAD_EPOCHS / 10)
+        config = dataclasses.replace(config, optim=OptimConfig(name="adam", learning_rate=1e-3), train=train)
+    elif strategy != "pretrained":
+        transfer = dataclasses.replace(config.transfer, freeze_batch_norm=probed, backbone_lr_scale=1.0)
+        optim = OptimConfig(name="adamw", learning_rate=RATE if probed else 1e-3, warmup_epochs=WARMUP)
+        config = dataclasses.replace(
+            config,
+            transfer=transfer,
+            optim=optim,
+            augment=AugmentConfig(flip=True, resized_crop=CROP),
+            train=dataclasses.replace(
+                config.train, epochs=LEAST_EPOCHS
+            ),  # until it is known how many there is time for
+        )
+    return replaced(config, look.options, set(look.named) - {"transfer.strategy"})
+
+
+def replaced(config: Config, options: Config, named: Collection[str]) -> Config:
+    """Returns the config with the values that `options` has of the fields in `named`, like "train.epochs"."""
+    parts: dict[str, dict[str, Any]] = {}
+    for name in named:
+        part, _, field = name.partition(".")
+        if field and part not in ("data", "model") and hasattr(getattr(options, part, None), field):
+            parts.setdefault(part, {})[field] = getattr(getattr(options, part), field)
+    changed: dict[str, Any] = {part: dataclasses.replace(getattr(config, part), **new) for part, new in parts.items()}
+    changed |= {name: getattr(options, name) for name in ("seed", "precision") if name in named}
+    return dataclasses.replace(config, **changed)

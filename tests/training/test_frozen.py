@@ -89,6 +89,20 @@ def test_a_frozen_layer_runs_as_in_evaluation(kind):
     assert abs(float(step(state, BATCH)[1].metrics.loss) - float(expected)) > 0.1
 
 
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "spectral"])
+def test_batch_norm_alone_runs_as_in_evaluation_and_learns(kind):
+    model = Net(kind)
+    state, step = start(model, optax.sgd(0.1), (), freeze_batch_norm=True)
+    new, report = step(state, BATCH)
+    for name, stays in (("batch_stats", True), ("params", False)):
+        for layer, tree in getattr(state, name).items():
+            assert (bits(tree) == bits(getattr(new, name)[layer])) is stays, (name, layer)
+    if kind == "remat":  # which has no dropout
+        logits: Any = model.apply(state.variables, BATCH["image"], train=False)
+        expected = optax.softmax_cross_entropy_with_integer_labels(logits, BATCH["label"]).sum()
+        np.testing.assert_allclose(report.metrics.loss, expected, rtol=1e-5)
+
+
 def test_what_is_frozen_has_no_gradient_and_no_part_in_clipping():
     """So that the update is that of the other layers alone, whether or not the optimizer knows."""
     frozen, optimizer = {"stem", "bn"}, optax.chain(optax.clip_by_global_norm(0.01), optax.adamw(0.1, weight_decay=0.1))

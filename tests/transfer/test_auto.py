@@ -1,6 +1,5 @@
-"""`transfer.strategy auto`: the probe is a fair one, the rule has four quadrants, and a run keeps what it chose."""
+"""`transfer.strategy auto`: the estimate is a fair one, and a run says what it chose and keeps it."""
 
-import dataclasses
 import json
 from typing import Any
 
@@ -11,14 +10,15 @@ from harness import MEAN, STD, random_network
 
 from fcnn import cli
 from fcnn.config import Config, DataConfig, ModelConfig, TrainConfig, TransferConfig
-from fcnn.data import load
 from fcnn.data.dataset import Dataset, Split
 from fcnn.report import Console
 from fcnn.training import trainer
 from fcnn.training.evaluate import evaluate
+from fcnn.training.linear_probe import fit_linear_probe
 from fcnn.training.setup import make_setup
 from fcnn.training.workdir import read_choice
 from fcnn.transfer import auto
+from fcnn.transfer.estimate import estimate
 from fcnn.utils.errors import UserError
 from fcnn.weights import write_network
 
@@ -52,51 +52,57 @@ def dataset(split):
     return Dataset("made up", ("dark", "bright"), split, split.take(np.arange(0)), split, normalization=given)
 
 
-def test_the_probe_sees_what_is_there_and_nothing_else(weights_file):
-    easy = auto.measure(config(weights_file), dataset(images(80, told=True)))
+def test_the_estimate_is_fair_and_says_what_more_images_bring(weights_file):
+    easy = auto.probe_of(config(weights_file), dataset(images(80, told=True)))[1]
     assert easy.accuracy > 0.95
-    assert easy.similarity > 0.9
     assert (easy.count, easy.chance) == (80, 0.5)
     # Images that it was fitted to would be right: there are as many features as images.
-    noise = auto.measure(config(weights_file), dataset(images(80, told=False)))
-    assert noise.similarity < 0.4
-    with pytest.raises(UserError, match="auto needs at least 10 training images, not 8"):
-        auto.measure(config(weights_file), dataset(images(8, told=True)))
+    noise = auto.probe_of(config(weights_file), dataset(images(80, told=False)))[1]
+    assert noise.accuracy < 0.7
+    assert noise.interval[0] < noise.accuracy < noise.interval[1]
+    assert [point.images for point in noise.learning_curve] == [20, 40, 80]
+    assert noise.learning_curve[-1].accuracy == noise.accuracy
+    assert "with 20, " in noise.curve_text()
+    assert auto.probe_of(config(weights_file), dataset(images(24, told=True)))[1].learning_curve == ()
+    with pytest.raises(UserError, match="needs at least 5 training images, not 4"):
+        auto.probe_of(config(weights_file), dataset(images(4, told=True)))
 
 
-@pytest.mark.parametrize(
-    ("count", "told", "strategy"),
-    [(40, True, "head"), (40, False, "last_block"), (60, True, "full"), (60, False, "full")],
-)
-def test_the_four_quadrants(weights_file, monkeypatch, count, told, strategy):
-    monkeypatch.setattr(auto, "LARGE", 50)
-    choice = auto.choose(config(weights_file), dataset(images(count, told=told)))
-    assert choice.strategy == strategy
-    assert f"{count} training images, which is {'many' if count > 50 else 'few'}" in choice.reason
-    assert ("so they are like" in choice.reason) == told
+def test_a_learning_curve_rises_where_there_is_something_to_learn():
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 3, 240)
+    features = rng.normal(size=(240, 60)) + 1.5 * np.eye(3, 60)[labels]
+    groups = np.arange(240)
+    found = estimate(fit_linear_probe(features, labels, 3, groups), features, groups)
+    accuracies = [point.accuracy for point in found.learning_curve]
+    assert accuracies == sorted(accuracies)
+    assert accuracies[-1] - accuracies[0] > 0.03
+    assert all(point.std > 0 for point in found.learning_curve[:-1])
 
 
 @pytest.mark.slow
-def test_a_run_says_what_it_chose_and_keeps_it(weights_file, tmp_path, capsys, monkeypatch):
+@pytest.mark.parametrize("few", [50, 500])
+def test_a_run_says_what_it_chose_and_keeps_it(weights_file, tmp_path, capsys, monkeypatch, few):
+    monkeypatch.setattr(auto, "FEW", few)
     digits = DataConfig(image_size=32, num_train=100)
-    settings, run = config(weights_file, data=digits), tmp_path / "run"
-    settings, choice = auto.decide(settings, Console(), run)
-    found = trainer.train(settings, run, Console(), choice=choice)
+    run = tmp_path / "run"
+    decision = auto.decide(config(weights_file, data=digits), Console(), run)
+    settings, choice = decision.config, decision.choice
+    found = trainer.train(settings, run, Console(), choice=choice, probe=decision.probe)
     told = capsys.readouterr().out
-    assert choice == read_choice(run)
     assert choice is not None
-    assert f"Strategy {choice['strategy']}: 100 training images, which is few" in told
-    assert json.loads((run / "config.json").read_text())["transfer"]["strategy"] == choice["strategy"]
+    strategy = "full" if few == 50 else "pretrained"
+    assert choice["strategy"] == strategy
+    assert json.loads(json.dumps(choice)) == read_choice(run)
+    assert f"Strategy {strategy}: " in told
+    assert "of the 100 training images right" in told
+    stored = json.loads((run / "config.json").read_text())["transfer"]
+    assert (stored["strategy"], stored["head_init"]) == (strategy, "linear_probe")
     # What is kept counts, whatever would be chosen now.
-    monkeypatch.setattr(auto, "SIMILAR", 0.0 if choice["strategy"] == "last_block" else 1.0)
-    given = np.asarray(MEAN, np.float32), np.asarray(STD, np.float32)
-    now = dataclasses.replace(load(digits), normalization=given)
-    assert auto.choose(settings, now).strategy != choice["strategy"]
-    assert auto.decide(auto.with_strategy(settings, "auto"), Console(), run) == (settings, choice)
+    monkeypatch.setattr(auto, "FEW", 0 if strategy == "pretrained" else 10**6)
+    again = auto.decide(config(weights_file, data=digits), Console(), run)
+    assert (again.config, again.choice) == (settings, read_choice(run))
     assert evaluate(run, "test", Console())["top1"] == found["top1"]
-    longer = dataclasses.replace(settings, train=dataclasses.replace(settings.train, steps=4))
-    assert trainer.train(longer, run, Console())["step"] == 4
-    assert read_choice(run) == choice
 
 
 def test_only_a_run_decides(weights_file):

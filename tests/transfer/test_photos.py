@@ -14,9 +14,11 @@ from safetensors.numpy import save_file
 
 from fcnn import cli, zoo
 from fcnn.cli.photos import folder_of
-from fcnn.config import Config, DataConfig, ModelConfig, TrainConfig, TransferConfig
+from fcnn.config import AugmentConfig, Config, DataConfig, ModelConfig, OptimConfig, TrainConfig, TransferConfig
 from fcnn.config.serialize import from_json
-from fcnn.transfer import photos
+from fcnn.data.manifest import Manifest
+from fcnn.data.parallel import no_progress
+from fcnn.transfer import auto, photos, timing
 from fcnn.weights import to_torch, write_network
 
 
@@ -46,27 +48,35 @@ def test_a_folder_becomes_a_model_that_answers(folder, tmp_path, monkeypatch, ca
     write_network(path, random_network("lenet5", size=16, norm="batch", width_multiplier=0.5))
     monkeypatch.setattr(photos, "PREFERRED", (str(path),))
     monkeypatch.setattr(photos, "_here", lambda _: str(path))
-    assert cli.main(["train", "my photos", "--train.epochs", "3"]) == 0
+    assert cli.main(["train", "my photos", "--transfer.strategy", "auto", "--seed", "3"]) == 0
     told = capsys.readouterr().out
     run = tmp_path / "runs" / "my photos-001"
     for words in (
         "Weights ",
         "Images of 32 x 32 pixels: the network was trained on 16 x 16.",
-        "Strategy head: 1",
-        "seconds",
+        "Strategy pretrained: the linear classifier alone, as 19 images are too few to fine-tune and compare.",
+        "Nothing is left to train: about ",
+        "the linear probe\n",
+        " were expected.\n",
     ):
         assert words in told, words
     assert (run / "report.html").exists()
     config = from_json((run / "config.json").read_text(), "")
-    assert (config.data.name, config.transfer.strategy, config.train.epochs) == (
+    assert (config.data.name, config.transfer.strategy, config.transfer.head_init, config.seed) == (
         f"folder:{tmp_path / 'my photos'}",
-        "head",
+        "pretrained",
+        "linear_probe",
         3,
     )
+    assert config.data.val_fraction == 0  # the images do more good in the probe
+    assert json.loads((run / "strategy.json").read_text())["estimate"]["count"] == 19
+    assert np.load(run / "held_out.npz")["paths"].tolist() == [
+        row.path for row in Manifest.from_csv((run / "splits.csv").read_bytes(), "").rows if row.split == "train"
+    ]
     # The options that it prints make the same config of the defaults.
     (tmp_path / "empty.py").write_text("from fcnn.config import Config\nCONFIG = Config()\n")
     (options,) = re.findall(r"\n  (--data.*)\n", told)
-    again = ["--config", "empty.py", *shlex.split(options), "--train.epochs", "3", "--workdir", str(run)]
+    again = ["--config", "empty.py", *shlex.split(options), "--workdir", str(run)]
     assert cli.main(["train", *again]) == 0
     assert f"The run in {run} is finished." in capsys.readouterr().out
     # And the same command goes on with the run, without choosing anew.
@@ -82,32 +92,71 @@ def test_what_is_asked_for_is_kept(folder, weights):
     given = Config(
         data=DataConfig(image_size=20, val_fraction=0.25), transfer=TransferConfig(weights=weights, strategy="full")
     )
-    named = {"data.image_size", "data.validation", "transfer.weights", "transfer.strategy"}
-    found = photos.configure(folder, given, named)
+    named, said = {"data.image_size", "data.val_fraction", "transfer.weights", "transfer.strategy"}, []
+    found = photos.configure(folder, given, named, log=said.append)
     assert (found.config.data.image_size, found.config.data.val_fraction) == (20, 0.25)
-    assert found.config.transfer.strategy == "full"
+    assert (found.config.transfer.strategy, found.config.transfer.head_init) == ("full", "linear_probe")
+    assert found.config.transfer.freeze_batch_norm
     assert found.config.augment.flip
-    assert "as you asked" in found.reasons[0]
-    assert "as you asked" in found.reasons[2]
-    steps = found.config.train.epochs * (14 // found.config.train.batch_size)
-    assert steps >= photos.STEPS
-    one = dataclasses.replace(given, train=TrainConfig(epochs=1))
-    shorter = photos.configure(folder, one, named | {"train.epochs"})
-    assert shorter.config == dataclasses.replace(
-        found.config, train=dataclasses.replace(found.config.train, epochs=1, eval_epochs=1)
-    )
-    assert found.seconds > photos.STARTING
+    assert [line.endswith("as you asked.") for line in said if line.startswith(("Weights", "Strategy"))] == [True] * 2
+    assert timing.LEAST_EPOCHS <= found.config.train.epochs <= timing.MOST_EPOCHS
+    changed = dataclasses.replace(given, train=TrainConfig(epochs=1, batch_size=2), seed=7, augment=AugmentConfig())
+    changed = dataclasses.replace(changed, optim=OptimConfig(learning_rate=0.5))
+    more = {"train.epochs", "seed", "augment.flip", "optim.learning_rate"}
+    shorter = photos.configure(folder, changed, named | more).config
+    assert (shorter.train.epochs, shorter.train.batch_size) == (1, found.config.train.batch_size)
+    assert (shorter.seed, shorter.augment.flip, shorter.optim.learning_rate) == (7, False, 0.5)
+    assert (shorter.augment.resized_crop, shorter.optim.name) == (photos.CROP, "adamw")
 
 
 def test_a_default_that_is_named_is_kept(folder, weights):
     """What somebody chose is known by its option, not by a value that isn't the default's."""
-    given = Config(transfer=TransferConfig(weights=weights, strategy="auto"))
-    free = photos.configure(folder, given, {"transfer.weights"}).config
+    given = Config(transfer=TransferConfig(weights=weights, strategy="head"))
+    free = photos.configure(folder, given, {"transfer.weights", "transfer.strategy"}).config
     assert (free.train.epochs, free.train.batch_size) == (photos.HEAD_EPOCHS, 4)
     given = dataclasses.replace(given, train=TrainConfig(batch_size=8))
-    named = {"transfer.weights", "train.epochs", "train.batch_size"}
+    named = {"transfer.weights", "transfer.strategy", "train.epochs", "train.batch_size"}
     kept = photos.configure(folder, given, named).config
     assert (kept.train.epochs, kept.train.batch_size) == (TrainConfig().epochs, 8)
+
+
+@pytest.mark.parametrize(("minutes", "strategy"), [(1e-4, "pretrained"), (60, "full")])
+def test_the_time_decides_whether_it_is_fine_tuned(folder, weights, monkeypatch, minutes, strategy):
+    monkeypatch.setattr(auto, "FEW", 10)
+    given, said = Config(transfer=TransferConfig(weights=weights, strategy="auto")), []
+    found = photos.configure(folder, given, {"transfer.weights"}, minutes=minutes, log=said.append)
+    assert found.config.transfer.strategy == strategy
+    assert found.probe is not None
+    assert found.choice is not None
+    assert found.choice["strategy"] == strategy
+    lines = "\n".join(said)
+    if strategy == "full":
+        assert found.config.train.epochs == timing.MOST_EPOCHS
+        assert (found.config.data.val_fraction, len(found.probe.labels)) == (0.1, 17)
+    else:
+        assert re.search(r"no time to fine-tune: 2 epochs take about .* in all; --minutes \d+ allows it\.", lines)
+        assert (found.config.data.val_fraction, len(found.probe.labels)) == (0, 19)
+
+
+def test_epochs_are_those_that_the_budget_has_time_for(monkeypatch):
+    monkeypatch.setattr(timing.time, "perf_counter", lambda: 100.0)
+    costs = timing.Costs(images=1000, probing=20.0, epoch=30.0, steps_per_epoch=10, rest=50.0)
+    assert costs.epochs(timing.Budget(0.0, 300.0)) == 5.0
+    assert costs.training(50) == 200.0  # so that 100 + 200 is the budget
+    assert costs.epochs(timing.Budget(0.0, 1e6)) == timing.MOST_EPOCHS
+    assert costs.epochs(timing.Budget(0.0, 1.0)) == timing.LEAST_EPOCHS
+    assert costs.lacking(timing.Budget(0.0, 230.0)) == ""
+    assert costs.lacking(timing.Budget(0.0, 229.0)).startswith("2 epochs take about 3.8 minutes in all; --minutes 5 ")
+
+
+@pytest.mark.parametrize(("size", "expected"), [((500, 300), 224), ((200, 210), 192), ((90, 60), 96)])
+def test_images_are_no_larger_than_the_photographs(tmp_path, size, expected):
+    for kind in "ab":
+        (tmp_path / kind).mkdir()
+        Image.new("RGB", size).save(tmp_path / kind / "1.png")
+    info = random_network("lenet5", size=224).info
+    config = photos._first(tmp_path, Config(), "x", info, no_progress)
+    assert config.data.image_size == expected
 
 
 @pytest.mark.parametrize("name", ["squeezenet1_1", "resnet20"])  # the second is the default of model.name
@@ -124,6 +173,11 @@ def test_what_the_folder_says_is_not_said_twice(folder, weights, tmp_path, monke
     monkeypatch.chdir(tmp_path)
     for option, words in (
         (["--data.name", "digits"], "is the data; leave --data.name digits out"),
+        (
+            ["--minutes", "5", "--train.epochs", "3"],
+            "--minutes has no effect with --train.epochs; leave one of them out",
+        ),
+        (["--minutes", "0"], "--minutes must be above 0, got 0"),
         (["--model.name", "vgg11"], "--model.name vgg11 needs its weights: --transfer.weights FILE"),
     ):
         assert cli.main(["train", str(folder), *option]) == 2
@@ -132,6 +186,8 @@ def test_what_the_folder_says_is_not_said_twice(folder, weights, tmp_path, monke
 
 def test_the_best_network_that_is_here_and_can_be_read(tmp_path, monkeypatch):
     monkeypatch.setenv("FCNN_CACHE", str(tmp_path))
+    assert photos._here(None) == "efficientnet_lite0"  # which comes with the installation
+    monkeypatch.setattr(photos, "PREFERRED", photos.PREFERRED[1:])
     assert photos._here(None) == "cifar10_resnet20"
     zoo.folder().mkdir(parents=True)
     zoo.where(zoo.TABLE["squeezenet1_1"]).touch()

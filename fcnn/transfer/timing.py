@@ -1,0 +1,140 @@
+"""How long a run will take on this machine, by a few steps of its own, and how many epochs fit into a budget."""
+
+import dataclasses
+import itertools
+import math
+import statistics
+import time
+from collections.abc import Callable
+
+import jax
+
+from fcnn.training.features import compile_features
+from fcnn.training.setup import TrainSetup, compile_train_step
+from fcnn.training.state import TrainState
+
+REPEATS = 3
+LEAST_EPOCHS, MOST_EPOCHS = 2.0, 10.0
+"""Of fine-tuning: with less time it isn't tried; more were no better."""
+ENDING = 12.0
+"""Seconds for loading the images again, the checkpoints, curves and the page at the end."""
+FITTING = (8e-3, 3e-4)
+"""Seconds for an image in fitting a linear probe: those that it takes, and those for each class."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Speed:
+    """Seconds that things take."""
+
+    image: float
+    """Of a forward pass of one image, in a batch of evaluation."""
+    step: float
+    """Of a training step; 0 where there are none."""
+    compiling: tuple[float, float]
+    """A forward pass, a training step."""
+
+
+def measure(setup: TrainSetup, state: TrainState, *, steps: bool) -> Speed:
+    """Measures the speed of a setup, whose `state` is used up: medians of a few repeats.
+
+    Args:
+      steps: whether training steps are taken.
+    """
+    began = time.perf_counter()
+    part = setup.dataset.train.take(slice(0, setup.config.train.eval_batch_size))
+    compute = compile_features(setup, state.variables, part)
+    compute()
+    compiling = time.perf_counter() - began
+    image = _median(compute) / len(part)
+    if not steps:
+        return Speed(image, 0.0, (compiling, 0.0))
+    began = time.perf_counter()
+    pipeline = setup.train_pipeline()
+    step, states = compile_train_step(setup, state, pipeline), [state]
+    items = itertools.cycle(itertools.islice(setup.train_items(pipeline, 0), 1 + REPEATS))
+    del state
+
+    def take_one() -> None:
+        new, _ = step(states.pop(), next(items))
+        states.append(jax.block_until_ready(new))
+
+    take_one()
+    compiling_step = time.perf_counter() - began
+    return Speed(image, _median(take_one), (compiling, compiling_step))
+
+
+def _median(function: Callable[[], object]) -> float:
+    """Returns the seconds that a call takes, the median of a few."""
+    seconds = []
+    for _ in range(REPEATS):
+        began = time.perf_counter()
+        function()
+        seconds.append(time.perf_counter() - began)
+    return statistics.median(seconds)
+
+
+@dataclasses.dataclass(frozen=True)
+class Budget:
+    """The time for a command."""
+
+    began: float
+    """By `time.perf_counter`."""
+    seconds: float
+
+    def elapsed(self) -> float:
+        """Returns the seconds that are over."""
+        return time.perf_counter() - self.began
+
+
+@dataclasses.dataclass(frozen=True)
+class Costs:
+    """Seconds that the parts of a run take."""
+
+    images: int
+    """Training images."""
+    probing: float
+    """The features of the training images, and the linear probe."""
+    epoch: float
+    """An epoch with its evaluation."""
+    steps_per_epoch: int
+    rest: float
+    """Compiling, evaluations before and after training, the report."""
+
+    @classmethod
+    def of(cls, setup: TrainSetup, speed: Speed) -> "Costs":
+        """Returns the costs of a setup, whatever its length."""
+        data = setup.dataset
+        train, validation, test = (len(split) for split in (data.train, data.validation, data.test))
+        forward, step = speed.compiling
+        fitting = train * (FITTING[0] + FITTING[1] * len(data.classes))
+        compiling = step + forward * (1 + 2 * bool(validation))  # test; validation in training, and for the report
+        features = train * speed.image if setup.config.transfer.strategy == "head" else 0.0
+        return cls(
+            images=train,
+            probing=forward + train * speed.image + fitting,
+            epoch=setup.steps_per_epoch * speed.step + validation * speed.image,
+            steps_per_epoch=setup.steps_per_epoch,
+            rest=ENDING + compiling + features + (2 * validation + test) * speed.image,
+        )
+
+    def epochs(self, budget: Budget) -> float:
+        """Returns the epochs that fit into what is left of a budget, in tenths."""
+        left = (budget.seconds - budget.elapsed() - self.rest) / max(self.epoch, 1e-9)
+        return min(max(math.floor(10 * left) / 10, LEAST_EPOCHS), MOST_EPOCHS)
+
+    def lacking(self, budget: Budget) -> str:
+        """Returns what is missing to fine-tune, before the linear probe is fitted; "" if nothing is."""
+        needed = budget.elapsed() + self.probing + self.rest + LEAST_EPOCHS * self.epoch
+        if needed <= budget.seconds:
+            return ""
+        minutes = math.ceil(needed / 60 + 0.5)
+        return f"{LEAST_EPOCHS:g} epochs take about {duration(needed)} in all; --minutes {minutes} allows it"
+
+    def training(self, steps: int) -> float:
+        """Returns the seconds from the first step to the end of a run of so many steps."""
+        return self.rest + self.epoch * steps / self.steps_per_epoch
+
+
+def duration(seconds: float) -> str:
+    """90.4 -> "90 seconds", 200 -> "3.3 minutes"."""
+    return f"{seconds:.0f} seconds" if seconds < 100 else f"{seconds / 60:.1f} minutes"
