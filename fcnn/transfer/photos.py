@@ -144,13 +144,14 @@ def _first(root: Path, options: Config, name: str, info: NetworkInfo, progress: 
 
 def _decide(config: Config, look: Look) -> Suggestion:
     """The strategy, the probe and the length."""
-    dataset, strategy, reason = look.load(config), look.options.transfer.strategy, "as you asked"
+    first, dataset = config, look.load(config)
+    strategy, reason = look.options.transfer.strategy, "as you asked"
     is_free = strategy == "auto"
     if is_free:
         strategy, reason = auto.by_number(dataset)
         if strategy == "pretrained":
-            config, dataset = _whole(config, look, dataset)
-    config = _for(config, look, strategy, dataset)
+            first, dataset = _whole(first, look, dataset)
+    config = _for(first, look, strategy, dataset)
     setup = make_setup(config, dataset, sharding.make_mesh())
     speed = measure(setup, setup.init_state(), steps=strategy not in ("pretrained", "head"))
     costs = Costs.of(setup, speed)
@@ -159,8 +160,8 @@ def _decide(config: Config, look: Look) -> Suggestion:
     )
     if is_free and strategy == "full" and (lacking := costs.lacking(look.budget)) and _epochs_free(look):
         strategy, reason = "pretrained", f"the linear classifier alone, as there is no time to fine-tune: {lacking}"
-        config, dataset = _whole(config, look, dataset)
-        config = _for(config, look, strategy, dataset)
+        first, dataset = _whole(first, look, dataset)
+        config = _for(first, look, strategy, dataset)
     probe = choice = None
     if config.transfer.head_init == "linear_probe":
         probe, expected = auto.probe_of(config, dataset)

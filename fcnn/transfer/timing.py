@@ -18,7 +18,7 @@ LEAST_EPOCHS, MOST_EPOCHS = 2.0, 10.0
 """Of fine-tuning: with less time it isn't tried; more were no better."""
 ENDING = 12.0
 """Seconds for loading the images again, the checkpoints, curves and the page at the end."""
-FITTING = (8e-3, 3e-4)
+FITTING = (2e-3, 3e-4)
 """Seconds for an image in fitting a linear probe: those that it takes, and those for each class."""
 
 

@@ -136,6 +136,7 @@ def test_the_time_decides_whether_it_is_fine_tuned(folder, weights, monkeypatch,
     else:
         assert re.search(r"no time to fine-tune: 2 epochs take about .* in all; --minutes \d+ allows it\.", lines)
         assert (found.config.data.val_fraction, len(found.probe.labels)) == (0, 19)
+        assert (found.config.augment, found.config.optim) == (AugmentConfig(), OptimConfig())  # of what isn't trained
 
 
 def test_epochs_are_those_that_the_budget_has_time_for(monkeypatch):
