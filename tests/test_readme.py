@@ -144,7 +144,8 @@ def test_the_main_job(tmp_path, fcnn):
 
 
 TOO_LONG = re.compile(
-    r"fcnn bench all|fcnn study (?!initialization|linear_stack|max_pooling)|fcnn train (--config transfer_|photos)"
+    r"fcnn bench all|fcnn study (?!initialization|linear_stack|max_pooling)|fcnn train --config transfer_|"
+    r"fcnn (train|audit) photos"
 )
 """An hour, a quarter of one in all, and what needs photos: understood by the program, and in tests/bench, tests/studies
 and tests/transfer run smaller."""

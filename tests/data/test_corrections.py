@@ -49,7 +49,9 @@ def labels(config: DataConfig) -> dict[str, str]:
 
 
 def test_a_list_changes_labels_and_leaves_images_out(folder, tmp_path):
-    before = labels(DataConfig(name=f"folder:{folder}", image_size=8))  # and its labels are cached with its pixels
+    before = labels(DataConfig(name=f"folder:{folder}", image_size=8))
+    file = write(tmp_path / "one.csv", ("a/1.png", "b"))  # the pixels are now in the cache, with the labels before
+    assert labels(DataConfig(name=f"folder:{folder}", image_size=8, corrections=file)) == before | {"a/1.png": "b"}
     stamps = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
     rows = [("label", "a/1.png", "b"), ("label", "b/2.png", "a"), ("blurred", "a/3.png", ""), ("odd", "b/4.png", "-")]
     file = write(tmp_path / "f.csv", *rows, ("odd", "a/5.png", "a"), head=("issue", "path", "label"))

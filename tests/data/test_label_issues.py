@@ -54,6 +54,15 @@ def test_a_class_of_few_images_is_not_judged():
     assert 3 not in suggested
 
 
+def test_a_class_of_few_images_is_not_suggested():
+    """Its threshold is as low as its probabilities, which every image reaches."""
+    probabilities = np.asarray(
+        [[0.95, 0.05, 1e-9]] * 5 + [[0.6, 0.4, 1e-9]] + [[0.05, 0.95, 1e-9]] * 6 + [[0.5, 0.5, 1e-9]]
+    )
+    labels = np.asarray([0] * 6 + [1] * 6 + [2])
+    assert label_issues(labels, np.log(probabilities))[0].tolist() == []
+
+
 def test_a_probability_of_nothing():
     """The logits of a class that no other fold has are far below."""
     labels = np.asarray([0] * 6 + [1] * 6)

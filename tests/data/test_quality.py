@@ -49,4 +49,6 @@ def test_who_is_alone_is_odd_and_who_has_a_copy_is_no_less():
     scores = deviations(oddness(features.astype(np.float32), groups))
     assert set(np.argsort(-scores)[:2]) == {200, 201}
     assert scores[200] > ODD
+    alone = oddness(features[:-1].astype(np.float32), groups[:-1])
+    np.testing.assert_allclose(oddness(features.astype(np.float32), groups)[200], alone[200], rtol=1e-6)
     assert np.isfinite(oddness(np.zeros((3, 4), np.float32), np.zeros(3, int))).all()
