@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parent.parent / "fcnn"
 LEVELS = [
     ["utils"],
     ["registry"],
-    ["config", "nn"],
+    ["config", "nn", "calibration"],
     ["runtime", "report", "zoo"],
     ["models", "distributed"],
     ["data", "weights"],

@@ -100,7 +100,10 @@ def evaluate_command(args: list[str]) -> int:
         return 0
     for line in _lines(metrics, f", {WEIGHTS[metrics['weights']]}" if averages else ""):
         console.log(line)
-    console.log(recall_table(metrics))
+    report: Any = metrics.get("calibration")
+    for line in _calibration_lines(report, parsed.split or "test") if report else ():
+        console.log(line)
+    console.log(class_table(metrics))
     return 0
 
 
@@ -146,16 +149,39 @@ def _lines(metrics: dict[str, Any], weights: str) -> list[str]:
     return lines
 
 
-def recall_table(metrics: dict[str, Any]) -> str:
-    """Return the recall of each class, or of the worst if there are many classes, as lines.
+def class_table(metrics: dict[str, Any]) -> str:
+    """Return precision, recall and F1 of each class, or of those with the lowest recall if there are many, and their
+    means, as lines.
 
     Args:
-      metrics: with "recall" {class: share or None} and "images" {class: count}.
+      metrics: with "precision", "recall", "f1" {class: share or None}, "images" {class: count} and "macro" {metric:
+        mean}.
     """
-    recall, images = metrics["recall"], metrics["images"]
-    head, names = "class", list(recall)
+    images, shares = metrics["images"], ("precision", "recall", "f1")
+    head, names = "class", list(images)
     if len(names) > MOST_CLASSES:
         head = f"worst {WORST} of {len(names)} classes"
-        names = sorted((name for name in names if images[name]), key=lambda name: recall[name])[:WORST]
-    rows = [[name, "-" if recall[name] is None else f"{100 * recall[name]:.2f} %", f"{images[name]}"] for name in names]
-    return table([[head, "recall", "images"], *rows])
+        names = sorted((name for name in names if images[name]), key=lambda name: metrics["recall"][name])[:WORST]
+    rows = [[name, *(_share(metrics[share][name]) for share in shares), f"{images[name]}"] for name in names]
+    mean = ["mean of all classes", *(_share(metrics["macro"][share]) for share in shares), f"{sum(images.values())}"]
+    return table([[head, "precision", "recall", "F1", "images"], *rows, mean])
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.2f} %"
+
+
+def _calibration_lines(report: dict[str, Any], split: str) -> list[str]:
+    """Returns how well the probabilities are calibrated, and the sets."""
+    lines = [
+        f"Expected calibration error: {100 * report['error_before']:.2f} %, calibrated {100 * report['error']:.2f} % "
+        f"(temperature {report['temperature']:.2f})"
+    ]
+    if (coverage := report["coverage"]) is not None:
+        lines.append(
+            f"{100 * coverage:g} % sets: {report['set_size']:.2f} classes on average, "
+            f"{100 * report['covered']:.1f} % of the images have theirs in it"
+        )
+    if split == "validation":
+        lines.append("Note: the calibration was fitted on these images; the test split tells how good it is.")
+    return lines

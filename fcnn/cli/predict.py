@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,9 +13,6 @@ from fcnn.cli.parse import PresetFile, parse
 from fcnn.runtime.ready import get_ready
 from fcnn.utils.errors import UserError
 from fcnn.utils.text import printable
-
-UNSURE = "unsure"
-"""The answer below --threshold."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -33,6 +31,9 @@ class PredictArgs:
     """Number of classes to print, the most likely first."""
     threshold: Annotated[float, tyro.conf.arg(metavar="P")] = 0.0
     """Answer "unsure" where the most likely class has a lower probability than this."""
+    coverage: Annotated[float | None, tyro.conf.arg(metavar="SHARE")] = None
+    """Print the set of classes that holds the right one with this probability, like 0.95: a promise on average over
+    images like the validation images of the run, not for each class."""
     tta: bool = False
     """Average the probabilities of each image and its mirror image (test-time augmentation): takes twice as long."""
     csv: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
@@ -51,29 +52,34 @@ def predict_command(args: list[str]) -> int:
     parsed = parse(PredictArgs, args, "fcnn predict")
     _check(parsed)
 
-    from fcnn.inference.paths import image_files
+    names = parsed.images or (("-",) if sys.stdin is not None and not sys.stdin.isatty() else ())
+    if names:
+        get_ready()
+    files = _files(names, parsed.sort_into)
+
+    from fcnn.cli.predictions import answer_of, csv_text, print_line, summary
+    from fcnn.inference.predict import load_classifier, predict
     from fcnn.inference.sort_into import SortedFolder
     from fcnn.report import Console
 
-    names = parsed.images or (("-",) if sys.stdin is not None and not sys.stdin.isatty() else ())
-    files = image_files(names, skip=parsed.sort_into)
-    if not files:
-        raise UserError("fcnn predict needs an image: fcnn predict WORKDIR|EXPORT IMAGE...")
-    get_ready()
-
-    from fcnn.cli.predictions import csv_text, print_line, summary
-    from fcnn.inference.predict import load_classifier, predict
-
     console = Console(stderr=True)
     module = _module(parsed)
-    info, logits = load_classifier(parsed.network, log=lambda note: console.log(f"fcnn: {note}"), module=module)
+    info, classify = load_classifier(parsed.network, log=lambda note: console.log(f"fcnn: {note}"), module=module)
     if info.weights is not None and not parsed.json:
         from fcnn.report.records import WEIGHTS
 
         console.log(f"Using the {WEIGHTS[info.weights]} of {parsed.network}")
     folder = None if parsed.sort_into is None else SortedFolder(parsed.sort_into)
     lines = not (parsed.json or parsed.csv or parsed.sort_into)
-    answers = predict(info, logits, files, top=parsed.top, threshold=parsed.threshold, tta=parsed.tta)
+    answers = predict(
+        info,
+        classify,
+        files,
+        top=parsed.top,
+        threshold=parsed.threshold,
+        coverage=parsed.coverage,
+        tta=parsed.tta,
+    )
     # A progress line in a terminal would be mixed with lines there.
     shown = answers if lines and sys.stdout.isatty() else console.progress(answers, "classifying", len(files))
     predictions: list[dict[str, Any]] = []
@@ -83,7 +89,7 @@ def predict_command(args: list[str]) -> int:
             if not parsed.json:
                 console.log(f"fcnn: {printable(prediction['image'])}: {prediction['error']}")
         elif folder is not None:
-            folder.add(Path(prediction["image"]), prediction["class"] or UNSURE)
+            folder.add(Path(prediction["image"]), answer_of(prediction))
         if lines and "error" not in prediction:
             print_line(prediction)
     if parsed.json:
@@ -92,7 +98,8 @@ def predict_command(args: list[str]) -> int:
         _write_csv(parsed.csv, csv_text(predictions, min(parsed.top, len(info.classes))))
     for place in (parsed.csv, parsed.sort_into):
         if place is not None and str(place) != "-":
-            console.log(f"{place}: {summary(predictions)}")
+            printed = parsed.json or str(parsed.csv) == "-"
+            print(f"{place}: {summary(predictions)}", file=sys.stderr if printed else sys.stdout)
     return 1 if any("error" in prediction for prediction in predictions) else 0
 
 
@@ -104,8 +111,22 @@ def _check(args: PredictArgs) -> None:
         raise UserError(f"--threshold must be from 0 to 1, got {args.threshold:g}")
     if args.json and str(args.csv) == "-":
         raise UserError("--json and --csv - both write to standard output; give --csv a file")
+    if args.tta and args.coverage is not None:
+        raise UserError("--coverage holds for one look at each image; leave --tta out")
     if args.csv is not None and args.csv.is_dir():
         raise UserError(f"--csv {args.csv} is a folder; give the name of a file")
+
+
+def _files(names: Sequence[str], skip: Path | None) -> list[Path]:
+    """Returns the images that are named; UserError without any."""
+    files: list[Path] = []
+    if names:
+        from fcnn.inference.paths import image_files
+
+        files = image_files(names, skip=skip)
+    if not files:
+        raise UserError("fcnn predict needs an image: fcnn predict WORKDIR|EXPORT IMAGE...")
+    return files
 
 
 def _module(args: PredictArgs) -> Any:

@@ -68,14 +68,14 @@ def evaluate_images(
 
     Returns:
       {"kind": "evaluation", "network", "weights" (`NetworkInfo.weights`), "data", "split", "count", "loss", "top1",
-      "top5", "interval", "recall", "images" (as `class_metrics` has them), "num_classes" (that are compared),
-      "network_classes", "top1_all_classes" (among all classes of the network), "trained_on" (how many of the images the
-      run was trained on, by content; None if that is not known)}.
+      "top5", "interval", "precision", "recall", "f1", "images", "macro" (as `class_metrics` has them),
+      "num_classes" (that are compared), "network_classes", "top1_all_classes" (among all classes of the network),
+      "trained_on" (how many of the images the run was trained on, by content; None if that is not known)}.
 
     Raises:
       UserError: there is no such network, no such images, or the network doesn't know their classes.
     """
-    info, logits = load_classifier(network, module=module)
+    info, classify = load_classifier(network, module=module)
     load = _folder if data.name.startswith("folder:") else _tfds
     images = load(info, data, split, console)
     columns = _columns(info, images.classes, network, data.name)
@@ -93,7 +93,7 @@ def evaluate_images(
         with ignore_warnings():
             batch[: len(places)] = each(images.read, places.tolist(), "reading", no_progress)
         labels = np.resize(classes[images.labels[places]], len(batch))
-        one, among_all = measured(logits(batch), labels, np.arange(len(batch)) < len(places))
+        one, among_all = measured(classify(batch).logits, labels, np.arange(len(batch)) < len(places))
         sums.append(jax.device_get(one))
         hits += float(among_all)
     details = class_metrics(sums, names)
@@ -106,7 +106,11 @@ def evaluate_images(
         "count": len(images.labels),
         **means(sums, expected=len(images.labels)),
         "interval": details["interval"],
-        **{key: {name: details[key][name] for name in images.classes} for key in ("recall", "images")},
+        **{
+            key: {name: details[key][name] for name in images.classes}
+            for key in ("precision", "recall", "f1", "images")
+        },
+        "macro": details["macro"],
         "num_classes": len(among),
         "network_classes": len(info.classes),
         "top1_all_classes": hits / len(images.labels),

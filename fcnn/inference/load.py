@@ -35,7 +35,7 @@ class LoadedNetwork(Network):
         return normalized(self.info, images)
 
     def predict(self, images: np.ndarray | Sequence[str | Path]) -> np.ndarray:
-        """Returns the probability of each class, (N, classes) float32.
+        """Returns the probability of each class, (N, classes) float32, calibrated where the run had enough images.
 
         Args:
           images: paths of image files, read and resized as the training images were; or uint8 (N, H, W, C), of the
@@ -56,8 +56,8 @@ class LoadedNetwork(Network):
         for start in range(0, len(pixels), BATCH):
             batch = pixels[start : start + BATCH]
             padded = np.concatenate([batch, np.zeros((BATCH - len(batch), *batch.shape[1:]), np.uint8)])
-            probabilities = jax.nn.softmax(self.apply(self.variables, self.preprocess(padded)))
-            outputs.append(np.asarray(probabilities)[: len(batch)])
+            logits = np.asarray(self.apply(self.variables, self.preprocess(padded)))
+            outputs.append(self.info.calibration.probabilities(logits)[: len(batch)])
         return np.concatenate(outputs)
 
     def _read(self, path: Path) -> np.ndarray:

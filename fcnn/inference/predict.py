@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from fcnn.augment import normalize
+from fcnn.calibration import prediction_sets, similarities, threshold_for
 from fcnn.data.decode import BadImage, ignore_warnings, open_image, resize_crop
 from fcnn.data.parallel import each, no_progress
 from fcnn.training.pretrained import load_network
@@ -21,13 +22,23 @@ from fcnn.weights import NetworkInfo
 BATCH = 32
 """Images at once."""
 
-# uint8 images (B, H, W, C) as they were read -> logits (B, classes).
-Logits = Callable[[np.ndarray], Any]
+
+class Outputs(NamedTuple):
+    """What a network makes of images."""
+
+    logits: Any
+    """(B, classes)."""
+    features: Any = None
+    """(B, D), by which it knows images of none of its classes; None if it doesn't."""
+
+
+Classify = Callable[[np.ndarray], Outputs]
+"""Of uint8 images (B, H, W, C) as they were read."""
 
 
 def load_classifier(
     source: str, log: Callable[[str], None] = lambda _: None, *, module: nn.Module | None = None
-) -> tuple[NetworkInfo, Logits]:
+) -> tuple[NetworkInfo, Classify]:
     """A network to ask: a run's folder, a file of weights, or an exported .stablehlo program.
 
     Args:
@@ -43,12 +54,22 @@ def load_classifier(
 
         exported, info, pixels = read_stablehlo(Path(source).expanduser())
         call = jax.jit(exported.call)
-        return info, (call if pixels else lambda images: call(normalized(info, images)))
+        return info, lambda images: Outputs(call(images if pixels else normalized(info, images)))
     network = load_network(source, module=module)
     for note in network.notes:
         log(note)
     info, model = network.info, network.create()
-    apply = jax.jit(lambda variables, images: model.apply(variables, normalized(info, images), train=False))
+    endpoint = info.calibration.endpoint
+
+    @jax.jit
+    def apply(variables: Any, images: jax.Array) -> Outputs:
+        images = normalized(info, images)
+        if not endpoint:
+            return Outputs(model.apply(variables, images, train=False))
+        result: Any = model.apply(variables, images, train=False, features=(endpoint,))
+        logits, features = result[0], result[1][endpoint]
+        return Outputs(logits, features.mean(axis=tuple(range(1, features.ndim - 1))))
+
     variables = jax.device_put(dict(network.variables))
     return info, lambda images: apply(variables, images)
 
@@ -61,11 +82,12 @@ def normalized(info: NetworkInfo, images: Any) -> jax.Array:
 
 def predict(
     info: NetworkInfo,
-    logits: Logits,
+    classify: Classify,
     paths: Sequence[Path],
     *,
     top: int,
     threshold: float = 0.0,
+    coverage: float | None = None,
     tta: bool = False,
 ) -> Iterator[dict[str, Any]]:
     """What the network says about each file, in their order.
@@ -73,12 +95,20 @@ def predict(
     Args:
       top: how many classes to name, the likeliest first.
       threshold: the least probability of an answer.
+      coverage: of the sets of classes (`fcnn.calibration.conformal`); None for no sets.
       tta: whether to average the probabilities of an image and its mirror image (test-time augmentation).
 
     Yields:
-      {"image": path, "class": the likeliest, or None below the threshold, "top": [{"class", "probability"}, ...]}, or
-      {"image": path, "error": why it can't be read}.
+      {"image": path, "class": the likeliest, None below the threshold and for an image of none of the classes, "top":
+      [{"class", "probability"}, ...]}, with "none_of_these" (bool) and "nearest" (class) of a network that knows such
+      images, and "set" (classes) with `coverage`; or {"image": path, "error": why it can't be read}.
+
+    Raises:
+      UserError: the network can't promise the coverage.
     """
+    calibration = info.calibration
+    limit = None if coverage is None else threshold_for(calibration.thresholds, coverage, calibration.images)
+    means = calibration.means(len(info.classes))
     size = min(BATCH, len(paths))  # always so many at once: one program
     for start in range(0, len(paths), size):
         part = paths[start : start + size]
@@ -88,24 +118,35 @@ def predict(
         for i, image in enumerate(read):
             if not isinstance(image, str):
                 images[i] = image
-        probabilities = softmax(logits(images))
+        outputs = classify(images)
+        probabilities = calibration.probabilities(outputs.logits)
         if tta:
-            probabilities = (probabilities + softmax(logits(images[:, :, ::-1]))) / 2
-        for path, image, row in zip(part, read, probabilities[: len(part)], strict=True):
-            if isinstance(image, str):
-                yield {"image": str(path), "error": image}
-                continue
-            order = np.argsort(-row, kind="stable")
-            named = [{"class": info.classes[k], "probability": float(row[k])} for k in order[:top]]
-            answer = info.classes[order[0]] if row[order[0]] >= threshold else None
-            yield {"image": str(path), "class": answer, "top": named}
+            mirrored = calibration.probabilities(classify(images[:, :, ::-1]).logits)
+            probabilities = (probabilities + mirrored) / 2
+        answers = _answers(info, probabilities, top, threshold, limit)
+        if means is not None and outputs.features is not None:
+            for answer, row in zip(answers, similarities(np.asarray(outputs.features), means), strict=True):
+                answer |= {"none_of_these": bool(row.max() < calibration.least_similarity)}
+                answer |= {"nearest": info.classes[row.argmax()]}
+                answer["class"] = None if answer["none_of_these"] else answer["class"]
+        for path, image, answer in zip(part, read, answers, strict=False):  # the last batch is padded
+            yield {"image": str(path)} | ({"error": image} if isinstance(image, str) else answer)
 
 
-def softmax(logits: Any) -> np.ndarray:
-    """Computes probabilities from logits, (B, classes): float32."""
-    logits = np.asarray(logits, np.float64)
-    exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return (exponentials / exponentials.sum(axis=-1, keepdims=True)).astype(np.float32)
+def _answers(
+    info: NetworkInfo, probabilities: np.ndarray, top: int, threshold: float, limit: float | None
+) -> list[dict[str, Any]]:
+    """Returns the class, the likeliest classes and the set of each image, from probabilities (B, classes)."""
+    sets = None if limit is None else prediction_sets(probabilities, limit)
+    answers = []
+    for i, row in enumerate(probabilities):
+        order = np.argsort(-row, kind="stable")
+        named = [{"class": info.classes[k], "probability": float(row[k])} for k in order[:top]]
+        answer: dict[str, Any] = {"class": info.classes[order[0]] if row[order[0]] >= threshold else None, "top": named}
+        if sets is not None:
+            answer["set"] = [info.classes[k] for k in order if sets[i, k]]
+        answers.append(answer)
+    return answers
 
 
 def _read_or_reason(path: Path, info: NetworkInfo) -> np.ndarray | str:

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from fcnn.calibration import Calibration, calibration_report
 from fcnn.config import DataConfig
 from fcnn.data import AnySplit
 from fcnn.data.parallel import Progress, no_progress
@@ -16,8 +17,9 @@ from fcnn.distributed import sharding
 from fcnn.report import Console
 from fcnn.report.records import Record
 from fcnn.training import workdir as folder
+from fcnn.training.calibration_file import read_calibration
 from fcnn.training.checkpoint import Checkpoints, Weights
-from fcnn.training.metrics import ClassMetrics, Metrics, wilson
+from fcnn.training.metrics import ClassMetrics, Metrics, compute_class_metrics, wilson
 from fcnn.training.overrides import Overrides
 from fcnn.training.run_data import load_run_data
 from fcnn.training.setup import TrainSetup, make_setup
@@ -48,10 +50,13 @@ def evaluate(
 
     Returns:
       {"kind": "evaluation", "split", "weights", "step", "epoch", "count", "loss", "top1", "top5", "interval",
-      "recall", "images" (as `class_metrics` has them)}.
+      "precision", "recall", "f1", "images", "macro" (as `class_metrics` has them)}, and "calibration"
+      (`calibration_report`) of a run that is calibrated.
     """
     setup, best = restore(workdir, console, split, data=data, overrides=overrides)
-    return evaluate_best(setup, best, split) | {"kind": "evaluation"}
+    return evaluate_best(setup, best, split, read_calibration(workdir, best.step, best.weights)) | {
+        "kind": "evaluation"
+    }
 
 
 def restore(
@@ -93,12 +98,23 @@ def best_weights(checkpoints: Checkpoints, setup: TrainSetup) -> BestWeights:
     return BestWeights(step, weights or "raw", sharding.replicate(variables, setup.mesh))
 
 
-def evaluate_best(setup: TrainSetup, best: BestWeights, split: str) -> Record:
-    """Evaluates them on a split, by class too."""
+def evaluate_best(setup: TrainSetup, best: BestWeights, split: str, calibration: Calibration | None = None) -> Record:
+    """Evaluates them on a split, by class too, and their calibration, if they have one."""
     images = getattr(setup.dataset, split)
     common = {"split": split, "weights": best.weights, "step": best.step, "epoch": best.step / setup.steps_per_epoch}
-    metrics = compile_evaluation(setup, best.variables, images, by_class=True)(best.variables)
-    return common | {"count": len(images)} | metrics
+    common["count"] = len(images)
+    if calibration is None or not calibration.images:
+        return common | compile_evaluation(setup, best.variables, images, by_class=True)(best.variables)
+
+    def metrics_and_logits(variables: Any, batch: Batch) -> tuple[ClassMetrics, jax.Array]:
+        logits: Any = setup.model.apply(variables, batch["image"], train=False)
+        return compute_class_metrics(logits, batch["label"], batch["mask"]), logits
+
+    parts = _compile_on_batches(setup, metrics_and_logits, best.variables, images)(best.variables, no_progress)
+    sums = [part for part, _ in parts]
+    logits = np.concatenate([logits for _, logits in parts])[: len(images)]
+    report = calibration_report(calibration, logits, images.labels)
+    return common | _metrics(sums, images, setup.dataset.classes) | {"calibration": report}
 
 
 def compile_evaluation(
@@ -110,10 +126,13 @@ def compile_evaluation(
 
     def evaluate(variables: Any) -> dict[str, Any]:
         sums = evaluate_batches(variables, no_progress)
-        metrics = means(sums, expected=len(split))
-        return metrics | class_metrics(sums, setup.dataset.classes) if by_class else metrics
+        return _metrics(sums, split, setup.dataset.classes) if by_class else means(sums, expected=len(split))
 
     return evaluate
+
+
+def _metrics(sums: Sequence[ClassMetrics], split: AnySplit, classes: Sequence[str]) -> dict[str, Any]:
+    return means(sums, expected=len(split)) | class_metrics(sums, classes)
 
 
 def compile_on_each(
@@ -171,14 +190,27 @@ def class_metrics(sums: Sequence[ClassMetrics], classes: Sequence[str]) -> dict[
     """Returns how sure the accuracy is and which classes it comes from, as JSON can write it.
 
     Returns:
-      {"interval": [low, high], the 95 % interval of top-1, "recall": {class: share of its images that are top-1 hits,
-      None where it has no image}, "images": {class: how many it has}}.
+      {"interval": [low, high], the 95 % interval of top-1, "precision": {class: share of the images predicted to be of
+      it that are}, "recall": {class: share of its images that are top-1 hits}, "f1": {class: their harmonic mean},
+      "images": {class: how many it has}, "macro": {"precision", "recall", "f1": means over the classes with images}}.
+      None where there is nothing to divide by, which is 0 in a mean.
     """
-    hits = np.stack([part.class_top1 for part in sums]).astype(np.float64).sum(axis=0)
-    counts = np.stack([part.class_count for part in sums]).astype(np.float64).sum(axis=0)
-    by_class = [(name, int(hit), int(count)) for name, hit, count in zip(classes, hits, counts, strict=True)]
+
+    def total(name: str) -> np.ndarray:
+        return np.stack([getattr(part, name) for part in sums]).astype(np.float64).sum(axis=0)
+
+    hits, counts, predicted = total("class_top1"), total("class_count"), total("class_predicted")
+    shares = {"precision": (hits, predicted), "recall": (hits, counts), "f1": (2 * hits, counts + predicted)}
+    by_class = {
+        metric: {name: float(a / b) if b else None for name, a, b in zip(classes, *pair, strict=True)}
+        for metric, pair in shares.items()
+    }
+    present = [name for name, count in zip(classes, counts, strict=True) if count]
     return {
-        "interval": list(wilson(sum(hit for _, hit, _ in by_class), sum(count for _, _, count in by_class))),
-        "recall": {name: hit / count if count else None for name, hit, count in by_class},
-        "images": {name: count for name, _, count in by_class},
+        "interval": list(wilson(int(hits.sum()), int(counts.sum()))),
+        **by_class,
+        "images": {name: int(count) for name, count in zip(classes, counts, strict=True)},
+        "macro": {
+            metric: sum(values[name] or 0.0 for name in present) / len(present) for metric, values in by_class.items()
+        },
     }

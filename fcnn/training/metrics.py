@@ -21,12 +21,14 @@ class Metrics(flax.struct.PyTreeNode):
 
 
 class ClassMetrics(Metrics):
-    """The same, and for each class what recall is made of; each (classes,) float32."""
+    """The same, and for each class what precision and recall are made of; each (classes,) float32."""
 
     class_count: jax.Array
     """Examples whose label is the class."""
     class_top1: jax.Array
     """Top-1 hits among them."""
+    class_predicted: jax.Array
+    """Examples that are predicted to be of the class; a top-1 hit counts for its label, where others score the same."""
 
 
 def no_metrics() -> Metrics:
@@ -93,13 +95,18 @@ def compute_metrics(logits: jax.Array, labels: jax.Array, mask: jax.Array) -> Me
 
 def compute_class_metrics(logits: jax.Array, labels: jax.Array, mask: jax.Array) -> ClassMetrics:
     """`compute_metrics`, and each class by itself; the same arguments."""
-    members = jnp.where(mask[:, None], jax.nn.one_hot(_classes(labels), logits.shape[1], dtype=jnp.float32), 0.0)
-    hits = (_rank(logits, labels) < 1)[:, None]
+
+    def rows(classes: jax.Array) -> jax.Array:
+        return jnp.where(mask[:, None], jax.nn.one_hot(classes, logits.shape[1], dtype=jnp.float32), 0.0)
+
+    members, hits = rows(_classes(labels)), (_rank(logits, labels) < 1)[:, None]
+    predicted = jnp.where(hits[:, 0], _classes(labels), logits.argmax(axis=1))
     sums = compute_metrics(logits, labels, mask)
     return ClassMetrics(
         **vars(sums),
         class_count=members.sum(axis=0),
         class_top1=jnp.where(hits, members, 0.0).sum(axis=0),
+        class_predicted=rows(predicted).sum(axis=0),
     )
 
 

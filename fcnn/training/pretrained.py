@@ -8,6 +8,7 @@ import flax.linen as nn
 from fcnn import zoo
 from fcnn.config import Config, ModelConfig
 from fcnn.training import workdir as folder
+from fcnn.training.calibration_file import read_calibration
 from fcnn.utils.errors import UserError, unknown
 from fcnn.weights import Network, NetworkInfo, check_same, read_network
 
@@ -50,7 +51,7 @@ def load_network(
         raise UserError(f"there is no checkpoint in {path} yet")
     folder.check_same_overrides(path, facts, ["model"] if module is not None else [], needed=["model"])
     with Checkpoints(path / "checkpoints", max_to_keep=1, keep_best=1, read_only=True) as checkpoints:
-        _, variables, weights = checkpoints.read_best()
+        step, variables, weights = checkpoints.read_best()
     info = NetworkInfo(
         model=ModelConfig() if module is not None else config.model,
         module="" if module is None else type(module).__name__,
@@ -60,6 +61,7 @@ def load_network(
         std=tuple(facts["std"]),
         value_range=tuple(facts["value_range"]) if facts.get("value_range") else None,
         weights=weights,
+        calibration=read_calibration(path, step, weights),
     )
     return Network(info=info, variables=variables, module=module)
 

@@ -11,6 +11,7 @@ from fcnn.report.files import drawing
 from fcnn.report.fit import curve
 from fcnn.report.page import FILE as PAGE
 from fcnn.report.records import Record, rank
+from fcnn.training.calibrate import calibrate_run
 from fcnn.training.evaluate import BestWeights
 from fcnn.training.held_out import write_held_out
 from fcnn.training.notes import model_name
@@ -27,7 +28,7 @@ def write_curves(setup: TrainSetup, workdir: Path, console: Console, best_step: 
 
 
 def write_report(setup: TrainSetup, workdir: Path, console: Console, best: BestWeights, best_step: int | None) -> None:
-    """Writes what the weights that a run's results are of say about validation, and the HTML page.
+    """Writes what the weights that a run's results are of say about validation, their calibration, and the HTML page.
 
     Where they are a linear probe, `held_out.npz` keeps what was written when the probe was fitted.
     """
@@ -36,6 +37,7 @@ def write_report(setup: TrainSetup, workdir: Path, console: Console, best: BestW
     if predictions is not None and not (setup.starts_from_probe and best.step == 0):
         paths = [data.paths("validation")[i] for i in predicted_places(data.validation)]
         write_held_out(workdir, predictions.logits, predictions.split.labels, paths)
+    calibrate_run(setup, workdir, best, console.log)
     with drawing(PAGE, console.log):
         page = describe(setup, best.variables, best_step, predictions)
         if processes.is_first():

@@ -63,8 +63,9 @@ def train(
     Returns:
       Without `test` the record of the best evaluation on validation; else the test record: {"kind": "test", "split":
       "test", "weights", "step", "checkpoint" (the step of the state that was tested), "epoch" (that state's), "count",
-      "loss", "top1", "top5", "interval", "recall", "images" (as `evaluate.class_metrics` has them), "convolutions"
-      (what computed them), "skipped" (how many files were left out)}.
+      "loss", "top1", "top5", "interval", "precision", "recall", "f1", "images", "macro" (as
+      `evaluate.class_metrics` has them), "convolutions" (what computed them), "skipped" (how many files were left
+      out)}.
 
     Raises:
       UserError: the folder belongs to another config, or the config doesn't fit the data or the devices.

@@ -11,6 +11,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from fcnn import models
+from fcnn.calibration import Calibration
 from fcnn.config import ModelConfig
 from fcnn.config.names import Interpolation
 from fcnn.config.serialize import build
@@ -50,6 +51,8 @@ class NetworkInfo:
     weights: Literal["raw", "ema"] | None = None
     """Which weights of a run that averaged them: the raw ones, or their moving averages; None where there is no such
     choice."""
+    calibration: Calibration = dataclasses.field(default_factory=Calibration)
+    """What makes its probabilities mean something."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -73,13 +76,10 @@ class NetworkInfo:
 
     def to_dict(self) -> dict[str, Any]:
         """Returns it as JSON can write it, without the fields that have their default."""
-        defaults = {field.name: field.default for field in dataclasses.fields(self)}
-        values = {name: value for name, value in dataclasses.asdict(self).items() if value != defaults[name]}
+        values = _changed(self)
         if self.module:
             return values
-        usual = dataclasses.asdict(ModelConfig())
-        fields = dataclasses.asdict(self.model).items()
-        return values | {"model": {name: value for name, value in fields if name == "name" or value != usual[name]}}
+        return values | {"model": {"name": self.model.name} | _changed(self.model)}
 
     @staticmethod
     def from_json(text: str, source: str) -> "NetworkInfo":
@@ -94,9 +94,20 @@ class NetworkInfo:
                 raise ValueError(f"value_range must be two numbers, the lower one first, got {info.value_range}")
             if not 0 < info.crop <= 1:
                 raise ValueError(f"crop must be above 0 and at most 1, got {info.crop}")
+            info.calibration.means(len(info.classes))
         except (ValueError, TypeError, RecursionError) as error:
             raise UserError(f"{source}: {error}") from None
         return info
+
+
+def _changed(record: Any) -> dict[str, Any]:
+    """Returns the fields of a dataclass that don't have their default, nested ones as dicts of such fields."""
+    fields, values = dataclasses.fields(record), {}
+    for name, default, make in ((field.name, field.default, field.default_factory) for field in fields):
+        value = getattr(record, name)
+        if value != (default if make is dataclasses.MISSING else make()):
+            values[name] = _changed(value) if dataclasses.is_dataclass(value) else value
+    return values
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

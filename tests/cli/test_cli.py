@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fcnn import cli
-from fcnn.cli.evaluate import recall_table
+from fcnn.cli.evaluate import class_table
 from fcnn.cli.parse import COMMON, named_options
 from fcnn.config import Config, serialize
 
@@ -190,17 +190,23 @@ def test_numbered_folders_and_a_preset_of_ones_own(tmp_path, monkeypatch, capsys
     assert hits == pytest.approx(told["top1"] * 360)
 
 
-def test_recalls_are_a_table_of_the_classes_or_of_the_worst():
+def test_metrics_are_a_table_of_the_classes_or_of_the_worst():
     recall = {f"class {i}": i / 30 for i in reversed(range(1, 31))} | {"none": None}
-    found = {"recall": recall, "images": {name: 10 * (share is not None) for name, share in recall.items()}}
-    head, *lines = recall_table(found).splitlines()
+    found: dict = dict.fromkeys(("precision", "recall", "f1"), recall)
+    found["images"] = {name: 10 * (share is not None) for name, share in recall.items()}
+    macro = {"macro": {"precision": 0.25, "recall": 0.5, "f1": 1 / 3}}
+    head, *lines, mean = class_table(found | macro).splitlines()
     assert head.startswith("worst 5 of 31 classes")
     assert [line.split()[1] for line in lines] == ["1", "2", "3", "4", "5"]
+    assert " ".join(mean.split()) == "mean of all classes 25.00 % 50.00 % 33.33 % 300"
     few = {part: {name: found[part][name] for name in ("class 30", "none", "class 3")} for part in found}
-    assert [line.split() for line in recall_table(few).splitlines()] == [
-        ["class", "recall", "images"], ["class", "30", "100.00", "%", "10"], ["none", "-", "0"],
-        ["class", "3", "10.00", "%", "10"],
-    ]  # fmt: skip
+    assert [" ".join(line.split()) for line in class_table(few | macro).splitlines()] == [
+        "class precision recall F1 images",
+        "class 30 100.00 % 100.00 % 100.00 % 10",
+        "none - - - 0",
+        "class 3 10.00 % 10.00 % 10.00 % 10",
+        "mean of all classes 25.00 % 50.00 % 33.33 % 20",
+    ]
 
 
 def wait_for(process, beginning):

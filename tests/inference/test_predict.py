@@ -135,7 +135,7 @@ def test_below_the_threshold_it_is_unsure_and_images_are_sorted(run, tmp_path, c
     assert expected.count("unsure") == 60
     sort = [network, folder, "--threshold", repr(threshold), "--sort-into", str(tmp_path / "out")]
     assert cli.main(["predict", *sort]) == 0
-    assert f"{tmp_path / 'out'}: 120 images: unsure 60, " in capsys.readouterr().err
+    assert f"{tmp_path / 'out'}: 120 images: unsure 60, " in capsys.readouterr().out
     linked = {(link.parent.name, link.resolve()) for link in (tmp_path / "out").glob("*/*")}
     assert linked == {(name, Path(one["image"]).resolve()) for name, one in zip(expected, answers, strict=True)}
     assert cli.main(["predict", *sort[:-2], "--top", "1"]) == 0

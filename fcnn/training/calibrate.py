@@ -1,0 +1,122 @@
+"""Calibrating a run at its end, by the images in `held_out.npz`."""
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fcnn.calibration import (
+    LEAST_IMAGES,
+    Calibration,
+    calibrate,
+    calibration_report,
+    class_means,
+    reliability,
+    similarities,
+    similarity_threshold,
+    softmax,
+)
+from fcnn.data import AnySplit, Split, evenly_spaced
+from fcnn.distributed import processes
+from fcnn.models import Classifier, endpoints
+from fcnn.training.calibration_file import FILE
+from fcnn.training.evaluate import BestWeights
+from fcnn.training.features import compile_features
+from fcnn.training.held_out import FILE as HELD_OUT
+from fcnn.training.linear_probe import FOLDS, folds
+from fcnn.training.setup import TrainSetup
+from fcnn.utils.files import write_bytes
+
+MOST, PER_CLASS = 500, 5
+"""Images whose features are computed, or so many a class where that is more."""
+
+
+def calibrate_run(setup: TrainSetup, workdir: Path, best: BestWeights, log: Callable[[str], None]) -> None:
+    """Calibrates the weights that a run's results are of by the images in `held_out.npz`, and writes FILE; without
+    enough of them, logs that."""
+    logits, labels = _held_out(setup, workdir, best)
+    count = processes.of_first(len(labels))  # other hosts may not see the file
+    if count < LEAST_IMAGES:
+        log(f"Probabilities are not calibrated: that needs {LEAST_IMAGES} held-out images, there are {count}.")
+        if processes.is_first():
+            (workdir / FILE).unlink(missing_ok=True)
+        return
+    directions = _directions(setup, best)  # every process computes features
+    if not processes.is_first():
+        return
+    calibration = calibrate(logits, labels)
+    if directions is not None:
+        calibration = calibration.with_means(*directions)
+    report = calibration_report(calibration, logits, labels)
+    log(
+        f"Calibrated on {count:,} held-out images: temperature {calibration.temperature:.2f}, expected calibration "
+        f"error {100 * report['error_before']:.1f} % before, {100 * report['error']:.1f} % after."
+    )
+    parts = {name: [list(part) for part in bins] for name, bins in _diagrams(calibration, logits, labels).items()}
+    values = {
+        "step": best.step,
+        "weights": best.weights,
+        "calibration": dataclasses.asdict(calibration),
+        "held_out": report | {"reliability": parts},
+    }
+    write_bytes(workdir / FILE, (json.dumps(values) + "\n").encode())
+
+
+def _held_out(setup: TrainSetup, workdir: Path, best: BestWeights) -> tuple[np.ndarray, np.ndarray]:
+    """Returns logits (N, classes) and labels (N,) of images that the weights were not fitted to."""
+    path = workdir / HELD_OUT
+    # Without a validation split, it holds what a linear probe says that the run began with.
+    if not path.is_file() or not (len(setup.dataset.validation) or best.step == 0):
+        return np.zeros((0, len(setup.dataset.classes))), np.zeros(0, int)
+    with np.load(path) as arrays:
+        return arrays["logits"], arrays["labels"]
+
+
+def _diagrams(calibration: Calibration, logits: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
+    return {
+        "before": reliability(softmax(logits), labels),
+        "after": reliability(calibration.probabilities(logits), labels),
+    }
+
+
+def _directions(setup: TrainSetup, best: BestWeights) -> tuple[np.ndarray, float, str] | None:
+    """Returns what tells images of none of the classes (`Calibration.with_means`), of a run on files; None where the
+    network has no features, or every image was used to train them."""
+    data = setup.dataset
+    places = endpoints(setup.model, data.image_shape) if isinstance(setup.model, Classifier) else []
+    if data.manifest is None or not places:
+        return None
+    classes = len(data.classes)
+    chosen = _few(data.train, classes)
+    train = data.train.take(chosen)
+    if best.step == 0 or setup.config.transfer.strategy in ("head", "pretrained"):  # nothing learned these features
+        features = _features(setup, best, train)
+        means, nearest = class_means(features, train.labels, classes), np.zeros(len(train))
+        fold = folds(train.labels, None if data.groups is None else data.groups[chosen])
+        for held_out in range(FOLDS):
+            others, inside = fold != held_out, fold == held_out
+            known = class_means(features[others], train.labels[others], classes)
+            nearest[inside] = similarities(features[inside], known).max(axis=1)
+    elif len(data.validation):
+        means = class_means(_features(setup, best, train), train.labels, classes)
+        validation = data.validation.take(_few(data.validation, classes))
+        nearest = similarities(_features(setup, best, validation), means).max(axis=1)
+    else:
+        return None
+    threshold = similarity_threshold(nearest)
+    return None if threshold is None else (means, threshold, places[-1].name)
+
+
+def _few(split: AnySplit, classes: int) -> np.ndarray:
+    """Returns the indices of a part of a split with every class in proportion, (N,) int."""
+    by_class = np.argsort(split.labels, kind="stable")
+    return np.sort(by_class[evenly_spaced(len(split), max(MOST, PER_CLASS * classes))])
+
+
+def _features(setup: TrainSetup, best: BestWeights, split: AnySplit) -> np.ndarray:
+    """Returns the features of a split's images, averaged over space: (N, D)."""
+    computed: Split = compile_features(setup, best.variables, split)()
+    return computed.images.reshape(len(split), -1, computed.images.shape[-1]).mean(axis=1)
