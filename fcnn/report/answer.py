@@ -36,18 +36,19 @@ def write_answer(workdir: Path, records: Sequence[Record], config: dict[str, Any
     if test is None:
         validation = curve(records, "validation")
         if not validation:
-            return answer("Not known yet", "how good it is: nothing has been tested.") + items([_fit(records)])
-        best = max(validation, key=lambda r: r["top1"])
-        return answer(
-            f"About {_of_100(best['top1'])} of 100 {word}", "are recognized, by the validation images; not tested yet."
-        ) + items([_fit(records)])
+            first = answer("Not known yet", "how good it is: nothing has been tested.")
+        else:
+            share = _of_100(max(record["top1"] for record in validation))
+            first = answer(f"About {share} of 100 {word}", "are recognized, of the validation images; not tested yet.")
+        return first + items([_longer(records, config)])
     low, high = test["interval"]
     rough = f" With so few test {word} this is a rough figure." if high - low > WIDE else ""
     sure = (
         f"Tested on {test['count']:,} {word} that were used for nothing else. Of others of the same kind expect "
         f"between {_of_100(low)} and {_of_100(high)} of 100 (95 % interval).{rough}"
     )
-    advice = [*_classes(test, _training_images(workdir), word), *_labels(name, config), _fit(records)]
+    classes = _classes(test, _training_images(workdir), word, confusion=bool(curve(records, "validation")))
+    advice = [*classes, *_labels(name, config), *_more(workdir, word), _longer(records, config)]
     return answer(f"About {_of_100(test['top1'])} of 100 {word}", "are recognized.") + items([sure, *advice])
 
 
@@ -66,8 +67,8 @@ def _training_images(workdir: Path) -> dict[str, int]:
     return dict(zip(facts["classes"], facts["images"]["train"], strict=True))
 
 
-def _classes(test: Record, train: dict[str, int], word: str) -> list[str]:
-    """Returns which classes want more images, if any does."""
+def _classes(test: Record, train: dict[str, int], word: str, *, confusion: bool) -> list[str]:
+    """Returns which classes want more images, if any does; `confusion` is whether the page shows one."""
     recall, images = test.get("recall", {}), test.get("images", {})
     judged = [name for name, share in recall.items() if share is not None and images[name] >= FEW]
     weak = [name for name in sorted(judged, key=lambda name: recall[name]) if recall[name] < test["top1"] - WORSE]
@@ -81,8 +82,8 @@ def _classes(test: Record, train: dict[str, int], word: str) -> list[str]:
     advice = (
         f"More {word} of {join(map(printable, few))} would help most."
         if few
-        else f"They don't have fewer {word} than others: look below at what they are confused with, "
-        "and at their labels."
+        else f"They don't have fewer {word} than others: look at their labels"
+        + (", and below at what they are confused with." if confusion else ".")
     )
     return [f"Recognized least: {join(lines, NAMED)}. {advice}"]
 
@@ -97,8 +98,23 @@ def _labels(name: str, config: dict[str, Any]) -> list[str]:
     return [f"Wrong labels, copies and bad photographs are listed by: {command}"]
 
 
-def _fit(records: Sequence[Record]) -> str:
+def _more(workdir: Path, word: str) -> list[str]:
+    """Returns what more images would bring, where the run has a learning curve of its linear classifier."""
+    try:
+        choice = json.loads((workdir / "strategy.json").read_text(encoding="utf-8"))
+        (few, before, *_), (many, after, *_) = choice["estimate"]["learning_curve"][-2:]
+        gain = 100 * (after - before)
+        return [
+            f"With {many:,} instead of {few:,} training {word}, {gain:.1f} more of 100 were recognized (estimated)."
+        ]
+    except (OSError, ValueError, TypeError, KeyError):  # none, or of another kind
+        return []
+
+
+def _longer(records: Sequence[Record], config: dict[str, Any]) -> str:
     """Returns whether training longer would help."""
+    if config.get("transfer.strategy") == "pretrained":
+        return "Only the last layer was fitted. Training the others, too, may help: give it more time (--minutes)."
     text = fit(records)
     if "training longer" in text:
         return "Training longer may help (--train.epochs): the loss was still falling."

@@ -74,9 +74,9 @@ def write_page(workdir: Path, data: ReportData) -> Path:
     sections = [
         ("The answer", write_answer(workdir, records, data.config)),
         ("Result", _result(records, data)),
-        ("Curves", _curves(workdir, records, data)),
+        *([("Curves", _curves(workdir, records, data))] if curve(records, "train") or not _tested(records) else []),
         ("Which classes are confused", _confusion(data)),
-        ("The most confident mistakes", _mistakes(data)),
+        *([("The most confident mistakes", _mistakes(data))] if data.confusion is not None else []),
         ("Filters of the first layer", _filters(data)),
         *_facts(workdir),
         ("How to repeat it", code(data.command) + _environment(data)),
@@ -89,7 +89,7 @@ def write_page(workdir: Path, data: ReportData) -> Path:
 
 def _result(records: Sequence[Record], data: ReportData) -> str:
     rows: list[tuple[str, str]] = []
-    if test := next((r for r in reversed(records) if r["kind"] == "test"), None):
+    if test := _tested(records):
         low, high = test["interval"]
         rows.append(("test accuracy", f"{percent(test['top1'])} (95 % interval {percent(low)} to {percent(high)})"))
         rows.append(("test loss", f"{test['loss']:.4f}, of {test['count']:,} images, read once at the end"))
@@ -104,7 +104,11 @@ def _result(records: Sequence[Record], data: ReportData) -> str:
     if speeds:
         rows.append(("throughput", f"{np.median(speeds):,.0f} images/s in training (median over epochs)"))
     rows.append(("parameters", f"{data.parameters:,}"))
-    return paragraph(fit(records)) + table(rows)
+    return (paragraph(fit(records)) if curve(records, "train") else "") + table(rows)
+
+
+def _tested(records: Sequence[Record]) -> Record | None:
+    return next((r for r in reversed(records) if r["kind"] == "test"), None)
 
 
 def _best(records: Sequence[Record], data: ReportData) -> Record | None:
@@ -142,7 +146,7 @@ def _confusion(data: ReportData) -> str:
 
 def _mistakes(data: ReportData) -> str:
     if not data.mistakes:
-        return paragraph("Not searched for." if data.confusion is None else "None: every validation image is right.")
+        return paragraph("None: every validation image is right.")
     return cards(
         card(
             [png(thumbnail(mistake.image))],
@@ -171,7 +175,7 @@ def _facts(workdir: Path) -> list[tuple[str, str]]:
     for name, heading in FACTS.items():
         with contextlib.suppress(OSError, ValueError):  # none, or damaged: a page shows the rest
             facts = json.loads((workdir / name).read_text(encoding="utf-8"))
-            sections.append((heading, table(_flat(facts))))
+            sections.append((heading, table((name, str(value)) for name, value in _flat(facts))))
     return sections
 
 

@@ -145,6 +145,29 @@ def test_what_the_answer_says(tmp_path, test, train, words):
     assert "Not known yet" in write_answer(tmp_path, [], {})
 
 
+def test_the_answer_of_a_linear_probe(tmp_path):
+    """There are no curves and no validation images: what the page has nothing for, it doesn't point to."""
+    choice = {"estimate": {"learning_curve": [[53, 0.6, 0.1], [106, 0.7, 0.1], [212, 0.735, 0.0]]}}
+    (tmp_path / "strategy.json").write_text(json.dumps(choice))
+    (tmp_path / "data.json").write_text(json.dumps({"classes": ["a", "b"], "images": {"train": [150, 62]}}))
+    test = _tested(a=(0.5, 80), b=(0.9, 80)) | {"loss": 0.5}
+    (tmp_path / "metrics.jsonl").write_text(json.dumps(test) + "\n")
+    config = {"data.name": "folder:photos", "transfer.strategy": "pretrained"}
+    data = ReportData(
+        title="t", command="c", config=config, classes=["a", "b"], parameters=1, devices="d", best_step=None,
+        confusion=None, mistakes=[], first_layer="l", filters=np.ones((1, 3, 3, 3), np.float32),
+    )  # fmt: skip
+    text = " ".join(Seen(write_page(tmp_path, data).read_bytes()).text.split())
+    for words in (
+        "With 212 instead of 106 training photographs, 3.5 more of 100",
+        "look at their labels.",
+        "give it more time (--minutes)",
+    ):
+        assert words in text
+    for words in ("below at what", "too short", "Curves", "mistakes"):
+        assert words not in text
+
+
 def test_what_else_a_run_keeps_is_a_table(tmp_path):
     strategy = {"strategy": "head", "estimates": {"head": {"accuracy": 0.876543, "interval": [0.85, 0.9]}}, EVIL: EVIL}
     (tmp_path / "strategy.json").write_text(json.dumps(strategy | {"bins": list(range(99))}))
