@@ -57,6 +57,7 @@ def predict_command(args: list[str]) -> int:
         get_ready()
     files = _files(names, parsed.sort_into)
 
+    from fcnn.calibration import threshold_for
     from fcnn.cli.predictions import answer_of, csv_text, print_line, summary
     from fcnn.inference.predict import load_classifier, predict
     from fcnn.inference.sort_into import SortedFolder
@@ -69,6 +70,8 @@ def predict_command(args: list[str]) -> int:
         from fcnn.report.records import WEIGHTS
 
         console.log(f"Using the {WEIGHTS[info.weights]} of {parsed.network}")
+    if parsed.coverage is not None:  # refused before anything is written
+        threshold_for(info.calibration.thresholds, parsed.coverage, info.calibration.images)
     folder = None if parsed.sort_into is None else SortedFolder(parsed.sort_into)
     lines = not (parsed.json or parsed.csv or parsed.sort_into)
     answers = predict(

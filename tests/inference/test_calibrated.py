@@ -172,7 +172,7 @@ def test_weights_without_calibration_promise_nothing(root, tmp_path, capsys):
     (answer,) = json.loads(capsys.readouterr().out)["predictions"]
     assert answer.keys() == {"image", "class", "top"}
     for arguments, words in (
-        ([str(path), image, "--coverage", "0.9"], "--coverage needs a calibrated network"),
+        ([str(path), image, "--coverage", "0.9", "--sort-into", str(tmp_path / "x")], "needs a calibrated network"),
         ([str(root / "run"), image, "--coverage", "9"], "in whole percents, got 9"),
         ([str(root / "run"), image, "--coverage", "0.9", "--tta"], "leave --tta out"),
     ):
@@ -180,6 +180,7 @@ def test_weights_without_calibration_promise_nothing(root, tmp_path, capsys):
         said = capsys.readouterr()
         assert words in said.err
         assert said.out == ""
+    assert not (tmp_path / "x").exists()
 
 
 @pytest.mark.parametrize("change", [{"temperature": 0}, {"class_means": "AAAA"}, {"thresholds": [3.0]}, {"odd": 1}])
