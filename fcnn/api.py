@@ -122,7 +122,7 @@ def train(
     console = Console(quiet=quiet)
     folder = fresh(Path("runs"), "run") if workdir is None else Path(workdir)
     overrides = Overrides(model=model, dataset=dataset, optimizer=optimizer, augment=augment, loss=loss)
-    config, choice, probe = auto.decide(config, console, folder)
+    config, choice, probe = auto.decide(config, console, folder, overrides)
     return trainer.train(config, folder, console, overrides=overrides, callbacks=callbacks, choice=choice, probe=probe)
 
 

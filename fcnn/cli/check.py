@@ -46,8 +46,9 @@ def _check(config: Config, preset: str, folder: Path) -> int:
     from fcnn.transfer import auto
 
     console = Console()
-    config = auto.decide(config, console).config
-    setup = run_data.build(config, console, overrides=Overrides.of_preset(read_preset(preset), config))
+    overrides = Overrides.of_preset(read_preset(preset), config)
+    config = auto.decide(config, console, overrides=overrides).config
+    setup = run_data.build(config, console, overrides=overrides)
     if setup.transferred:
         start_state(setup, console.log)  # says what is kept of the weights and what is trained
     folder.mkdir(parents=True, exist_ok=True)

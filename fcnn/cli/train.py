@@ -117,12 +117,12 @@ def _run(
     from fcnn.training.overrides import Overrides
     from fcnn.transfer import auto
 
-    config, choice, probe = auto.decide(config, console, folder)
+    overrides = Overrides() if preset is None else Overrides.of_preset(preset, config)
+    config, choice, probe = auto.decide(config, console, folder, overrides)
     if suggestion is not None:
         choice = suggestion.choice
         is_same = dataclasses.replace(config, seed=suggestion.config.seed) == suggestion.config
         probe = suggestion.probe if is_same else None
-    overrides = Overrides() if preset is None else Overrides.of_preset(preset, config)
     callbacks = () if preset is None else preset.call("callbacks", config) or ()
     record = trainer.train(
         config, folder, console, overrides=overrides, callbacks=callbacks, choice=choice, probe=probe

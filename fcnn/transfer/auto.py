@@ -16,6 +16,7 @@ from fcnn.distributed import sharding
 from fcnn.report import Console
 from fcnn.training.features import linear_features
 from fcnn.training.linear_probe import LinearProbe, fit_linear_probe
+from fcnn.training.overrides import Overrides
 from fcnn.training.run_data import load_for_all
 from fcnn.training.setup import make_setup
 from fcnn.training.start import start_state
@@ -47,29 +48,34 @@ class Decision(NamedTuple):
     """Of the training images, if it was fitted here."""
 
 
-def probe_of(config: Config, dataset: Dataset) -> tuple[LinearProbe, Estimate]:
+def probe_of(config: Config, dataset: Dataset, overrides: Overrides | None = None) -> tuple[LinearProbe, Estimate]:
     """Fits the linear probe that a run of this config starts from, and estimates how good it is.
 
     Args:
       config: whose `transfer.weights` are meant, whatever its strategy.
       dataset: normalized as the weights want it; only its training split is looked at.
+      overrides: what the user passes in place of what the config names.
 
     Raises:
       UserError: the weights don't fit, their head isn't linear in features, or there are fewer images than folds.
     """
     transfer = dataclasses.replace(config.transfer, strategy="full", head_init="random", compare=None)
     train = dataclasses.replace(config.train, batch_size=sharding.make_mesh().size, grad_accum_steps=1)
-    setup = make_setup(dataclasses.replace(config, transfer=transfer, train=train), dataset, sharding.make_mesh())
+    config = dataclasses.replace(config, transfer=transfer, train=train)
+    setup = make_setup(config, dataset, sharding.make_mesh(), overrides=overrides)
     features = linear_features(setup, start_state(setup, lambda _: None).variables)
     probe = fit_linear_probe(features.images, features.labels, len(dataset.classes), dataset.groups)
     return probe, estimate(probe, features.images, dataset.groups)
 
 
-def decide(config: Config, console: Console, workdir: Path | None = None) -> Decision:
+def decide(
+    config: Config, console: Console, workdir: Path | None = None, overrides: Overrides | None = None
+) -> Decision:
     """Puts a strategy in place of `auto`, and logs why; a config that names one stays as it is.
 
     Args:
       workdir: the run's folder, whose choice holds if it has one.
+      overrides: as for `probe_of`.
 
     Raises:
       UserError: as for `probe_of`, or the images can't be loaded.
@@ -78,8 +84,8 @@ def decide(config: Config, console: Console, workdir: Path | None = None) -> Dec
         return Decision(config)
     choice, probe = None if workdir is None else read_choice(workdir), None
     if choice is None:
-        dataset = load_for_all(config, workdir, console)
-        probe, expected = probe_of(config, dataset)
+        dataset = load_for_all(config, workdir, console, overrides.dataset if overrides else None)
+        probe, expected = probe_of(config, dataset, overrides)
         strategy, reason = by_number(dataset)
         choice = dataclasses.asdict(Choice(strategy, reason, expected))
         console.log(expected.text())

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from harness import MEAN, STD, random_network
 
+import fcnn
 from fcnn import cli
 from fcnn.config import Config, DataConfig, ModelConfig, TrainConfig, TransferConfig
 from fcnn.data.dataset import Dataset, Split
@@ -103,6 +104,14 @@ def test_a_run_says_what_it_chose_and_keeps_it(weights_file, tmp_path, capsys, m
     again = auto.decide(config(weights_file, data=digits), Console(), run)
     assert (again.config, again.choice) == (settings, read_choice(run))
     assert evaluate(run, "test", Console())["top1"] == found["top1"]
+
+
+def test_ones_own_images_are_those_that_the_head_is_fitted_to(weights_file, tmp_path, capsys):
+    own = dataset(images(40, told=True))
+    test = fcnn.train(config(weights_file), workdir=tmp_path / "run", dataset=own)
+    assert "of the 40 training images right" in capsys.readouterr().out
+    assert test["top1"] > 0.95
+    np.testing.assert_array_equal(np.load(tmp_path / "run" / "held_out.npz")["labels"], own.train.labels)
 
 
 def test_only_a_run_decides(weights_file):
