@@ -95,7 +95,7 @@ def _draw(labels: np.ndarray, share: float, seed: int) -> np.ndarray:
     order = np.random.default_rng(seed).permutation(len(labels))
     order = order[np.argsort(labels[order], kind="stable")]
     places = (np.arange(round(share * len(labels))) + 0.5) / share
-    return np.sort(order[places.astype(int)])
+    return np.sort(order[np.minimum(places.astype(int), len(labels) - 1)])  # a count that was rounded up ends beyond
 
 
 def _accuracy(

@@ -19,7 +19,7 @@ from fcnn.training.linear_probe import fit_linear_probe
 from fcnn.training.setup import make_setup
 from fcnn.training.workdir import read_choice
 from fcnn.transfer import auto
-from fcnn.transfer.estimate import estimate
+from fcnn.transfer.estimate import SHARES, _draw, estimate
 from fcnn.utils.errors import UserError
 from fcnn.weights import write_network
 
@@ -79,6 +79,15 @@ def test_a_learning_curve_rises_where_there_is_something_to_learn():
     assert accuracies == sorted(accuracies)
     assert accuracies[-1] - accuracies[0] > 0.03
     assert all(point.std > 0 for point in found.learning_curve[:-1])
+
+
+@pytest.mark.parametrize("share", SHARES)
+@pytest.mark.parametrize("count", range(40, 49))
+def test_a_part_of_any_number_of_images_is_one_of_every_class_in_proportion(share, count):
+    labels = np.arange(count) % 2
+    part = _draw(labels, share, 0)
+    assert len(np.unique(part)) == len(part) == round(share * count)
+    assert np.ptp(np.bincount(labels[part])) <= 1
 
 
 @pytest.mark.slow
