@@ -104,6 +104,8 @@ def evaluate_command(args: list[str]) -> int:
     for line in _calibration_lines(report, parsed.split or "test") if report else ():
         console.log(line)
     console.log(class_table(metrics))
+    if report:
+        console.log(_reliability_table(report))
     return 0
 
 
@@ -171,6 +173,13 @@ def _share(value: float | None) -> str:
     return "-" if value is None else f"{100 * value:.2f} %"
 
 
+def _reliability_table(report: dict[str, Any]) -> str:
+    """Returns how many of the answers are right, by their calibrated probability."""
+    bins = [part for part in report["reliability"]["after"] if part.count]
+    rows = [[f"{100 * part.confidence:.1f} %", f"{100 * part.accuracy:.1f} %", f"{part.count:,}"] for part in bins]
+    return table([["probability", "right", "images"], *rows])
+
+
 def _calibration_lines(report: dict[str, Any], split: str) -> list[str]:
     """Returns how well the probabilities are calibrated, and the sets."""
     lines = [
@@ -181,6 +190,10 @@ def _calibration_lines(report: dict[str, Any], split: str) -> list[str]:
         lines.append(
             f"{100 * coverage:g} % sets: {report['set_size']:.2f} classes on average, "
             f"{100 * report['covered']:.1f} % of the images have theirs in it"
+        )
+    if "false_alarms" in report:
+        lines.append(
+            f"None of these: {100 * report['false_alarms']:.1f} % of the images get this answer and should not"
         )
     if split == "validation":
         lines.append("Note: the calibration was fitted on these images; the test split tells how good it is.")

@@ -15,6 +15,7 @@ from fcnn.augment import normalize
 from fcnn.calibration import prediction_sets, similarities, threshold_for
 from fcnn.data.decode import BadImage, ignore_warnings, open_image, resize_crop
 from fcnn.data.parallel import each, no_progress
+from fcnn.models import logits_and_features
 from fcnn.training.pretrained import load_network
 from fcnn.utils.batch import make_batch
 from fcnn.weights import NetworkInfo
@@ -66,9 +67,7 @@ def load_classifier(
         images = normalized(info, images)
         if not endpoint:
             return Outputs(model.apply(variables, images, train=False))
-        result: Any = model.apply(variables, images, train=False, features=(endpoint,))
-        logits, features = result[0], result[1][endpoint]
-        return Outputs(logits, features.mean(axis=tuple(range(1, features.ndim - 1))))
+        return Outputs(*logits_and_features(model, variables, images, endpoint))
 
     variables = jax.device_put(dict(network.variables))
     return info, lambda images: apply(variables, images)

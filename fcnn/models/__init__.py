@@ -12,7 +12,7 @@ from fcnn.models.create import (
     preset_fields,
     variants,
 )
-from fcnn.models.endpoints import Endpoint, endpoints
+from fcnn.models.endpoints import Endpoint, endpoints, logits_and_features
 
 __all__ = [
     "TRAINING",
@@ -23,6 +23,7 @@ __all__ = [
     "endpoints",
     "family",
     "from_config",
+    "logits_and_features",
     "names",
     "options",
     "preset_fields",

@@ -1,4 +1,4 @@
-"""The places in a network that have a name, in their order, and the layers that lead to each."""
+"""The places in a network that have a name, in their order, the layers that lead to each, and what comes out there."""
 
 import dataclasses
 from collections.abc import Callable
@@ -36,3 +36,15 @@ def endpoints(model: nn.Module, image_shape: tuple[int, int, int]) -> list[Endpo
         variables = jax.eval_shape(lambda x: model.init(jax.random.key(0), x, train=False), images)
     names = {name for collection in variables.values() for name in collection}  # dropout has a name and no variables
     return [dataclasses.replace(place, layers=place.layers & names) for place in places]
+
+
+def logits_and_features(model: nn.Module, variables: Any, images: jax.Array, name: str) -> tuple[jax.Array, jax.Array]:
+    """Computes logits (B, classes) and the activations at an endpoint, averaged over space, (B, D); not in training.
+
+    Args:
+      images: (B, H, W, C) float32, normalized.
+      name: of an endpoint.
+    """
+    outputs: Any = model.apply(variables, images, train=False, features=(name,))
+    logits, features = outputs[0], outputs[1][name]
+    return logits, features.mean(axis=tuple(range(1, features.ndim - 1)))

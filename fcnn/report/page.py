@@ -14,6 +14,7 @@ import numpy as np
 
 from fcnn.report import curves
 from fcnn.report.answer import write_answer
+from fcnn.report.calibration import write_calibration
 from fcnn.report.console import percent
 from fcnn.report.files import png
 from fcnn.report.fit import curve, fit
@@ -24,8 +25,8 @@ from fcnn.utils.files import write_bytes
 from fcnn.utils.text import printable
 
 FILE = "report.html"
-FACTS = {"strategy.json": "How it was chosen", "calibration.json": "Calibration"}
-"""Files of a run that the page shows, where they are, under these headings."""
+FACTS = {"strategy.json": "How it was chosen"}
+"""Files of a run that the page shows as tables, where they are, under these headings."""
 LISTED = 12
 """Values of a list that is shown whole."""
 CLASSES = 20
@@ -70,13 +71,14 @@ class ReportData:
 
 def write_page(workdir: Path, data: ReportData) -> Path:
     """Writes a run's `report.html`, whole or not at all; its curves are drawn already."""
-    records = read_records(workdir)
+    records, calibration = read_records(workdir), write_calibration(workdir)
     sections = [
         ("The answer", write_answer(workdir, records, data.config)),
         ("Result", _result(records, data)),
         *([("Curves", _curves(workdir, records, data))] if curve(records, "train") or not _tested(records) else []),
         ("Which classes are confused", _confusion(data)),
         *([("The most confident mistakes", _mistakes(data))] if data.confusion is not None else []),
+        *([("How far to trust a probability", calibration)] if calibration else []),
         ("Filters of the first layer", _filters(data)),
         *_facts(workdir),
         ("How to repeat it", code(data.command) + _environment(data)),

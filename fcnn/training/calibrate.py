@@ -4,20 +4,16 @@ import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from fcnn.calibration import (
     LEAST_IMAGES,
-    Calibration,
     calibrate,
     calibration_report,
     class_means,
-    reliability,
     similarities,
     similarity_threshold,
-    softmax,
 )
 from fcnn.data import AnySplit, Split, evenly_spaced
 from fcnn.distributed import processes
@@ -55,12 +51,11 @@ def calibrate_run(setup: TrainSetup, workdir: Path, best: BestWeights, log: Call
         f"Calibrated on {count:,} held-out images: temperature {calibration.temperature:.2f}, expected calibration "
         f"error {100 * report['error_before']:.1f} % before, {100 * report['error']:.1f} % after."
     )
-    parts = {name: [list(part) for part in bins] for name, bins in _diagrams(calibration, logits, labels).items()}
     values = {
         "step": best.step,
         "weights": best.weights,
         "calibration": dataclasses.asdict(calibration),
-        "held_out": report | {"reliability": parts},
+        "held_out": report,
     }
     write_bytes(workdir / FILE, (json.dumps(values) + "\n").encode())
 
@@ -73,13 +68,6 @@ def _held_out(setup: TrainSetup, workdir: Path, best: BestWeights) -> tuple[np.n
         return np.zeros((0, len(setup.dataset.classes))), np.zeros(0, int)
     with np.load(path) as arrays:
         return arrays["logits"], arrays["labels"]
-
-
-def _diagrams(calibration: Calibration, logits: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
-    return {
-        "before": reliability(softmax(logits), labels),
-        "after": reliability(calibration.probabilities(logits), labels),
-    }
 
 
 def _directions(setup: TrainSetup, best: BestWeights) -> tuple[np.ndarray, float, str] | None:

@@ -14,6 +14,7 @@ from fcnn.data import AnySplit
 from fcnn.data.parallel import Progress, no_progress
 from fcnn.data.pipeline import make_pipeline
 from fcnn.distributed import sharding
+from fcnn.models import logits_and_features
 from fcnn.report import Console
 from fcnn.report.records import Record
 from fcnn.training import workdir as folder
@@ -106,14 +107,20 @@ def evaluate_best(setup: TrainSetup, best: BestWeights, split: str, calibration:
     if calibration is None or not calibration.images:
         return common | compile_evaluation(setup, best.variables, images, by_class=True)(best.variables)
 
-    def metrics_and_logits(variables: Any, batch: Batch) -> tuple[ClassMetrics, jax.Array]:
-        logits: Any = setup.model.apply(variables, batch["image"], train=False)
-        return compute_class_metrics(logits, batch["label"], batch["mask"]), logits
+    endpoint = calibration.endpoint
 
-    parts = _compile_on_batches(setup, metrics_and_logits, best.variables, images)(best.variables, no_progress)
+    def metrics_and_outputs(variables: Any, batch: Batch) -> tuple[ClassMetrics, list[jax.Array]]:
+        outputs: list[Any] = (
+            [*logits_and_features(setup.model, variables, batch["image"], endpoint)]
+            if endpoint
+            else [setup.model.apply(variables, batch["image"], train=False)]
+        )
+        return compute_class_metrics(outputs[0], batch["label"], batch["mask"]), outputs
+
+    parts = _compile_on_batches(setup, metrics_and_outputs, best.variables, images)(best.variables, no_progress)
     sums = [part for part, _ in parts]
-    logits = np.concatenate([logits for _, logits in parts])[: len(images)]
-    report = calibration_report(calibration, logits, images.labels)
+    outputs = [np.concatenate(output)[: len(images)] for output in zip(*(part for _, part in parts), strict=True)]
+    report = calibration_report(calibration, outputs[0], images.labels, *outputs[1:])
     return common | _metrics(sums, images, setup.dataset.classes) | {"calibration": report}
 
 

@@ -91,7 +91,7 @@ def test_all_that_comes_of_a_run_is_calibrated(root, capsys):
 def test_evaluate_gives_precision_f1_and_calibration(root, capsys):
     network = fcnn.load(root / "run")
     calibration = network.info.calibration
-    _, logits, own = logits_of(network, "test", root)
+    paths, logits, own = logits_of(network, "test", root)
     assert cli.main(["evaluate", str(root / "run"), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     reference: Any = precision_recall_fscore_support
@@ -108,10 +108,18 @@ def test_evaluate_gives_precision_f1_and_calibration(root, capsys):
     sets = prediction_sets(calibrated, threshold_for(calibration.thresholds, 0.95, 135))
     assert report["set_size"] == pytest.approx(sets.sum() / 180)
     assert report["covered"] == pytest.approx(sets[np.arange(180), own].mean())
+    means: Any = calibration.means(3)
+    nearest = (directions(network, paths) @ means.T).max(axis=1)
+    assert report["false_alarms"] == pytest.approx((nearest < calibration.least_similarity).mean(), abs=1 / 180)
+    bins = report["reliability"]
+    assert [sum(count for count, _, _ in bins[name]) for name in ("before", "after")] == [180, 180]
+    assert sum(count * right for count, _, right in bins["after"]) / 180 == pytest.approx(found["top1"])
     assert cli.main(["evaluate", str(root / "run"), "--split", "validation"]) == 0
     said = capsys.readouterr().out
     assert "Expected calibration error: " in said
     assert "% sets: " in said
+    assert "None of these: " in said
+    assert "probability  " in said
     assert "Note: the calibration was fitted on these images" in said
     assert "mean of all classes" in said
 

@@ -16,6 +16,7 @@ from PIL import Image
 from fcnn import cli
 from fcnn.data import Split
 from fcnn.report.answer import write_answer
+from fcnn.report.calibration import write_calibration
 from fcnn.report.files import png, readable
 from fcnn.report.fit import curve, fit, lag
 from fcnn.report.html import page, paragraph, picture, shaded, table
@@ -180,6 +181,32 @@ def test_what_else_a_run_keeps_is_a_table(tmp_path):
     for words in ("How it was chosen", "estimates.head.accuracy 0.8765", "interval 0.85, 0.9", "bins 99 values", EVIL):
         assert words in text
     assert "Calibration" not in text
+
+
+def test_the_page_shows_how_far_to_trust_a_probability(tmp_path):
+    bins = [(0, 0.0, 0.0), (40, 0.6, 0.5), (60, 0.9, 1.0)]
+    report = {"images": 100, "temperature": 0.5, "error_before": 0.2, "error": 0.1, "coverage": 0.95, "covered": 0.96}
+    report |= {"set_size": 1.5, "reliability": {"before": bins, "after": bins}}
+    values = {"held_out": report, "calibration": {"least_similarity": 0.4, "class_means": "long"}}
+    (tmp_path / "calibration.json").write_text(json.dumps(values))
+    content = str(write_calibration(tmp_path))
+    text = " ".join(Seen(content.encode()).text.split())
+    for words in (
+        "On 100 images",
+        "10.0 points apart",
+        "it would be 20.0 points",
+        "96.0 % of these images",
+        "5 % of the",
+    ):
+        assert words in text
+    assert "Reliability diagram of 100 images" in content
+    assert "long" not in content
+    values["calibration"]["least_similarity"] = report["coverage"] = None
+    (tmp_path / "calibration.json").write_text(json.dumps(values))
+    assert "fcnn predict" not in str(write_calibration(tmp_path))
+    for damaged in ("{", "[]", '{"held_out": {}, "calibration": {}}'):
+        (tmp_path / "calibration.json").write_text(damaged)
+        assert write_calibration(tmp_path) is None
 
 
 def test_many_classes_are_told_by_their_worst_pairs(tmp_path):

@@ -11,7 +11,7 @@ from fcnn.data.decode import BadImage, ValueRange, ignore_warnings, open_image
 from fcnn.data.parallel import Progress, each, no_progress
 from fcnn.data.quality import SIDE, Quality, measure_quality
 from fcnn.inference.predict import fitted, least_side, normalized
-from fcnn.models import endpoints
+from fcnn.models import endpoints, logits_and_features
 from fcnn.utils.errors import UserError
 from fcnn.weights import Network, NetworkInfo
 
@@ -42,9 +42,7 @@ def look_at(
         raise UserError(f"{info.name} has no features before its head; take another network")
 
     def features(variables: Any, images: jax.Array) -> jax.Array:
-        outputs: Any = model.apply(variables, normalized(info, images), train=False, features=(places[-1].name,))
-        values = outputs[1][places[-1].name]
-        return values.mean(axis=(1, 2)) if values.ndim == 4 else values
+        return logits_and_features(model, variables, normalized(info, images), places[-1].name)[1]
 
     compute, variables = jax.jit(features), jax.device_put(dict(network.variables))
     batches = [paths[start : start + BATCH] for start in range(0, len(paths), BATCH)]
