@@ -1,5 +1,6 @@
 """What `import fcnn` offers beside its folders: create_model, train, evaluate."""
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, overload
@@ -24,6 +25,7 @@ from fcnn.training.step import Preprocess
 from fcnn.training.workdir import fresh
 from fcnn.transfer import auto
 from fcnn.utils.errors import UserError
+from fcnn.weights import Network
 
 
 @overload
@@ -64,22 +66,30 @@ def create_model(
     if not pretrained:
         return models.create(name, num_classes=family.classes if num_classes is None else num_classes, **fields)
     if pretrained is True:
-        entries = [entry for entry in zoo.TABLE.values() if entry.model.name == name]
-        if not entries:
-            raise UserError(f"there are no pretrained weights of {name}; fcnn zoo lists those there are")
-        pretrained = max(entries, key=lambda entry: entry.accuracy).name
-    network = load_network(pretrained)
+        pretrained = zoo.most_accurate(name).name
+    network = load_network(pretrained, head=num_classes is None)
     info = network.info
     if info.module or info.model.name != name:
         raise UserError(f"{pretrained} has the weights of {info.name}, not of {name}")
+    for note in network.notes:
+        warnings.warn(f"{pretrained}: {note}", stacklevel=2)
     count = len(info.classes) if num_classes is None else num_classes
     model = models.create(name, num_classes=count, **(models.config_fields(info.model) | fields))
+    _check_same_function(network, fields, pretrained)
     variables = dict(network.variables)
     if count != len(info.classes):
         images = jnp.zeros((1, *info.image_shape[:2], len(info.mean)))
         drawn = jax.jit(lambda key: model.init(key, images, train=False))(jax.random.key(0))
         variables["params"] = {**variables["params"], "head": drawn["params"]["head"]}
     return model, variables
+
+
+def _check_same_function(network: Network, fields: dict[str, Any], source: str) -> None:
+    """UserError if a field makes the weights compute another function than that which they were trained as."""
+    trained, unsaid = network.create(), {"epsilon", "padding"} if network.notes else set()
+    for field in fields.keys() - models.TRAINING - {"dtype", "frozen", "momentum", "start"} - unsaid:
+        if (was := getattr(trained, field)) != fields[field]:
+            raise UserError(f"{source} was trained with {field} {was}, not {fields[field]}")
 
 
 def train(

@@ -115,10 +115,14 @@ def test_a_pretrained_model_in_one_call():
     chex.assert_trees_all_equal(others["params"] | {"head": 0}, variables["params"] | {"head": 0})
     chex.assert_trees_all_equal(others["batch_stats"], variables["batch_stats"])
     assert fcnn.create_model("resnet20").num_classes == 10
-    for name, weights, message in (
-        ("lenet5", True, "no pretrained weights of lenet5"),
-        ("resnet32", "cifar10_resnet20", "has the weights of resnet20, not of resnet32"),
-        ("resnet21", True, "did you mean resnet"),
+    fields: dict[str, Any]
+    for name, weights, fields, message in (
+        ("lenet5", True, {}, "no pretrained weights of lenet5"),
+        ("lenet5", "lenet5", {}, "no pretrained weights of lenet5"),
+        ("resnet32", "cifar10_resnet20", {}, "has the weights of resnet20, not of resnet32"),
+        ("resnet21", True, {}, "did you mean resnet"),
+        ("resnet20", "resnet20", {"activation": "silu"}, "was trained with activation relu, not silu"),
+        ("resnet20", True, {"width_multiplier": 0.5}, "was trained with width_multiplier 1.0, not 0.5"),
     ):
         with pytest.raises(fcnn.UserError, match=message):
-            fcnn.create_model(name, pretrained=weights)
+            fcnn.create_model(name, pretrained=weights, **fields)

@@ -9,11 +9,12 @@ from fcnn.config import Config
 
 def log_result(record: dict[str, Any], config: Config, folder: Path, console: Any) -> None:
     """Where everything is, and the accuracy on the test split."""
-    from fcnn.report.records import WEIGHTS
+    from fcnn.report.fit import curve
+    from fcnn.report.records import WEIGHTS, read_records
 
     weights = f", {WEIGHTS[record['weights']]}" if config.averages_weights else ""
     best = f"the best on validation{weights}"
-    if not config.data.val_fraction:
+    if not curve(read_records(folder), "validation"):
         best = f"the last{weights}, as no validation split was held out"
     if record.get("checkpoint", record["step"]) == 0:
         best = "the linear probe" if config.transfer.head_init == "linear_probe" else "the pretrained weights"

@@ -124,8 +124,18 @@ def convert_command(args: list[str]) -> int:
         raise UserError(f"{out} exists; take another --out")
     info = _changed(network.info, parsed, labels)
     write_network(out, Network(info=info, variables=network.variables))
-    print("\n".join([*network.notes, f"{out}: {_described(info)}"]))
+    print("\n".join([*_notes(network, info, parsed), f"{out}: {_described(info)}"]))
     return 0
+
+
+def _notes(network: Any, info: Any, args: ConvertArgs) -> list[str]:
+    """Returns the notes on a file, without what the command line says of how images are prepared."""
+    from fcnn.weights import preprocessing_note
+
+    given = {"image_shape": args.image_size, "mean": args.mean, "crop": args.crop, "interpolation": args.interpolation}
+    rest = preprocessing_note(info, [name for name, value in given.items() if value is not None])
+    notes = [rest if note == preprocessing_note(network.info) else note for note in network.notes]
+    return [note for note in notes if note]
 
 
 def _described(info: Any) -> str:

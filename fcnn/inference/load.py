@@ -8,12 +8,16 @@ from typing import Any
 import flax.linen as nn
 import jax
 import numpy as np
+from PIL import Image
 
-from fcnn.data.decode import BadImage
-from fcnn.inference.predict import BATCH, normalized, read_image
+from fcnn.data.decode import BadImage, plain
+from fcnn.inference.predict import BATCH, fitted, normalized, read_image
 from fcnn.training.pretrained import load_network
 from fcnn.utils.errors import UserError
 from fcnn.weights import Network
+
+ImageFile = str | Path | Image.Image
+"""A path, or an image of Pillow's."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -34,12 +38,12 @@ class LoadedNetwork(Network):
         """Normalizes uint8 images (B, H, W, C) as those that it was trained on: the same shape, float32."""
         return normalized(self.info, images)
 
-    def predict(self, images: np.ndarray | Sequence[str | Path]) -> np.ndarray:
+    def predict(self, images: np.ndarray | ImageFile | Sequence[ImageFile]) -> np.ndarray:
         """Returns the probability of each class, (N, classes) float32, calibrated where the run had enough images.
 
         Args:
-          images: paths of image files, read and resized as the training images were; or uint8 (N, H, W, C), of the
-            size of the training images.
+          images: one or several paths of image files or images of Pillow's, resized as the training images were; or
+            uint8 (N, H, W, C), of the size of the training images.
 
         Raises:
           UserError: a file can't be read, or the array isn't of that kind.
@@ -49,22 +53,26 @@ class LoadedNetwork(Network):
             if images.dtype != np.uint8 or images.shape[1:] != shape:
                 size = " x ".join(map(str, shape))
                 raise UserError(f"images must be uint8, N x {size}, got {images.dtype} {images.shape}")
-            pixels = images
+            pixels = list(images)
         else:
-            pixels = np.stack([self._read(Path(path)) for path in images])
-        outputs = []
+            pixels = [self._read(image) for image in ([images] if isinstance(images, ImageFile) else images)]
+        outputs = [np.zeros((0, len(self.classes)), np.float32)]
         for start in range(0, len(pixels), BATCH):
-            batch = pixels[start : start + BATCH]
+            batch = np.stack(pixels[start : start + BATCH])
             padded = np.concatenate([batch, np.zeros((BATCH - len(batch), *batch.shape[1:]), np.uint8)])
             logits = np.asarray(self.apply(self.variables, self.preprocess(padded)))
             outputs.append(self.info.calibration.probabilities(logits)[: len(batch)])
         return np.concatenate(outputs)
 
-    def _read(self, path: Path) -> np.ndarray:
+    def _read(self, image: ImageFile) -> np.ndarray:
+        if isinstance(image, Image.Image):
+            return fitted(plain(image, self.info.value_range), self.info)
+        if not isinstance(image, str | Path):
+            raise UserError(f"an image must be a path or one of Pillow's, got {type(image).__name__}")
         try:
-            return read_image(path, self.info)
+            return read_image(Path(image), self.info)
         except (BadImage, OSError) as error:
-            raise UserError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
+            raise UserError(f"{image}: {getattr(error, 'strerror', None) or error}") from None
 
 
 def load(source: str | Path, *, model: nn.Module | None = None) -> LoadedNetwork:

@@ -86,6 +86,8 @@ class Classifier(nn.Module, kw_only=True):
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool, features: Sequence[str] = ()) -> Any:
         activations: dict[str, jax.Array] = {}
+        if self.start is None and images.ndim != 4:
+            raise UserError(f"images must be (B, H, W, C), got {images.shape}; images[None] makes a batch of one")
         start, shape = self.start or ("", images.shape[1:])
         x = images if self.start is None else jnp.zeros((1, *shape), jnp.float32)
         self.check_size(*shape[:2], train=train or self.is_initializing())

@@ -2,6 +2,7 @@
 
 import dataclasses
 import typing
+from collections.abc import Mapping
 from typing import Any
 
 from fcnn import registry
@@ -12,6 +13,8 @@ from fcnn.utils.errors import UserError, unknown
 
 TRAINING = frozenset({"dropout", "kernel_init", "layer_scale", "remat", "stochastic_depth", "zero_init"})
 """Fields that change training alone, not which function the weights compute."""
+SHARES = frozenset({"momentum", "stochastic_depth"})
+"""Options from 0 to less than 1; other numbers with a fraction are 0 or more."""
 
 
 def names() -> list[str]:
@@ -27,10 +30,30 @@ def create(name: str, *, num_classes: int, **fields: Any) -> Classifier:
         logits = model.apply(variables, images, train=False)  # images (B, H, W, C) -> (B, num_classes)
 
     Raises:
-      UserError: no such name.
-      TypeError: no such field.
+      UserError: no such name or field, or a field has no such value.
     """
-    return registry.load(registry.MODELS, name, "model")(num_classes=num_classes, **fields)
+    make = registry.load(registry.MODELS, name, "model")
+    check_fields(name, fields)
+    if not fits(num_classes, int) or num_classes < 1:
+        raise UserError(f"num_classes must be a whole number from 1, got {num_classes!r}")
+    return make(num_classes=num_classes, **fields)
+
+
+def check_fields(name: str, fields: Mapping[str, Any]) -> None:
+    """Raises UserError unless an architecture has these fields, with values that they can have."""
+    own, common = options(name), {field.name for field in dataclasses.fields(ModelConfig)}
+    known = {field.name for field in dataclasses.fields(typing.cast(Any, family(name)))} - {"parent", "name"}
+    if absent := fields.keys() - known:
+        raise UserError(unknown(f"field of {name}", min(absent), known))
+    try:
+        config = ModelConfig(
+            name=name,
+            **{field: fields[field] for field in fields.keys() & common},
+            options={field: fields[field] for field in fields.keys() & own.keys() - common},
+        )
+    except ValueError as error:
+        raise UserError(str(error)) from None
+    config_fields(config)
 
 
 def family(name: str) -> type[Classifier]:
@@ -101,8 +124,9 @@ def config_fields(config: ModelConfig) -> dict[str, Any]:
                 raise UserError(f"model.options.{option} must be numbers from 1, got {value}")
         elif types[option] is int and value < 1:
             raise UserError(f"model.options.{option} must be at least 1, got {value}")
-        elif option == "stochastic_depth" and not 0 <= value < 1:
-            raise UserError(f"model.options.{option} must be at least 0 and less than 1, got {value}")
+        elif types[option] is float and not (0 <= value < 1 if option in SHARES else 0 <= value < float("inf")):
+            less = " and less than 1" if option in SHARES else ""
+            raise UserError(f"model.options.{option} must be at least 0{less}, got {value}")
     return fields | own
 
 

@@ -140,9 +140,10 @@ class MetricLog:
         when = "then" if len(bad) < len(norms) else "the step before"
         largest = sorted(known, key=lambda name: -known[name])[:5]
         rate = "".join(f", learning rate {value:g}" for value in self._rate(step).values())
+        norms_line = f"Largest gradient norms {when}: {', '.join(f'{name} {known[name]:.3g}' for name in largest)}.\n"
         raise NonFinite(
             f"the loss is {loss / float(report.metrics.count):g} at step {step}{rate}; "
             f"{len(bad)} of {len(norms)} gradients are not finite.\n"
-            f"Largest gradient norms {when}: {', '.join(f'{name} {known[name]:.3g}' for name in largest)}.\n"
+            f"{norms_line if largest else ''}"
             f"Try a lower --optim.learning-rate, a longer --optim.warmup-epochs or --optim.clip-norm 1."
         )

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import flax.linen as nn
 
-from fcnn import zoo
+from fcnn import registry, zoo
 from fcnn.config import Config, ModelConfig
 from fcnn.training import workdir as folder
 from fcnn.training.calibration_file import read_calibration
@@ -25,7 +25,8 @@ def load_network(
 
     Args:
       source: the name of one in the zoo (`./NAME` for a folder of that name), downloaded if need be; the folder of a
-        run, whose best weights on validation it is; or a file (`fcnn.weights.read_network`).
+        run, whose best weights on validation it is; a file (`fcnn.weights.read_network`); or an architecture, for the
+        most accurate weights of it in the zoo.
       model: what the weights must be of; what they are of, where a file doesn't say it. None takes what there is.
       head, ema: as for `read_network`.
       module: the user's own Linen module, for a run or a file of one.
@@ -33,11 +34,14 @@ def load_network(
     Raises:
       UserError: there is no such network.
     """
-    if (entry := zoo.TABLE.get(source)) is not None:
+    path = Path(source).expanduser()
+    entry = zoo.TABLE.get(source)
+    if entry is None and source in registry.MODELS and not path.exists():
+        entry = zoo.most_accurate(source)
+    if entry is not None:
         if model is not None:
             check_same(entry.model, ModelConfig(name=model.name), source)
         return _named(read_network(zoo.obtain(entry), model or entry.model), entry)
-    path = Path(source).expanduser()
     if path.name == source and not path.suffix and not path.exists():
         raise UserError(unknown("network", source, zoo.TABLE) + " (or give a weight file or a run's folder)")
     if not path.is_dir():

@@ -178,6 +178,12 @@ def make_setup(
     if config.transfer.strategy == "pretrained":
         total = 0
     warmup = in_steps(config.optim.warmup_epochs, config.optim.warmup_steps, per_epoch)
+    mixed = total - round(config.augment.mixup_off_epochs * per_epoch)
+    if total and mixed <= 0:
+        raise UserError(
+            f"augment.mixup-off-epochs {config.augment.mixup_off_epochs:g} leaves no step with mixup or cutmix: there "
+            f"are {total / per_epoch:g} epochs"
+        )
     if config.train.patience is not None and not len(dataset.validation):
         raise UserError("train.patience needs a validation split: set data.val-fraction above 0")
     schedule = make_schedule(config.optim, steps=total, warmup=warmup)

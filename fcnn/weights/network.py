@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -79,7 +79,9 @@ class NetworkInfo:
         values = _changed(self)
         if self.module:
             return values
-        return values | {"model": {"name": self.model.name} | _changed(self.model)}
+        return {"model": {"name": self.model.name} | _changed(self.model)} | {
+            name: value for name, value in values.items() if name != "model"
+        }
 
     @staticmethod
     def from_json(text: str, source: str) -> "NetworkInfo":
@@ -190,7 +192,7 @@ def _read_foreign(
         values = ", ".join(f"{name} {getattr(model, name)}" for name in options)
         notes.append(
             f"Its names don't say with which {' and '.join(options)} it was trained: {values} assumed; fcnn convert "
-            f"--options.{options[0]} takes another."
+            f"--model {config.name} --options.{options[0]} takes another."
         )
     if model.aux_heads and not any(is_auxiliary(model, name) for name in renamed):  # as timm has them
         config = dataclasses.replace(config, options={"auxiliary": False} | config.options)
@@ -219,7 +221,25 @@ def _read_foreign(
     mean, std = model.preprocessing() if shape[2] == 3 else ((0.5,) * shape[2],) * 2
     classes = tuple(map(str, range(len(renamed[f"{layer}weight"])))) if head else ()
     info = NetworkInfo(model=config, classes=classes, image_shape=shape, mean=mean, std=std, named=False)
-    return Network(info=info, variables=variables, notes=tuple(notes))
+    return Network(info=info, variables=variables, notes=(*notes, preprocessing_note(info)))
+
+
+def preprocessing_note(info: NetworkInfo, said: Collection[str] = ()) -> str:
+    """Returns a sentence on how images are prepared for a network whose file doesn't say it; "" if all was said.
+
+    Args:
+      said: the fields of `NetworkInfo` that were.
+    """
+    height, width, _ = info.image_shape
+    mean, std = (" ".join(f"{value:.3g}" for value in values) for values in (info.mean, info.std))
+    values = {
+        "image_shape": f"{height} x {width} pixels",
+        "mean": f"mean {mean}, standard deviation {std}",
+        "crop": f"{100 * info.crop:.3g} % of a photograph's height and width",
+        "interpolation": f"{info.interpolation} resizing",
+    }
+    assumed = ", ".join(text for name, text in values.items() if name not in said)
+    return assumed and f"It doesn't say how images are prepared; assumed: {assumed}."
 
 
 def _recognize(arrays: dict[str, np.ndarray], path: Path) -> str:

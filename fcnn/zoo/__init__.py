@@ -8,6 +8,6 @@
 
 from fcnn.zoo.entry import Entry
 from fcnn.zoo.obtain import class_names, folder, is_here, obtain, where
-from fcnn.zoo.table import TABLE
+from fcnn.zoo.table import TABLE, most_accurate
 
-__all__ = ["TABLE", "Entry", "class_names", "folder", "is_here", "obtain", "where"]
+__all__ = ["TABLE", "Entry", "class_names", "folder", "is_here", "most_accurate", "obtain", "where"]

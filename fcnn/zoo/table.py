@@ -1,6 +1,7 @@
 """Which trained networks have a name: what they were trained on, how good they are, and where their files come from."""
 
 from fcnn.config import ModelConfig
+from fcnn.utils.errors import UserError
 from fcnn.zoo.entry import Entry
 from fcnn.zoo.torchvision import TORCHVISION
 
@@ -42,3 +43,11 @@ _ENTRIES = (
 )
 
 TABLE = {entry.name: entry for entry in _ENTRIES}
+
+
+def most_accurate(model: str) -> Entry:
+    """Returns the weights of an architecture with the highest accuracy; UserError if there are none."""
+    entries = [entry for entry in TABLE.values() if entry.model.name == model]
+    if not entries:
+        raise UserError(f"there are no pretrained weights of {model}; fcnn zoo lists those there are")
+    return max(entries, key=lambda entry: entry.accuracy)

@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import json
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -62,23 +61,28 @@ def test_another_cut_at_equal_counts_is_noticed():
         other.as_in(digits.facts(), "here")
 
 
-def test_the_last_lines_of_a_run_count_what_was_left_out(capsys):
+def test_the_last_lines_of_a_run_count_what_was_left_out(tmp_path, capsys):
     found = {"top1": 0.5, "count": 10, "interval": (0.2, 0.8), "loss": 1.0, "epoch": 1, "step": 9, "weights": "ema"}
+    validated, unvalidated = tmp_path / "validated", tmp_path / "unvalidated"
+    for folder, split in ((validated, "validation"), (unvalidated, "train")):
+        folder.mkdir()
+        (folder / "metrics.jsonl").write_text(
+            json.dumps({"kind": "epoch", "split": split, "step": 9, "top1": 0.5, "weights": "raw"}) + "\n"
+        )
     for skipped in (0, 3):
-        log_result(found | {"skipped": skipped}, Config(), Path("runs/x"), Console())
+        log_result(found | {"skipped": skipped}, Config(), validated, Console())
     said = capsys.readouterr().out
     assert said.count("3 files that can't be read were left out") == 1
     assert said.count("epoch 1, the best on validation") == 2
-    log_result(found | {"step": 0, "epoch": 0}, Config(), Path("runs/x"), Console())
+    log_result(found | {"step": 0, "epoch": 0}, Config(), validated, Console())
     assert "epoch 0, the pretrained weights" in capsys.readouterr().out
     averaged = Config(train=TrainConfig(ema_decay=0.9))
-    for name, validation, words in (
-        ("raw", 0.1, "epoch 1, the best on validation, raw weights\n"),
-        ("ema", 0.1, "epoch 1, the best on validation, averaged weights\n"),
-        ("ema", 0.0, "epoch 1, the last, averaged weights, as no validation split was held out\n"),
+    for name, folder, words in (
+        ("raw", validated, "epoch 1, the best on validation, raw weights\n"),
+        ("ema", validated, "epoch 1, the best on validation, averaged weights\n"),
+        ("ema", unvalidated, "epoch 1, the last, averaged weights, as no validation split was held out\n"),
     ):
-        config = dataclasses.replace(averaged, data=DataConfig(val_fraction=validation))
-        log_result(found | {"weights": name}, config, Path("runs/x"), Console())
+        log_result(found | {"weights": name}, averaged, folder, Console())
         assert capsys.readouterr().out.endswith(words)
 
 

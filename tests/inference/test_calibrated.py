@@ -6,6 +6,7 @@ import io
 import json
 from typing import Any
 
+import chex
 import numpy as np
 import pytest
 from PIL import Image
@@ -73,6 +74,13 @@ def test_all_that_comes_of_a_run_is_calibrated(root, capsys):
     paths, logits, labels = logits_of(network, "test", root)
     expected = softmax(logits / calibration.temperature)
     assert network.predict(paths) == pytest.approx(expected, abs=1e-5)
+    for image in (paths[0], str(paths[0]), Image.open(paths[0])):
+        chex.assert_trees_all_equal(network.predict(image), network.predict([image]), network.predict(paths[:1]))
+    wrong: Any
+    for wrong, message in (([3], "a path or one of Pillow's, got int"), (np.zeros((8, 8, 3)), "must be uint8, N x ")):
+        with pytest.raises(UserError, match=message):
+            network.predict(wrong)
+    assert network.predict([]).shape == (0, len(CLASSES))
     assert (expected.argmax(axis=1) == logits.argmax(axis=1)).all()
     limit = threshold_for(calibration.thresholds, 0.9, 135)
     sets = prediction_sets(expected, limit)

@@ -469,6 +469,33 @@ def test_he_initialization_has_variance_two_over_fan_in():
     assert abs(float(kernel.var()) * 9 * 64 / 2 - 1) < 0.05
 
 
-def test_an_unknown_model_names_the_nearest():
-    with pytest.raises(UserError, match="unknown model 'resnet21'; did you mean resnet"):
-        models.create("resnet21", num_classes=10)
+@pytest.mark.parametrize(
+    ("name", "fields", "message"),
+    [
+        ("resnet21", {}, "unknown model 'resnet21'; did you mean resnet"),
+        ("resnet50", {"drop_rate": 0.1}, "unknown field of resnet50 'drop_rate'; did you mean dropout"),
+        ("resnet50", {"num_classes": -3}, "num_classes must be a whole number from 1, got -3"),
+        ("resnet50", {"num_classes": 2.5}, "num_classes must be a whole number from 1, got 2.5"),
+        ("resnet50", {"stem": "5x5"}, "stem must be '7x7' or 'deep' or '3x3', got '5x5'"),
+        ("resnet50", {"norm": "bach"}, "unknown model.norm 'bach'; did you mean batch"),
+        ("resnet50", {"width_multiplier": 0}, "width-multiplier must be above 0"),
+        ("resnet50", {"dropout": 1.5}, "dropout must be at least 0 and at most 0.999, got 1.5"),
+        ("resnet50", {"stochastic_depth": 2.0}, "stochastic_depth must be at least 0 and less than 1, got 2"),
+        ("efficientnet_b0", {"momentum": 5.0}, "momentum must be at least 0 and less than 1, got 5"),
+        ("efficientnet_b0", {"epsilon": -1e-5}, "epsilon must be at least 0, got -1e-05"),
+        ("efficientnet_b0", {"padding": "same"}, "padding must be 'torch' or 'SAME', got 'same'"),
+        ("vgg11", {"hidden": (0,)}, "hidden must be numbers from 1, got "),
+    ],
+)
+def test_what_can_not_be_made_is_said(name, fields, message):
+    with pytest.raises(UserError, match=message):
+        models.create(name, **({"num_classes": 10} | fields))
+
+
+def test_an_image_without_a_batch_is_refused():
+    with pytest.raises(UserError, match=r"images must be \(B, H, W, C\), got \(32, 32, 3\)"):
+        jax.eval_shape(
+            lambda: models.create("resnet20", num_classes=10).init(
+                jax.random.key(0), jnp.zeros((32, 32, 3)), train=False
+            )
+        )

@@ -488,6 +488,8 @@ def test_the_last_epochs_are_without_mixup():
     assert len(set(losses[:-2])) == STEPS - 2
     assert losses[-2] == losses[-1]
     assert losses[-1] not in losses[:-2]
+    with pytest.raises(UserError, match=rf"mixup-off-epochs {STEPS} leaves no step with mixup or cutmix"):
+        ours(dataclasses.replace(config, augment=AugmentConfig(mixup=1.0, mixup_off_epochs=STEPS)))
 
 
 def test_bfloat16_computes_low_and_keeps_high():

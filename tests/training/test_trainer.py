@@ -276,8 +276,8 @@ def test_the_learning_rate_that_is_told_is_the_one_that_was_used(tmp_path, conso
 
 def test_all_processes_feed_their_steps_as_the_first_one_does(tmp_path, console, monkeypatch):
     """ "auto" goes by the memory of the host; here the first one's would be too small for what this one has."""
-    predicted_places = []
-    monkeypatch.setattr(processes, "of_first", lambda mine: predicted_places.append(mine) or 1)
+    asked = []
+    monkeypatch.setattr(processes, "of_first", lambda mine: asked.append(mine) or 1)
     trainer.train(change(train={"steps": 4}), tmp_path / "run", console)
-    assert predicted_places == [0]
+    assert asked[0] == 0
     assert json.loads((tmp_path / "run/data.json").read_text())["pipeline"] == "stream"

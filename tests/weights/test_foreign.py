@@ -179,10 +179,10 @@ def test_names_are_read_without_what_was_put_before_and_into_them(prefix, inside
     network = read_network(path, RESNET)
     want = from_torch("resnet20", arrays)
     assert np.array_equal(network.variables["params"]["head"]["kernel"], want["params"]["head"]["kernel"])
-    assert len(network.notes) == (prefix != "" or inside is not None)
+    assert len(network.notes) == 1 + (prefix != "" or inside is not None)
     assert all(
         note.startswith("The names of its arrays are read without ") and (inside or "") in note
-        for note in network.notes
+        for note in network.notes[:-1]
     )
 
 
@@ -281,7 +281,7 @@ def test_weights_of_another_depth_are_said_to_be_of_it(tmp_path):
     save_file(drawn("squeezenet1_1", 3), tmp_path / "a.safetensors")
     network = read_network(tmp_path / "a.safetensors", None)
     assert network.info.model.name == "squeezenet1_1"
-    assert network.notes == ("By its names and shapes it is squeezenet1_1.",)
+    assert network.notes[0] == "By its names and shapes it is squeezenet1_1."
     save_file({"encoder.weight": np.ones(3)}, tmp_path / "a.safetensors")
     with pytest.raises(UserError, match=r"doesn't say which network it is of: --model NAME does"):
         read_network(tmp_path / "a.safetensors", None)
@@ -341,7 +341,7 @@ def test_weights_for_other_channels_are_adapted_and_that_is_said(tmp_path):
     network = read_network(tmp_path / "a.safetensors", RESNET)
     assert network.info.image_shape == (32, 32, 1)
     assert network.info.mean == (0.5,)
-    assert network.notes == ("It is for images of 1 channel, not 3.",)
+    assert network.notes[0] == "It is for images of 1 channel, not 3."
     fresh = from_torch("resnet20", drawn("resnet20"))
     variables, message = start_from(network, tuple("abcdefghij"), fresh, "full", seed=0)
     kernel = np.asarray(variables["params"]["stem_conv"]["kernel"])
@@ -363,8 +363,16 @@ def test_a_gray_networks_normalization_holds_for_each_color():
 
 UNSAID = (
     "Its names don't say with which epsilon and padding it was trained: epsilon 0.001, padding {} assumed; "
-    "fcnn convert --options.epsilon takes another."
+    "fcnn convert --model {} --options.epsilon takes another."
 )
+UNPREPARED = (
+    "It doesn't say how images are prepared; assumed: 224 x 224 pixels, mean {}, 100 % of a photograph's height and "
+    "width, bilinear resizing."
+)
+MEAN_STD = {
+    "mobilenet_v3_small": "0.485 0.456 0.406, standard deviation 0.229 0.224 0.225",
+    "efficientnet_lite0": "0.498 0.498 0.498, standard deviation 0.502 0.502 0.502",  # 127 and 128, as in TensorFlow
+}
 
 
 @pytest.mark.parametrize(
@@ -386,5 +394,6 @@ def test_what_timms_names_do_not_say_is_assumed_aloud(name, naming, options, pad
     arrays = {theirs: rng.random(shapes[reference], np.float32) for theirs, reference in names.items()}
     save_file(arrays, tmp_path / "file.safetensors")
     network = read_network(tmp_path / "file.safetensors", ModelConfig(name=name, options=options))
-    assert network.notes == (() if padding is None else (UNSAID.format(padding),))
+    unsaid = () if padding is None else (UNSAID.format(padding, name),)
+    assert network.notes == (*unsaid, UNPREPARED.format(MEAN_STD[name]))
     assert network.info.model.options == options
