@@ -48,6 +48,7 @@ def config_for(photos: Path, args: TrainArgs, named: frozenset[str], began: floa
     from fcnn.runtime.ready import get_ready
     from fcnn.training import workdir as folder
     from fcnn.transfer import photos as chosen
+    from fcnn.transfer.earlier import options_from
     from fcnn.transfer.timing import duration
 
     options = args.config
@@ -59,10 +60,9 @@ def config_for(photos: Path, args: TrainArgs, named: frozenset[str], began: floa
     if args.minutes is not None and (length := sorted({"train.epochs", "train.steps"} & named)):
         raise UserError(f"--minutes has no effect with --{length[0]}; leave one of them out")
     if args.workdir is not None and (args.workdir / folder.CONFIG).exists():
-        config = folder.read_config(args.workdir)
-        if config.data.name != f"folder:{photos.resolve()}":
-            raise UserError(f"{args.workdir} holds a run on {config.data.name}; take another --workdir")
-        return config, None
+        return _config_in(args.workdir, photos, args.from_), None
+    if args.from_ is not None:
+        options, named = options_from(args.from_.expanduser(), options, named)
     get_ready()
     console = Console(stderr=args.json)
     console.log(f"Looking at {photos} ...")
@@ -79,6 +79,18 @@ def config_for(photos: Path, args: TrainArgs, named: frozenset[str], began: floa
     over = duration(time.perf_counter() - began)
     console.log(f"{length}: about {duration(suggestion.seconds)} in all, of which {over} are over.\n")
     return suggestion.config, suggestion
+
+
+def _config_in(workdir: Path, photos: Path, earlier: Path | None) -> Config:
+    """Returns the config of a run that is to be continued; UserError if it is another one."""
+    from fcnn.training import workdir as folder
+
+    config = folder.read_config(workdir)
+    if config.data.name != f"folder:{photos.resolve()}":
+        raise UserError(f"{workdir} holds a run on {config.data.name}; take another --workdir")
+    if earlier is not None and config.data.splits != str((earlier.expanduser() / folder.SPLITS).resolve()):
+        raise UserError(f"{workdir} holds a run that isn't from {earlier}; take another --workdir")
+    return config
 
 
 def leave_model(workdir: Path, suggestion: Any, began: float, *, stderr: bool) -> None:

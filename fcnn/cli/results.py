@@ -17,7 +17,8 @@ def log_result(record: dict[str, Any], config: Config, folder: Path, console: An
     if not curve(read_records(folder), "validation"):
         best = f"the last{weights}, as no validation split was held out"
     if record.get("checkpoint", record["step"]) == 0:
-        best = "the linear probe" if config.transfer.head_init == "linear_probe" else "the pretrained weights"
+        starts = {"linear_probe": "the linear probe", "extend": "the network that it started from"}
+        best = starts.get(config.transfer.head_init, "the pretrained weights")
     low, high = record["interval"]
     console.log(f"Checkpoints, metrics.jsonl, tensorboard/, curves.png and report.html are in {folder}")
     if record.get("skipped"):  # records of older runs don't say

@@ -49,6 +49,8 @@ def train_command(args: list[str]) -> int:
         parsed = parse(TrainArgs, others if strategy == "auto" else rest, "fcnn train", default=default)
     elif parsed.minutes is not None:
         raise UserError("--minutes belongs to fcnn train PHOTOS; a preset has --train.epochs")
+    elif parsed.from_ is not None:
+        raise UserError("--from belongs to fcnn train PHOTOS; a preset has --transfer.weights and --data.splits")
 
     from fcnn.training import workdir
 
@@ -116,6 +118,7 @@ def _run(
     from fcnn.training import trainer
     from fcnn.training.overrides import Overrides
     from fcnn.transfer import auto
+    from fcnn.transfer.earlier import compare_with_earlier
 
     overrides = Overrides() if preset is None else Overrides.of_preset(preset, config)
     config, choice, probe = auto.decide(config, console, folder, overrides)
@@ -128,6 +131,8 @@ def _run(
         config, folder, console, overrides=overrides, callbacks=callbacks, choice=choice, probe=probe
     )
     log_result(record, config, folder, console)
+    if preset is None and (earlier := compare_with_earlier(config, folder, console)) is not None:
+        record |= {"earlier": earlier}
     if (compare := config.transfer.compare) is None:
         return record
     fresh = {"head_init": "random", "freeze_batch_norm": False} if compare in ("scratch", "mean_var") else {}

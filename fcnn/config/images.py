@@ -32,6 +32,9 @@ class DataConfig:
     """Fraction of the images to hold out for the test (stratified), if the data set has no test split."""
     split_seed: int = 0
     """Seed of the splits. Separate from the run's seed, so that runs with different seeds use the same images."""
+    splits: str | None = None
+    """folder: the splits.csv of an earlier run. Images with the content of one that it lists stay in the split that
+    they had there; new ones are split as test-fraction and val-fraction say."""
     on_bad_image: Literal["error", "skip"] = "error"
     """folder: stop at files that can't be read and list them, or skip and count them."""
     corrections: str | None = None
@@ -70,10 +73,11 @@ class DataConfig:
             self.value_range is None or self.name.startswith("folder:"),
             f"data.value-range has no effect with {self.name}; it belongs to folder:",
         )
-        check(
-            self.corrections is None or self.name.startswith("folder:"),
-            f"data.corrections has no effect with {self.name}; it belongs to folder:",
-        )
+        for option in ("corrections", "splits"):
+            check(
+                getattr(self, option) is None or self.name.startswith("folder:"),
+                f"data.{option} has no effect with {self.name}; it belongs to folder:",
+            )
         check((self.mean is None) == (self.std is None), "data.mean and data.std go together: give both or neither")
         for name, values, low in (("mean", self.mean or (), 0.0), ("std", self.std or (), 1e-6)):
             check(all(low <= v <= 1 for v in values), f"data.{name} is on a scale of 0 to 1, got {values}")

@@ -228,10 +228,11 @@ class TransferConfig:
     pretrained (nothing), scratch (everything, from random weights, for comparison), mean_var (everything, from random
     weights with the mean and variance of the pretrained ones: Raghu et al. 2019, Transfusion), auto (a linear
     probe, and with enough images full from there)."""
-    head_init: Literal["random", "linear_probe"] = "random"
+    head_init: Literal["random", "linear_probe", "extend"] = "random"
     """How a new head starts: random, or linear_probe, a logistic regression on the features of the pretrained network,
     its regularization chosen by 5-fold cross-validation (with strategy pretrained nothing else is trained; with full it
-    is LP-FT, Kumar et al. 2022, which keeps the features from being distorted by a random head)."""
+    is LP-FT, Kumar et al. 2022, which keeps the features from being distorted by a random head). With extend only the
+    rows of classes that the weights don't know are fitted so; the others stay as they are."""
     backbone_lr_scale: float = 0.1
     """full, last_block: learning rate of the backbone, as a fraction of the head's."""
     layer_decay: float = 1.0
@@ -253,11 +254,10 @@ class TransferConfig:
             "transfer.compare has no effect without transfer.weights",
         )
         check_numbers(self, "transfer.", backbone_lr_scale=(TINY, 1), layer_decay=(TINY, 1))
-        kinds = ("random", "linear_probe")
-        check_known("transfer.head-init", self.head_init, kinds)
+        check_known("transfer.head-init", self.head_init, ("random", "linear_probe", "extend"))
         transferred = self.weights is not None and self.strategy not in ("scratch", "mean_var")
-        probed, frozen = self.head_init == "linear_probe", self.freeze_batch_norm
-        check(not probed or transferred, "transfer.head-init linear_probe needs the features of transfer.weights")
+        fitted, frozen = self.head_init != "random", self.freeze_batch_norm
+        check(not fitted or transferred, f"transfer.head-init {self.head_init} needs the features of transfer.weights")
         check(not frozen or transferred, "transfer.freeze-batch-norm needs the statistics of transfer.weights")
         check(
             self.weights is not None or self.strategy in ("full", "scratch"),

@@ -16,6 +16,7 @@ from fcnn.data.cache import cached_arrays, digest
 from fcnn.data.corrections import correct
 from fcnn.data.dataset import AnySplit, Split
 from fcnn.data.decode import ValueRange, ignore_warnings
+from fcnn.data.earlier import check_layout, known_splits, past_splits, read_earlier
 from fcnn.data.fingerprint import duplicates
 from fcnn.data.layout import Entry, Layout, read_layout
 from fcnn.data.manifest import SPLITS, UNUSED, Manifest, Row, RunFiles, compare, remaining
@@ -100,7 +101,8 @@ def load_folder(root: Path, config: DataConfig, progress: Progress) -> dict[str,
 
     Returns:
       "classes", "splits", "groups" (of the train split), "rows" (of each split, for the run's manifest), "removed" (the
-      rows of what corrections leave out), "skipped", "files", "value_range" and "notes".
+      rows of what corrections leave out), "skipped", "files", "value_range" and "notes"; with `config.splits` also
+      "earlier", the manifest of that run, and "known" (of the train split, as `cut_splits` takes it).
 
     Raises:
       UserError: there is nothing to learn from, or, as `data.on-bad-image` says, a file that can't be read.
@@ -121,6 +123,7 @@ def load_folder(root: Path, config: DataConfig, progress: Progress) -> dict[str,
         "classes": classes,
         "splits": splits,
         "groups": groups[: len(rows["train"])],
+        **(_earlier(config.splits, entries, infos, groups) if config.splits is not None else {}),
         "rows": rows,
         "removed": folder.removed,
         "skipped": folder.skipped,
@@ -133,6 +136,15 @@ def load_folder(root: Path, config: DataConfig, progress: Progress) -> dict[str,
             *describe_range(entries, infos, value_range, measured=config.value_range is None),
         ),
     }
+
+
+def _earlier(file: str, entries: Sequence[Entry], infos: Sequence[ImageInfo], groups: np.ndarray) -> dict[str, Any]:
+    """Returns "earlier" and "known" of `load_folder`; UserError if the folder's own splits contradict them."""
+    earlier = read_earlier(file)
+    past = past_splits(earlier, [entry.path for entry in entries], [info.sha for info in infos])
+    check_layout(past, entries, file)
+    known = known_splits(past, groups)
+    return {"earlier": earlier, "known": known[: sum(entry.split == "train" for entry in entries)]}
 
 
 def _check_classes(layout: Layout, entries: Sequence[Entry]) -> None:

@@ -13,6 +13,7 @@ from fcnn.utils.text import join, printable
 SPLITS = ("train", "validation", "test")
 UNUSED = "unused"
 """The split of files that are in none of the three, as data.num-train and data.corrections leave them."""
+_WAS = "was "
 _HEADER = ["split", "class", "path", "hash"]
 
 
@@ -33,6 +34,9 @@ class Manifest:
     """The files of a run's data, split by split, in the order of each split."""
 
     rows: tuple[Row, ...]
+    earlier: tuple[Row, ...] = ()
+    """Files of the runs before it (`DataConfig.splits`) whose content is in none of the three splits any more, with the
+    split that they had: "was train" and so on in the CSV."""
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -46,7 +50,8 @@ class Manifest:
     def to_csv(self) -> bytes:
         """Returns the manifest as CSV, a line per image. Bytes of a name that aren't UTF-8 stay as they are."""
         text = io.StringIO(newline="")
-        csv.writer(text, lineterminator="\n").writerows([_HEADER, *self.rows])
+        earlier = (row._replace(split=_WAS + row.split) for row in self.earlier)
+        csv.writer(text, lineterminator="\n").writerows([_HEADER, *self.rows, *earlier])
         return text.getvalue().encode("utf-8", "surrogateescape")
 
     @staticmethod
@@ -57,11 +62,14 @@ class Manifest:
             if next(lines, None) != _HEADER:
                 raise ValueError(f"the first line must be {','.join(_HEADER)}")
             rows = tuple(Row(*line) for line in lines)
+            past = {_WAS + split: split for split in SPLITS}
+            earlier = tuple(row._replace(split=past[row.split]) for row in rows if row.split in past)
+            rows = tuple(row for row in rows if row.split not in past)
             if unknown := {row.split for row in rows} - {*SPLITS, UNUSED}:
                 raise ValueError(f"unknown split {min(unknown)!r}")
         except (ValueError, TypeError, csv.Error) as error:
             raise UserError(f"{source} is damaged: {error}") from None
-        return Manifest(rows)
+        return Manifest(rows, earlier)
 
     def unchanged(self, hashes: Mapping[str, str]) -> tuple[Row, ...]:
         """Returns the files that are still there with the same content; `hashes` as for `compare`."""
@@ -69,7 +77,7 @@ class Manifest:
 
     def count_trained(self, hashes: Iterable[str]) -> int:
         """Returns how many files have the content of one that the run was trained on, whatever their names."""
-        trained = {row.hash for row in self.rows if row.split == "train"}
+        trained = {row.hash for row in (*self.rows, *self.earlier) if row.split == "train"}
         return sum(one in trained for one in hashes)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from fcnn.config import DataConfig
 from fcnn.data.cache import data_dir
 from fcnn.data.dataset import AnySplit, Dataset, Split, balanced_weights
+from fcnn.data.earlier import changes, follow
 from fcnn.data.manifest import UNUSED, Manifest, Row, RunFiles
 from fcnn.data.parallel import Progress, no_progress
 from fcnn.data.splits import cut_splits, shortages, why_empty
@@ -113,17 +114,19 @@ def _cut(
     classes: tuple[str, ...],
     splits: Mapping[str, AnySplit],
     groups: np.ndarray | None = None,
+    known: np.ndarray | None = None,
+    earlier: Manifest | None = None,
     rows: Mapping[str, tuple[Row, ...]] | None = None,
     removed: tuple[Row, ...] = (),
     notes: tuple[str, ...] = (),
     **extras: Any,
 ) -> Dataset:
-    """Returns a data set of three splits, cut of those that it comes with; `rows` are their files, if it has some, and
-    `removed` those that are in none."""
+    """Returns a data set of three splits, cut of those that it comes with; the arguments are what `load_folder`
+    returns."""
     if "train" not in splits:
         raise UserError(f"{config.name} has no train split with labels; it has {', '.join(splits) or 'none'}")
     labels = {name: split.labels for name, split in splits.items()}
-    places = cut_splits(config, labels, groups)
+    places = cut_splits(config, labels, groups, known)
     cut = {name: splits[own].take(indices) for name, (own, indices) in places.items()}
     for name in ("train", "test"):
         if not len(cut[name]):
@@ -135,9 +138,12 @@ def _cut(
         held_out = f"; {100 * config.val_fraction:g} % of the training images are held out for validation"
         note = "there is no test split: the validation images are used as one, read once at the end"
         notes = (note + (held_out if config.val_fraction else ""), *notes)
-    if groups is not None:
+    if groups is not None and earlier is None:
         notes = (*notes, *shortages(config, labels["train"], groups, places, classes))
     manifest = None if rows is None else Manifest((*_rows(rows, places), *removed))
+    if manifest is not None and earlier is not None:
+        manifest = follow(earlier, manifest.rows)
+        notes = (*changes(earlier, manifest, Path(str(config.splits)).resolve().parent.name), *notes)
     train_groups = None if groups is None else groups[places["train"][1]]
     return _dataset(config, classes=classes, splits=cut, groups=train_groups, manifest=manifest, notes=notes, **extras)
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from fcnn.config import DataConfig
+from fcnn.data.manifest import UNUSED
 from fcnn.utils.errors import UserError
 from fcnn.utils.text import join, printable
 
@@ -31,34 +32,56 @@ def stratified_holdout(labels: np.ndarray, share: float, seed: int) -> tuple[np.
 
 
 def cut_splits(
-    config: DataConfig, labels: Mapping[str, np.ndarray], groups: np.ndarray | None
+    config: DataConfig,
+    labels: Mapping[str, np.ndarray],
+    groups: np.ndarray | None,
+    known: np.ndarray | None = None,
 ) -> dict[str, tuple[str, np.ndarray]]:
     """Returns, for train, validation and test, which of the set's own splits the images are in and their indices there.
 
     A set with all three splits keeps them. Of two, the one that isn't train is the test split. What is missing is held
     out of train, in proportion to the classes; `groups`, (N,) int, numbers the images of train that must stay together
-    because they show the same.
+    because they show the same. `known`, (N,) str, is what an earlier run has decided of them, "" for nothing: they stay
+    where they were. If nothing was held out for validation there, its training images are free for it.
     """
-    train, places = np.arange(len(labels["train"])), {}
+    known = np.full(len(labels["train"]), "") if known is None else known
+    train, places = np.flatnonzero(known != UNUSED), {}
     test = "test" if "test" in labels else "validation" if "validation" in labels else None
     if test is None:
-        train, held_out = grouped_holdout(labels["train"], groups, config.test_fraction, config.split_seed)
+        train, held_out = _hold_out("test", train, labels["train"], groups, known, config)
         places["test"] = ("train", held_out)
     else:
         places["test"] = (test, np.arange(len(labels[test])))
     if "validation" in labels and test == "test" and config.val_fraction > 0:
         places["validation"] = ("validation", np.arange(len(labels["validation"])))
     else:
-        train_groups = None if groups is None else groups[train]
-        rest, held_out = grouped_holdout(labels["train"][train], train_groups, config.val_fraction, config.split_seed)
-        places["validation"] = ("train", train[held_out])
-        train = train[rest]
+        if not (known == "validation").any():
+            known = np.where(known == "train", "", known)
+        train, held_out = _hold_out("validation", train, labels["train"], groups, known, config)
+        places["validation"] = ("train", held_out)
     if config.num_train is not None:
         if config.num_train > len(train):
             raise UserError(f"data.num-train {config.num_train}: {config.name} has {len(train):,} training images")
         share = config.num_train / len(train)
         train = train[stratified_holdout(labels["train"][train], share, config.split_seed)[1]]
     return {"train": ("train", train)} | places
+
+
+def _hold_out(
+    split: str,
+    indices: np.ndarray,
+    labels: np.ndarray,
+    groups: np.ndarray | None,
+    known: np.ndarray,
+    config: DataConfig,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Cuts "test" or "validation" of the images at `indices`: those that are known to be in it, and of those of which
+    nothing is known its share, as `grouped_holdout`; the others are arguments of `cut_splits`."""
+    share = config.test_fraction if split == "test" else config.val_fraction
+    new = indices[known[indices] == ""]
+    _, chosen = grouped_holdout(labels[new], None if groups is None else groups[new], share, config.split_seed)
+    held_out = np.union1d(indices[known[indices] == split], new[chosen])
+    return np.setdiff1d(indices, held_out), held_out
 
 
 def grouped_holdout(

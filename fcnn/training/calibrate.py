@@ -80,7 +80,9 @@ def _directions(setup: TrainSetup, best: BestWeights) -> tuple[np.ndarray, float
     classes = len(data.classes)
     chosen = _few(data.train, classes)
     train = data.train.take(chosen)
-    if best.step == 0 or setup.config.transfer.strategy in ("head", "pretrained"):  # nothing learned these features
+    transfer = setup.config.transfer
+    if transfer.head_init != "extend" and (best.step == 0 or transfer.strategy in ("head", "pretrained")):
+        # Nothing learned these features from the images.
         features = _features(setup, best, train)
         means, nearest = class_means(features, train.labels, classes), np.zeros(len(train))
         fold = folds(train.labels, None if data.groups is None else data.groups[chosen])

@@ -14,7 +14,7 @@ from fcnn.data import AnySplit, Split
 from fcnn.distributed import sharding
 from fcnn.models import endpoints
 from fcnn.training.evaluate import compile_on_each
-from fcnn.training.linear_probe import FOLDS, LinearProbe, fit_linear_probe
+from fcnn.training.linear_probe import FOLDS, KnownRows, LinearProbe, fit_linear_probe
 from fcnn.training.setup import TrainSetup
 from fcnn.utils.errors import UserError
 
@@ -75,19 +75,32 @@ def linear_features(setup: TrainSetup, variables: Any) -> Split:
     return features
 
 
-def fit_probe(setup: TrainSetup, variables: Any) -> LinearProbe:
-    """Fits the linear probe of the training images; UserError as for `linear_features`."""
-    features = linear_features(setup, variables)
-    return fit_linear_probe(features.images, features.labels, len(setup.dataset.classes), setup.dataset.groups)
+def fit_probe(setup: TrainSetup, variables: Any, is_known: np.ndarray | None = None) -> LinearProbe:
+    """Fits the linear probe of the training images; UserError as for `linear_features`.
+
+    Args:
+      is_known: (classes,) bool, the classes whose rows of the head stay as they are in `variables`; None for none.
+    """
+    features, head, known = linear_features(setup, variables), variables["params"]["head"], None
+    if is_known is not None:
+        kernel = np.asarray(head["kernel"]).reshape(features.images.shape[1], -1)
+        known = KnownRows(kernel, np.asarray(head["bias"]), is_known)
+    classes, groups = len(setup.dataset.classes), setup.dataset.groups
+    return fit_linear_probe(features.images, features.labels, classes, groups, known=known)
 
 
 def probed_head(variables: Any, probe: LinearProbe) -> tuple[Any, str]:
     """Returns variables whose head is a linear probe, and a sentence on how good it is."""
-    head = variables["params"]["head"]
-    fitted = {"kernel": jnp.asarray(probe.kernel.reshape(head["kernel"].shape)), "bias": jnp.asarray(probe.bias)}
     message = (
         f"The head is a logistic regression on {len(probe.kernel):,} features of {len(probe.labels):,} images "
         f"(C {probe.inverse_strength:g} by {FOLDS}-fold cross-validation, with which it gets "
         f"{100 * probe.accuracy:.1f} %)."
     )
-    return {**variables, "params": {**variables["params"], "head": fitted}}, message
+    return with_head(variables, probe), message
+
+
+def with_head(variables: Any, probe: LinearProbe) -> Any:
+    """Returns variables whose head is a linear probe."""
+    head = variables["params"]["head"]
+    fitted = {"kernel": jnp.asarray(probe.kernel.reshape(head["kernel"].shape)), "bias": jnp.asarray(probe.bias)}
+    return {**variables, "params": {**variables["params"], "head": fitted}}

@@ -34,12 +34,25 @@ class LinearProbe:
         return float(np.mean(self.logits.argmax(axis=1) == self.labels))
 
 
+@dataclasses.dataclass(frozen=True)
+class KnownRows:
+    """Rows of a head that stay as they are."""
+
+    kernel: np.ndarray
+    """(D, classes) float32, of which the columns of other classes don't matter."""
+    bias: np.ndarray
+    """(classes,) float32."""
+    is_known: np.ndarray
+    """(classes,) bool."""
+
+
 def fit_linear_probe(
     features: np.ndarray,
     labels: np.ndarray,
     num_classes: int,
     groups: np.ndarray | None = None,
     *,
+    known: KnownRows | None = None,
     progress: Progress = no_progress,
 ) -> LinearProbe:
     """Fits a head to features, with the regularization that has the least cross-entropy by cross-validation.
@@ -48,19 +61,25 @@ def fit_linear_probe(
       features: (N, D).
       labels: (N,) int; a class without an image gets logits that no softmax sees.
       groups: (N,) int, one number for images that stay in one fold, copies of each other; None for none.
+      known: rows that stay as they are, so that the others alone are fitted.
     """
     features = np.asarray(features, np.float64)
     logits = {
-        strength: cross_validate(features, labels, num_classes, strength, groups)
+        strength: cross_validate(features, labels, num_classes, strength, groups, known)
         for strength in progress(INVERSE_STRENGTHS, "fitting heads", len(INVERSE_STRENGTHS))
     }
     best = min(INVERSE_STRENGTHS, key=lambda strength: cross_entropy(logits[strength], labels))
-    kernel, bias = _fit(features, labels, num_classes, best)
+    kernel, bias = _fit(features, labels, num_classes, best, known)
     return LinearProbe(kernel.astype(np.float32), bias.astype(np.float32), best, logits[best], labels)
 
 
 def cross_validate(
-    features: np.ndarray, labels: np.ndarray, num_classes: int, strength: float, groups: np.ndarray | None = None
+    features: np.ndarray,
+    labels: np.ndarray,
+    num_classes: int,
+    strength: float,
+    groups: np.ndarray | None = None,
+    known: KnownRows | None = None,
 ) -> np.ndarray:
     """Returns the logits (N, classes) float32 of each image by a head that was fitted to the other folds, with C
     `strength`; the other arguments are those of `fit_linear_probe`."""
@@ -69,7 +88,7 @@ def cross_validate(
     for held_out in range(FOLDS):
         chosen = fold == held_out
         if chosen.any():
-            kernel, bias = _fit(features[~chosen], labels[~chosen], num_classes, strength)
+            kernel, bias = _fit(features[~chosen], labels[~chosen], num_classes, strength, known)
             logits[chosen] = features[chosen] @ kernel + bias
     return logits
 
@@ -98,7 +117,9 @@ UNSEEN = -30.0
 """The logit of a class without a training image: a probability of 1e-13."""
 
 
-def _fit(features: np.ndarray, labels: np.ndarray, num_classes: int, strength: float) -> tuple[np.ndarray, np.ndarray]:
+def _fit(
+    features: np.ndarray, labels: np.ndarray, num_classes: int, strength: float, known: KnownRows | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Returns the kernel (D, classes) and bias (classes,) of a logistic regression on standardized features, for
     features as they are."""
     from sklearn.linear_model import LogisticRegression
@@ -106,6 +127,8 @@ def _fit(features: np.ndarray, labels: np.ndarray, num_classes: int, strength: f
 
     mean, std = features.mean(axis=0), features.std(axis=0)
     std = np.where(std > 1e-6 * std.max(initial=1e-30), std, 1.0)
+    if known is not None:
+        return _fit_others(features, labels, strength, known, (mean, std))
     kernel, bias = np.zeros((features.shape[1], num_classes)), np.full(num_classes, UNSEEN)
     present = np.unique(labels)
     if len(present) == 1:
@@ -117,4 +140,36 @@ def _fit(features: np.ndarray, labels: np.ndarray, num_classes: int, strength: f
     if len(present) == 2:  # scikit-learn fits the difference of the two logits
         weights, intercepts = np.concatenate([-weights, weights]) / 2, np.concatenate([-intercepts, intercepts]) / 2
     kernel[:, present], bias[present] = weights.T, intercepts - weights @ mean
+    return kernel, bias
+
+
+def _fit_others(
+    features: np.ndarray, labels: np.ndarray, strength: float, known: KnownRows, scale: tuple[np.ndarray, np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the same with the rows of `known` fixed: the others minimize C x the cross-entropy + half the sum of
+    their squares, for features less `scale[0]`, divided by `scale[1]`."""
+    from scipy.optimize import minimize
+    from scipy.special import log_softmax
+    from threadpoolctl import threadpool_limits
+
+    mean, std = scale
+    others = np.flatnonzero(~known.is_known)
+    inputs, logits = (features - mean) / std, features @ known.kernel + known.bias
+    target = labels[:, None] == others
+
+    def loss(flat: np.ndarray) -> tuple[float, np.ndarray]:
+        rows = flat.reshape(-1, len(others))
+        logits[:, others] = inputs @ rows[1:] + rows[0]
+        log_probabilities = log_softmax(logits, axis=1)
+        errors = strength * (np.exp(log_probabilities[:, others]) - target)
+        entropy = -log_probabilities[np.arange(len(labels)), labels].sum()
+        gradient = np.concatenate([errors.sum(axis=0)[None], inputs.T @ errors + rows[1:]])
+        return strength * entropy + 0.5 * (rows[1:] ** 2).sum(), gradient.ravel()
+
+    start = np.zeros((inputs.shape[1] + 1) * len(others))
+    with threadpool_limits(1, "blas"):
+        rows = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 1000}).x.reshape(-1, len(others))
+    kernel, bias = known.kernel.astype(np.float64), known.bias.astype(np.float64)
+    kernel[:, others] = rows[1:] / std[:, None]
+    bias[others] = rows[0] - mean @ kernel[:, others]
     return kernel, bias

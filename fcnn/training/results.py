@@ -42,29 +42,30 @@ def write_report(setup: TrainSetup, workdir: Path, console: Console, best: BestW
         page = describe(setup, best.variables, best_step, predictions)
         if processes.is_first():
             write_page(workdir, page)
-    if setup.starts_from_probe and (verdict := probe_verdict(read_records(workdir))):
+    start = "the linear probe" if setup.starts_from_probe else "the network that it started from"
+    if setup.compares_start and (verdict := start_verdict(read_records(workdir), start)):
         console.log(verdict)
 
 
-def probe_verdict(records: Sequence[Record]) -> str | None:
-    """Returns whether fine-tuning was better than the linear probe that a run started from; None if they weren't
+def start_verdict(records: Sequence[Record], start: str) -> str | None:
+    """Returns whether fine-tuning was better than what a run started from, called `start`; None if they weren't
     compared."""
     validations = curve(records, "validation")
     if len(validations) < 2 or validations[0]["step"] > 0:
         return None
-    probe, best = validations[0], best_of(records)
+    before, best = validations[0], best_of(records)
     if best["step"] == 0:
         other = max(validations[1:], key=rank)
         return (
-            f"Fine-tuning did not help: {_share(other)} of the validation images are right, {_share(probe)} with the "
-            "linear probe, which is kept."
+            f"Fine-tuning did not help: {_share(other)} of the validation images are right, {_share(before)} with "
+            f"{start}, which is kept."
         )
-    if best["top1"] == probe["top1"]:
+    if best["top1"] == before["top1"]:
         return (
             f"Fine-tuning left the validation accuracy at {_share(best)} and lowered the loss from "
-            f"{probe['loss']:.3f} to {best['loss']:.3f}: the fine-tuned network is kept."
+            f"{before['loss']:.3f} to {best['loss']:.3f}: the fine-tuned network is kept."
         )
-    return f"Fine-tuning raised the validation accuracy from {_share(probe)} (the linear probe) to {_share(best)}."
+    return f"Fine-tuning raised the validation accuracy from {_share(before)} ({start}) to {_share(best)}."
 
 
 def _share(record: Record) -> str:

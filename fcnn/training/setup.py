@@ -76,8 +76,13 @@ class TrainSetup:
 
     @property
     def starts_from_probe(self) -> bool:
-        """Whether training starts from a linear probe, which is evaluated, too: the better of the two is kept."""
+        """Whether training starts from a linear probe of its training images."""
         return self.config.transfer.head_init == "linear_probe"
+
+    @property
+    def compares_start(self) -> bool:
+        """Whether what training starts from is evaluated, too: the better of the two is kept."""
+        return self.config.transfer.head_init != "random"
 
     @property
     def patience(self) -> float:

@@ -5,17 +5,18 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from fcnn.distributed import sharding
 from fcnn.report.records import WEIGHTS
-from fcnn.training.features import fit_probe, probed_head
+from fcnn.training.features import fit_probe, probed_head, with_head
 from fcnn.training.held_out import write_held_out
 from fcnn.training.linear_probe import LinearProbe
 from fcnn.training.pretrained import load_network
 from fcnn.training.setup import TrainSetup
 from fcnn.training.state import TrainState
 from fcnn.training.trainable import start_from
-from fcnn.weights import linear_head, published
+from fcnn.weights import linear_head, match_classes, published
 
 
 def start_state(
@@ -44,7 +45,7 @@ def start_state(
         network,
         setup.dataset.classes,
         state.variables,
-        "full" if transfer.head_init == "linear_probe" else transfer.strategy,
+        transfer.strategy if transfer.head_init == "random" else "full",
         seed=config.seed,
         same_head=same_head,
     )
@@ -53,6 +54,13 @@ def start_state(
         variables, message = probed_head(variables, probe)
         if workdir is not None:
             write_held_out(workdir, probe.logits, probe.labels, setup.dataset.paths("train"))
+    if transfer.head_init == "extend":
+        classes = setup.dataset.classes
+        rows = match_classes(network.info.names, classes) if same_head else (None,) * len(classes)
+        if None in rows:
+            is_known = np.asarray([row is not None for row in rows])
+            variables = with_head(variables, fit_probe(setup, variables, is_known))
+            message += " The new rows are a logistic regression on its features."
     layers = [layer for name, layer in state.params.items() if name not in setup.trainable.frozen]
     count = sum(array.size for array in jax.tree.leaves(layers)) if setup.total_steps else 0
     source = transfer.weights + (f", {WEIGHTS[network.info.weights]}" if network.info.weights else "")

@@ -211,7 +211,7 @@ class Trainer:
 
     def _evaluation_due(self) -> bool:
         if self.step == 0:
-            return self.setup.starts_from_probe and self.validate is not None
+            return self.setup.compares_start and self.validate is not None
         return self.step % self.setup.eval_every == 0 or self.step == self.setup.total_steps
 
     def at_boundary(self) -> bool:

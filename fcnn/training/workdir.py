@@ -37,10 +37,8 @@ def resolved(config: Config) -> Config:
     data, weights = config.data, config.transfer.weights
     if data.name.startswith("folder:"):
         data = dataclasses.replace(data, name=f"folder:{_absolute(data.name.removeprefix('folder:'))}")
-    if data.corrections is not None:
-        data = dataclasses.replace(data, corrections=_absolute(data.corrections))
-    if data.manual_dir is not None:
-        data = dataclasses.replace(data, manual_dir=_absolute(data.manual_dir))
+    paths = {name: getattr(data, name) for name in ("corrections", "splits", "manual_dir")}
+    data = dataclasses.replace(data, **{name: _absolute(path) for name, path in paths.items() if path is not None})
     if weights is not None and weights not in TABLE:
         weights = _absolute(weights)
     return dataclasses.replace(config, data=data, transfer=dataclasses.replace(config.transfer, weights=weights))

@@ -21,6 +21,7 @@ from fcnn.training.linear_probe import LinearProbe
 from fcnn.training.pretrained import load_network
 from fcnn.training.setup import make_setup
 from fcnn.transfer import auto
+from fcnn.transfer.earlier import learned_features
 from fcnn.transfer.timing import LEAST_EPOCHS, Budget, Costs, duration, measure
 from fcnn.utils.errors import UserError
 from fcnn.weights import NetworkInfo, published
@@ -38,7 +39,7 @@ RATE, WARMUP, CROP = 2e-4, 1.0, 0.6
 """Of fine-tuning by AdamW: the learning rate, its warm-up in epochs, the least share of the area in a random crop. How
 they were chosen is in docs/transfer.md."""
 PROBED = ("pretrained", "full", "last_block")
-"""The strategies that start from a linear probe."""
+"""The strategies that start from a linear probe, or from the head of the run that they go on from."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,6 +66,8 @@ class Look:
     """The images of a config, normalized as the weights want it."""
     log: Callable[[str], None]
     budget: Budget
+    head_init: str
+    """Of the strategies in PROBED."""
 
 
 def configure(
@@ -97,6 +100,8 @@ def configure(
     network = load_network(name, model, head=False)
     info = network.info
     chosen = "as you asked" if weights else "the best for photographs of those that are here (fcnn zoo lists others)"
+    if options.data.splits is not None and Path(name) == Path(options.data.splits).parent:
+        chosen = "the network of the earlier run"
     log(" ".join([f"Weights {name}: {chosen}.", *network.notes]))
     config = _first(root, options, name, info, progress)
     size, trained_on = config.data.image_size, info.image_shape[0]
@@ -105,7 +110,8 @@ def configure(
     def loaded(config: Config) -> Dataset:
         return load(config.data, log=log, progress=progress).normalized_by(info.mean, info.std)
 
-    return _decide(config, Look(options, named, loaded, log, budget))
+    head_init = "extend" if options.data.splits is not None and learned_features(name) else "linear_probe"
+    return _decide(config, Look(options, named, loaded, log, budget, head_init))
 
 
 def _here(model: ModelConfig | None) -> str:
@@ -146,8 +152,11 @@ def _decide(config: Config, look: Look) -> Suggestion:
     """The strategy, the probe and the length."""
     first, dataset = config, look.load(config)
     strategy, reason = look.options.transfer.strategy, "as you asked"
-    is_free = strategy == "auto"
-    if is_free:
+    is_free, start = strategy == "auto", "linear classifier"
+    if is_free and look.head_init == "extend":
+        start = "network of the earlier run"
+        strategy, reason = "full", f"everything is fine-tuned from the {start}"
+    elif is_free:
         strategy, reason = auto.by_number(dataset)
         if strategy == "pretrained":
             first, dataset = _whole(first, look, dataset)
@@ -159,7 +168,7 @@ def _decide(config: Config, look: Look) -> Suggestion:
         f"A first look at {costs.images:,} images: about {duration(look.budget.elapsed() + costs.probing)} in all."
     )
     if is_free and strategy == "full" and (lacking := costs.lacking(look.budget)) and _epochs_free(look):
-        strategy, reason = "pretrained", f"the linear classifier alone, as there is no time to fine-tune: {lacking}"
+        strategy, reason = "pretrained", f"the {start} alone, as there is no time to fine-tune: {lacking}"
         first, dataset = _whole(first, look, dataset)
         config = _for(first, look, strategy, dataset)
     probe = choice = None
@@ -194,12 +203,11 @@ def _whole(config: Config, look: Look, dataset: Dataset) -> tuple[Config, Datase
 def _for(config: Config, look: Look, strategy: str, dataset: Dataset) -> Config:
     """The config with a strategy, and what follows from it but for what the user named."""
     probed, devices = strategy in PROBED, sharding.make_mesh().size
+    head_init = look.head_init if probed or look.head_init == "extend" else "random"
     batch = max(min(BATCH, len(dataset.train) // 4) // devices, 1) * devices
     config = dataclasses.replace(
         config,
-        transfer=dataclasses.replace(
-            config.transfer, strategy=strategy, head_init="linear_probe" if probed else "random"
-        ),
+        transfer=dataclasses.replace(config.transfer, strategy=strategy, head_init=head_init),
         train=TrainConfig(batch_size=batch, eval_batch_size=64),
     )
     if strategy == "head":

@@ -109,6 +109,8 @@ class Costs:
         fitting = train * (FITTING[0] + FITTING[1] * len(data.classes))
         compiling = step + forward * (1 + 2 * bool(validation))  # test; validation in training, and for the report
         features = train * speed.image if setup.config.transfer.strategy == "head" else 0.0
+        if setup.config.data.splits is not None:  # the test images once more, by the network from before and by this
+            features += 2 * (forward + test * speed.image)
         return cls(
             images=train,
             probing=forward + train * speed.image + fitting,

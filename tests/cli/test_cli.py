@@ -112,7 +112,7 @@ def read_help(capsys, *args):
 def test_help_is_short_and_shows_the_values_of_the_preset(capsys):
     text = read_help(capsys, *TRAIN, "--help")
     options = re.findall(r"(?<= )--[a-z.-]+(?= )", text)
-    assert len({option for option in options if "--no-" not in option and ".no-" not in option} - {"--help-all"}) <= 22
+    assert len({option for option in options if "--no-" not in option and ".no-" not in option} - {"--help-all"}) <= 23
     assert "--config NAME|FILE.py A shipped preset by name" in text
     assert "--train.batch-size INT Images per step, over all devices. (default: 64)" in text
     assert "--train.epochs FLOAT Passes over the training split. (default: 20)" in text

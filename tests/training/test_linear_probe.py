@@ -21,7 +21,7 @@ from fcnn.data.dataset import Dataset, Split
 from fcnn.distributed import sharding
 from fcnn.training import linear_probe
 from fcnn.training.features import compile_features
-from fcnn.training.linear_probe import FOLDS, fit_linear_probe, folds
+from fcnn.training.linear_probe import FOLDS, KnownRows, fit_linear_probe, folds
 from fcnn.training.setup import make_setup
 from fcnn.training.start import start_state
 from fcnn.utils.batch import make_batch
@@ -53,6 +53,23 @@ def test_it_is_scikit_learns_on_standardized_features(classes, monkeypatch):
     )
     np.testing.assert_allclose(softmax(probe.logits, axis=1), held_out, atol=1e-3)
     assert np.abs(expected - expected.mean(axis=0)).max() > 0.3  # the classes do differ
+
+
+@pytest.mark.parametrize("is_known", [[True, False, True, False], [True, True, True, False], [False] * 4])
+def test_rows_that_are_known_stay_and_the_others_suit_them(is_known, monkeypatch):
+    """Of the joint optimum any rows are fixed: those that are fitted to them are the others."""
+    monkeypatch.setattr(linear_probe, "INVERSE_STRENGTHS", (0.1,))
+    features, labels = clouds(200, 4)
+    joint = fit_linear_probe(features, labels, 4)
+    is_known = np.asarray(is_known)
+    garbage = RNG.normal(size=joint.kernel.shape)
+    known = KnownRows(np.where(is_known, joint.kernel, garbage), np.where(is_known, joint.bias, 7), is_known)
+    probe = fit_linear_probe(features, labels, 4, known=known)
+    np.testing.assert_array_equal(probe.kernel[:, is_known], joint.kernel[:, is_known])
+    np.testing.assert_array_equal(probe.bias[is_known], joint.bias[is_known])
+    ours, theirs = (softmax(features @ one.kernel + one.bias, axis=1) for one in (probe, joint))
+    np.testing.assert_allclose(ours, theirs, atol=2e-3)
+    assert np.abs(theirs - theirs.mean(axis=0)).max() > 0.3
 
 
 def test_the_regularization_suits_the_features():
