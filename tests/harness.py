@@ -79,9 +79,10 @@ MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
 
 
 def random_network(name="resnet20", size=32, channels=3, classes=4, **fields):
-    """Random weights and running statistics, no two arrays alike; classes a, b, c, ..."""
+    """Random weights and running statistics, no two arrays alike; classes a, b, c, ..., aa, ..."""
     config = ModelConfig(name=name, **fields)
-    names = tuple("abcdefghijklmnopqrstuvwxyz"[:classes])
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    names = tuple(letters[i % 26] * (i // 26 + 1) for i in range(classes))
     info = NetworkInfo(model=config, classes=names, image_shape=(size, size, channels), mean=MEAN, std=STD)
     model = info.create()
     images = np.zeros((1, size, size, 3), np.float32)

@@ -25,8 +25,8 @@ def load_network(
 
     Args:
       source: the name of one in the zoo (`./NAME` for a folder of that name), downloaded if need be; the folder of a
-        run, whose best weights on validation it is; a file (`fcnn.weights.read_network`); or an architecture, for the
-        most accurate weights of it in the zoo.
+        run, whose best weights on validation it is; a file (`fcnn.weights.read_network`); an architecture, for the
+        most accurate weights of it in the zoo; or a name on the Hugging Face hub, "timm/resnet50.a1_in1k".
       model: what the weights must be of; what they are of, where a file doesn't say it. None takes what there is.
       head, ema: as for `read_network`.
       module: the user's own Linen module, for a run or a file of one.
@@ -42,6 +42,8 @@ def load_network(
         if model is not None:
             check_same(entry.model, ModelConfig(name=model.name), source)
         return _named(read_network(zoo.obtain(entry), model or entry.model), entry)
+    if zoo.is_on_hub(source) and not path.exists():
+        path = zoo.obtain_from_hub(source)
     if path.name == source and not path.suffix and not path.exists():
         raise UserError(unknown("network", source, zoo.TABLE) + " (or give a weight file or a run's folder)")
     if not path.is_dir():
@@ -74,7 +76,7 @@ def _named(network: Network, entry: zoo.Entry) -> Network:
     """Returns a network of the zoo with what its file doesn't say: the classes, and how photographs are read."""
     if network.info.named:
         return network
-    classes = zoo.class_names(entry) or network.info.classes
+    classes = zoo.class_names(entry.classes) or network.info.classes
     height, width, channels = network.info.image_shape
     info = dataclasses.replace(
         network.info,

@@ -18,6 +18,7 @@ from fcnn.config.serialize import build
 from fcnn.utils.errors import UserError
 from fcnn.weights.files import read_arrays, write_arrays
 from fcnn.weights.foreign import fitting, input_channels, is_auxiliary, plain_names, unsaid_options
+from fcnn.weights.timm_config import read_timm_config
 from fcnn.weights.torch_names import COUNTER, from_torch, to_torch, torch_shapes
 
 
@@ -180,7 +181,12 @@ def read_network(
 def _read_foreign(
     arrays: dict[str, np.ndarray], config: ModelConfig | None, path: Path, need_head: bool, notes: list[str]
 ) -> Network:
-    """A network of somebody else's: numbered classes, and the preprocessing that such weights usually want."""
+    """A network of somebody else's: with what timm's config beside it says, or else numbered classes and the
+    preprocessing that such weights usually want."""
+    beside = read_timm_config(path)
+    if beside is not None and (config is None or config.name == beside.model.name):
+        own = {} if config is None else config.options
+        config = dataclasses.replace(config or beside.model, options=beside.model.options | own)
     if config is None:
         config = ModelConfig(name=_recognize(arrays, path))
         notes.append(f"By its names and shapes it is {config.name}.")
@@ -221,7 +227,11 @@ def _read_foreign(
     mean, std = model.preprocessing() if shape[2] == 3 else ((0.5,) * shape[2],) * 2
     classes = tuple(map(str, range(len(renamed[f"{layer}weight"])))) if head else ()
     info = NetworkInfo(model=config, classes=classes, image_shape=shape, mean=mean, std=std, named=False)
-    return Network(info=info, variables=variables, notes=(*notes, preprocessing_note(info)))
+    if beside is None or beside.channels != shape[2]:
+        notes.append(preprocessing_note(info))
+    else:
+        info = dataclasses.replace(info, **beside.fields(len(classes)))
+    return Network(info=info, variables=variables, notes=tuple(notes))
 
 
 def preprocessing_note(info: NetworkInfo, said: Collection[str] = ()) -> str:

@@ -7,7 +7,19 @@
 """
 
 from fcnn.zoo.entry import Entry
+from fcnn.zoo.hub import is_on_hub, obtain_from_hub
 from fcnn.zoo.obtain import class_names, folder, is_here, obtain, where
 from fcnn.zoo.table import TABLE, most_accurate
 
-__all__ = ["TABLE", "Entry", "class_names", "folder", "is_here", "most_accurate", "obtain", "where"]
+__all__ = [
+    "TABLE",
+    "Entry",
+    "class_names",
+    "folder",
+    "is_here",
+    "is_on_hub",
+    "most_accurate",
+    "obtain",
+    "obtain_from_hub",
+    "where",
+]

@@ -54,8 +54,6 @@ def obtain(entry: Entry) -> Path:
     return path
 
 
-def class_names(entry: Entry) -> tuple[str, ...]:
-    """Returns the names of an entry's classes, in the order of the logits; () where its file has them."""
-    if entry.classes is None:
-        return ()
-    return tuple((Path(__file__).parent / entry.classes).read_text(encoding="utf-8").splitlines())
+def class_names(file: str | None) -> tuple[str, ...]:
+    """Returns the names of an entry's classes, in the order of the logits, from the file that it names; () if none."""
+    return () if file is None else tuple((Path(__file__).parent / file).read_text(encoding="utf-8").splitlines())

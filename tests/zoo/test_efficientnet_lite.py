@@ -93,7 +93,7 @@ def test_the_packages_names_are_known():
 def test_imagenets_classes_have_names_of_their_own():
     entries = [entry for entry in zoo.TABLE.values() if entry.source == "ImageNet-1k"]
     assert {entry.classes for entry in entries} == {"imagenet.txt"}
-    names = zoo.class_names(entries[0])
+    names = zoo.class_names(entries[0].classes)
     assert len(names) == len(set(names)) == 1000
     assert (names[0], names[281], names[999]) == ("tench", "tabby", "toilet tissue")
 
