@@ -11,6 +11,7 @@ from fcnn import registry
 from fcnn.bench.compare import measure
 from fcnn.bench.job import CONTENDERS, STANDARD, Job
 from fcnn.cli.bench_data import bench_data_command
+from fcnn.cli.bench_photos import bench_photos_command
 from fcnn.cli.parse import named_options, parse
 from fcnn.utils.errors import UserError, unknown
 from fcnn.utils.text import table
@@ -23,7 +24,8 @@ class BenchArgs:
 
     Each contender runs in a process of its own, and they take turns. A ratio above 1 means that fcnn is faster by that
     factor. "1st step" is the time from the start of a process to the end of its first step, "again" the same with
-    everything compiled before. torch needs PyTorch. For the input pipeline see fcnn bench data --help.
+    everything compiled before. torch needs PyTorch. For the input pipeline see fcnn bench data --help; for how good a
+    classifier of photos becomes, fcnn bench photos --help.
     """
 
     what: Annotated[Literal["step", "eval", "all"], tyro.conf.Positional]
@@ -46,9 +48,11 @@ class BenchArgs:
 
 
 def bench_command(args: list[str]) -> int:
-    """`fcnn bench step|eval|all|data [options]`."""
+    """`fcnn bench step|eval|all|data|photos [options]`."""
     if args[:1] == ["data"]:
         return bench_data_command(args[1:])
+    if args[:1] == ["photos"]:
+        return bench_photos_command(args[1:])
     parsed = parse(BenchArgs, args, "fcnn bench")
     if parsed.what == "all" and (ignored := named_options(args) & {"model", "batch", "image_size", "dtype"}):
         raise UserError(f"--{min(ignored).replace('_', '-')} has no effect with all, which measures the standard list")

@@ -1,0 +1,151 @@
+"""Fine-tuning as somebody writes it in PyTorch who knows how: the head on the features of the frozen network, then all
+layers, by AdamW and one cycle, from photographs that are decoded once, in as much time as `fcnn train` has."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from fcnn.bench.photos.images import Photos, RunPhotos, score
+from fcnn.bench.photos.job import Cell, Job
+from fcnn.bench.photos.torch_lite0 import MEAN, STD, Lite0, pretrained
+from fcnn.data.parallel import cores
+from fcnn.data.splits import stratified_holdout
+from fcnn.data.streamed import random_box
+
+BATCH, EVAL_BATCH = 32, 64
+HEAD_RATE, HEAD_EPOCHS = 3e-3, 60
+"""Of the head alone: the peak learning rate, and the epochs on its features, which take seconds."""
+MOST_EPOCHS = 30.0
+"""Of all layers: few images don't need all of the time."""
+MIN_AREA = 0.6
+"""Least share of the area in a random crop, as `fcnn train` has it."""
+HELD_OUT = 0.2
+"""For choosing a point of the grid, where the run had too few images to hold any out."""
+LARGER = 8 / 7
+"""By how much training images are larger than what is cropped from them: 256 for 224."""
+
+
+class Training:
+    """The training images of a fine-tuning, and the network."""
+
+    def __init__(self, photos: Photos, crops: Photos, classes: int, seed: int) -> None:
+        """Args:
+        photos: of the size that the network takes.
+        crops: the same ones, larger, to cut random crops from.
+        """
+        torch.manual_seed(seed)
+        self.photos, self.crops, self._rng = photos, torch.from_numpy(crops.images), np.random.default_rng(seed)
+        self._labels, self._size = torch.from_numpy(photos.labels), photos.images.shape[1]
+        model: Any = pretrained(classes)
+        self.model = model.to(memory_format=torch.channels_last)
+
+    def fit_head(self) -> None:
+        """Fits the head to the features of the frozen network."""
+        features = outputs(self.model.features, self.photos.images)
+        steps = HEAD_EPOCHS * max(len(features) // BATCH, 1)
+        optimizer = torch.optim.AdamW(self.model._fc.parameters(), HEAD_RATE)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, HEAD_RATE, total_steps=steps)
+        for indices in self._batches(steps):
+            _step(self.model._fc, optimizer, features[indices], self._labels[indices])
+            schedule.step()
+
+    def fit(self, steps: int, rate: float, freeze_batch_norm: bool) -> None:
+        """Trains all layers."""
+        self.model.train()
+        if freeze_batch_norm:
+            for layer in self.model.modules():
+                if isinstance(layer, nn.BatchNorm2d):
+                    layer.eval()
+        optimizer = torch.optim.AdamW(self.model.parameters(), rate)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps)
+        for indices in self._batches(steps):
+            _step(self.model, optimizer, self._augmented(indices), self._labels[indices])
+            schedule.step()
+        self.model.eval()
+
+    def seconds_per_step(self, freeze_batch_norm: bool) -> float:
+        """Measures a step, the second and third of three, and leaves everything as it was."""
+        state = {name: value.clone() for name, value in self.model.state_dict().items()}
+        self.fit(1, 1e-5, freeze_batch_norm)
+        began = time.perf_counter()
+        self.fit(2, 1e-5, freeze_batch_norm)
+        self.model.load_state_dict(state)
+        return (time.perf_counter() - began) / 2
+
+    def _batches(self, steps: int) -> list[Tensor]:
+        """Returns the indices of so many batches: each image as often as any other, or once more."""
+        count = len(self._labels)
+        batch = min(BATCH, count)
+        order = [self._rng.permutation(count) for _ in range(-(-steps * batch // count))]
+        return list(torch.from_numpy(np.concatenate(order)[: steps * batch]).split(batch))
+
+    def _augmented(self, indices: Tensor) -> Tensor:
+        """Returns random crops of images, some mirrored, as the network takes them."""
+        images = []
+        for image in self.crops[indices]:
+            left, top, right, bottom = random_box(image.shape[1], image.shape[0], MIN_AREA, self._rng)
+            crop = image[top:bottom, left:right].permute(2, 0, 1)[None]
+            crop = F.interpolate(crop, (self._size, self._size), mode="bilinear", antialias=True)
+            images.append(crop.flip(3) if self._rng.integers(2) else crop)
+        return normalized(torch.cat(images))
+
+
+def _step(model: Any, optimizer: torch.optim.Optimizer, inputs: Tensor, labels: Tensor) -> None:
+    optimizer.zero_grad(set_to_none=True)
+    F.cross_entropy(model(inputs), labels).backward()
+    optimizer.step()
+
+
+def normalized(images: Tensor) -> Tensor:
+    """Returns uint8 images (B, 3, H, W) as the network takes them."""
+    return ((images.float() - MEAN) / STD).contiguous(memory_format=torch.channels_last)
+
+
+def outputs(function: Any, images: np.ndarray) -> Tensor:
+    """Returns what a network in evaluation makes of uint8 images (N, H, W, 3): (N, ...)."""
+    with torch.no_grad():
+        batches = torch.from_numpy(images).permute(0, 3, 1, 2).split(EVAL_BATCH)
+        return torch.cat([function(normalized(batch)) for batch in batches])
+
+
+def fine_tune(job: Job) -> dict[str, Any]:
+    """Trains a point of the grid.
+
+    Returns:
+      The `score` on the test images, "steps", "epochs", "step_seconds", "seconds" (from the start of the process to
+      the trained network), and "validation", the score on the images that the choice is made by: the run's, or, where
+      it holds none out, a part of the training images, of a second training without them.
+    """
+    torch.set_num_threads(cores())
+    photos = RunPhotos(Path(job.root), Path(job.run))
+    train, crops = photos.read("train"), photos.read("train", size=round(LARGER * photos.size))
+    left = 60 * job.cell.minutes - (time.time() - job.began)
+    model, length = _trained(train, crops, len(photos.classes), job.cell, left)
+    seconds, test, validation = time.time() - job.began, photos.read("test"), photos.read("validation")
+    result = score(outputs(model, test.images).numpy(), test.labels) | length | {"seconds": seconds}
+    if not len(validation.labels):
+        kept, held_out = stratified_holdout(train.labels, HELD_OUT, job.cell.seed)
+        validation = Photos(train.images[held_out], train.labels[held_out])
+        less, less_crops = (Photos(part.images[kept], part.labels[kept]) for part in (train, crops))
+        model, _ = _trained(less, less_crops, len(photos.classes), job.cell, left)
+    return result | {"validation": score(outputs(model, validation.images).numpy(), validation.labels)}
+
+
+def _trained(train: Photos, crops: Photos, classes: int, cell: Cell, seconds: float) -> tuple[Lite0, dict[str, Any]]:
+    """Returns the network after the head and all layers, and how long that was."""
+    began, frozen = time.perf_counter(), bool(cell.freeze_batch_norm)
+    training = Training(train, crops, classes, cell.seed)
+    training.model.eval()
+    training.fit_head()
+    step = training.seconds_per_step(frozen)
+    left = seconds - (time.perf_counter() - began)
+    most = MOST_EPOCHS * max(len(train.labels) / BATCH, 1)
+    steps = max(int(min(left / step, most)), 1)
+    training.fit(steps, cell.rate or 0.0, frozen)
+    images = steps * min(BATCH, len(train.labels))
+    return training.model, {"steps": steps, "epochs": images / len(train.labels), "step_seconds": step}
