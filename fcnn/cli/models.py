@@ -1,6 +1,7 @@
 """`fcnn models` and `fcnn summary`: the architectures, and one layer by layer."""
 
 import dataclasses
+import fnmatch
 import json
 from typing import Annotated, Any
 
@@ -16,6 +17,8 @@ from fcnn.utils.text import table
 class ModelsArgs:
     """List the architectures: image size, parameters, multiply-adds, the most accurate pretrained weights, paper."""
 
+    pattern: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="PATTERN")] = "*"
+    """Which ones: 'resnet*'."""
     json: bool = False
     """Print the list as one JSON object on standard output."""
 
@@ -34,10 +37,13 @@ class SummaryArgs:
 
 
 def models_command(args: list[str]) -> int:
-    """`fcnn models [--json]`."""
+    """`fcnn models [PATTERN] [--json]`."""
     parsed = parse(ModelsArgs, args, "fcnn models")
+    names = fnmatch.filter(registry.MODELS, parsed.pattern)
+    if not names:
+        raise UserError(unknown("model", parsed.pattern, registry.MODELS))
 
-    rows = [_facts(name) for name in registry.MODELS]
+    rows = [_facts(name) for name in names]
     if parsed.json:
         print(json.dumps({"models": rows}))
         return 0

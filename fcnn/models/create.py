@@ -1,11 +1,12 @@
 """Architectures by name, and the Linen module that a config describes."""
 
 import dataclasses
+import fnmatch
 import typing
 from collections.abc import Mapping
 from typing import Any
 
-from fcnn import registry
+from fcnn import registry, zoo
 from fcnn.config import ModelConfig
 from fcnn.config.serialize import fits
 from fcnn.models.classifier import Classifier
@@ -17,9 +18,15 @@ SHARES = frozenset({"momentum", "stochastic_depth"})
 """Options from 0 to less than 1; other numbers with a fraction are 0 or more."""
 
 
-def names() -> list[str]:
-    """Return the names of the architectures."""
-    return list(registry.MODELS)
+def names(pattern: str = "*", *, pretrained: bool = False) -> list[str]:
+    """Returns the names of the architectures.
+
+    Args:
+      pattern: which ones, like "resnet*".
+      pretrained: whether to return only those with weights in `fcnn.zoo.TABLE`.
+    """
+    known = {entry.model.name for entry in zoo.TABLE.values()} if pretrained else registry.MODELS
+    return [name for name in fnmatch.filter(registry.MODELS, pattern) if name in known]
 
 
 def create(name: str, *, num_classes: int, **fields: Any) -> Classifier:

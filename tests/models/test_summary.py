@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from harness import ROOT
 
+import fcnn
 from fcnn import cli, models, registry
 from fcnn.models.classifier import Classifier
 from fcnn.models.counts import FILE
@@ -177,8 +178,17 @@ def test_the_command(capsys):
     )
 
 
+def test_some_of_the_architectures(capsys):
+    assert cli.main(["models", "resnet*d", "--json"]) == 0
+    found = [row["name"] for row in json.loads(capsys.readouterr().out)["models"]]
+    assert found == fcnn.list_models("resnet*d") == ["resnet18d", "resnet34d", "resnet50d", "resnet101d"]
+    assert fcnn.list_models() == list(registry.MODELS)
+    assert fcnn.list_models("*lite*", pretrained=True) == [f"efficientnet_lite{i}" for i in range(3)]
+
+
 def test_a_mistake_is_a_line(capsys):
     for args, message in (
+        (["models", "resnet19"], "unknown model 'resnet19'; did you mean resnet1"),
         (["summary", "resnet19"], "unknown model 'resnet19'; did you mean resnet1"),
         (["summary", "vgg11", "--image-size", "16"], "VGG can't take images of 16x16; the smallest are 32x32"),
         (["summary", "vgg11", "--image-size", "0"], "--image-size must be at least 1, got 0"),
