@@ -5,11 +5,10 @@ import dataclasses
 import math
 from pathlib import Path
 
-import jax
 import numpy as np
-import psutil
 
 from fcnn.data.decode import BadImage, ValueRange, crop_file, open_image, resize_crop
+from fcnn.distributed.device_memory import device_memory
 from fcnn.utils.errors import UserError
 from fcnn.utils.text import printable
 
@@ -132,13 +131,4 @@ class Streamed:
 
 def streams(pipeline: str, size: int) -> bool:
     """Returns whether a set of `size` bytes, decoded, is streamed: as `data.pipeline` says, or as the memory does."""
-    return pipeline == "stream" or (pipeline == "auto" and size > _memory() // SHARE)
-
-
-def _memory() -> int:
-    """Returns the bytes of a device's memory, or of the host's or the container's, through which images go, if less."""
-    sizes = [psutil.virtual_memory().total]
-    with contextlib.suppress(OSError, ValueError):  # no such file, or "max"
-        sizes.append(int(Path("/sys/fs/cgroup/memory.max").read_text(encoding="utf-8")))
-    sizes.append((jax.local_devices()[0].memory_stats() or {}).get("bytes_limit", sizes[0]))
-    return min(sizes)
+    return pipeline == "stream" or (pipeline == "auto" and size > device_memory() // SHARE)

@@ -15,6 +15,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from fcnn.config import ParallelConfig, TrainConfig
+from fcnn.distributed.device_memory import check_fits
 from fcnn.distributed.pmap import compile_pmap
 from fcnn.nn import cpu_convolutions
 from fcnn.runtime.memory import StepMemory
@@ -138,6 +139,7 @@ def trace_step(step: Callable, *args: Any, donate: bool, parallel: ParallelConfi
 
 def _one_at_a_time(compiled: Callable, mesh: Mesh) -> Callable:
     """`compiled`, on CPUs waited for: there no two programs run faster than one after the other."""
+    check_fits(_works_in(compiled), mesh, "a step works in", "take smaller batches or images, or a smaller network")
     if mesh.devices.flat[0].platform != "cpu":
         return compiled
     if mesh.size > 1:

@@ -1,8 +1,7 @@
 """What a run says before its first step: what it is, and what a person should know of it."""
 
-import jax
-
 from fcnn.distributed import sharding
+from fcnn.distributed.device_memory import num_elements
 from fcnn.training import workdir as folder
 from fcnn.training.metrics import wilson
 from fcnn.training.run_data import PIPELINES
@@ -16,7 +15,7 @@ FEW = 50
 def introduction(setup: TrainSetup, state: TrainState) -> list[str]:
     """Returns the lines that a run begins with."""
     data, mesh, parallel_config = setup.dataset, setup.mesh, setup.config.parallel
-    parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
+    parameters = num_elements(state.params)
     lines = [
         f"{model_name(setup)}, {parameters:,} parameters, on {data.name}: {len(data.train):,} training, "
         f"{len(data.validation):,} validation, {len(data.test):,} test images; {setup.total_steps:,} steps on "

@@ -7,6 +7,7 @@ from fcnn.config import Config
 from fcnn.data import Dataset, RunFiles, load
 from fcnn.data.manifest import Manifest
 from fcnn.distributed import processes, sharding
+from fcnn.distributed.device_memory import check_fits, num_bytes, num_elements
 from fcnn.report import Console
 from fcnn.training import workdir as folder
 from fcnn.training.overrides import Overrides
@@ -26,13 +27,26 @@ def build(
       workdir: the run's folder, whose data are those that it began with; None for a run without one.
 
     Raises:
-      UserError: the config doesn't fit the data or the devices, or the weights can't be had.
+      UserError: the config doesn't fit the data, the devices or their memory, or the weights can't be had.
     """
     overrides = overrides or Overrides()
     if workdir is not None and (facts := folder.read_data(workdir)) is not None:
         folder.check_same_overrides(workdir, facts, overrides.names())
     dataset = load_for_all(config, workdir, console, overrides.dataset)
-    return make_setup(config, dataset, sharding.make_mesh(), overrides=overrides)
+    setup = make_setup(config, dataset, sharding.make_mesh(), overrides=overrides)
+    _check_memory(setup)
+    return setup
+
+
+def _check_memory(setup: TrainSetup) -> None:
+    """UserError if the memory can't hold the state of a run and its gradients."""
+    state = setup.abstract_state()
+    check_fits(
+        num_bytes((state, state.params)),
+        setup.mesh,
+        f"{num_elements(state.params):,} parameters with gradients and optimizer state take",
+        "take a smaller network (--model.width-multiplier)",
+    )
 
 
 def load_for_all(config: Config, workdir: Path | None, console: Console, dataset: Dataset | None = None) -> Dataset:

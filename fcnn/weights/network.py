@@ -231,6 +231,7 @@ def _read_foreign(
         notes.append(preprocessing_note(info))
     else:
         info = dataclasses.replace(info, **beside.fields(len(classes)))
+        notes += beside.notes
     return Network(info=info, variables=variables, notes=tuple(notes))
 
 

@@ -42,6 +42,8 @@ class TimmConfig:
     """The fields of `NetworkInfo` for it."""
     classes: tuple[str, ...]
     """The names of the classes; () if nobody named them."""
+    notes: tuple[str, ...] = ()
+    """What is done otherwise here."""
 
     @property
     def channels(self) -> int:
@@ -77,7 +79,9 @@ def read_timm_config(weights: Path) -> TimmConfig | None:
         preprocessing = _preprocessing(said)
     except ValueError as error:
         raise UserError(f"{path}: {error}") from None
-    return TimmConfig(ModelConfig(name=name, options=dict(options)), preprocessing, _classes(config | said))
+    mode = said.get("crop_mode", "center")
+    notes = () if mode == "center" else (f"In timm its photographs are not cropped ({mode}); here the center is.",)
+    return TimmConfig(ModelConfig(name=name, options=dict(options)), preprocessing, _classes(config | said), notes)
 
 
 def _preprocessing(said: dict[str, Any]) -> dict[str, Any]:
@@ -86,8 +90,8 @@ def _preprocessing(said: dict[str, Any]) -> dict[str, Any]:
     crop, interpolation = said.get("crop_pct", 1.0), said.get("interpolation", "bilinear")
     if len(size) != 3 or not all(fits(n, int) and n > 0 for n in size) or {len(mean), len(std)} != {size[0]}:
         raise ValueError(f"input_size, mean and std don't go together: {size}, {mean}, {std}")
-    if not fits(crop, float) or not 0 < crop <= 1 or said.get("crop_mode", "center") != "center":
-        raise ValueError("only crops of the center are read, crop_pct above 0 and at most 1")
+    if not fits(crop, float) or not 0 < crop <= 1:
+        raise ValueError(f"crop_pct must be above 0 and at most 1, got {crop!r}")
     if interpolation not in typing.get_args(Interpolation):
         raise ValueError(f"interpolation must be bilinear or bicubic, got {interpolation!r}")
     channels, height, width = size

@@ -50,7 +50,7 @@ def test_a_streamed_set_is_the_set(root):
 def test_auto_streams_what_takes_more_than_a_quarter_of_the_memory(root, monkeypatch):
     size = 30 * 24 * 24 * 3
     for memory, pipeline in ((4 * size, "device"), (4 * size - 4, "stream")):
-        monkeypatch.setattr("fcnn.data.streamed._memory", lambda memory=memory: memory)
+        monkeypatch.setattr("fcnn.data.streamed.device_memory", lambda memory=memory: memory)
         assert load(DataConfig(name=f"folder:{root}", image_size=24)).pipeline == pipeline
 
 

@@ -13,7 +13,7 @@ from harness import comparable
 
 from fcnn.config import Config, ModelConfig, OptimConfig, TrainConfig
 from fcnn.data import load, pipeline
-from fcnn.distributed import processes, sharding
+from fcnn.distributed import device_memory, processes, sharding
 from fcnn.report import Console, fit, read_records
 from fcnn.training import evaluate, step, trainer
 from fcnn.training.checkpoint import Checkpoints
@@ -245,6 +245,21 @@ def test_batches_too_large_are_refused_before_anything_is_written(tmp_path, cons
         with pytest.raises(UserError, match=words):
             trainer.train(change(train=train), tmp_path / "run", console)
     assert not list(tmp_path.iterdir())
+
+
+def test_what_the_memory_can_not_hold_is_refused_with_its_size(tmp_path, console, monkeypatch):
+    message = (
+        "parameters with gradients and optimizer state take .* GB, and the memory has .* GB: take a smaller network"
+    )
+    with pytest.raises(UserError, match=message):
+        trainer.train(change(model={"name": "resnet20", "width_multiplier": 1000}), tmp_path / "run", console)
+    assert not list(tmp_path.iterdir())
+    monkeypatch.setattr(device_memory, "device_memory", lambda: 10**7)
+    config = change(train={"batch_size": 1280})
+    trainer.train(config, tmp_path / "fits", console)
+    monkeypatch.setattr(device_memory, "device_memory", lambda: 4 * 10**6)
+    with pytest.raises(UserError, match=r"a step works in .* GB, and the memory has .* GB: take smaller batches"):
+        trainer.train(config, tmp_path / "run", console)
 
 
 def test_an_epoch_is_the_mean_of_its_intervals_and_has_an_order_of_its_own(tmp_path, console, monkeypatch):

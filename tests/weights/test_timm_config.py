@@ -41,6 +41,9 @@ def test_the_network_and_its_images_are_what_it_says(tmp_path):
     assert info.classes[:2] == ("tench", "goldfish")
     assert read_network(write(tmp_path)).notes == ()
     assert not read_network(write(tmp_path)).info.named
+    assert (
+        read_network(write(tmp_path, crop_mode="squash")).notes[0].startswith("In timm its photographs are not cropped")
+    )
     mine = read_network(write(tmp_path), ModelConfig(name="mobilenet_v3_small", options={"epsilon": 0.5}))
     assert mine.info.model.options == {"padding": "torch", "epsilon": 0.5}
 
@@ -64,8 +67,7 @@ def test_somebody_elses_config_is_passed_over(text, tmp_path):
         ({"input_size": [3, 0, 224]}, "input_size, mean and std don't go together"),
         ({"std": ["a", "b", "c"]}, "std must be numbers"),
         ({"mean": None}, "mean must be numbers, got None"),
-        ({"crop_pct": 1.5}, "crop_pct above 0 and at most 1"),
-        ({"crop_mode": "squash"}, "only crops of the center are read"),
+        ({"crop_pct": 1.5}, "crop_pct must be above 0 and at most 1, got 1.5"),
         ({"interpolation": "nearest"}, "interpolation must be bilinear or bicubic, got 'nearest'"),
     ],
 )
