@@ -6,7 +6,7 @@ import numpy as np
 
 from fcnn.calibration.conformal import prediction_sets, threshold_for
 from fcnn.calibration.record import Calibration
-from fcnn.calibration.temperature import calibration_error, reliability, softmax
+from fcnn.calibration.temperature import calibration_error, calibration_error_floor, reliability, softmax
 from fcnn.calibration.unknown import similarities
 from fcnn.utils.errors import UserError
 
@@ -26,10 +26,10 @@ def calibration_report(
 
     Returns:
       {"images", "temperature", "error_before" and "error" (expected calibration errors, without the temperature and
-      with it), "coverage" (the promise, None where there were too few images for it), "covered" (the share of images
-      whose class is in its set), "set_size" (mean), "reliability" ({"before", "after"}: (images, mean probability,
-      share that is right) of each bin), and with features "false_alarms" (the share of these images, which are of the
-      classes, that are taken for none of them)}.
+      with it), "error_floor" (`calibration_error_floor`), "coverage" (the promise, None where there were too few images
+      for it), "covered" (the share of images whose class is in its set), "set_size" (mean), "reliability" ({"before",
+      "after"}: (images, mean probability, share that is right) of each bin), and with features "false_alarms" (the
+      share of these images, which are of the classes, that are taken for none of them)}.
     """
     raw, probabilities = softmax(logits), calibration.probabilities(logits)
     report: dict[str, Any] = {
@@ -37,6 +37,7 @@ def calibration_report(
         "temperature": calibration.temperature,
         "error_before": calibration_error(raw, labels),
         "error": calibration_error(probabilities, labels),
+        "error_floor": calibration_error_floor(probabilities),
         "reliability": {"before": reliability(raw, labels), "after": reliability(probabilities, labels)},
     }
     means = calibration.means(logits.shape[1])

@@ -78,3 +78,12 @@ def calibration_error(probabilities: np.ndarray, labels: np.ndarray, bins: int =
     """
     parts = reliability(probabilities, labels, bins)
     return sum(part.count * abs(part.accuracy - part.confidence) for part in parts) / max(len(labels), 1)
+
+
+def calibration_error_floor(probabilities: np.ndarray, bins: int = BINS) -> float:
+    """Computes the `calibration_error` that as many images would have on average if each probability (N, classes) were
+    right: what chance alone makes, with the count of right answers in a bin taken as normally distributed."""
+    confidence = probabilities.max(axis=1).astype(np.float64)
+    places = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+    variances = np.bincount(places, confidence * (1 - confidence), minlength=bins)
+    return float(np.sqrt(2 / np.pi * variances).sum() / max(len(confidence), 1))

@@ -184,7 +184,9 @@ def _calibration_lines(report: dict[str, Any], split: str) -> list[str]:
     """Returns how well the probabilities are calibrated, and the sets."""
     lines = [
         f"Expected calibration error: {100 * report['error_before']:.2f} %, calibrated {100 * report['error']:.2f} % "
-        f"(temperature {report['temperature']:.2f})"
+        f"(temperature {report['temperature']:.2f})",
+        f"{report['images']:,} images have about {100 * report['error_floor']:.2f} % by chance even if every probability "
+        "is right",
     ]
     if (coverage := report["coverage"]) is not None:
         lines.append(

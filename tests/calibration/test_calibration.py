@@ -15,6 +15,7 @@ from fcnn.calibration import (
     Calibration,
     calibrate,
     calibration_error,
+    calibration_error_floor,
     calibration_report,
     class_means,
     conformal_thresholds,
@@ -38,6 +39,18 @@ def draw(seed, count, classes=4, temperature=1.0, digits=None):
     logits = logits if digits is None else logits.round(digits)
     labels = (rng.random((count, 1)) > softmax(logits / temperature).cumsum(axis=1)).sum(axis=1)
     return logits, np.minimum(labels, classes - 1)
+
+
+@pytest.mark.parametrize("count", [100, 500, 5000])
+def test_what_chance_makes_of_the_calibration_error(count):
+    """Labels drawn from the probabilities themselves, many times."""
+    errors, floors = [], []
+    for seed in range(60):
+        logits, labels = draw(seed, count)
+        errors.append(calibration_error(softmax(logits), labels))
+        floors.append(calibration_error_floor(softmax(logits)))
+    assert np.mean(floors) == pytest.approx(np.mean(errors), rel=0.08)
+    assert calibration_error_floor(np.eye(3, dtype=np.float32)) == 0
 
 
 @pytest.mark.parametrize("temperature", [0.4, 1.0, 3.0])

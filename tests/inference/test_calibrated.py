@@ -127,6 +127,7 @@ def test_evaluate_gives_precision_f1_and_calibration(root, capsys):
     assert "Expected calibration error: " in said
     assert "% sets: " in said
     assert "None of these: " in said
+    assert "by chance even if every probability is right" in said
     assert "probability  " in said
     assert "Note: the calibration was fitted on these images" in said
     assert "mean of all classes" in said
