@@ -185,8 +185,8 @@ def _calibration_lines(report: dict[str, Any], split: str) -> list[str]:
     lines = [
         f"Expected calibration error: {100 * report['error_before']:.2f} %, calibrated {100 * report['error']:.2f} % "
         f"(temperature {report['temperature']:.2f})",
-        f"{report['images']:,} images have about {100 * report['error_floor']:.2f} % by chance even if every probability "
-        "is right",
+        f"{report['images']:,} images have about {100 * report['error_floor']:.2f} % by chance even if every "
+        "probability is right",
     ]
     if (coverage := report["coverage"]) is not None:
         lines.append(
