@@ -45,7 +45,7 @@ def audit(entries: Sequence[Entry], infos: Sequence[ImageInfo], pairs: np.ndarra
     if train[many] >= IMBALANCE * train[few]:
         notes.append(
             f"the classes differ in size, from {train[few]:,} ({printable(few)}) to {train[many]:,} "
-            f"({printable(many)}) training images; --data.class-weights balanced weights them equally"
+            f"({printable(many)}) images; --data.class-weights balanced weights them equally"
         )
     return notes
 
