@@ -8,6 +8,7 @@ from fcnn.utils.errors import unknown
 
 INF = math.inf
 TINY = 1e-30  # a closed range's way to say "positive"
+MOST = 2**31 - 1  # of whole numbers, which become int32
 
 
 def check(ok: bool, message: str) -> None:
@@ -29,8 +30,9 @@ def check_numbers(config: Any, prefix: str, **ranges: tuple[float, float]) -> No
         if value is None:
             continue
         check(isinstance(value, int | float), f"{prefix}{name.replace('_', '-')} must be a number, got {value!r}")
-        if math.isfinite(value) and low <= value <= high:
+        high = MOST if high == INF and isinstance(value, int) and value > MOST else high
+        if abs(value) < 10**300 and low <= value <= high:
             continue
         least = "above 0" if low == TINY else f"at least {low:g}"
-        want = least if high == INF else f"{least} and at most {high:g}"
-        raise ValueError(f"{prefix}{name.replace('_', '-')} must be {want}, got {value}")
+        want = least if high == INF else f"{least} and at most {high:.10g}"
+        raise ValueError(f"{prefix}{name.replace('_', '-')} must be {want}, got {str(value)[:40]}")

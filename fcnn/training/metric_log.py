@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import jax
-import numpy as np
+import optax
 
 from fcnn.distributed import sharding
 from fcnn.report.records import Record
@@ -33,13 +33,14 @@ class MetricLog:
     continues with another's sums gets the same means, bit for bit.
 
     Args:
-      rates: the learning rate of each step of the run, (steps,); None where nobody knows it.
+      schedule: the learning rate by step, from 0; None where nobody knows it.
       steps_per_epoch: for the fractional epoch in a record.
       log_steps: steps between records.
     """
 
-    def __init__(self, rates: np.ndarray | None, steps_per_epoch: int, log_steps: int) -> None:
-        self._rates, self._steps_per_epoch, self._log_steps = rates, steps_per_epoch, log_steps
+    def __init__(self, schedule: optax.Schedule | None, steps_per_epoch: int, log_steps: int) -> None:
+        self._schedule = None if schedule is None else jax.jit(schedule)
+        self._steps_per_epoch, self._log_steps = steps_per_epoch, log_steps
         self._pending: list[tuple[int, StepReport]] = []
         self._interval = self._epoch = _zeros()
         self._grad_norm = 0.0
@@ -119,7 +120,7 @@ class MetricLog:
         return record | {"images_per_second": self.images_per_second()}
 
     def _rate(self, step: int) -> dict[str, float]:
-        return {} if self._rates is None else {"learning_rate": float(self._rates[step - 1])}
+        return {} if self._schedule is None else {"learning_rate": float(self._schedule(step - 1))}
 
     def _record(self, kind: str, step: int, sums: dict[str, float]) -> Record:
         means = {name: sums[name] / sums["count"] for name in NAMES[1:]}

@@ -29,6 +29,8 @@ from fcnn.utils.batch import Batch
 from fcnn.utils.errors import UserError
 
 Pipeline = DevicePipeline | StreamPipeline
+MOST_STEPS = 2**31 - 1
+"""Steps are counted by int32."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -180,9 +182,11 @@ def make_setup(
         raise UserError(f"train.batch-size {batch_size} is larger than the training split, {size} images")
     per_epoch = size // batch_size  # an epoch's last images that don't fill a batch wait for another epoch's order
     total = max(in_steps(config.train.epochs, config.train.steps, per_epoch), 1)
+    if total > MOST_STEPS:
+        raise UserError(f"the run has {total:.3g} steps, and at most {MOST_STEPS:,} can be counted")
     if config.transfer.strategy == "pretrained":
         total = 0
-    warmup = in_steps(config.optim.warmup_epochs, config.optim.warmup_steps, per_epoch)
+    warmup = min(in_steps(config.optim.warmup_epochs, config.optim.warmup_steps, per_epoch), MOST_STEPS)
     mixed = total - round(config.augment.mixup_off_epochs * per_epoch)
     if total and mixed <= 0:
         raise UserError(

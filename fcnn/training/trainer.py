@@ -9,10 +9,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
-import jax.numpy as jnp
-import numpy as np
-
 from fcnn.config import Config
 from fcnn.distributed import processes, sharding
 from fcnn.report import Console, Records, read_records
@@ -130,9 +126,7 @@ class Trainer:
         self.callbacks = callbacks
         self.boundary_done = False  # whether the records, the evaluation and the checkpoint of this step are written
         self.validate: Callable[[Any], dict[str, Any]] | None = None
-        rates = None if setup.schedule is None else jax.vmap(setup.schedule)(jnp.arange(setup.total_steps))
-        rates = None if rates is None else np.asarray(rates)
-        self.metric_log = MetricLog(rates, setup.steps_per_epoch, setup.config.train.log_steps)
+        self.metric_log = MetricLog(setup.schedule, setup.steps_per_epoch, setup.config.train.log_steps)
         self.state = setup.init_state()
         restored = checkpoints.restore_newest(self.state, console.log)
         if restored is not None:

@@ -66,6 +66,8 @@ def test_every_field_says_what_it_is():
         (lambda: AugmentConfig(auto_augment="randaugment"), "did you mean rand_augment"),  # pyright: ignore[reportArgumentType]  # wrong on purpose
         (lambda: AugmentConfig(magnitude=5), "augment.magnitude has no effect without augment.auto-augment rand_aug"),
         (lambda: AugmentConfig(mixup_off_epochs=1), "has no effect without augment.mixup or augment.cutmix"),
+        (lambda: TrainConfig(log_steps=2**31), "train.log-steps must be at least 1 and at most 2147483647"),
+        (lambda: TrainConfig(steps=10**400), "train.steps must be at least 1 and at most 2147483647, got 1000"),
         (lambda: OptimConfig(loss="bce"), "unknown optim.loss 'bce'"),  # pyright: ignore[reportArgumentType]  # wrong on purpose
         (lambda: OptimConfig(name="adamm"), "did you mean adam"),
         (lambda: OptimConfig(name="adam", nesterov=True), "optim.nesterov needs optim.name sgd"),

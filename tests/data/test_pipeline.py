@@ -189,7 +189,7 @@ def test_what_counts_is_how_long_the_device_waits_and_not_how_long_the_host_does
 
     monkeypatch.setattr(metric_log, "time", SimpleNamespace(perf_counter=lambda: now))
     device, items = SimpleNamespace(block_until_ready=lambda: at(free)), pipeline()
-    watch = metric_log.MetricLog(np.ones(1), 1, 1)
+    watch = metric_log.MetricLog(None, 1, 1)
     for _ in range(400):
         watch.next_item(items, device)
         free = max(free, now) + step_ms

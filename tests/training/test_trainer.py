@@ -240,6 +240,7 @@ def test_batches_too_large_are_refused_before_anything_is_written(tmp_path, cons
     for train, words in (
         ({"batch_size": 2000}, "larger than the training split, 1293 images"),
         ({"batch_size": 30}, "does not divide over 4 devices"),
+        ({"epochs": 1e250}, "the run has 2e[+]251 steps, and at most 2,147,483,647 can be counted"),
         ({"eval_batch_size": 30}, "does not divide over 4 devices"),
     ):
         with pytest.raises(UserError, match=words):
