@@ -85,8 +85,15 @@ def fit_probe(setup: TrainSetup, variables: Any, is_known: np.ndarray | None = N
     if is_known is not None:
         kernel = np.asarray(head["kernel"]).reshape(features.images.shape[1], -1)
         known = KnownRows(kernel, np.asarray(head["bias"]), is_known)
-    classes, groups = len(setup.dataset.classes), setup.dataset.groups
-    return fit_linear_probe(features.images, features.labels, classes, groups, known=known)
+    data = setup.dataset
+    return fit_linear_probe(
+        features.images,
+        features.labels,
+        len(data.classes),
+        data.groups,
+        known=known,
+        class_weights=data.class_weights,
+    )
 
 
 def probed_head(variables: Any, probe: LinearProbe) -> tuple[Any, str]:

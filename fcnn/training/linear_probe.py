@@ -27,6 +27,8 @@ class LinearProbe:
     """(N, classes) float32: each image's by a head that was fitted to the other folds."""
     labels: np.ndarray
     """(N,) int: of the images."""
+    class_weights: np.ndarray | None = None
+    """(classes,), how often an image of a class counted; None for once."""
 
     @property
     def accuracy(self) -> float:
@@ -53,6 +55,7 @@ def fit_linear_probe(
     groups: np.ndarray | None = None,
     *,
     known: KnownRows | None = None,
+    class_weights: np.ndarray | None = None,
     progress: Progress = no_progress,
 ) -> LinearProbe:
     """Fits a head to features, with the regularization that has the least cross-entropy by cross-validation.
@@ -62,15 +65,16 @@ def fit_linear_probe(
       labels: (N,) int; a class without an image gets logits that no softmax sees.
       groups: (N,) int, one number for images that stay in one fold, copies of each other; None for none.
       known: rows that stay as they are, so that the others alone are fitted.
+      class_weights: (classes,), how often an image of a class counts; None for once.
     """
     features = np.asarray(features, np.float64)
     logits = {
-        strength: cross_validate(features, labels, num_classes, strength, groups, known)
+        strength: cross_validate(features, labels, num_classes, strength, groups, known, class_weights)
         for strength in progress(INVERSE_STRENGTHS, "fitting heads", len(INVERSE_STRENGTHS))
     }
-    best = min(INVERSE_STRENGTHS, key=lambda strength: cross_entropy(logits[strength], labels))
-    kernel, bias = _fit(features, labels, num_classes, best, known)
-    return LinearProbe(kernel.astype(np.float32), bias.astype(np.float32), best, logits[best], labels)
+    best = min(INVERSE_STRENGTHS, key=lambda strength: cross_entropy(logits[strength], labels, class_weights))
+    kernel, bias = _fit(features, labels, num_classes, best, known, class_weights)
+    return LinearProbe(kernel.astype(np.float32), bias.astype(np.float32), best, logits[best], labels, class_weights)
 
 
 def cross_validate(
@@ -80,6 +84,7 @@ def cross_validate(
     strength: float,
     groups: np.ndarray | None = None,
     known: KnownRows | None = None,
+    class_weights: np.ndarray | None = None,
 ) -> np.ndarray:
     """Returns the logits (N, classes) float32 of each image by a head that was fitted to the other folds, with C
     `strength`; the other arguments are those of `fit_linear_probe`."""
@@ -88,7 +93,7 @@ def cross_validate(
     for held_out in range(FOLDS):
         chosen = fold == held_out
         if chosen.any():
-            kernel, bias = _fit(features[~chosen], labels[~chosen], num_classes, strength, known)
+            kernel, bias = _fit(features[~chosen], labels[~chosen], num_classes, strength, known, class_weights)
             logits[chosen] = features[chosen] @ kernel + bias
     return logits
 
@@ -106,11 +111,17 @@ def folds(labels: np.ndarray, groups: np.ndarray | None = None) -> np.ndarray:
     return fold_of[group]
 
 
-def cross_entropy(logits: np.ndarray, labels: np.ndarray) -> float:
-    """Computes the mean cross-entropy of logits (N, classes) and labels (N,), in nats."""
+def cross_entropy(logits: np.ndarray, labels: np.ndarray, class_weights: np.ndarray | None = None) -> float:
+    """Computes the mean cross-entropy of logits (N, classes) and labels (N,), in nats, weighted by class."""
     from scipy.special import log_softmax
 
-    return -float(log_softmax(logits.astype(np.float64), axis=1)[np.arange(len(labels)), labels].mean())
+    log_probabilities = log_softmax(logits.astype(np.float64), axis=1)[np.arange(len(labels)), labels]
+    return -float(np.average(log_probabilities, weights=_of_images(class_weights, labels)))
+
+
+def _of_images(class_weights: np.ndarray | None, labels: np.ndarray) -> np.ndarray:
+    """Returns the weight of each image, (N,) float64."""
+    return np.ones(len(labels)) if class_weights is None else class_weights[labels].astype(np.float64)
 
 
 UNSEEN = -30.0
@@ -118,7 +129,12 @@ UNSEEN = -30.0
 
 
 def _fit(
-    features: np.ndarray, labels: np.ndarray, num_classes: int, strength: float, known: KnownRows | None = None
+    features: np.ndarray,
+    labels: np.ndarray,
+    num_classes: int,
+    strength: float,
+    known: KnownRows | None = None,
+    class_weights: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns the kernel (D, classes) and bias (classes,) of a logistic regression on standardized features, for
     features as they are."""
@@ -127,27 +143,33 @@ def _fit(
 
     mean, std = features.mean(axis=0), features.std(axis=0)
     std = np.where(std > 1e-6 * std.max(initial=1e-30), std, 1.0)
+    weights = _of_images(class_weights, labels)
     if known is not None:
-        return _fit_others(features, labels, strength, known, (mean, std))
+        return _fit_others(features, labels, strength * weights, known, (mean, std))
     kernel, bias = np.zeros((features.shape[1], num_classes)), np.full(num_classes, UNSEEN)
     present = np.unique(labels)
     if len(present) == 1:
         bias[present] = 0.0
         return kernel, bias
     with threadpool_limits(1, "blas"):  # threads of such small products wait for each other: 12 times the CPU time
-        fitted = LogisticRegression(C=strength, max_iter=1000).fit((features - mean) / std, labels)
-    weights, intercepts = fitted.coef_ / std, fitted.intercept_
+        fitted = LogisticRegression(C=strength, max_iter=1000).fit((features - mean) / std, labels, weights)
+    rows, intercepts = fitted.coef_ / std, fitted.intercept_
     if len(present) == 2:  # scikit-learn fits the difference of the two logits
-        weights, intercepts = np.concatenate([-weights, weights]) / 2, np.concatenate([-intercepts, intercepts]) / 2
-    kernel[:, present], bias[present] = weights.T, intercepts - weights @ mean
+        rows, intercepts = np.concatenate([-rows, rows]) / 2, np.concatenate([-intercepts, intercepts]) / 2
+    kernel[:, present], bias[present] = rows.T, intercepts - rows @ mean
     return kernel, bias
 
 
 def _fit_others(
-    features: np.ndarray, labels: np.ndarray, strength: float, known: KnownRows, scale: tuple[np.ndarray, np.ndarray]
+    features: np.ndarray,
+    labels: np.ndarray,
+    weights: np.ndarray,
+    known: KnownRows,
+    scale: tuple[np.ndarray, np.ndarray],
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the same with the rows of `known` fixed: the others minimize C x the cross-entropy + half the sum of
-    their squares, for features less `scale[0]`, divided by `scale[1]`."""
+    """Returns the same with the rows of `known` fixed: the others minimize the sum of the cross-entropies times
+    `weights`, (N,), C of an image, + half the sum of their squares, for features less `scale[0]`, divided by
+    `scale[1]`."""
     from scipy.optimize import minimize
     from scipy.special import log_softmax
     from threadpoolctl import threadpool_limits
@@ -161,10 +183,10 @@ def _fit_others(
         rows = flat.reshape(-1, len(others))
         logits[:, others] = inputs @ rows[1:] + rows[0]
         log_probabilities = log_softmax(logits, axis=1)
-        errors = strength * (np.exp(log_probabilities[:, others]) - target)
-        entropy = -log_probabilities[np.arange(len(labels)), labels].sum()
+        errors = weights[:, None] * (np.exp(log_probabilities[:, others]) - target)
+        entropy = -weights @ log_probabilities[np.arange(len(labels)), labels]
         gradient = np.concatenate([errors.sum(axis=0)[None], inputs.T @ errors + rows[1:]])
-        return strength * entropy + 0.5 * (rows[1:] ** 2).sum(), gradient.ravel()
+        return entropy + 0.5 * (rows[1:] ** 2).sum(), gradient.ravel()
 
     start = np.zeros((inputs.shape[1] + 1) * len(others))
     with threadpool_limits(1, "blas"):

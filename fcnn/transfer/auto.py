@@ -64,7 +64,9 @@ def probe_of(config: Config, dataset: Dataset, overrides: Overrides | None = Non
     config = dataclasses.replace(config, transfer=transfer, train=train)
     setup = make_setup(config, dataset, sharding.make_mesh(), overrides=overrides)
     features = linear_features(setup, start_state(setup, lambda _: None).variables)
-    probe = fit_linear_probe(features.images, features.labels, len(dataset.classes), dataset.groups)
+    probe = fit_linear_probe(
+        features.images, features.labels, len(dataset.classes), dataset.groups, class_weights=dataset.class_weights
+    )
     return probe, estimate(probe, features.images, dataset.groups)
 
 

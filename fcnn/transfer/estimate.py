@@ -101,5 +101,7 @@ def _draw(labels: np.ndarray, share: float, seed: int) -> np.ndarray:
 def _accuracy(
     features: np.ndarray, labels: np.ndarray, classes: int, probe: LinearProbe, groups: np.ndarray | None
 ) -> float:
-    logits = cross_validate(features, labels, classes, probe.inverse_strength, groups)
+    logits = cross_validate(
+        features, labels, classes, probe.inverse_strength, groups, class_weights=probe.class_weights
+    )
     return float(np.mean(logits.argmax(axis=1) == labels))

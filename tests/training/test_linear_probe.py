@@ -53,6 +53,11 @@ def test_it_is_scikit_learns_on_standardized_features(classes, monkeypatch):
     )
     np.testing.assert_allclose(softmax(probe.logits, axis=1), held_out, atol=1e-3)
     assert np.abs(expected - expected.mean(axis=0)).max() > 0.3  # the classes do differ
+    weights = np.geomspace(0.05, 1, classes)
+    probe = fit_linear_probe(features, labels, classes, class_weights=weights)
+    weighted = reference.fit(features, labels, logisticregression__sample_weight=weights[labels]).predict_proba(others)
+    np.testing.assert_allclose(softmax(others @ probe.kernel + probe.bias, axis=1), weighted, atol=1e-3)
+    assert np.abs(weighted - expected).max() > 0.3
 
 
 @pytest.mark.parametrize("is_known", [[True, False, True, False], [True, True, True, False], [False] * 4])
@@ -60,11 +65,12 @@ def test_rows_that_are_known_stay_and_the_others_suit_them(is_known, monkeypatch
     """Of the joint optimum any rows are fixed: those that are fitted to them are the others."""
     monkeypatch.setattr(linear_probe, "INVERSE_STRENGTHS", (0.1,))
     features, labels = clouds(200, 4)
-    joint = fit_linear_probe(features, labels, 4)
+    weights = np.asarray([2.0, 0.3, 1.0, 1.0])
+    joint = fit_linear_probe(features, labels, 4, class_weights=weights)
     is_known = np.asarray(is_known)
     garbage = RNG.normal(size=joint.kernel.shape)
     known = KnownRows(np.where(is_known, joint.kernel, garbage), np.where(is_known, joint.bias, 7), is_known)
-    probe = fit_linear_probe(features, labels, 4, known=known)
+    probe = fit_linear_probe(features, labels, 4, known=known, class_weights=weights)
     np.testing.assert_array_equal(probe.kernel[:, is_known], joint.kernel[:, is_known])
     np.testing.assert_array_equal(probe.bias[is_known], joint.bias[is_known])
     ours, theirs = (softmax(features @ one.kernel + one.bias, axis=1) for one in (probe, joint))
