@@ -152,7 +152,7 @@ def test_what_is_doubtful_is_told_by_name(tmp_path, draw):
     assert "train/a/2.png = train/b/other.png" in notes
     assert "train/b/wrong.jpg (is PNG)" in notes
     assert "without an image in the test split: b, c" in notes
-    assert "from 1 (c) to 9 (a) training images" in notes
+    assert "from 1 (c) to 9 (a) images" in notes
     assert "not read: extra" in notes
     assert "folders inside a class are not read: train/a/inner" in notes
     assert "1 files are no image by their name, or in no class, and are not read: train/a/readme.txt" in notes
