@@ -87,3 +87,8 @@ def _run(args: list[str]) -> int:
     except UserError as error:
         print(f"fcnn: {error}", file=sys.stderr)
         return 2
+    except OSError as error:
+        if error.strerror is None or error.errno in (errno.EPIPE, errno.EIO):  # a reader that is gone: main's
+            raise
+        print(f"fcnn: {f'{error.filename}: ' if error.filename else ''}{error.strerror}", file=sys.stderr)
+        return 2

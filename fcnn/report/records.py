@@ -1,5 +1,6 @@
 """A run's numbers on disk: one JSON object a line in `metrics.jsonl`, and the same as TensorBoard events."""
 
+import contextlib
 import json
 import sys
 import time
@@ -65,7 +66,8 @@ class Records:
     def __exit__(self, *_: object) -> None:
         if not self._quiet:
             self._file.close()
-            self._board.close()
+            with contextlib.suppress(OSError):  # a full disk, where metrics.jsonl says the same and more
+                self._board.close()
 
     def write(self, record: Record) -> None:
         """Appends a record with its time, on disk when this returns."""

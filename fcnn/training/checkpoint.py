@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 import logging
+import os
+import re
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -45,7 +47,7 @@ class Checkpoints:
     def __init__(self, folder: Path, *, max_to_keep: int, keep_best: int, read_only: bool = False) -> None:
         if read_only and not folder.is_dir():
             raise UserError(f"there is no checkpoint in {folder} yet")
-        logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax logs every save in several lines
+        logging.getLogger("absl").setLevel(logging.CRITICAL)  # Orbax logs every save in lines, a failed one in pages
         keep = [
             checkpoint_managers.LatestN(max_to_keep),
             # A policy of its own: `best_fn` with `max_to_keep` would delete the newest checkpoint.
@@ -65,8 +67,9 @@ class Checkpoints:
     def __enter__(self) -> "Checkpoints":
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._manager.close()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        with contextlib.nullcontext() if kind is None else contextlib.suppress(OSError, ValueError):
+            self._manager.close()
 
     def save(self, state: TrainState, meta: dict[str, Any], validation: dict[str, Any] | None) -> None:
         """Starts to save the state under its step; does nothing if that was done before.
@@ -80,12 +83,28 @@ class Checkpoints:
         if step == self._newest:
             return
         items = ocp.args.Composite(state=ocp.args.StandardSave(_plain(state)), meta=ocp.args.JsonSave(meta))
-        self._manager.save(step, args=items, metrics=validation)
+        with self._names_the_disk():
+            self._manager.save(step, args=items, metrics=validation)
         self._newest = step
 
     def wait(self) -> None:
         """Returns when everything saved so far is on disk."""
-        self._manager.wait_until_finished()
+        with self._names_the_disk():
+            self._manager.wait_until_finished()
+
+    @contextlib.contextmanager
+    def _names_the_disk(self) -> Iterator[None]:
+        """Gives what the system says where a file can't be written; Orbax and TensorStore say it in pages."""
+        try:
+            yield
+        except (OSError, ValueError) as error:
+            found = re.search(r"os_error_code='(\d+)'", str(error))
+            number = int(found[1]) if found else getattr(error, "errno", None)
+            if number is None:
+                raise
+            raise UserError(
+                f"{self._folder}: a checkpoint can't be written: {os.strerror(number)}; those before it are whole"
+            ) from None
 
     def steps(self) -> list[int]:
         """The steps of which there is a checkpoint, ascending."""
