@@ -6,6 +6,9 @@ from typing import Any
 
 from fcnn.config import Config
 
+FILES = ("metrics.jsonl", "tensorboard", "curves.png", "report.html")
+"""What a run leaves beside its checkpoints."""
+
 
 def log_result(record: dict[str, Any], config: Config, folder: Path, console: Any) -> None:
     """Where everything is, and the accuracy on the test split."""
@@ -20,7 +23,8 @@ def log_result(record: dict[str, Any], config: Config, folder: Path, console: An
         starts = {"linear_probe": "the linear probe", "extend": "the network that it started from"}
         best = starts.get(config.transfer.head_init, "the pretrained weights")
     low, high = record["interval"]
-    console.log(f"Checkpoints, metrics.jsonl, tensorboard/, curves.png and report.html are in {folder}")
+    *files, last = [name for name in FILES if (folder / name).exists()]  # a picture may not have been written
+    console.log(f"Checkpoints, {', '.join(files)} and {last} are in {folder}")
     if record.get("skipped"):  # records of older runs don't say
         console.log(f"{record['skipped']} files that can't be read were left out; data.json lists them")
     console.log(

@@ -65,13 +65,14 @@ def test_the_last_lines_of_a_run_count_what_was_left_out(tmp_path, capsys):
     found = {"top1": 0.5, "count": 10, "interval": (0.2, 0.8), "loss": 1.0, "epoch": 1, "step": 9, "weights": "ema"}
     validated, unvalidated = tmp_path / "validated", tmp_path / "unvalidated"
     for folder, split in ((validated, "validation"), (unvalidated, "train")):
-        folder.mkdir()
+        (folder / "tensorboard").mkdir(parents=True)
         (folder / "metrics.jsonl").write_text(
             json.dumps({"kind": "epoch", "split": split, "step": 9, "top1": 0.5, "weights": "raw"}) + "\n"
         )
     for skipped in (0, 3):
         log_result(found | {"skipped": skipped}, Config(), validated, Console())
     said = capsys.readouterr().out
+    assert said.count(f"Checkpoints, metrics.jsonl and tensorboard are in {validated}\n") == 2
     assert said.count("3 files that can't be read were left out") == 1
     assert said.count("epoch 1, the best on validation") == 2
     log_result(found | {"step": 0, "epoch": 0}, Config(), validated, Console())
