@@ -25,5 +25,5 @@ def test_a_checkpoint_that_can_not_be_written_is_said_and_the_run_goes_on_later(
     failed = run(8)
     assert failed.returncode == 2
     message = "a checkpoint can't be written: File too large; those before it are whole"
-    assert failed.stderr.splitlines()[-1] == f"fcnn: {tmp_path / 'run'}/checkpoints: {message}"
+    assert f"fcnn: {tmp_path / 'run'}/checkpoints: {message}" in failed.stderr.splitlines()  # Orbax's threads end later
     assert run("unlimited").returncode == 0
