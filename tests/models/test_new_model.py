@@ -49,7 +49,6 @@ def test_it_has_the_properties_of_all(monkeypatch):
     test_models.test_any_size_from_the_smallest_on(NAME)
     test_models.test_the_smallest_size_is_the_smallest(NAME, monkeypatch)
     test_models.test_fields_change_the_layers(NAME)
-    test_models.test_endpoints(NAME)
 
 
 def test_strategies_of_transfer_freeze_its_layers():
