@@ -23,8 +23,8 @@ class TrainArgs(PresetArgs):
     """Of a folder of images: the time for everything, the first look included, from which the epochs follow; 5 by
     default."""
     from_: Annotated[Path | None, tyro.conf.arg(name="from", metavar="RUN")] = None
-    """Of a folder of images that has changed: the folder of an earlier run on it, finished, to go on from. Its network,
-    image size and splits are kept."""
+    """Of a folder of images that has changed: the folder of an earlier run on it, finished, to continue from. Its
+    network, image size and splits are kept."""
     seeds: Annotated[str | None, tyro.conf.arg(metavar="N,N,...")] = None
     """Repeat the run with each of these seeds and report the mean and standard deviation of the test accuracy."""
     distributed: bool = False

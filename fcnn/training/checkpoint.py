@@ -68,7 +68,7 @@ class Checkpoints:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        with contextlib.nullcontext() if kind is None else contextlib.suppress(OSError, ValueError):
+        with self._names_the_disk() if kind is None else contextlib.suppress(OSError, ValueError):
             self._manager.close()
 
     def save(self, state: TrainState, meta: dict[str, Any], validation: dict[str, Any] | None) -> None:

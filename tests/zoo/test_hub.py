@@ -40,7 +40,7 @@ class Hub(http.server.SimpleHTTPRequestHandler):
         self._answer(None)
 
     def _answer(self, body):
-        path = self.server.root / self.path.rsplit("/", 1)[-1]  # pyright: ignore[reportAttributeAccessIssue]
+        path = self.server.root / self.path.rsplit("/", 1)[-1]  # pyright: ignore[reportAttributeAccessIssue]  # set by the test
         if not self.path.startswith("/timm/mine/resolve/main/") or not path.is_file():
             self.send_response(404)
             self.send_header("X-Error-Code", "RepoNotFound")
@@ -78,7 +78,7 @@ def test_a_name_is_downloaded_once_and_verified(tmp_path, predict):
     (tmp_path / "config.json").write_text(json.dumps(CONFIG))
     Image.new("RGB", (80, 64), "red").save(tmp_path / "cat.png")
     with http.server.ThreadingHTTPServer(("localhost", 0), Hub) as server:
-        server.root = tmp_path  # pyright: ignore[reportAttributeAccessIssue]
+        server.root = tmp_path  # pyright: ignore[reportAttributeAccessIssue]  # set by the test
         threading.Thread(target=server.serve_forever, daemon=True).start()
         endpoint = f"http://localhost:{server.server_port}"
         code, answers, errors = predict("timm/mine", endpoint)
