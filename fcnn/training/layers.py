@@ -1,6 +1,7 @@
 """What a training step changes in the layers of any Flax model, from outside: dropout's masks, batch norm's axis, which
 layers run as in evaluation."""
 
+import math
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
@@ -75,6 +76,29 @@ def running_averages() -> Any:
         if context.method_name != "__call__" or not isinstance(context.module, nn.BatchNorm):
             return call(*args, **kwargs)
         return _with_field("use_running_average", True, call, args, kwargs, context.module)
+
+    return nn.intercept_methods(interceptor)
+
+
+def several_values() -> Any:
+    """Returns a context in which a batch norm that has one value per channel to normalize, and would give its bias
+    whatever that is, raises UserError."""
+
+    def interceptor(call: Callable, args: tuple, kwargs: dict, context: nn.module.InterceptorContext) -> Any:
+        module: Any = context.module
+        if isinstance(module, nn.BatchNorm) and context.method_name == "__call__" and not module.is_initializing():
+            x, *rest = args or (kwargs["x"],)
+            running = rest[0] if rest else kwargs.get("use_running_average")
+            running = module.use_running_average if running is None else running
+            axes = (module.axis,) if isinstance(module.axis, int) else module.axis
+            count = x.size // math.prod(x.shape[axis] for axis in axes)
+            count *= 1 if module.axis_name is None else jax.lax.axis_size(module.axis_name)
+            if not running and count == 1:
+                raise UserError(
+                    f"batch norm {'/'.join(module.path)}: a batch with one value per channel can't be normalized; take "
+                    "more images a step (--train.batch-size) or another norm (--model.norm)"
+                )
+        return call(*args, **kwargs)
 
     return nn.intercept_methods(interceptor)
 

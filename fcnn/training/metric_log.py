@@ -142,9 +142,12 @@ class MetricLog:
         largest = sorted(known, key=lambda name: -known[name])[:5]
         rate = "".join(f", learning rate {value:g}" for value in self._rate(step).values())
         norms_line = f"Largest gradient norms {when}: {', '.join(f'{name} {known[name]:.3g}' for name in largest)}.\n"
+        remedy = "Try a lower --optim.learning-rate, a longer --optim.warmup-epochs or --optim.clip-norm 1"
+        if not bad:
+            remedy = "Look for labels that are no class, pixels that aren't finite, and errors in a loss of your own"
         raise NonFinite(
             f"the loss is {loss / float(report.metrics.count):g} at step {step}{rate}; "
             f"{len(bad)} of {len(norms)} gradients are not finite.\n"
             f"{norms_line if largest else ''}"
-            f"Try a lower --optim.learning-rate, a longer --optim.warmup-epochs or --optim.clip-norm 1."
+            f"{remedy}."
         )

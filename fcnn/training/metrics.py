@@ -28,7 +28,7 @@ class ClassMetrics(Metrics):
     class_top1: jax.Array
     """Top-1 hits among them."""
     class_predicted: jax.Array
-    """Examples that are predicted to be of the class; a top-1 hit counts for its label, where others score the same."""
+    """Examples that are predicted to be of the class."""
 
 
 def no_metrics() -> Metrics:
@@ -53,17 +53,27 @@ def label_rows(labels: jax.Array, num_classes: int, smoothing: float = 0.0) -> j
 
 
 def cross_entropy(logits: jax.Array, labels: jax.Array, smoothing: float = 0.0) -> jax.Array:
-    """-sum_k y_k log softmax(logits)_k for each example: (B, classes), labels as for `label_rows` -> (B,)."""
-    return optax.softmax_cross_entropy(logits, label_rows(labels, logits.shape[-1], smoothing))
+    """-sum_k y_k log softmax(logits)_k for each example: (B, classes), labels as for `label_rows` -> (B,).
+
+    NaN for a label that is no class, which has no gradient.
+    """
+    losses = optax.softmax_cross_entropy(logits, label_rows(labels, logits.shape[-1], smoothing))
+    return jnp.where(_is_class(labels, logits.shape[-1]), losses, jnp.nan)
 
 
 def binary_cross_entropy(logits: jax.Array, labels: jax.Array, smoothing: float = 0.0) -> jax.Array:
     """Each class decided for itself, the mean over the classes: (B, classes), labels as for `label_rows` -> (B,).
 
     -(1 / classes) sum_k y_k log sigmoid(logits_k) + (1 - y_k) log(1 - sigmoid(logits_k)): Wightman et al. 2021, "ResNet
-    strikes back", arXiv:2110.00476, section 3.1.
+    strikes back", arXiv:2110.00476, section 3.1. NaN for a label that is no class, as above.
     """
-    return optax.sigmoid_binary_cross_entropy(logits, label_rows(labels, logits.shape[-1], smoothing)).mean(axis=1)
+    losses = optax.sigmoid_binary_cross_entropy(logits, label_rows(labels, logits.shape[-1], smoothing)).mean(axis=1)
+    return jnp.where(_is_class(labels, logits.shape[-1]), losses, jnp.nan)
+
+
+def _is_class(labels: jax.Array, num_classes: int) -> jax.Array | bool:
+    """Whether each label is the number of a class, (B,); rows of mixed labels are taken as they are."""
+    return True if labels.ndim == 2 else (labels >= 0) & (labels < num_classes)
 
 
 LOSSES = {"cross_entropy": cross_entropy, "binary_cross_entropy": binary_cross_entropy}
@@ -72,8 +82,9 @@ LOSSES = {"cross_entropy": cross_entropy, "binary_cross_entropy": binary_cross_e
 def compute_metrics(logits: jax.Array, labels: jax.Array, mask: jax.Array) -> Metrics:
     """The metrics of a batch: cross-entropy without smoothing, top-1 and top-5 hits.
 
-    An example is a top-k hit where fewer than k classes score higher than its label; a tie counts for it, so that the
-    answer doesn't depend on the order of the classes. Rows of mixed labels count by their largest entry.
+    An example is a top-k hit where its label is among the k highest scores, of equal ones the first classes, as for
+    `argmax`: a network that gives every class the same score is right where the label is 0. Rows of mixed labels count
+    by their largest entry.
 
     Args:
       logits: (B, classes).
@@ -100,13 +111,12 @@ def compute_class_metrics(logits: jax.Array, labels: jax.Array, mask: jax.Array)
         return jnp.where(mask[:, None], jax.nn.one_hot(classes, logits.shape[1], dtype=jnp.float32), 0.0)
 
     members, hits = rows(_classes(labels)), (_rank(logits, labels) < 1)[:, None]
-    predicted = jnp.where(hits[:, 0], _classes(labels), logits.argmax(axis=1))
     sums = compute_metrics(logits, labels, mask)
     return ClassMetrics(
         **vars(sums),
         class_count=members.sum(axis=0),
         class_top1=jnp.where(hits, members, 0.0).sum(axis=0),
-        class_predicted=rows(predicted).sum(axis=0),
+        class_predicted=rows(logits.argmax(axis=1)).sum(axis=0),
     )
 
 
@@ -116,11 +126,14 @@ def _classes(labels: jax.Array) -> jax.Array:
 
 
 def _rank(logits: jax.Array, labels: jax.Array) -> jax.Array:
-    """How many classes score higher than the label, (B,) int."""
-    score = jnp.take_along_axis(logits, _classes(labels)[:, None], axis=1)
-    rank = (logits > score).sum(axis=1)
-    # A non-finite score is above nothing and below nothing: it must not count as a hit.
-    return jnp.where(jnp.isfinite(logits).all(axis=1), rank, logits.shape[1])
+    """How many classes come before the label, in descending order of scores and then as numbered, (B,) int."""
+    classes = _classes(labels)[:, None]
+    score = jnp.take_along_axis(logits, classes, axis=1)
+    earlier = jnp.arange(logits.shape[1])[None] < classes
+    rank = ((logits > score) | (logits == score) & earlier).sum(axis=1)
+    # A score that isn't finite is above nothing and below nothing: it must not count as a hit, nor may no class.
+    known = jnp.isfinite(logits).all(axis=1) & _is_class(classes[:, 0], logits.shape[1])
+    return jnp.where(known, rank, jnp.iinfo(rank.dtype).max)
 
 
 def wilson(hits: int, count: int) -> tuple[float, float]:

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from fcnn.training.layers import by_example, evaluated, running_averages, synchronized
+from fcnn.training.layers import by_example, evaluated, running_averages, several_values, synchronized
 from fcnn.training.metrics import (
     ClassMetrics,
     LogitsLoss,
@@ -88,8 +88,12 @@ def make_train_step(
     `optim.freeze` the optimizer keeps no moments of them either. With `freeze_batch_norm` every batch norm normalizes
     by its running statistics, which stay as they are.
 
+    The metrics' loss is NaN if a label is no class or an image that counts isn't finite. Where masked examples are in a
+    batch, batch norm sees them.
+
     Raises:
-      UserError: on the first call, `frozen` names a layer that isn't there, or one that can't be frozen.
+      UserError: on the first call, `frozen` names a layer that isn't there, or one that can't be frozen; or a batch
+        norm has one value per channel to normalize.
     """
     gradient = _make_gradient(
         model,
@@ -179,6 +183,7 @@ def _make_gradient(
             contexts.enter_context(by_example(batch["index"]))
             if axis_name is not None and sync_batch_norm:
                 contexts.enter_context(synchronized(axis_name))
+            contexts.enter_context(several_values())  # the last to see a call: after those that change its layer
             logits, updates = model.apply(
                 {"params": params, "batch_stats": batch_stats},
                 batch["image"],
@@ -186,6 +191,7 @@ def _make_gradient(
                 mutable=["batch_stats", "aux"],
                 rngs={"dropout": key},
             )
+        logits = _where_finite(batch["image"], logits)
         losses = loss(logits, batch["label"])
         for aux_logits, weight in (updates.get("aux") or {}).values():
             losses += weight * loss(aux_logits, batch["label"])
@@ -229,10 +235,15 @@ def make_eval_step(model: nn.Module, *, axis_name: str | None = None) -> EvalSte
     """The metrics of one batch with running statistics and without dropout."""
 
     def eval_step(variables: dict[str, Any], batch: Batch) -> ClassMetrics:
-        logits: Any = model.apply(variables, batch["image"], train=False)
+        logits = _where_finite(batch["image"], model.apply(variables, batch["image"], train=False))
         return _sum(compute_class_metrics(logits, batch["label"], batch["mask"]), axis_name)
 
     return eval_step
+
+
+def _where_finite(images: jax.Array, logits: Any) -> jax.Array:
+    """Makes an image's logits NaN unless its pixels are finite: oneDNN's ReLU, unlike XLA's, makes 0 of NaN."""
+    return jnp.where(jnp.isfinite(images).all(axis=tuple(range(1, images.ndim)))[:, None], logits, jnp.nan)
 
 
 def _sum(tree: Any, axis_name: str | None) -> Any:

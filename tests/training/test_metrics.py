@@ -30,11 +30,11 @@ def test_cross_entropy_is_numpys(seed, classes, smoothing):
 
 def test_hits_are_counted_where_the_mask_says():
     logits = jnp.asarray([[5.0, 4, 3, 2, 1, 0], [5, 4, 3, 2, 1, 0], [0, 1, 2, 3, 4, 5], [1, 1, 1, 1, 1, 1]])
-    labels = jnp.asarray([0, 5, 4, 3])
+    labels = jnp.asarray([0, 5, 4, 0])
     with jax.numpy_dtype_promotion("strict"):
         found = metrics.compute_metrics(logits, labels, jnp.asarray([True, True, True, True]))
         masked = metrics.compute_metrics(logits, labels, jnp.asarray([False, True, False, True]))
-    assert (found.count, found.top1, found.top5) == (4, 2, 3)  # a tie counts for the label
+    assert (found.count, found.top1, found.top5) == (4, 2, 3)
     assert (masked.count, masked.top1, masked.top5) == (2, 1, 1)
     losses = metrics.cross_entropy(logits, labels)
     np.testing.assert_allclose(masked.loss, losses[1] + losses[3], rtol=1e-6)
@@ -48,8 +48,33 @@ def test_padding_counts_nowhere_whatever_stands_there():
 
 
 def test_no_number_is_no_hit():
-    found = metrics.compute_metrics(jnp.full((3, 6), jnp.nan), jnp.asarray([0, 1, 2]), jnp.ones(3, bool))
+    found = metrics.compute_metrics(jnp.full((3, 4), jnp.nan), jnp.asarray([0, 1, 2]), jnp.ones(3, bool))
     assert (found.top1, found.top5) == (0, 0)
+
+
+@given(st.integers(0, 1000), st.integers(2, 9))
+def test_of_equal_scores_the_first_is_predicted_as_by_numpy(seed, classes):
+    rng = np.random.default_rng(seed)
+    logits, labels = rng.integers(0, 3, (20, classes)).astype(np.float32), rng.integers(0, classes, 20)
+    order = np.argsort(-logits, axis=1, kind="stable")
+    found = metrics.compute_class_metrics(jnp.asarray(logits), jnp.asarray(labels), jnp.ones(20, bool))
+    assert found.top1 == (order[:, 0] == labels).sum()
+    assert found.top5 == (order[:, :5] == labels[:, None]).any(axis=1).sum()
+    assert found.class_predicted.tolist() == np.bincount(order[:, 0], minlength=classes).tolist()
+
+
+@pytest.mark.parametrize("label", [4, -1, 2**31 - 1])
+@pytest.mark.parametrize("loss", metrics.LOSSES.values())
+def test_a_label_that_is_no_class_makes_the_loss_nan_and_is_no_hit(label, loss):
+    logits, labels = jnp.asarray([[1.0, 0, 0, 9], [9, 0, 0, 1]]), jnp.asarray([label, 0])
+    found = metrics.compute_metrics(logits, labels, jnp.ones(2, bool))
+    assert np.isnan(found.loss)
+    assert (found.top1, found.top5) == (1, 1)
+    masked = metrics.compute_metrics(logits, labels, jnp.asarray([False, True]))
+    assert np.isfinite(masked.loss)
+    gradient = jax.grad(lambda logits: jnp.where(labels == 0, loss(logits, labels), 0).sum())(logits)
+    assert not gradient[0].any()
+    assert np.isfinite(gradient).all()
 
 
 @given(st.integers(0, 1000), st.sampled_from([2, 7]))

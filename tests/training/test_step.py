@@ -17,6 +17,7 @@ from fcnn.training.metrics import cross_entropy
 from fcnn.training.state import create_state
 from fcnn.training.step import make_eval_step, make_train_step
 from fcnn.utils.batch import make_batch
+from fcnn.utils.errors import UserError
 
 
 class Normalized(nn.Module):
@@ -86,6 +87,30 @@ def test_masked_examples_teach_nothing():
     b, rb = jax.jit(make_train_step(model, optax.sgd(0.1)))(state, part)
     chex.assert_trees_all_close(a.params, b.params, rtol=1e-5, atol=1e-7)
     chex.assert_trees_all_close(ra.metrics, rb.metrics, rtol=1e-6)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_an_image_that_is_not_finite_makes_the_loss_nan(value):
+    batch = random_batch()
+    broken = {**batch, "image": batch["image"].at[2, 1, 1, 0].set(value)}
+    state, step = setup(models.create("shallow_cnn", num_classes=3), optax.sgd(0.1), batch)
+    evaluate = jax.jit(make_eval_step(models.create("shallow_cnn", num_classes=3)))
+    assert np.isfinite(step(state, batch)[1].metrics.loss)
+    assert np.isfinite(evaluate(state.variables, batch).loss)
+    assert np.isnan(step(state, broken)[1].metrics.loss)
+    assert np.isnan(evaluate(state.variables, broken).loss)
+    masked = {**broken, "mask": batch["mask"].at[2].set(False)}
+    assert np.isfinite(evaluate(state.variables, masked).loss)
+
+
+@pytest.mark.parametrize("options", [{}, {"grad_accum_steps": 4}])
+def test_batch_norm_of_one_value_per_channel_is_refused(options):
+    batch = random_batch(4 if options else 1, (1, 1, 3))
+    state, step = setup(Normalized(), optax.sgd(0.1), batch, **options)
+    with pytest.raises(UserError, match="BatchNorm_0: a batch with one value per channel"):
+        step(state, batch)
+    make_eval_step(Normalized())(state.variables, batch)  # by its running statistics
+    setup(Normalized(), optax.sgd(0.1), batch, freeze_batch_norm=True, **options)[1](state, batch)
 
 
 def test_label_rows_train_as_labels_do():
