@@ -24,6 +24,7 @@ from fcnn.config import (
 )
 from fcnn.config.presets import load_preset
 from fcnn.utils.errors import UserError
+from fcnn.utils.version import VERSION
 
 if TYPE_CHECKING:
     from fcnn.api import create_model, evaluate, train
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from fcnn.weights import read_network as read_weights
     from fcnn.weights import write_network as write_weights
 
-__version__ = "0.1.0"
+__version__ = VERSION
 __all__ = [
     "AugmentConfig", "Config", "DataConfig", "ModelConfig", "OptimConfig", "ParallelConfig", "TrainConfig",
     "TransferConfig", "UserError", "create_model", "evaluate", "from_arrays", "list_models", "load", "load_preset",

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from fcnn.config.schema import Config
 from fcnn.utils.errors import UserError, unknown
+from fcnn.utils.version import newer, with_version, without_version
 
 # A resumed run may change these; any other difference is another run. A new length stretches the schedule, so the
 # steps already taken keep the rates that they had, and those to come get the new schedule's.
@@ -29,15 +30,17 @@ MAY_CHANGE = frozenset(
 
 def to_json(config: Config) -> str:
     """The config as indented JSON, as it stands in a run's `config.json`."""
-    return json.dumps(dataclasses.asdict(config), indent=2) + "\n"
+    return json.dumps(with_version(dataclasses.asdict(config)), indent=2) + "\n"
 
 
 def from_json(text: str, source: str) -> Config:
     """The config that `to_json` wrote; UserError naming `where` if the text isn't one."""
+    values = None
     try:
-        return build(Config, json.loads(text), "")
+        values = json.loads(text)
+        return build(Config, without_version(values), "")
     except (ValueError, TypeError) as error:
-        raise UserError(f"{source}: {error}") from None
+        raise UserError(f"{source}: {error}{newer(values)}") from None
 
 
 def build(cls: Any, values: Any, prefix: str) -> Any:

@@ -25,6 +25,7 @@ from fcnn.training.held_out import FILE as HELD_OUT
 from fcnn.training.linear_probe import FOLDS, folds
 from fcnn.training.setup import TrainSetup
 from fcnn.utils.files import write_bytes
+from fcnn.utils.version import with_version
 
 MOST, PER_CLASS = 500, 5
 """Images whose features are computed, or so many a class where that is more."""
@@ -57,7 +58,7 @@ def calibrate_run(setup: TrainSetup, workdir: Path, best: BestWeights, log: Call
         "calibration": dataclasses.asdict(calibration),
         "held_out": report,
     }
-    write_bytes(workdir / FILE, (json.dumps(values) + "\n").encode())
+    write_bytes(workdir / FILE, (json.dumps(with_version(values)) + "\n").encode())
 
 
 def _held_out(setup: TrainSetup, workdir: Path, best: BestWeights) -> tuple[np.ndarray, np.ndarray]:

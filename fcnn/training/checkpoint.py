@@ -18,6 +18,7 @@ from orbax.checkpoint import checkpoint_managers
 from fcnn.report.records import rank
 from fcnn.training.state import TrainState
 from fcnn.utils.errors import UserError
+from fcnn.utils.version import with_version, without_version
 
 Weights = Literal["raw", "ema"]
 """The weights that the optimizer moves, or their moving averages."""
@@ -82,7 +83,9 @@ class Checkpoints:
         step = int(state.step)
         if step == self._newest:
             return
-        items = ocp.args.Composite(state=ocp.args.StandardSave(_plain(state)), meta=ocp.args.JsonSave(meta))
+        items = ocp.args.Composite(
+            state=ocp.args.StandardSave(_plain(state)), meta=ocp.args.JsonSave(with_version(meta))
+        )
         with self._names_the_disk():
             self._manager.save(step, args=items, metrics=validation)
         self._newest = step
@@ -132,7 +135,7 @@ class Checkpoints:
             raise self._unreadable(step, error) from None
         state: TrainState = restored["state"]
         key = jax.random.wrap_key_data(state.key, impl=jax.random.key_impl(abstract.key))
-        return state.replace(key=key), dict(restored["meta"])
+        return state.replace(key=key), without_version(dict(restored["meta"]))
 
     def read_best(self) -> tuple[int, dict[str, Any], Weights | None]:
         """Returns the step that is best on validation, or the newest if none was evaluated, and what `read_variables`

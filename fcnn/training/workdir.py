@@ -13,6 +13,7 @@ from fcnn.config import Config
 from fcnn.config.serialize import differences, from_json, to_json
 from fcnn.utils.errors import UserError
 from fcnn.utils.files import write_bytes
+from fcnn.utils.version import with_version, without_version
 from fcnn.zoo import TABLE
 
 CONFIG = "config.json"
@@ -135,13 +136,13 @@ def _read(path: Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return without_version(json.loads(path.read_text(encoding="utf-8")))
     except ValueError as error:
         raise UserError(f"{path}: {error}") from None
 
 
 def _write(path: Path, signs: Mapping[str, Any]) -> None:
-    write_bytes(path, (json.dumps(dict(signs), indent=1) + "\n").encode())
+    write_bytes(path, (json.dumps(with_version(signs), indent=1) + "\n").encode())
 
 
 @contextlib.contextmanager

@@ -16,6 +16,7 @@ from fcnn.config import ModelConfig
 from fcnn.config.names import Interpolation
 from fcnn.config.serialize import build
 from fcnn.utils.errors import UserError
+from fcnn.utils.version import newer, with_version, without_version
 from fcnn.weights.files import read_arrays, write_arrays
 from fcnn.weights.foreign import fitting, input_channels, is_auxiliary, plain_names, unsaid_options
 from fcnn.weights.timm_config import read_timm_config
@@ -76,19 +77,19 @@ class NetworkInfo:
         return self.module or self.model.name
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns it as JSON can write it, without the fields that have their default."""
-        values = _changed(self)
+        """Returns it as JSON can write it, with the version of fcnn, without the fields that have their default."""
+        values = with_version(_changed(self))
         if self.module:
             return values
-        return {"model": {"name": self.model.name} | _changed(self.model)} | {
-            name: value for name, value in values.items() if name != "model"
-        }
+        return values | {"model": {"name": self.model.name} | _changed(self.model)}
 
     @staticmethod
     def from_json(text: str, source: str) -> "NetworkInfo":
         """The text of what `to_dict` gives, made one again; UserError naming `source` if the text isn't that."""
+        values = None
         try:
-            info = build(NetworkInfo, json.loads(text), "")
+            values = json.loads(text)
+            info = build(NetworkInfo, without_version(values), "")
             together = len(info.image_shape) == 3 and info.image_shape[-1] in (1, len(info.mean))
             if not together or len(info.std) != len(info.mean) or min(info.image_shape) < 1 or not info.classes:
                 raise ValueError("classes, image_shape, mean and std don't go together")
@@ -99,7 +100,7 @@ class NetworkInfo:
                 raise ValueError(f"crop must be above 0 and at most 1, got {info.crop}")
             info.calibration.means(len(info.classes))
         except (ValueError, TypeError, RecursionError) as error:
-            raise UserError(f"{source}: {error}") from None
+            raise UserError(f"{source}: {error}{newer(values)}") from None
         return info
 
 
