@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import re
-import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from fcnn.utils.errors import UserError
-from fcnn.utils.files import write_bytes
+from fcnn.utils.files import new_file, write_bytes
 
 VERSION = 3  # raise it when the same source would decode to other pixels
 _BLOCK = 1 << 20  # bytes that are written at once
@@ -59,20 +58,18 @@ def cached_arrays(
         stored: np.ndarray = np.load(path, mmap_mode="r")
         if stored.dtype == dtype and stored.shape == (count,):
             return stored
-    try:
-        temporary, array = _reserve(folder, dtype, count)
-    except OSError:  # a full disk, a read-only folder
-        array = np.zeros(count, dtype)
-        fill(array)
-        return array
-    try:
+    with contextlib.ExitStack() as stack:
+        try:
+            with contextlib.ExitStack() as opening:  # which removes the file if there is no space for it
+                array = _reserve(opening.enter_context(new_file(path)), dtype, count)
+                stack.push(opening.pop_all())
+        except OSError:  # a full disk, a read-only folder
+            array = np.zeros(count, dtype)
+            fill(array)
+            return array
         fill(array)
         array.flush()
         del array  # Windows renames no file that is mapped
-        os.replace(temporary, path)
-    except BaseException:  # Ctrl-C too leaves nothing half-written
-        temporary.unlink(missing_ok=True)
-        raise
     for old in folder.glob(f"{slug}-*.npy"):
         if old != path:
             with contextlib.suppress(OSError):  # gone, or, on Windows, in use
@@ -96,25 +93,14 @@ def save_json(path: Path, value: Any) -> None:
         write_bytes(path, json.dumps(value).encode())
 
 
-def _reserve(folder: Path, dtype: np.dtype, count: int) -> tuple[Path, np.memmap]:
-    """Returns a new file of zeros, mapped into memory, with its space on the disk taken: no write fails any more."""
-    path = beside(folder)
-    try:
-        array = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=(count,))
-        with path.open("r+b") as file:
-            if hasattr(os, "posix_fallocate"):
-                os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
-            else:  # macOS, Windows: zeros that are written take space too
-                file.seek(array.offset)
-                for start in range(0, array.nbytes, _BLOCK):
-                    file.write(bytes(min(_BLOCK, array.nbytes - start)))
-    except BaseException:  # Ctrl-C too leaves nothing half-written
-        path.unlink(missing_ok=True)
-        raise
-    return path, array
-
-
-def beside(folder: Path) -> Path:
-    """Returns a name in a folder, which it creates, for a file that is moved into place when it is whole."""
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder / f"{uuid.uuid4().hex}.tmp"
+def _reserve(path: Path, dtype: np.dtype, count: int) -> np.memmap:
+    """Makes a file one of zeros, mapped into memory, with its space on the disk taken: no write fails any more."""
+    array = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=(count,))
+    with path.open("r+b") as file:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+        else:  # macOS, Windows: zeros that are written take space too
+            file.seek(array.offset)
+            for start in range(0, array.nbytes, _BLOCK):
+                file.write(bytes(min(_BLOCK, array.nbytes - start)))
+    return array

@@ -6,7 +6,9 @@ import importlib.util
 import io
 import os
 import re
+import shutil
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from fcnn.data.decode import BadImage, ignore_warnings, open_image, resize_crop
 from fcnn.data.manifest import SPLITS
 from fcnn.data.parallel import Progress, each
 from fcnn.utils.errors import UserError, unknown
+from fcnn.utils.files import DAY
 
 BLOCK = 256  # records that are read at once
 
@@ -71,12 +74,22 @@ def prepare_files(builder: Any, name: str, log: Callable[[str], None]) -> None:
     log(f"Preparing {name} in {builder.data_path} (once) ...")
     tfds.disable_progress_bar()
     try:
+        _remove_incomplete(Path(builder.data_path).parent)
         with contextlib.redirect_stdout(io.StringIO()):  # TFDS prints there, which is for our own reports
             builder.download_and_prepare(file_format="array_record")
     except Exception as error:  # a builder is anybody's program
         if (reason := _user_fault(error)) is None:
             raise
         raise UserError(f"{name} can't be prepared: {reason}") from error
+
+
+def _remove_incomplete(folder: Path) -> None:
+    """Removes what preparations that were killed have left of a set: folders in which nothing has changed for a day, as
+    another process, or machine, may be preparing it."""
+    for left in folder.glob("incomplete.*"):
+        with contextlib.suppress(OSError):  # gone, or somebody else's
+            if time.time() - max(path.stat().st_mtime for path in (left, *left.rglob("*"))) > DAY:
+                shutil.rmtree(left)
 
 
 def _first_line(error: BaseException) -> str:

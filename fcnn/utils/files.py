@@ -2,27 +2,98 @@
 
 import contextlib
 import os
+import time
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
+from typing import IO, Any
 
 from fcnn.utils.errors import UserError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl: Any = None
+
+DAY = 24 * 3600
+"""Seconds without a change after which a temporary file of another machine is left behind."""
 
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Writes a file, making its folder if need be; UserError if that isn't possible. What was there before stays until
     the new one is whole."""
-    temporary = path.with_name(f".{path.name}-{uuid.uuid4().hex[:8]}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
+        with new_file(path) as temporary, temporary.open("r+b") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(path)
     except OSError as error:
-        with contextlib.suppress(OSError):  # as where the folder is a file
-            temporary.unlink()
         raise UserError(f"{path} can't be written: {error.strerror}") from None
-    except BaseException:  # Ctrl-C
-        temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def new_file(path: Path) -> Iterator[Path]:
+    """Gives an empty file beside `path`, whose folder it makes if need be; the file becomes `path` at the end of the
+    context, or is removed after an error. What processes that were killed have left there is removed first.
+
+    Raises:
+      OSError: the folder or the file can't be made.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(path.parent)
+    temporary, file = _locked_file(path.parent)
+    try:
+        yield temporary
+        if fcntl is None:  # Windows renames no file that is open
+            file.close()
+        temporary.replace(path)
+    except BaseException:  # Ctrl-C, too
+        with contextlib.suppress(OSError):
+            temporary.unlink()
         raise
+    finally:
+        file.close()
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Removes the temporary files in a folder that no process is writing any more.
+
+    Their writer holds a lock on each. That is known for certain where it ran on this machine, since it was started;
+    another machine, on a disk that both see, may lock files where this one can't see it.
+    """
+    for path in folder.glob(".fcnn-*.tmp"):
+        with contextlib.suppress(OSError), path.open("r+b") as file:
+            here, age = path.name.startswith(f".fcnn-{_machine()}-"), time.time() - path.stat().st_mtime
+            if _lock(file) and (here or age > DAY):
+                path.unlink()
+
+
+def _locked_file(folder: Path) -> tuple[Path, IO[bytes]]:
+    """Makes a temporary file that nobody removes while it is open."""
+    while True:
+        path = folder / f".fcnn-{_machine()}-{uuid.uuid4().hex[:12]}.tmp"
+        file = path.open("xb")
+        _lock(file)
+        with contextlib.suppress(FileNotFoundError):  # removed in between, by somebody who found it without its lock
+            if os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                return path, file
+        file.close()
+
+
+def _lock(file: IO[bytes]) -> bool:
+    """Locks an open file for this process; False if another one has it, or if the disk knows no locks."""
+    if fcntl is None:
+        return False
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def _machine() -> str:
+    """Returns a name for this machine since it was started; "elsewhere" where none is known."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").replace("-", "")[:12]
+    except OSError:
+        return "elsewhere"

@@ -2,11 +2,11 @@
 
 import os
 import shutil
-import uuid
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
+from filelock import FileLock
 
 from fcnn.config import DataConfig
 from fcnn.data import load
@@ -57,13 +57,16 @@ def identity(manifest: Manifest) -> str:
 
 def link_photos(photos: Path, manifest: Manifest, folder: Path) -> None:
     """Makes a folder with a link to each image, or a copy where links can't be made; nothing if it is there."""
-    if folder.is_dir():
-        return
-    part = folder.with_name(f".{folder.name}-{uuid.uuid4().hex[:8]}")  # whole or not at all
+    part = folder.with_name(f".{folder.name}.part")  # whole or not at all
     try:
-        for i, row in enumerate(manifest.rows):
-            _link((photos / row.path).resolve(), part / _place(i, row))
-        part.rename(folder)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder.with_name(f".{folder.name}.lock")):
+            if folder.is_dir():
+                return
+            shutil.rmtree(part, ignore_errors=True)  # of a process that was killed
+            for i, row in enumerate(manifest.rows):
+                _link((photos / row.path).resolve(), part / _place(i, row))
+            part.rename(folder)
     except BaseException as error:
         shutil.rmtree(part, ignore_errors=True)
         if isinstance(error, OSError):
