@@ -3,7 +3,6 @@
 Mistakes of the user are reported before jax is imported, in a line or two, with exit code 2.
 """
 
-import errno
 import io
 import sys
 from collections.abc import Callable, Sequence
@@ -25,8 +24,9 @@ from fcnn.cli.train import train_command
 from fcnn.cli.weights import convert_command, export_command
 from fcnn.cli.zoo import zoo_command
 from fcnn.runtime.signals import Interrupt, Stopped
-from fcnn.runtime.streams import EXIT_CODE, silence_lost
+from fcnn.runtime.streams import EXIT_CODE, FULL, LEFT, open_closed, silence_full, silence_lost
 from fcnn.utils.errors import UserError, unknown
+from fcnn.utils.text import printable, printable_lines
 
 COMMANDS: dict[str, tuple[Callable[[list[str]], int], str]] = {
     "train": (train_command, "train a network from a preset: fcnn train --config resnet"),
@@ -51,6 +51,7 @@ COMMANDS: dict[str, tuple[Callable[[list[str]], int], str]] = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code: 0 done, 1 failed, 2 the user's mistake, 128 + N stopped by signal N."""
+    open_closed()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # names of files may be what a terminal's encoding can't write
             stream.reconfigure(errors="backslashreplace")
@@ -60,14 +61,17 @@ def main(argv: Sequence[str] | None = None) -> int:
             try:
                 return _run(args)
             finally:
-                if sys.stdout is not None:
-                    sys.stdout.flush()
+                sys.stdout.flush()
     except Stopped as stop:
         return stop.exit_code
     except OSError as error:
-        if error.errno not in (errno.EPIPE, errno.EIO) or not silence_lost():
+        if error.errno in LEFT and silence_lost():
+            return getattr(error.__context__, "exit_code", EXIT_CODE)
+        if error.errno not in FULL:
             raise
-        return getattr(error.__context__, "exit_code", EXIT_CODE)
+        place = "standard output: " if silence_full() else ""
+        print(f"fcnn: {place}{error.strerror}", file=sys.stderr)
+        return 2
 
 
 def _run(args: list[str]) -> int:
@@ -85,10 +89,11 @@ def _run(args: list[str]) -> int:
             raise UserError(unknown("command", command, COMMANDS))
         return COMMANDS[command][0](args[1:])
     except UserError as error:
-        print(f"fcnn: {error}", file=sys.stderr)
+        print(f"fcnn: {printable_lines(str(error))}", file=sys.stderr)
         return 2
     except OSError as error:
-        if error.strerror is None or error.errno in (errno.EPIPE, errno.EIO):  # a reader that is gone: main's
-            raise
-        print(f"fcnn: {f'{error.filename}: ' if error.filename else ''}{error.strerror}", file=sys.stderr)
+        if error.strerror is None or error.errno in LEFT or (error.errno in FULL and not error.filename):
+            raise  # of a stream, perhaps: main's
+        place = f"{printable(str(error.filename))}: " if error.filename else ""
+        print(f"fcnn: {place}{error.strerror}", file=sys.stderr)
         return 2

@@ -9,6 +9,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn,
 from rich.text import Text
 
 from fcnn.report.records import Record
+from fcnn.utils.text import printable_lines
 
 
 def percent(share: float) -> str:
@@ -53,7 +54,7 @@ class Console:
 
     def log(self, text: str) -> None:
         """Prints a line, above the progress line if there is one."""
-        self._console.print(text)
+        self._console.print(printable_lines(text))
 
     @contextlib.contextmanager
     def progress_bar(self, *, total: int, done: int) -> Iterator[None]:

@@ -1,13 +1,22 @@
 """Names of files and classes as a line can hold them, and tables of text."""
 
-import os
 from collections.abc import Iterable, Sequence
 
 
 def printable(path: str) -> str:
     """Returns a path as it can be printed on a line: no control character, no byte that isn't text."""
-    text = os.fsencode(path).decode("utf-8", "backslashreplace")
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return "".join(c if c.isprintable() else _escaped(c) for c in path)
+
+
+def printable_lines(text: str) -> str:
+    """Returns lines as a terminal may get them: names in them come from files, and could move its cursor."""
+    return "\n".join(map(printable, text.split("\n")))
+
+
+def _escaped(letter: str) -> str:
+    if "\udc80" <= letter <= "\udcff":  # a byte of a name that isn't UTF-8
+        return f"\\x{ord(letter) - 0xDC00:02x}"
+    return letter.encode("unicode_escape").decode()
 
 
 def join(names: Iterable[str], max_names: int = 5) -> str:

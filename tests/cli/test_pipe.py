@@ -1,10 +1,12 @@
 """A reader that leaves early, as `head` and `true` do, ends a command and leaves nothing on standard error."""
 
 import os
+import shlex
+import subprocess
 import sys
 
 import pytest
-from harness import start
+from harness import ROOT, start
 
 from fcnn import cli
 from fcnn.report import Console
@@ -54,3 +56,39 @@ def test_words_in_brackets_and_between_colons_are_printed_as_they_stand(capsys):
     text = "runs/[red]a[/]:cat:/[/b] 100 % {x} <i>&amp;"
     Console().log(text)
     assert capsys.readouterr().out == text + "\n"
+
+
+def environment():
+    return dict(os.environ) | {"PYTHONPATH": str(ROOT)}
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="Linux's")
+@pytest.mark.parametrize(
+    ("redirected", "code", "printed"),
+    [
+        (">/dev/full", 2, "fcnn: standard output: No space left on device\n"),
+        (">/dev/full 2>/dev/full", 2, ""),
+        (">&-", 0, ""),
+        (">&- 2>&- <&-", 0, ""),
+    ],
+)
+def test_streams_that_are_full_or_closed(redirected, code, printed, tmp_path):
+    command = f"{shlex.quote(sys.executable)} -m fcnn zoo {redirected}"
+    found = subprocess.run(command, shell=True, text=True, capture_output=True, cwd=tmp_path, env=environment())
+    assert (found.returncode, found.stdout.strip(), found.stderr) == (code, "", printed)
+
+
+def test_a_file_never_takes_the_place_of_a_stream_that_is_closed(tmp_path):
+    """What libraries print would be written into it."""
+    program = "from fcnn import cli; cli.main(['--version']); open('x', 'w'); import os; os.system('echo in x?')"
+    command = f"{shlex.quote(sys.executable)} -c {shlex.quote(program)} >&-"
+    subprocess.run(command, shell=True, check=True, cwd=tmp_path, env=environment())
+    assert (tmp_path / "x").read_text() == ""
+
+
+def test_no_control_character_reaches_a_terminal(capsys):
+    assert cli.main(["\x1b[31mred\x07\x9b"]) == 2
+    Console().log("runs/\x1b]0;title\x07 \u202e\nnext line")
+    out, err = capsys.readouterr()
+    assert err.startswith(r"fcnn: unknown command '\x1b[31mred\x07\x9b'")
+    assert out == "runs/\\x1b]0;title\\x07 \\u202e\nnext line\n"
