@@ -89,18 +89,28 @@ def test_masked_examples_teach_nothing():
     chex.assert_trees_all_close(ra.metrics, rb.metrics, rtol=1e-6)
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_an_image_that_is_not_finite_makes_the_loss_nan(value):
+def test_an_image_that_is_not_finite_makes_the_loss_nan():
+    batch, model = random_batch(), models.create("shallow_cnn", num_classes=3)
+    state, step = setup(model, optax.sgd(0.1), batch)
+    evaluate = jax.jit(make_eval_step(model))
+    for value in (0, np.nan, np.inf, -np.inf):
+        broken = {**batch, "image": batch["image"].at[2, 1, 1, 0].set(value)}
+        assert np.isnan(step(state, broken)[1].metrics.loss) == (value != 0)
+        assert np.isnan(evaluate(state.variables, broken).loss) == (value != 0)
+        masked = {**broken, "mask": batch["mask"].at[2].set(False)}
+        assert np.isfinite(evaluate(state.variables, masked).loss)
+
+
+@pytest.mark.parametrize("norm", ["batch", "group", "layer"])
+def test_constant_images_and_batches_that_are_all_padding_leave_finite_numbers(norm):
     batch = random_batch()
-    broken = {**batch, "image": batch["image"].at[2, 1, 1, 0].set(value)}
-    state, step = setup(models.create("shallow_cnn", num_classes=3), optax.sgd(0.1), batch)
-    evaluate = jax.jit(make_eval_step(models.create("shallow_cnn", num_classes=3)))
-    assert np.isfinite(step(state, batch)[1].metrics.loss)
-    assert np.isfinite(evaluate(state.variables, batch).loss)
-    assert np.isnan(step(state, broken)[1].metrics.loss)
-    assert np.isnan(evaluate(state.variables, broken).loss)
-    masked = {**broken, "mask": batch["mask"].at[2].set(False)}
-    assert np.isfinite(evaluate(state.variables, masked).loss)
+    state, step = setup(models.create("shallow_cnn", num_classes=3, norm=norm), optax.sgd(0.1), batch)
+    after, report = step(state, {**batch, "image": jnp.full_like(batch["image"], 3)})
+    chex.assert_tree_all_finite((after.variables, report))
+    after, report = step(state, {**batch, "mask": jnp.zeros(8, bool)})
+    chex.assert_trees_all_equal(after.params, state.params)
+    chex.assert_tree_all_finite((after.variables, report))
+    assert (report.metrics.count, report.metrics.loss) == (0, 0)
 
 
 @pytest.mark.parametrize("options", [{}, {"grad_accum_steps": 4}])
