@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
+from fcnn.calibration import calibration_report
 from fcnn.config import DataConfig
 from fcnn.data.audit import describe_range, measure_range
 from fcnn.data.decode import BadImage, ignore_warnings
@@ -70,7 +71,8 @@ def evaluate_images(
       {"kind": "evaluation", "network", "weights" (`NetworkInfo.weights`), "data", "split", "count", "loss", "top1",
       "top5", "interval", "precision", "recall", "f1", "images", "macro" (as `class_metrics` has them),
       "num_classes" (that are compared), "network_classes", "top1_all_classes" (among all classes of the network),
-      "trained_on" (how many of the images the run was trained on, by content; None if that is not known)}.
+      "trained_on" (how many of the images the run was trained on, by content; None if that is not known)}, and of a
+      network with a calibration "calibration" (`calibration_report`, among all classes of the network).
 
     Raises:
       UserError: there is no such network, no such images, or the network doesn't know their classes.
@@ -81,7 +83,7 @@ def evaluate_images(
     columns = _columns(info, images.classes, network, data.name)
     if not info.named:
         console.log(f"{network} knows its classes by number: folder 0 is its first output, 1 its second, ...")
-    sums, hits = [], 0.0
+    sums, outputs, hits = [], [], 0.0
     # Among a single class every answer would be right: then all of the network's are compared.
     among, names = (columns, images.classes) if len(columns) > 1 else (np.arange(len(info.classes)), info.classes)
     classes = np.arange(len(columns)) if len(columns) > 1 else columns
@@ -93,9 +95,12 @@ def evaluate_images(
         with ignore_warnings():
             batch[: len(places)] = each(images.read, places.tolist(), "reading", no_progress)
         labels = np.resize(classes[images.labels[places]], len(batch))
-        one, among_all = measured(classify(batch).logits, labels, np.arange(len(batch)) < len(places))
+        output = classify(batch)
+        one, among_all = measured(output.logits, labels, np.arange(len(batch)) < len(places))
         sums.append(jax.device_get(one))
         hits += float(among_all)
+        if info.calibration.images:
+            outputs.append([np.asarray(array)[: len(places)] for array in output if array is not None])
     details = class_metrics(sums, names)
     return {
         "kind": "evaluation",
@@ -115,7 +120,16 @@ def evaluate_images(
         "network_classes": len(info.classes),
         "top1_all_classes": hits / len(images.labels),
         "trained_on": None if network in TABLE else _trained_on(Path(network).expanduser(), data, images),
+        **_calibration(info, outputs, columns[images.labels]),
     }
+
+
+def _calibration(info: NetworkInfo, outputs: list[list[np.ndarray]], labels: np.ndarray) -> dict[str, Any]:
+    """How good the probabilities of all classes are, of a network that has a calibration."""
+    if not outputs:
+        return {}
+    arrays = [np.concatenate(parts) for parts in zip(*outputs, strict=True)]
+    return {"calibration": calibration_report(info.calibration, arrays[0], labels, *arrays[1:])}
 
 
 def _measure(among: np.ndarray) -> Callable[..., tuple[ClassMetrics, Any]]:

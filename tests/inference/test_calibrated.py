@@ -133,6 +133,19 @@ def test_evaluate_gives_precision_f1_and_calibration(root, capsys):
     assert "mean of all classes" in said
 
 
+def test_other_images_are_reported_as_the_runs_own(root, capsys):
+    def calibration(*args):
+        assert cli.main(["evaluate", *map(str, args), "--json"]) == 0
+        return json.loads(capsys.readouterr().out)["calibration"]
+
+    own, images = calibration(root / "run"), f"folder:{root / 'images/test'}"
+    for network in ("run/model.safetensors", "run/model.stablehlo"):
+        found = calibration(root / network, "--data.name", images)
+        assert found.keys() == own.keys() - ({"false_alarms"} if network.endswith("hlo") else set())
+        for name in ("images", "temperature", "error_before", "error", "covered", "set_size"):
+            assert found[name] == pytest.approx(own[name], abs=1e-5)
+
+
 def directions(network, paths):
     """Features of length 1, computed apart from what is tested."""
     pixels = np.stack([np.asarray(Image.open(path)) for path in paths])
