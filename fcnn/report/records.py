@@ -2,11 +2,15 @@
 
 import contextlib
 import json
-import sys
+import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
+
+from fcnn.report.events import EventFile
+from fcnn.utils.errors import UserError
+from fcnn.utils.files import append, write_bytes
 
 FILE = "metrics.jsonl"
 
@@ -45,20 +49,24 @@ class Records:
 
     Args:
       step: the step that the run resumes from; records after it are dropped.
+      log: gets a line when TensorBoard's events can't be written.
       quiet: write nothing, as in all processes but the first.
+
+    Raises:
+      UserError: the records can't be written; so do the methods.
     """
 
-    def __init__(self, workdir: Path, step: int, *, quiet: bool = False) -> None:
+    def __init__(self, workdir: Path, step: int, log: Callable[[str], None], *, quiet: bool = False) -> None:
         self._quiet = quiet
         if quiet:
             return
+        self._path, self._log, self._events = workdir / FILE, log, None
         records = [record for record in read_records(workdir) if record["step"] <= step]
-        # Written beside and moved into place, so that a kill in between loses nothing.
-        temporary = workdir / f"{FILE}.tmp"
-        temporary.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
-        temporary.replace(workdir / FILE)
-        self._file = (workdir / FILE).open("a", encoding="utf-8")
-        self._board = _tensorboard()(str(workdir / "tensorboard"), purge_step=step + 1)
+        write_bytes(self._path, "".join(json.dumps(record) + "\n" for record in records).encode())
+        with self._names_the_file():
+            self._file = self._path.open("ab", buffering=0)
+        with self._without_events():
+            self._events = EventFile(workdir / "tensorboard", step + 1)
 
     def __enter__(self) -> "Records":
         return self
@@ -66,32 +74,44 @@ class Records:
     def __exit__(self, *_: object) -> None:
         if not self._quiet:
             self._file.close()
-            with contextlib.suppress(OSError):  # a full disk, where metrics.jsonl says the same and more
-                self._board.close()
+            if self._events is not None:
+                self._events.close()
 
     def write(self, record: Record) -> None:
-        """Appends a record with its time, on disk when this returns."""
+        """Appends a record with its time."""
         if self._quiet:
             return
         record = record | {"time": round(time.time(), 3)}
-        self._file.write(json.dumps(record) + "\n")
-        self._file.flush()
+        with self._names_the_file():
+            append(self._file, (json.dumps(record) + "\n").encode())
         group = record["split"] if record["kind"] != "steps" else "train_steps"
         group += "_ema" if record.get("weights") == "ema" else ""
-        for name, value in record.items():
-            if isinstance(value, float) and name not in ("epoch", "time"):
-                self._board.add_scalar(f"{group}/{name}", value, record["step"], walltime=record["time"])
+        scalars = {name: x for name, x in record.items() if isinstance(x, float) and name not in ("epoch", "time")}
+        with self._without_events():
+            if self._events is not None:
+                named = {f"{group}/{name}": x for name, x in scalars.items()}
+                self._events.write(record["step"], record["time"], named)
 
+    def sync(self) -> None:
+        """Returns when all records are on disk, safe from a power cut."""
+        if not self._quiet:
+            with self._names_the_file():
+                os.fsync(self._file.fileno())
 
-def _tensorboard() -> Any:
-    """Returns the class that writes TensorBoard's events, without its import of PyTorch, which takes 3 seconds."""
-    modules: dict[str, Any] = sys.modules
-    unused = "torch" not in modules
-    if unused:
-        modules["torch"] = None  # an import of it fails, which tensorboardX expects
-    try:
-        from tensorboardX import SummaryWriter
-    finally:
-        if unused:
-            del modules["torch"]
-    return SummaryWriter
+    @contextlib.contextmanager
+    def _names_the_file(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise UserError(f"{self._path} can't be written: {error.strerror}") from None
+
+    @contextlib.contextmanager
+    def _without_events(self) -> Iterator[None]:
+        """Goes on without TensorBoard's events if they can't be written: metrics.jsonl says the same and more."""
+        try:
+            yield
+        except OSError as error:
+            self._log(f"TensorBoard's events can't be written any more: {error.strerror}; {FILE} has the numbers")
+            if self._events is not None:
+                self._events.close()
+                self._events = None

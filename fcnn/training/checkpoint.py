@@ -14,10 +14,13 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
+from orbax.checkpoint._src.futures import future
 
+from fcnn.distributed import processes
 from fcnn.report.records import rank
 from fcnn.training.state import TrainState
 from fcnn.utils.errors import UserError
+from fcnn.utils.files import sync_folder
 from fcnn.utils.version import with_version, without_version
 
 Weights = Literal["raw", "ema"]
@@ -36,7 +39,7 @@ class Checkpoints:
     """The checkpoints in a folder, by step: the newest few and the best few by validation accuracy.
 
     Saving copies the state to the host and writes it in the background; a checkpoint appears under its name only once
-    it is whole. Beside the state each one holds a small dict of plain values, `meta`.
+    it is whole and on disk. Beside the state each one holds a small dict of plain values, `meta`.
 
     Args:
       read_only: change nothing in the folder, so that a run can be looked at while it is written.
@@ -58,18 +61,20 @@ class Checkpoints:
             best_fn=_accuracy,  # without it Orbax forgets the metrics when it is opened again
             preservation_policy=checkpoint_managers.AnyPreservationPolicy(keep),
             cleanup_tmp_directories=not read_only,
+            async_options=ocp.AsyncOptions(post_finalization_callback=self._sync),
             create=not read_only,
             read_only=read_only,
         )
+        self._folder, self._loops = folder, contextlib.ExitStack()
+        self._loops.enter_context(_patient_loops())
         self._manager = ocp.CheckpointManager(folder.absolute(), options=options)
-        self._folder = folder
         self._newest = self._manager.latest_step()
 
     def __enter__(self) -> "Checkpoints":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        with self._names_the_disk() if kind is None else contextlib.suppress(OSError, ValueError):
+        with self._loops, self._names_the_disk() if kind is None else contextlib.suppress(OSError, ValueError):
             self._manager.close()
 
     def save(self, state: TrainState, meta: dict[str, Any], validation: dict[str, Any] | None) -> None:
@@ -94,6 +99,17 @@ class Checkpoints:
         """Returns when everything saved so far is on disk."""
         with self._names_the_disk():
             self._manager.wait_until_finished()
+            sync_folder(self._folder)
+
+    def _sync(self) -> None:
+        """Returns when all that is in the checkpoint that is being written is on disk, safe from a power cut: Orbax
+        sees to that for the arrays alone. It gets its name, and those that it replaces are deleted, after that."""
+        for unfinished in self._folder.glob("*.orbax-checkpoint-tmp") if processes.is_first() else ():
+            for folder, _, names in os.walk(unfinished, topdown=False):
+                for name in names:
+                    with Path(folder, name).open("r+b") as file:
+                        os.fsync(file.fileno())
+                sync_folder(Path(folder))
 
     @contextlib.contextmanager
     def _names_the_disk(self) -> Iterator[None]:
@@ -101,6 +117,7 @@ class Checkpoints:
         try:
             yield
         except (OSError, ValueError) as error:
+            _end_waiting()
             found = re.search(r"os_error_code='(\d+)'", str(error))
             number = int(found[1]) if found else getattr(error, "errno", None)
             if number is None:
@@ -129,7 +146,7 @@ class Checkpoints:
         shapes = jax.tree.map(ocp.utils.to_shape_dtype_struct, _plain(abstract))
         items = ocp.args.Composite(state=ocp.args.StandardRestore(shapes), meta=ocp.args.JsonRestore())
         try:
-            with _reads_that_end():
+            with _patient_loops():
                 restored = self._manager.restore(step, args=items)
         except Exception as error:  # whatever a damaged file makes Orbax raise
             raise self._unreadable(step, error) from None
@@ -160,7 +177,7 @@ class Checkpoints:
         """
         was_better = "raw" if (self._manager.metrics(step) or {}).get("weights") == "raw" else "ema"
         try:
-            with _reads_that_end(), ocp.PyTreeCheckpointer() as reader:
+            with _patient_loops(), ocp.PyTreeCheckpointer() as reader:
                 path = self._folder.absolute() / str(step) / "state"
                 stored = dict(reader.metadata(path).item_metadata)
                 weights: Weights | None = was_better if stored.get("ema") else None
@@ -219,20 +236,34 @@ class _PatientLoop(asyncio.SelectorEventLoop):
         super().close()
 
 
-_one_reader = threading.Lock()
+_usual_loop = asyncio.new_event_loop
+_patient = 0  # contexts that last
+_counting = threading.Lock()
 
 
 @contextlib.contextmanager
-def _reads_that_end() -> Iterator[None]:
-    """Within it Orbax waits for every array that it reads, also after one that can't be read.
+def _patient_loops() -> Iterator[None]:
+    """Within it Orbax waits for every array that it reads or writes, also after one that failed.
 
     Left to itself it closes its loop at the first that fails, and each array that comes in after that leaves a
     traceback on standard error: its loop is gone.
     """
-    with _one_reader:
-        asyncios = asyncio.new_event_loop
+    global _patient
+    with _counting:
+        _patient += 1
         asyncio.new_event_loop = _PatientLoop
-        try:
-            yield
-        finally:
-            asyncio.new_event_loop = asyncios
+    try:
+        yield
+    finally:
+        with _counting:
+            _patient -= 1
+            if not _patient:
+                asyncio.new_event_loop = _usual_loop
+
+
+def _end_waiting() -> None:
+    """Lets what is left of a save that has failed run to its end: threads that would wait ten minutes for a signal, and
+    the process for them. What they write never gets a name."""
+    for thread in threading.enumerate():
+        if isinstance(thread, future._SignalingThread):
+            future.set_signals(thread._receive_signals, operation_id=thread._operation_id)

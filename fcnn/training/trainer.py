@@ -139,7 +139,7 @@ class Trainer:
         done = self.step if restored else -1  # the state before the first step may have an evaluation, too
         self.validations = [r for r in curve(read_records(workdir), "validation") if r["step"] <= done]
         checkpoints.discard_after(self.step)
-        self.records = Records(workdir, done, quiet=not processes.is_first())
+        self.records = Records(workdir, done, console.log, quiet=not processes.is_first())
         self.signals = processes.Signals(setup.mesh)
         for line in introduction(setup, self.state):
             console.log(line)
@@ -258,6 +258,7 @@ class Trainer:
             name = better(evaluations)["weights"]
             metrics = each[name] | {"weights": name} | each
         meta = {"metric_log": self.metric_log.state(), "boundary_done": self.boundary_done}
+        self.records.sync()  # a run that goes on from here needs those before it
         self.checkpoints.save(self.state, meta, metrics)
 
     def finish(self, *, test: bool) -> Record:
@@ -277,6 +278,7 @@ class Trainer:
             if processes.is_first():
                 (self.workdir / PAGE).unlink(missing_ok=True)  # of the shorter run that this one was
             self.records.write(record)
+            self.records.sync()
             self._call_back([record])
         write_curves(self.setup, self.workdir, self.console, best_step)
         write_report(self.setup, self.workdir, self.console, best, best_step)

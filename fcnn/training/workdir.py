@@ -12,7 +12,7 @@ from filelock import FileLock, Timeout
 from fcnn.config import Config
 from fcnn.config.serialize import differences, from_json, to_json
 from fcnn.utils.errors import UserError
-from fcnn.utils.files import write_bytes
+from fcnn.utils.files import sync_folder, write_bytes
 from fcnn.utils.version import with_version, without_version
 from fcnn.zoo import TABLE
 
@@ -150,6 +150,7 @@ def claim(workdir: Path, config: Config, choice: Mapping[str, Any] | None = None
     """Makes the folder if need be, writes its config, and how it was chosen if it was, and keeps every other run out of
     the folder while the context lasts."""
     workdir.mkdir(parents=True, exist_ok=True)
+    sync_folder(workdir.absolute().parent)
     try:
         lock = FileLock(workdir / LOCK).acquire(timeout=0)
     except Timeout:

@@ -1,6 +1,8 @@
-"""Writing a file whole or not at all: after an interruption, what was there before is still there."""
+"""Writing a file whole or not at all: after an interruption or a power cut, what was there before is still there."""
 
 import contextlib
+import errno
+import io
 import os
 import time
 import uuid
@@ -21,29 +23,28 @@ DAY = 24 * 3600
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Writes a file, making its folder if need be; UserError if that isn't possible. What was there before stays until
-    the new one is whole."""
+    the new one is whole and on disk."""
     try:
-        with new_file(path) as temporary, temporary.open("r+b") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+        with new_file(path) as temporary, temporary.open("r+b", buffering=0) as file:
+            append(file, data)
     except OSError as error:
         raise UserError(f"{path} can't be written: {error.strerror}") from None
 
 
 @contextlib.contextmanager
 def new_file(path: Path) -> Iterator[Path]:
-    """Gives an empty file beside `path`, whose folder it makes if need be; the file becomes `path` at the end of the
-    context, or is removed after an error. What processes that were killed have left there is removed first.
+    """Gives an empty file beside `path`, whose folder it makes if need be; the file becomes `path`, on disk, at the end
+    of the context, or is removed after an error. What processes that were killed have left there is removed first.
 
     Raises:
-      OSError: the folder or the file can't be made.
+      OSError: the folder or the file can't be made, or not be kept on the disk.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     remove_leftovers(path.parent)
     temporary, file = _locked_file(path.parent)
     try:
         yield temporary
+        os.fsync(file.fileno())
         if fcntl is None:  # Windows renames no file that is open
             file.close()
         temporary.replace(path)
@@ -53,6 +54,29 @@ def new_file(path: Path) -> Iterator[Path]:
         raise
     finally:
         file.close()
+    sync_folder(path.parent)
+
+
+def append(file: io.FileIO, data: bytes) -> None:
+    """Writes all of the data to a file without a buffer: what fails, fails here and not when the file is closed."""
+    left = memoryview(data)
+    while left:
+        left = left[file.write(left) :]
+
+
+def sync_folder(folder: Path) -> None:
+    """Returns when the names in a folder are on disk, where a system does that."""
+    try:
+        number = os.open(folder, os.O_RDONLY)
+    except OSError:  # Windows opens no folder
+        return
+    try:
+        os.fsync(number)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise OSError(error.errno, error.strerror, str(folder)) from None
+    finally:
+        os.close(number)
 
 
 def remove_leftovers(folder: Path) -> None:
@@ -97,3 +121,12 @@ def _machine() -> str:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").replace("-", "")[:12]
     except OSError:
         return "elsewhere"
+
+
+def cache_folder() -> Path:
+    """Returns the folder of what fcnn can get again, `fcnn` below $XDG_CACHE_HOME or ~/.cache; UserError without a
+    home folder."""
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fcnn"
+    except RuntimeError:
+        raise UserError("there is no home folder for downloads; name a folder by XDG_CACHE_HOME") from None

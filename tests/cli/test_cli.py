@@ -94,7 +94,9 @@ def test_a_mistake_is_answered_without_jax(tmp_path):
 @pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="PyTorch is not installed")
 def test_a_runs_records_need_no_pytorch(tmp_path):
     """Which TensorBoard's writer would import: 3 seconds."""
-    program = "import sys; from pathlib import Path; from fcnn.report.records import Records; Records(Path('.'), 0)"
+    program = (
+        "import sys; from pathlib import Path; from fcnn.report.records import Records; Records(Path('.'), 0, print)"
+    )
     with start("-c", f"{program}; print('torch' in sys.modules)", cwd=tmp_path) as process:
         out, err = process.communicate(timeout=60)
     assert out == "False\n", err
