@@ -3,6 +3,7 @@
 Mistakes of the user are reported before jax is imported, in a line or two, with exit code 2.
 """
 
+import errno
 import io
 import sys
 from collections.abc import Callable, Sequence
@@ -67,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         if error.errno in LEFT and silence_lost():
             return getattr(error.__context__, "exit_code", EXIT_CODE)
-        if error.errno not in FULL:
+        if error.errno not in (*FULL, errno.EIO):
             raise
         place = "standard output: " if silence_full() else ""
         print(f"fcnn: {place}{error.strerror}", file=sys.stderr)
@@ -92,8 +93,13 @@ def _run(args: list[str]) -> int:
         print(f"fcnn: {printable_lines(str(error))}", file=sys.stderr)
         return 2
     except OSError as error:
-        if error.strerror is None or error.errno in LEFT or (error.errno in FULL and not error.filename):
+        if error.strerror is None or (error.errno in (*LEFT, *FULL) and not error.filename):
             raise  # of a stream, perhaps: main's
         place = f"{printable(str(error.filename))}: " if error.filename else ""
         print(f"fcnn: {place}{error.strerror}", file=sys.stderr)
+        return 2
+    except RuntimeError as error:
+        if "can't start new thread" not in str(error):
+            raise
+        print("fcnn: the system starts no more threads; raise the limit on processes (ulimit -u)", file=sys.stderr)
         return 2

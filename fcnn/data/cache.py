@@ -20,8 +20,15 @@ _BLOCK = 1 << 20  # bytes that are written at once
 
 
 def data_dir() -> Path:
-    """Returns the folder of prepared sets: TFDS_DATA_DIR, or TFDS's own default."""
-    return Path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
+    """Returns the folder of prepared sets: TFDS_DATA_DIR, or TFDS's own default.
+
+    Raises:
+      UserError: there is neither.
+    """
+    try:
+        return Path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
+    except RuntimeError:
+        raise UserError("there is no home folder for data sets; name a folder by TFDS_DATA_DIR") from None
 
 
 def cache_dir() -> Path:

@@ -103,6 +103,10 @@ def _user_fault(error: BaseException | None) -> str | None:
     while error is not None:
         chain.append(error)
         error = error.__cause__ or error.__context__
+    for cause in chain:
+        if isinstance(cause, OSError) and cause.strerror:
+            place = "" if cause.filename is None else f"{cause.filename}: "
+            return f"{place}{cause.strerror}; TFDS_DATA_DIR names the folder to prepare in"
     if importlib.util.find_spec("tensorflow") is None and any("tensorflow" in str(e).lower() for e in chain):
         return "TFDS needs TensorFlow to prepare it (not to read it): pip install 'fcnn[tensorflow]'"
     for cause in chain:

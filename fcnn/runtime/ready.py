@@ -4,12 +4,15 @@ Compilation is a third of a short run's time on a CPU. JAX's own persistent cach
 of a network starts at once; here is where it lies.
 """
 
+import contextlib
 import hashlib
-import os
 import platform
 from pathlib import Path
 
+from fcnn.runtime.limits import allow_open_files
 from fcnn.runtime.memory import keep_memory
+from fcnn.utils.errors import UserError
+from fcnn.utils.files import cache_folder
 
 
 def get_ready() -> None:
@@ -19,6 +22,7 @@ def get_ready() -> None:
     JAX_COMPILATION_CACHE_DIR takes precedence, and JAX_ENABLE_COMPILATION_CACHE=false turns it off. The folder may be
     deleted at any time; where it can't be written, JAX does without.
     """
+    allow_open_files()
     keep_memory()
 
     import jax
@@ -27,8 +31,8 @@ def get_ready() -> None:
 
     one_pool_thread()
     if not jax.config.jax_compilation_cache_dir:  # pyright: ignore[reportAttributeAccessIssue]  # jax makes its options' attributes at run time
-        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fcnn" / "compiled"
-        jax.config.update("jax_compilation_cache_dir", str(folder / _processor()))
+        with contextlib.suppress(UserError):  # no home folder
+            jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "compiled" / _processor()))
 
 
 def _processor() -> str:

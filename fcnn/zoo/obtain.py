@@ -7,6 +7,7 @@ from pathlib import Path
 
 from fcnn.utils.download import download, sha256
 from fcnn.utils.errors import UserError
+from fcnn.utils.files import cache_folder
 from fcnn.zoo.entry import Entry
 
 
@@ -15,7 +16,7 @@ def folder() -> Path:
     be deleted at any time."""
     if own := os.environ.get("FCNN_CACHE"):
         return Path(own).expanduser() / "weights"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fcnn" / "weights"
+    return cache_folder() / "weights"
 
 
 def where(entry: Entry) -> Path:
