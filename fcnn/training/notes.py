@@ -3,10 +3,12 @@
 from fcnn.distributed import sharding
 from fcnn.distributed.device_memory import num_elements
 from fcnn.training import workdir as folder
+from fcnn.training.doubts import doubts
 from fcnn.training.metrics import wilson
 from fcnn.training.run_data import PIPELINES
 from fcnn.training.setup import TrainSetup
 from fcnn.training.state import TrainState
+from fcnn.utils.text import printable
 
 FEW = 50
 """With fewer validation images their accuracy is worth a line."""
@@ -25,13 +27,9 @@ def introduction(setup: TrainSetup, state: TrainState) -> list[str]:
     notes = [*data.notes]
     if 0 < len(data.validation) < FEW:
         notes.append(few_images(len(data.validation)))
-    if 0 < setup.total_steps <= setup.warmup:
-        notes.append(
-            f"the warm-up takes {setup.warmup:,} steps and the run has {setup.total_steps:,}: the learning rate never "
-            "reaches its peak. Lower --optim.warmup-epochs or train longer."
-        )
+    notes += doubts(setup)
     if data.skipped:
-        names = ", ".join(data.skipped[:3]) + (" ..." if len(data.skipped) > 3 else "")
+        names = ", ".join(map(printable, data.skipped[:3])) + (" ..." if len(data.skipped) > 3 else "")
         lines.append(f"Left out {len(data.skipped)} files that can't be read: {names} (all in {folder.DATA})")
     return lines + [f"Note: {note}" for note in notes]
 
