@@ -77,6 +77,12 @@ def test_the_same_from_a_preset_file(tmp_path, monkeypatch, capsys):
         ({"model": fcnn.create_model("mlp", num_classes=3)}, r"gives \(1, 3\) for one image; logits must be \(1, 4\)"),
         ({"loss": lambda logits, labels: logits.sum(), "smooth": 0.1}, "have no effect with your own loss"),
         ({"optimizer": optax.sgd(0.1), "rate": 0.5}, "optim.* has no effect with your own optimizer"),
+        ({"optimizer": 3}, "optimizer must be a transformation of Optax, got int"),
+        ({"loss": lambda logits, labels: logits}, r"loss must give \(2,\) for logits \(2, 4\), .* got \(2, 4\)"),
+        ({"loss": lambda logits, labels: 1 / 0}, "your own loss fails: ZeroDivisionError: division by zero"),
+        ({"augment": lambda key, batch: batch["image"]}, "augment must return the batch, a dict"),
+        ({"augment": lambda key, batch: batch | {"image": batch["image"][:1]}}, "as many images as it gets"),
+        ({"callbacks": [3]}, "callbacks must be a list of functions"),
     ],
 )
 def test_what_does_not_fit_is_refused_and_nothing_is_left(own, message, tmp_path):
@@ -93,6 +99,10 @@ def test_what_does_not_fit_is_refused_and_nothing_is_left(own, message, tmp_path
     [
         ("def model(config):\n    return 1 / 0", "line 4: ZeroDivisionError: division by zero"),
         ("model = 3", "model must be a function of the config"),
+        ("raise SystemExit(3)", "line 3: SystemExit: 3"),
+        ("raise ValueError('a\\nb\\n' * 9)", "line 3: ValueError: a\n"),
+        ("def dataset(config):\n    return 3", "dataset must be a data set"),
+        ("def callbacks(config):\n    return 3", "callbacks must be a list of functions"),
     ],
 )
 def test_a_preset_that_fails_is_answered_with_its_line(text, message, tmp_path, capsys):

@@ -126,7 +126,7 @@ def _run(
         choice = suggestion.choice
         is_same = dataclasses.replace(config, seed=suggestion.config.seed) == suggestion.config
         probe = suggestion.probe if is_same else None
-    callbacks = () if preset is None else preset.call("callbacks", config) or ()
+    callbacks = () if preset is None else preset.callbacks(config)
     record = trainer.train(
         config, folder, console, overrides=overrides, callbacks=callbacks, choice=choice, probe=probe
     )

@@ -6,7 +6,7 @@ import re
 from typing import Literal
 
 from fcnn.config import names
-from fcnn.config.validate import INF, check, check_known, check_numbers
+from fcnn.config.validate import INF, check, check_known, check_numbers, check_paths
 from fcnn.utils.errors import unknown
 
 
@@ -59,6 +59,7 @@ class DataConfig:
     """Standard deviation per channel, from 0 to 1, to divide by; None to measure it, too."""
 
     def __post_init__(self) -> None:
+        check_paths(self, "data.", "name", "manual_dir", "splits", "corrections")
         _check_dataset_name(self.name)
         check_numbers(
             self, "data.", image_size=(1, 4096), num_train=(1, INF), val_fraction=(0, 0.9), test_fraction=(0.001, 0.9),

@@ -1,6 +1,7 @@
 """Finding a preset: a shipped one by name, one's own by path. Standard library only, for a quick answer to a typo."""
 
 import dataclasses
+import functools
 import re
 import runpy
 import traceback
@@ -10,6 +11,7 @@ from typing import Any
 
 from fcnn.config import schema as options
 from fcnn.config.schema import Config
+from fcnn.config.serialize import check_types
 from fcnn.utils.errors import UserError, unknown
 
 HOOKS = ("model", "dataset", "optimizer", "augment", "loss", "callbacks")
@@ -45,8 +47,23 @@ class Preset:
         """
         try:
             return self.hooks[name](config) if name in self.hooks else None
-        except Exception as error:  # the file is the user's own program
+        except (Exception, SystemExit) as error:  # the file is the user's own program
             raise _failed(self.path, error) from error
+
+    def callbacks(self, config: Config) -> Any:
+        """Returns those that the file defines for a config; UserError, as they are called, if one fails."""
+        callbacks = self.call("callbacks", config) or ()
+        return [self._guarded(one) for one in callbacks] if isinstance(callbacks, list | tuple) else callbacks
+
+    def _guarded(self, callback: Any) -> Any:
+        @functools.wraps(callback)
+        def call(record: Any) -> Any:
+            try:
+                return callback(record)
+            except Exception as error:
+                raise _failed(self.path, error) from error
+
+        return call if callable(callback) else callback
 
 
 def read_preset(name: str) -> Preset:
@@ -63,11 +80,15 @@ def read_preset(name: str) -> Preset:
         raise UserError(unknown("preset", name, names()) + " (or give the path of a .py file)")
     try:
         defined = runpy.run_path(str(path))
-    except Exception as error:  # the file is the user's own program
+    except (Exception, SystemExit) as error:  # the file is the user's own program
         raise _failed(path, error) from None
     config = defined.get("CONFIG")
     if not isinstance(config, Config):
         raise UserError(f"{path} must define CONFIG = Config(...), from fcnn.config")
+    try:
+        check_types(config)
+    except ValueError as error:
+        raise UserError(f"{path}: {error}") from None
     hooks = {hook: defined[hook] for hook in HOOKS if hook in defined}
     if wrong := [hook for hook, function in hooks.items() if not callable(function)]:
         raise UserError(f"{path}: {wrong[0]} must be a function of the config")
@@ -79,15 +100,15 @@ def load_preset(name: str) -> Config:
     return read_preset(name).config
 
 
-def _failed(path: Path, error: Exception) -> UserError:
+def _failed(path: Path, error: BaseException) -> UserError:
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
     return UserError(f"{path}, line {lines[-1]}: {_reason(error)}" if lines else f"{path}: {_reason(error)}")
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: BaseException) -> str:
     """What was wrong; of a field that a part of the config doesn't have, the nearest that it has."""
     match = re.match(r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'", str(error))
     kind = getattr(options, match[1], None) if match else None
     if match is None or not dataclasses.is_dataclass(kind):
-        return f"{type(error).__name__}: {error}"
+        return f"{type(error).__name__}: {error}".strip().partition("\n")[0]
     return unknown(f"field of {match[1]}", match[2], (field.name for field in dataclasses.fields(kind)))

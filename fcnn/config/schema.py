@@ -10,7 +10,7 @@ from typing import Literal
 from fcnn import registry
 from fcnn.config import names
 from fcnn.config.images import AugmentConfig, DataConfig
-from fcnn.config.validate import INF, TINY, check, check_known, check_numbers
+from fcnn.config.validate import INF, TINY, check, check_known, check_numbers, check_paths
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -245,6 +245,7 @@ class TransferConfig:
     results side by side."""
 
     def __post_init__(self) -> None:
+        check_paths(self, "transfer.", "weights")
         check_known("transfer.strategy", self.strategy, names.STRATEGIES)
         others = [name for name in names.STRATEGIES if name not in (self.strategy, "auto")]
         if self.compare is not None:

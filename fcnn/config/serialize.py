@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import reprlib
 import types
 import typing
 from typing import Any, Literal
@@ -60,6 +61,16 @@ def build(cls: Any, values: Any, prefix: str) -> Any:
             if not fits(fields[name], hint):
                 raise ValueError(f"{prefix}{name} has the wrong type: {value!r}")
     return cls(**fields)
+
+
+def check_types(config: Any, prefix: str = "") -> None:
+    """Raises ValueError unless every field of a dataclass, which Python doesn't check, has its type."""
+    for name, hint in typing.get_type_hints(type(config)).items():
+        value = getattr(config, name)
+        if not (type(value) is hint if dataclasses.is_dataclass(hint) else fits(value, hint)):
+            raise ValueError(f"{prefix}{name} has the wrong type: {reprlib.repr(value)}")
+        if dataclasses.is_dataclass(hint):
+            check_types(value, f"{prefix}{name}.")
 
 
 def fits(value: Any, hint: Any) -> bool:

@@ -1,6 +1,7 @@
 """How a config refuses a value: one line that says the field, its value and what would be right."""
 
 import math
+import os
 from collections.abc import Collection
 from typing import Any
 
@@ -21,6 +22,19 @@ def check_known(field: str, value: Any, known: Collection[str]) -> None:
     """Raises ValueError, with the nearest names, unless `value` is among the known ones."""
     if value not in known:  # the search for the nearest takes milliseconds
         raise ValueError(unknown(field, str(value), known))
+
+
+def check_paths(config: Any, prefix: str, *names: str) -> None:
+    """Raises ValueError unless each named text of `config` is None or could be the path of a file."""
+    for name in names:
+        value = getattr(config, name)
+        field = f"{prefix}{name.replace('_', '-')}"
+        check(value is None or isinstance(value, str), f"{field} must be a text, got {value!r}")
+        try:
+            possible = value is None or b"\0" not in os.fsencode(value)
+        except UnicodeEncodeError:
+            possible = False
+        check(possible, f"{field} is no path of a file: {str(value)[:100]!r}")
 
 
 def check_numbers(config: Any, prefix: str, **ranges: tuple[float, float]) -> None:

@@ -1,12 +1,14 @@
 """What a user passes in place of what a config names: a model, a data set, an optimizer, an augmentation, a loss."""
 
 import dataclasses
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from fcnn.config import AugmentConfig, Config, OptimConfig
@@ -15,6 +17,7 @@ from fcnn.data import Dataset
 from fcnn.training.metrics import LogitsLoss
 from fcnn.training.step import Preprocess
 from fcnn.training.workdir import read_config
+from fcnn.utils.batch import make_batch
 from fcnn.utils.errors import UserError
 
 
@@ -31,6 +34,19 @@ class Overrides:
     """`(key, batch) -> batch`, pure, of stored images (uint8) before they are normalized."""
     loss: LogitsLoss | None = None
     """`(logits, labels) -> (B,)`; metrics still report the cross-entropy."""
+
+    def __post_init__(self) -> None:
+        """UserError if one of them is something else than it should be."""
+        optimizer = self.optimizer
+        for name, fits, kind in (
+            ("model", isinstance(self.model, nn.Module | None), "a Linen module"),
+            ("dataset", isinstance(self.dataset, Dataset | None), "a data set, as fcnn.data.from_arrays makes it"),
+            ("optimizer", optimizer is None or hasattr(optimizer, "update"), "a transformation of Optax"),
+            ("augment", self.augment is None or callable(self.augment), "a function (key, batch) -> batch"),
+            ("loss", self.loss is None or callable(self.loss), "a function (logits, labels) -> (B,)"),
+        ):
+            if not fits:
+                raise UserError(f"{name} must be {kind}, got {type(getattr(self, name)).__name__}")
 
     @staticmethod
     def of_preset(preset: Preset, config: Config) -> "Overrides":
@@ -73,13 +89,50 @@ def check_overrides(overrides: Overrides, config: Config, dataset: Dataset) -> N
     if overrides.optimizer is not None and optim != OptimConfig():
         others = "l1, l2, decay-mask, loss and label-smoothing"
         raise UserError(f"optim.* has no effect with your own optimizer, except {others}")
+    _check_functions(overrides, config, dataset)
     model = overrides.model
     if model is None:
         return
     images = jnp.zeros((1, *dataset.image_shape), jnp.float32)
-    logits: Any = jax.eval_shape(lambda key: model.init_with_output(key, images, train=False)[0], jax.random.key(0))
+    logits = _shapes_of("model", lambda key: model.init_with_output(key, images, train=False)[0], jax.random.key(0))
     if getattr(logits, "shape", None) != (1, len(dataset.classes)):
         shape = getattr(logits, "shape", type(logits).__name__)
         raise UserError(
             f"the model gives {shape} for one image; logits must be (1, {len(dataset.classes)}), one for each class"
         )
+
+
+def _check_functions(overrides: Overrides, config: Config, dataset: Dataset) -> None:
+    """UserError unless a user's augmentation and loss give what a step takes, by their shapes."""
+    classes = len(dataset.classes)
+    batch = {**make_batch(np.zeros((2, *dataset.train.shape), np.uint8), np.zeros(2, np.int32)), "step": jnp.int32(0)}
+    label = jnp.zeros((2, classes)) if config.augment.mixup or config.augment.cutmix else batch["label"]
+    if overrides.augment is not None:
+        changed = _shapes_of("augment", overrides.augment, jax.random.key(0), batch)
+        if not isinstance(changed, dict) or not {"image", "label", "mask", "index"} <= changed.keys():
+            raise UserError("augment must return the batch, a dict with image, label, mask and index")
+        if getattr(changed["image"], "shape", ())[:1] != (2,):
+            raise UserError("augment must return as many images as it gets, (B, H, W, C)")
+        label = changed["label"]
+    if overrides.loss is not None:
+        losses = _shapes_of("loss", overrides.loss, jnp.zeros((2, classes)), label)
+        if getattr(losses, "shape", None) != (2,):
+            shape = getattr(losses, "shape", type(losses).__name__)
+            raise UserError(f"loss must give (2,) for logits (2, {classes}), one for each example, got {shape}")
+
+
+def check_callbacks(callbacks: Any) -> None:
+    """UserError unless they are functions."""
+    if not isinstance(callbacks, Sequence) or not all(map(callable, callbacks)):
+        raise UserError("callbacks must be a list of functions of a record")
+
+
+def _shapes_of(name: str, function: Callable[..., Any], *args: Any) -> Any:
+    """Returns what a user's function would give, as shapes; UserError if it fails."""
+    try:
+        return jax.eval_shape(function, *args)
+    except UserError:
+        raise
+    except Exception as error:  # it is anybody's program
+        reason = next((line for line in str(error).splitlines() if line.strip()), "")
+        raise UserError(f"your own {name} fails: {type(error).__name__}: {reason}") from error

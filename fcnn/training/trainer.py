@@ -13,6 +13,7 @@ from fcnn.config import Config
 from fcnn.distributed import processes, sharding
 from fcnn.report import Console, Records, read_records
 from fcnn.report.fit import curve, lag, out_of_patience
+from fcnn.report.history import history_note
 from fcnn.report.page import FILE as PAGE
 from fcnn.report.records import Record, better
 from fcnn.runtime.signals import Interrupt, Interrupted
@@ -23,7 +24,7 @@ from fcnn.training.features import on_features
 from fcnn.training.linear_probe import LinearProbe
 from fcnn.training.metric_log import MetricLog, NonFinite
 from fcnn.training.notes import introduction
-from fcnn.training.overrides import Overrides
+from fcnn.training.overrides import Overrides, check_callbacks
 from fcnn.training.results import best_of, test_record, write_curves, write_report
 from fcnn.training.run_data import build
 from fcnn.training.setup import TrainSetup, compile_train_step
@@ -70,6 +71,7 @@ def train(
       Stopped: it came before or after that; there was nothing to save.
     """
     overrides = overrides or Overrides()
+    check_callbacks(callbacks)
     with contextlib.ExitStack() as stack:
         interrupt = stack.enter_context(Interrupt())
         config = folder.resolved(config)
@@ -146,6 +148,9 @@ class Trainer:
         console.log(f"Workdir: {workdir}")
         if restored is not None:
             console.log(f"Continuing from step {self.step:,} of {setup.total_steps:,}.")
+            notes = history_note(workdir, self.step / setup.steps_per_epoch), checkpoints.note()
+            for note in (note for note in notes if note):
+                console.log(f"Note: {note}")
 
     def train(self, interrupt: Interrupt) -> None:
         """Takes all steps; after a signal, the one that is under way, and saves."""

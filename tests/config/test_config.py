@@ -166,6 +166,26 @@ def test_a_duration_is_in_epochs_or_in_steps():
     assert schema.in_steps(2.5, 7, 20) == 7
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("Config(model=None)", "model has the wrong type: None"),
+        ("Config(data=DataConfig(mean=3, std=3))", "line 2: TypeError"),
+        ("Config(model=ModelConfig(options=3))", "model.options has the wrong type: 3"),
+        ("Config(data=DataConfig(image_size=32.0))", "data.image_size has the wrong type: 32.0"),
+        ("Config(augment=AugmentConfig(flip=1))", "augment.flip has the wrong type: 1"),
+        ("Config(optim=OptimConfig(schedule='step', milestones=[0.5]))", r"milestones has the wrong type: \[0.5\]"),
+        ("Config(data=DataConfig(name='folder:\\0'))", "data.name is no path of a file"),
+        ("Config(transfer=TransferConfig(weights='\\ud800'))", "transfer.weights is no path of a file"),
+    ],
+)
+def test_a_field_of_a_preset_has_its_type(text, words, tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text(f"from fcnn.config import *\nCONFIG = {text}\n")
+    with pytest.raises(UserError, match=words):
+        presets.load_preset(str(path))
+
+
 def test_presets_are_configs_and_broken_ones_are_named(tmp_path):
     assert "resnet" in presets.names()
     for name in presets.names():
