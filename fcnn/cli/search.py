@@ -47,7 +47,11 @@ def search_command(args: list[str]) -> int:
     default = SearchArgs(config=preset, preset=name)
     parsed = dataclasses.replace(parse(SearchArgs, rest, "fcnn search", default=default), over=over)
     job = _job(parsed, Path(default.preset).stem)
-    return _search(job, parsed, preset, shlex.join(["fcnn", "search", *args]))
+
+    from fcnn.search.study import database
+
+    with database(job.storage):
+        return _search(job, parsed, preset, shlex.join(["fcnn", "search", *args]))
 
 
 def _take_over(args: list[str]) -> tuple[list[str], tuple[str, ...]]:

@@ -61,9 +61,9 @@ def cached_arrays(
     slug = re.sub(r"[^A-Za-z0-9.]+", "_", name)[-60:] + "-" + digest(name)[:8]
     folder = cache_dir() / "arrays"
     path = folder / f"{slug}-{digest([VERSION, identity])}.npy"
-    with contextlib.suppress(OSError, ValueError, EOFError):  # not there, or cut short
-        stored: np.ndarray = np.load(path, mmap_mode="r")
-        if stored.dtype == dtype and stored.shape == (count,):
+    with contextlib.suppress(OSError, ValueError, EOFError, AttributeError):  # not there, or cut short
+        stored = np.load(path, mmap_mode="r") if path.is_file() else None
+        if stored is not None and stored.dtype == dtype and stored.shape == (count,):
             return stored
     with contextlib.ExitStack() as stack:
         try:
@@ -87,17 +87,26 @@ def cached_arrays(
 def cached_json(kind: str, identity: Any, compute: Callable[[], Any]) -> Any:
     """Returns what `compute` returned for this identity, from the cache or now; anything small that JSON can write."""
     path = cache_dir() / kind / f"{digest([VERSION, identity])}.json"
-    with contextlib.suppress(OSError, ValueError):  # not there, or damaged
-        return json.loads(path.read_text(encoding="utf-8"))
-    value = compute()
-    save_json(path, value)
+    if (value := load_json(path)) is None:
+        value = compute()
+        save_json(path, value)
     return value
+
+
+def load_json(path: Path) -> Any:
+    """Returns what `save_json` wrote to a file of the cache; None if it isn't there, or isn't that any more."""
+    with contextlib.suppress(OSError):
+        check, _, text = path.read_bytes().partition(b"\n") if path.is_file() else (b"", b"", b"")
+        if check == hashlib.sha256(text).hexdigest().encode():  # a number with another digit would be one, too
+            return json.loads(text)
+    return None
 
 
 def save_json(path: Path, value: Any) -> None:
     """Writes a file of the cache; where that isn't possible, it is computed again the next time."""
+    text = json.dumps(value).encode()
     with contextlib.suppress(UserError):
-        write_bytes(path, json.dumps(value).encode())
+        write_bytes(path, hashlib.sha256(text).hexdigest().encode() + b"\n" + text)
 
 
 def _reserve(path: Path, dtype: np.dtype, count: int) -> np.memmap:

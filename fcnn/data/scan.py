@@ -1,16 +1,14 @@
 """Opening every file of a folder once, before training does, and caching the result for as long as the file stays as it
 is."""
 
-import contextlib
 import dataclasses
 import hashlib
 import io
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from fcnn.data.cache import VERSION, cache_dir, digest, save_json
+from fcnn.data.cache import VERSION, cache_dir, digest, load_json, save_json
 from fcnn.data.decode import EXTENSIONS, FORMATS, BadImage, header, ignore_warnings, lowest_highest, open_stored, plain
 from fcnn.data.fingerprint import fingerprint
 from fcnn.data.parallel import Progress, each
@@ -55,10 +53,7 @@ class ImageInfo:
 def scan(root: Path, paths: Sequence[str], progress: Progress) -> list[ImageInfo]:
     """Decodes every file whose size or times aren't those of the last scan; `paths` are below `root`."""
     store = cache_dir() / "scans" / f"{digest([VERSION, FORMATS, str(root.resolve())])}.json"
-    known: dict[str, ImageInfo] = {}
-    with contextlib.suppress(OSError, ValueError, TypeError):  # none yet, or damaged: everything is decoded again
-        stored = json.loads(store.read_text(encoding="utf-8"))
-        known = {path: ImageInfo(*values) for path, values in stored.items()}
+    known = {path: ImageInfo(*values) for path, values in (load_json(store) or {}).items()}
     stats = {path: os.stat(root / path) for path in paths}
     new = [path for path in paths if path not in known or not _is_unchanged(known[path], stats[path])]
     if new:

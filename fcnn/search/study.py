@@ -4,15 +4,17 @@ Pruning: the median rule of Golovin et al. 2017, "Google Vizier", section 3.2.2.
 TPE: Bergstra et al. 2011, "Algorithms for hyper-parameter optimization", section 4.
 """
 
+import contextlib
 import dataclasses
 import itertools
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import optuna
-from optuna.exceptions import ExperimentalWarning
+from optuna.exceptions import ExperimentalWarning, StorageInternalError
 from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.engine import URL
@@ -55,6 +57,15 @@ def sqlite_url(path: Path) -> str:
     """Returns the URL of a SQLite file; Optuna formats it as a template, in which braces are doubled."""
     url = URL.create("sqlite", database=str(path)).render_as_string()
     return url.replace("{", "{{").replace("}", "}}")
+
+
+@contextlib.contextmanager
+def database(storage: str) -> Iterator[None]:
+    """Gives UserError, naming the database, where it can't be read or written any more."""
+    try:
+        yield
+    except (SQLAlchemyError, StorageInternalError) as error:
+        raise UserError(f"--storage {storage}: {str(error).splitlines()[0]}") from None
 
 
 def open_study(job: Job) -> optuna.Study:

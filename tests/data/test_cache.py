@@ -1,9 +1,11 @@
 """The cache of decoded images: the same source, the same file; anything else, made again and never half."""
 
+import os
+
 import numpy as np
 import pytest
 
-from fcnn.data.cache import cache_dir, cached_arrays
+from fcnn.data.cache import cache_dir, cached_arrays, cached_json
 
 
 def make(name, identity, value, count=3):
@@ -65,3 +67,30 @@ def test_without_room_the_images_are_in_memory(data_folder, monkeypatch):
     assert made
     assert (found["image"] == 7).all()
     assert files() == []
+
+
+def test_a_number_that_has_changed_on_disk_is_computed_again(data_folder):
+    value = {"a": [1, 2.5, "é"], "b": None}
+    assert cached_json("kind", 1, lambda: value) == value
+    (path,) = (cache_dir() / "kind").iterdir()
+    whole = path.read_bytes()
+    assert cached_json("kind", 1, lambda: 1 / 0) == value
+    for place in range(len(whole)):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        assert cached_json("kind", 1, lambda: value) == value
+        assert path.read_bytes() == whole
+    for damaged in (b"", whole[:-1], b"[" * 100_000):
+        path.write_bytes(damaged)
+        assert cached_json("kind", 1, lambda: value) == value
+
+
+def test_a_pipe_in_a_files_place_is_not_waited_for(data_folder):
+    make("x", 1, 7)
+    cached_json("kind", 1, dict)
+    for path in [*(cache_dir() / "arrays").iterdir(), *(cache_dir() / "kind").iterdir()]:
+        path.unlink()
+        os.mkfifo(path)
+    found, made = make("x", 1, 8)
+    assert made
+    assert (found["image"] == 8).all()
+    assert cached_json("kind", 1, lambda: 3) == 3
