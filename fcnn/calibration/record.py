@@ -36,6 +36,8 @@ class Calibration:
             raise ValueError(f"calibration.temperature must be above 0, got {self.temperature}")
         if len(self.thresholds) > len(PERCENT) or not all(0 <= value <= 1 for value in self.thresholds):
             raise ValueError("calibration.thresholds must be probabilities")
+        if self.images < 0 or (self.least_similarity is not None and not -1.001 <= self.least_similarity <= 1.001):
+            raise ValueError("calibration.images and calibration.least_similarity are impossible")
 
     def probabilities(self, logits: np.ndarray) -> np.ndarray:
         """Computes calibrated probabilities, (N, classes) float32."""

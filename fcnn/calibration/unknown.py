@@ -9,6 +9,8 @@ training images (Sun et al. 2022, arXiv:2204.06507), with 1,600 vectors in place
 
 import numpy as np
 
+from fcnn.utils.errors import UserError
+
 FALSE_ALARMS = 0.05
 """The share of images of the classes that may be flagged."""
 
@@ -27,7 +29,13 @@ def class_means(features: np.ndarray, labels: np.ndarray, num_classes: int) -> n
 
 
 def similarities(features: np.ndarray, means: np.ndarray) -> np.ndarray:
-    """Computes the cosine between features (N, D) and each class's mean (classes, D): (N, classes) float32."""
+    """Computes the cosine between features (N, D) and each class's mean (classes, D): (N, classes) float32.
+
+    Raises:
+      UserError: the means are of other features.
+    """
+    if features.shape[1] != means.shape[1]:
+        raise UserError(f"its calibration is for {means.shape[1]:,} features, the network has {features.shape[1]:,}")
     return (_unit(features) @ means.T.astype(np.float64)).astype(np.float32)
 
 

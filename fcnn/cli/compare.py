@@ -8,6 +8,7 @@ import tyro
 
 from fcnn.cli.parse import parse
 from fcnn.utils.errors import UserError
+from fcnn.utils.text import printable
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -39,9 +40,13 @@ def compare_command(args: list[str]) -> int:
     configs = [flatten(workdir.read_config(run)) for run in parsed.runs]  # wrong folders are answered first
 
     from fcnn.report.compare import Compared, write_comparison
+    from fcnn.report.history import history_note
     from fcnn.report.records import read_records
 
     pairs = zip(parsed.runs, configs, strict=True)
-    write_comparison(parsed.out, [Compared(str(run), config, read_records(run)) for run, config in pairs])
-    print(f"{len(parsed.runs)} runs side by side are in {parsed.out}")
+    runs = [Compared(str(run), config, read_records(run), history_note(run)) for run, config in pairs]
+    write_comparison(parsed.out, runs)
+    for note in (run.note for run in runs if run.note):
+        print(printable(f"Note: {note}"))
+    print(printable(f"{len(parsed.runs)} runs side by side are in {parsed.out}"))
     return 0

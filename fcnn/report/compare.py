@@ -22,14 +22,17 @@ class Compared:
     config: dict[str, Any]
     """By dotted name."""
     records: Sequence[Record]
+    note: str | None = None
+    """What its records lack (`history_note`)."""
 
 
 def write_comparison(path: Path, runs: Sequence[Compared]) -> None:
     """Writes the page, whole or not at all."""
     drawn, words = _draw(runs)
+    notes = "".join(paragraph(run.note) for run in runs if run.note)
     sections = [
         ("Results", table((_row(run) for run in runs), HEAD)),
-        ("Curves", picture(drawn, words) + paragraph(words)),
+        ("Curves", picture(drawn, words) + paragraph(words) + notes),
         ("Where the configs differ", _differences(runs)),
         ("Over- and underfitting", table((run.name, fit(run.records)) for run in runs)),
     ]

@@ -18,6 +18,7 @@ from fcnn.report.calibration import write_calibration
 from fcnn.report.console import percent
 from fcnn.report.files import png
 from fcnn.report.fit import curve, fit
+from fcnn.report.history import history_note
 from fcnn.report.html import card, cards, code, page, paragraph, picture, shaded, table, wide
 from fcnn.report.pictures import MOST, thumbnail, tiles
 from fcnn.report.records import WEIGHTS, Record, read_records
@@ -130,7 +131,8 @@ def _curves(workdir: Path, records: Sequence[Record], data: ReportData) -> str:
             )
     if best := _best(records, data):
         words += f" The best epoch on validation, {best['epoch']:g}, is marked."
-    return wide(picture(picture_path.read_bytes(), words)) + paragraph(words)
+    note = history_note(workdir)
+    return wide(picture(picture_path.read_bytes(), words)) + paragraph(words) + (paragraph(note) if note else "")
 
 
 def _confusion(data: ReportData) -> str:

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from fcnn.report.events import EventFile
+from fcnn.report.history import FILE, read_lines
 from fcnn.utils.errors import UserError
 from fcnn.utils.files import append, write_bytes
-
-FILE = "metrics.jsonl"
 
 # A record: {"kind": "steps" | "epoch" | "test", "split": ..., "weights": "raw" | "ema", "step": ..., "epoch": ...,
 # "loss": ..., "top1": ..., "top5": ..., "time": seconds since 1970, UTC} and, by kind, learning_rate, grad_norm,
@@ -36,12 +35,8 @@ def rank(metrics: Record) -> tuple[float, float]:
 
 
 def read_records(workdir: Path) -> list[Record]:
-    """Returns all whole records of a run, in order; [] if there are none. A last line cut by a kill is left out."""
-    path = workdir / FILE
-    if not path.exists():
-        return []
-    lines = path.read_text(encoding="utf-8").split("\n")
-    return [json.loads(line) for line in lines[:-1]]
+    """Returns all whole records of a run, in order; [] if there are none. `history_note` says what is missing."""
+    return read_lines(workdir)[0]
 
 
 class Records:

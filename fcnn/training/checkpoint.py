@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import math
 import os
 import re
 import threading
@@ -35,6 +36,30 @@ def _rank(metrics: dict[str, Any]) -> Any:  # Orbax sorts by it: a pair will do
     return rank(metrics)
 
 
+class _Manager(ocp.CheckpointManager):
+    """Orbax's, for which a checkpoint whose metrics are damaged has none."""
+
+    def __init__(self, folder: Path, options: ocp.CheckpointManagerOptions) -> None:
+        self.damaged: set[int] = set()
+        """Steps of such checkpoints."""
+        super().__init__(folder, options=options)
+
+    def metrics(self, step: int) -> dict[str, Any] | None:
+        try:
+            folder = Path(self.directory) / str(step) / "metrics"
+            if not (folder / "metrics").is_file():  # nothing that would be waited for
+                if folder.exists():
+                    self.damaged.add(step)
+                return None
+            metrics = super().metrics(step)
+            if metrics is not None and not all(math.isfinite(value) for value in rank(metrics)):
+                raise ValueError
+            return metrics
+        except Exception:  # whatever a damaged file makes Orbax raise
+            self.damaged.add(step)
+            return None
+
+
 class Checkpoints:
     """The checkpoints in a folder, by step: the newest few and the best few by validation accuracy.
 
@@ -51,6 +76,8 @@ class Checkpoints:
     def __init__(self, folder: Path, *, max_to_keep: int, keep_best: int, read_only: bool = False) -> None:
         if read_only and not folder.is_dir():
             raise UserError(f"there is no checkpoint in {folder} yet")
+        if pipe := next((path for path in folder.rglob("*") if path.is_fifo() or path.is_socket()), None):
+            raise UserError(f"{pipe} is no file; remove it")  # whoever opens it waits for ever
         logging.getLogger("absl").setLevel(logging.CRITICAL)  # Orbax logs every save in lines, a failed one in pages
         keep = [
             checkpoint_managers.LatestN(max_to_keep),
@@ -67,7 +94,13 @@ class Checkpoints:
         )
         self._folder, self._loops = folder, contextlib.ExitStack()
         self._loops.enter_context(_patient_loops())
-        self._manager = ocp.CheckpointManager(folder.absolute(), options=options)
+        try:
+            self._manager = _Manager(folder.absolute(), options)
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            self._loops.close()
+            raise UserError(
+                f"{folder}: one of the files */_CHECKPOINT_METADATA is damaged; delete them, nothing else needs them"
+            ) from None
         self._newest = self._manager.latest_step()
 
     def __enter__(self) -> "Checkpoints":
@@ -136,6 +169,13 @@ class Checkpoints:
         # Orbax's best_step() is the latest step where no checkpoint has metrics.
         scores = [(rank(metrics), step) for step in self.steps() if (metrics := self._manager.metrics(step))]
         return max(scores)[1] if scores else None
+
+    def note(self) -> str | None:
+        """Returns which checkpoints can't be compared with the others, in a sentence; None if all can."""
+        if not (damaged := sorted(self._manager.damaged & {*self.steps()})):
+            return None
+        names = ", ".join(f"{self._folder / str(step) / 'metrics'}" for step in damaged)
+        return f"{names}: damaged; whether it is the best on validation isn't known"
 
     def restore(self, abstract: TrainState, step: int) -> tuple[TrainState, dict[str, Any]]:
         """The state of a step, placed on the devices as `abstract` is, and its meta.

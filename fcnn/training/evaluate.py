@@ -55,9 +55,9 @@ def evaluate(
       (`calibration_report`) of a run that is calibrated.
     """
     setup, best = restore(workdir, console, split, data=data, overrides=overrides)
-    return evaluate_best(setup, best, split, read_calibration(workdir, best.step, best.weights)) | {
-        "kind": "evaluation"
-    }
+    classes = len(setup.dataset.classes)
+    calibration = read_calibration(workdir, best.step, best.weights, classes, lambda note: console.log(f"Note: {note}"))
+    return evaluate_best(setup, best, split, calibration) | {"kind": "evaluation"}
 
 
 def restore(
@@ -84,6 +84,8 @@ def restore(
         raise UserError(f"the run in {workdir} has none of its {counts[split]:,} {split} images left")
     setup = make_setup(config, dataset, sharding.make_mesh(), num_train=counts["train"], overrides=overrides)
     with Checkpoints(workdir / "checkpoints", max_to_keep=1, keep_best=1, read_only=True) as checkpoints:
+        if note := checkpoints.note():
+            console.log(f"Note: {note}")
         return setup, best_weights(checkpoints, setup)
 
 

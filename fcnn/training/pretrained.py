@@ -58,6 +58,8 @@ def load_network(
     folder.check_same_overrides(path, facts, ["model"] if module is not None else [], needed=["model"])
     with Checkpoints(path / "checkpoints", max_to_keep=1, keep_best=1, read_only=True) as checkpoints:
         step, variables, weights = checkpoints.read_best()
+        notes = [note for note in (checkpoints.note(),) if note]
+    calibration = read_calibration(path, step, weights, len(facts["classes"]), notes.append)
     info = NetworkInfo(
         model=ModelConfig() if module is not None else config.model,
         module="" if module is None else type(module).__name__,
@@ -67,9 +69,9 @@ def load_network(
         std=tuple(facts["std"]),
         value_range=tuple(facts["value_range"]) if facts.get("value_range") else None,
         weights=weights,
-        calibration=read_calibration(path, step, weights),
+        calibration=calibration,
     )
-    return Network(info=info, variables=variables, module=module)
+    return Network(info=info, variables=variables, module=module, notes=tuple(notes))
 
 
 def _named(network: Network, entry: zoo.Entry) -> Network:

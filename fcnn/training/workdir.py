@@ -11,6 +11,7 @@ from filelock import FileLock, Timeout
 
 from fcnn.config import Config
 from fcnn.config.serialize import differences, from_json, to_json
+from fcnn.training.facts import check_facts
 from fcnn.utils.errors import UserError
 from fcnn.utils.files import sync_folder, write_bytes
 from fcnn.utils.version import with_version, without_version
@@ -85,8 +86,10 @@ def check_path(folder: Path, option: str) -> None:
 
 
 def read_data(workdir: Path) -> dict[str, Any] | None:
-    """What the run in a folder keeps of its data (`Dataset.facts`); None before it has any."""
-    return _read(workdir / DATA)
+    """What the run in a folder keeps of its data (`Dataset.facts`); None before it has any; UserError if the file is
+    damaged."""
+    facts = _read(workdir / DATA)
+    return None if facts is None else check_facts(facts, workdir / DATA)
 
 
 def read_splits(workdir: Path) -> bytes:
@@ -127,18 +130,26 @@ def write_data(workdir: Path, facts: dict[str, Any], splits: bytes | None) -> No
 
 
 def read_choice(workdir: Path) -> dict[str, Any] | None:
-    """Which strategy `transfer.strategy auto` has chosen for the run in a folder, and why (`auto.Choice`); None
-    before it has."""
-    return _read(workdir / CHOICE)
+    """Which strategy `transfer.strategy auto` has chosen for the run in a folder, and why (`auto.Choice`); None before
+    it has. UserError if the file is damaged."""
+    choice, path = _read(workdir / CHOICE), workdir / CHOICE
+    if choice is not None and not (
+        choice.get("strategy") in ("full", "pretrained") and isinstance(choice.get("reason"), str)
+    ):
+        raise UserError(f"{path} is damaged; delete it, and the strategy is chosen again, from the same images")
+    return choice
 
 
 def _read(path: Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        return without_version(json.loads(path.read_text(encoding="utf-8")))
-    except ValueError as error:
-        raise UserError(f"{path}: {error}") from None
+        values = without_version(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path} is damaged: {error}") from None
+    if not isinstance(values, dict):
+        raise UserError(f"{path} is damaged: it must be an object of fields")
+    return values
 
 
 def _write(path: Path, signs: Mapping[str, Any]) -> None:

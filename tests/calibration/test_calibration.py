@@ -182,6 +182,8 @@ def test_similarities_are_cosines():
         assert similarities(features, means)[:, k] == pytest.approx(expected, abs=1e-5)
     assert (similarities(features, means)[:, 3] == 0).all()  # a class without an image
     assert similarities(np.zeros((1, 7)), means) == pytest.approx(0)
+    with pytest.raises(UserError, match="for 7 features, the network has 6"):
+        similarities(np.zeros((1, 6)), means)
 
 
 def test_a_report_is_of_the_images_it_is_for():

@@ -66,9 +66,8 @@ def test_the_last_lines_of_a_run_count_what_was_left_out(tmp_path, capsys):
     validated, unvalidated = tmp_path / "validated", tmp_path / "unvalidated"
     for folder, split in ((validated, "validation"), (unvalidated, "train")):
         (folder / "tensorboard").mkdir(parents=True)
-        (folder / "metrics.jsonl").write_text(
-            json.dumps({"kind": "epoch", "split": split, "step": 9, "top1": 0.5, "weights": "raw"}) + "\n"
-        )
+        record = {"kind": "epoch", "split": split, "step": 9, "epoch": 1.0, "top1": 0.5, "loss": 1.0, "weights": "raw"}
+        (folder / "metrics.jsonl").write_text(json.dumps(record) + "\n")
     for skipped in (0, 3):
         log_result(found | {"skipped": skipped}, Config(), validated, Console())
     said = capsys.readouterr().out

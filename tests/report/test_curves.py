@@ -17,7 +17,8 @@ def drawn(tmp_path, monkeypatch):
 
     def draw(epochs: int, **options):
         records = [
-            {"kind": "epoch", "split": split, "step": 10 * epoch, "epoch": float(epoch), "loss": 1 / epoch, "top1": 0.5}
+            {"kind": "epoch", "split": split, "weights": "raw", "step": 10 * epoch, "epoch": float(epoch)}
+            | {"loss": 1 / epoch, "top1": 0.5}
             for epoch in range(1, epochs + 1)
             for split in ("train", "validation")
         ]

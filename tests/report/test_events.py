@@ -10,7 +10,7 @@ from fcnn.report import events, read_records
 from fcnn.report.records import Records
 from fcnn.utils.errors import UserError
 
-RECORD = {"kind": "epoch", "split": "train", "weights": "raw", "step": 3, "epoch": 1.0, "loss": 0.5}
+RECORD = {"kind": "epoch", "split": "train", "weights": "raw", "step": 3, "epoch": 1.0, "loss": 0.5, "top1": 1}
 
 
 def read_events(path):

@@ -151,7 +151,8 @@ def test_the_answer_of_a_linear_probe(tmp_path):
     choice = {"estimate": {"learning_curve": [[53, 0.6, 0.1], [106, 0.7, 0.1], [212, 0.735, 0.0]]}}
     (tmp_path / "strategy.json").write_text(json.dumps(choice))
     (tmp_path / "data.json").write_text(json.dumps({"classes": ["a", "b"], "images": {"train": [150, 62]}}))
-    test = _tested(a=(0.5, 80), b=(0.9, 80)) | {"loss": 0.5}
+    where = {"split": "test", "weights": "raw", "step": 0, "epoch": 0.0, "checkpoint": 0}
+    test = _tested(a=(0.5, 80), b=(0.9, 80)) | {"loss": 0.5} | where
     (tmp_path / "metrics.jsonl").write_text(json.dumps(test) + "\n")
     config = {"data.name": "folder:photos", "transfer.strategy": "pretrained"}
     data = ReportData(

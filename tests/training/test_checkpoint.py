@@ -1,5 +1,7 @@
 """Checkpoints: what is kept, what is best, and what happens to a damaged one."""
 
+import os
+
 import chex
 import jax
 import optax
@@ -146,3 +148,33 @@ def test_what_a_kill_left_half_written_is_no_checkpoint(tmp_path, state):
     (tmp_path / "20.orbax-checkpoint-tmp-123" / "state").mkdir(parents=True)
     with Checkpoints(tmp_path, max_to_keep=2, keep_best=1) as checkpoints:
         assert checkpoints.steps() == [10]
+
+
+@pytest.mark.parametrize("damaged", [b"\xff\xfe", b"3", b'{"top1": NaN}', None])
+def test_damaged_metrics_are_told_and_the_others_compared(damaged, tmp_path, state):
+    fill(tmp_path, state, [(10, 0.9), (20, 0.5), (30, 0.4)])
+    file = tmp_path / "10" / "metrics" / "metrics"
+    file.unlink()
+    if damaged is not None:
+        file.write_bytes(damaged)
+    with Checkpoints(tmp_path, max_to_keep=2, keep_best=1, read_only=True) as checkpoints:
+        assert checkpoints.best_step() == 20
+        assert checkpoints.note() == f"{file.parent}: damaged; whether it is the best on validation isn't known"
+        assert checkpoints.read_best()[0] == 20
+    fill(tmp_path, state, [(40, 0.3)])
+    with Checkpoints(tmp_path, max_to_keep=2, keep_best=1) as checkpoints:
+        assert checkpoints.steps() == [20, 30, 40]
+        assert checkpoints.note() is None
+
+
+def test_what_can_not_be_opened_is_named(tmp_path, state):
+    fill(tmp_path, state, [(10, 0.9)])
+    (tmp_path / "10" / "_CHECKPOINT_METADATA").write_text("3")
+    with pytest.raises(UserError, match="_CHECKPOINT_METADATA is damaged; delete them"):
+        Checkpoints(tmp_path, max_to_keep=2, keep_best=1, read_only=True)
+    (tmp_path / "10" / "_CHECKPOINT_METADATA").unlink()
+    with Checkpoints(tmp_path, max_to_keep=2, keep_best=1, read_only=True) as checkpoints:
+        assert checkpoints.read_best()[0] == 10
+    os.mkfifo(tmp_path / "10" / "pipe")
+    with pytest.raises(UserError, match="pipe is no file; remove it"):
+        Checkpoints(tmp_path, max_to_keep=2, keep_best=1, read_only=True)

@@ -278,8 +278,9 @@ def test_an_epoch_is_the_mean_of_its_intervals_and_has_an_order_of_its_own(tmp_p
 
 
 def test_records_cut_short_by_a_kill_are_left_out(tmp_path):
-    (tmp_path / "metrics.jsonl").write_text(json.dumps({"step": 1}) + "\n" + '{"step": 2, "los')
-    assert read_records(tmp_path) == [{"step": 1}]
+    record = {"kind": "steps", "split": "train", "weights": "raw", "step": 1, "epoch": 0.1, "loss": 1.0, "top1": 0.5}
+    (tmp_path / "metrics.jsonl").write_text(json.dumps(record) + "\n" + '{"step": 2, "los')
+    assert read_records(tmp_path) == [record]
 
 
 def test_the_learning_rate_that_is_told_is_the_one_that_was_used(tmp_path, console):
