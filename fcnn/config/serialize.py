@@ -34,13 +34,13 @@ def to_json(config: Config) -> str:
     return json.dumps(with_version(dataclasses.asdict(config)), indent=2) + "\n"
 
 
-def from_json(text: str, source: str) -> Config:
+def from_json(text: str | bytes, source: str) -> Config:
     """The config that `to_json` wrote; UserError naming `where` if the text isn't one."""
     values = None
     try:
         values = json.loads(text)
         return build(Config, without_version(values), "")
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise UserError(f"{source}: {error}{newer(values)}") from None
 
 

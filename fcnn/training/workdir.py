@@ -31,7 +31,7 @@ def read_config(workdir: Path) -> Config:
         raise UserError(f"there is no folder {workdir}")
     if not path.is_file():
         raise UserError(f"{workdir} is not the folder of a run: it has no {CONFIG}")
-    return from_json(path.read_text(encoding="utf-8"), str(path))
+    return from_json(path.read_bytes(), str(path))
 
 
 def resolved(config: Config) -> Config:

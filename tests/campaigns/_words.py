@@ -10,7 +10,7 @@ NUMBERS = (
 
 NAMES = (
     "", " ", "a", "\u00e9", "\u65e5\u672c", "a b", "--x", "-", ".", "..", "/", "~", "~nobody", "*", "[a]", "{0}",
-    "%s", "$HOME", "a" * 300, "b/" * 200, "c" * 5000, "\u001b[31mred\u001b[0m", "\u0007bell", "a\nb", "a\rb",
+    "%s", "$HOME", "a" * 250, "a" * 300, "b/" * 200, "c" * 5000, "\u001b[31mred\u001b[0m", "\u0007bell", "a\nb", "a\rb",
     "\u009b31m", "\udcff", "\u202egnp.exe", "\u200b", "/dev/null", "/dev/full", "/proc/self/mem", "con", "folder:",
     "folder:photos", "tfds:mnist", "tfds:../x", "digits", "runs/digits", "runs", "photos", "mine.py",
     "photos/ant/0.png", "runs/auto", "http://127.0.0.1:9/x", "timm/x", "file:///etc/passwd", "resnet18", "lenet5",

@@ -229,6 +229,14 @@ def damaged_run(rng: random.Random, folder: Path, out: Path) -> Case:
     return on_a_run(rng, out, run), {}
 
 
+def damaged_search(rng: random.Random, folder: Path, out: Path) -> Case:
+    """A search with a file damaged, and the same command again."""
+    run = folder / "runs" / "search"
+    path = rng.choice([run / "study.db", run / "study.db", *small_files(run)])
+    damage(path, rng)
+    return [*RUNS["search"], "--workdir", "runs/search"], {}
+
+
 def damaged_config(rng: random.Random, folder: Path, out: Path) -> Case:
     """A run whose config.json says something else."""
     run = rng.choice(_runs(folder))
@@ -351,8 +359,8 @@ def broken_streams(rng: random.Random, folder: Path, out: Path) -> Case:
 
 
 KINDS: tuple[tuple[int, Callable[[random.Random, Path, Path], Case]], ...] = (
-    (42, command_line), (22, damaged_run), (12, damaged_config), (6, damaged_cache), (8, preset_file), (5, named_oddly),
-    (5, broken_streams),
+    (42, command_line), (21, damaged_run), (11, damaged_config), (6, damaged_cache), (8, preset_file), (5, named_oddly),
+    (5, broken_streams), (2, damaged_search),
 )  # fmt: skip
 """Of a hundred cases, how many are of which kind."""
 

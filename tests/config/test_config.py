@@ -148,8 +148,9 @@ def test_a_damaged_config_file_is_named(change, words):
     with pytest.raises(UserError, match=r"^runs/x/config\.json: ") as caught:
         serialize.from_json(json.dumps(values), "runs/x/config.json")
     assert words in str(caught.value)
-    with pytest.raises(UserError, match=r"^here: "):
-        serialize.from_json("{", "here")
+    for text in ("{", b"\xff\xfe{", b"", "[" * 100_000, "3"):
+        with pytest.raises(UserError, match=r"^here: "):
+            serialize.from_json(text, "here")
 
 
 def test_only_what_matters_makes_another_run():
