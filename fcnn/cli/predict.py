@@ -102,7 +102,8 @@ def predict_command(args: list[str]) -> int:
     for place in (parsed.csv, parsed.sort_into):
         if place is not None and str(place) != "-":
             printed = parsed.json or str(parsed.csv) == "-"
-            print(f"{place}: {summary(predictions)}", file=sys.stderr if printed else sys.stdout)
+            text = f"{printable(str(place))}: {summary(predictions)}"
+            print(text, file=sys.stderr if printed else sys.stdout)
     return 1 if any("error" in prediction for prediction in predictions) else 0
 
 

@@ -16,6 +16,7 @@ from fcnn.config.serialize import options
 from fcnn.runtime.ready import get_ready
 from fcnn.training.workdir import check_path
 from fcnn.utils.errors import UserError
+from fcnn.utils.text import printable
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -142,7 +143,7 @@ def _conclude(job: Any, args: SearchArgs, preset: Config, study: Any, console: A
         f"All trials are in {_shown(job.folder)}/trials.csv and search.png; each trial's folder is that of a run"
     )
     if failed:
-        print(f"fcnn: a worker failed; see {_shown(job.folder)}/workers.log", file=sys.stderr)
+        print(printable(f"fcnn: a worker failed; see {_shown(job.folder)}/workers.log"), file=sys.stderr)
     best = next((t for t in ranked(trials) if "best" in t.user_attrs), None)
     if best is None:
         print("fcnn: no trial could be trained", file=sys.stderr)

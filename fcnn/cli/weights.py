@@ -12,6 +12,7 @@ from fcnn.cli.parse import PresetFile, parse
 from fcnn.config import ModelConfig
 from fcnn.config.names import Interpolation
 from fcnn.utils.errors import UserError
+from fcnn.utils.text import printable_lines
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -87,13 +88,13 @@ def export_command(args: list[str]) -> int:
 
     network = load_network(parsed.network, module=Overrides.of_network(parsed.preset, parsed.network).model)
     for note in network.notes:
-        print(note)
+        print(printable_lines(note))
     if parsed.format == "safetensors":
         write_network(out, network)
-        print(f"{out}: {_described(network.info)}")
+        print(printable_lines(f"{out}: {_described(network.info)}"))
         return 0
     beside = write_stablehlo(out, network, pixels=parsed.pixels)
-    print(f"{out}, with {beside.name} beside it: {_described(network.info)}")
+    print(printable_lines(f"{out}, with {beside.name} beside it: {_described(network.info)}"))
     return 0
 
 
@@ -124,7 +125,7 @@ def convert_command(args: list[str]) -> int:
         raise UserError(f"{out} exists; take another --out")
     info = _changed(network.info, parsed, labels)
     write_network(out, Network(info=info, variables=network.variables))
-    print("\n".join([*_notes(network, info, parsed), f"{out}: {_described(info)}"]))
+    print(printable_lines("\n".join([*_notes(network, info, parsed), f"{out}: {_described(info)}"])))
     return 0
 
 

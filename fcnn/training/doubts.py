@@ -17,8 +17,11 @@ def doubts(setup: TrainSetup) -> list[str]:
 
 
 def _classes(setup: TrainSetup) -> list[str]:
-    """Which classes a split lacks."""
+    """Which classes a split lacks, and whether nothing is held out that should be."""
     data, found = setup.dataset, []
+    share = setup.config.data.val_fraction
+    if share > 0 and not len(data.validation) and setup.overrides.dataset is None:
+        found.append(f"--data.val-fraction {share:g} holds out no image: the last epoch is the result, not the best")
     for name, split, means in (
         ("training", data.train, "they can't be learned"),
         ("validation", data.validation, "the best epoch is chosen without them"),

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from fcnn.config import AugmentConfig, Config, ModelConfig, OptimConfig, TrainConfig, presets
+from fcnn.config import AugmentConfig, Config, DataConfig, ModelConfig, OptimConfig, TrainConfig, presets
 from fcnn.data import load
 from fcnn.data.dataset import Dataset, Split
 from fcnn.distributed import sharding
@@ -22,8 +22,9 @@ def part(*places):
     return SPLIT.take(np.arange(*places))
 
 
-def found(train=None, optim=None, augment=None, splits=None):
+def found(train=None, optim=None, augment=None, data=None, splits=None):
     config = Config(
+        data=DataConfig(**data or {}),
         model=ModelConfig(name="linear"),
         train=TrainConfig(**{"batch_size": 8, "steps": 20} | (train or {})),
         optim=OptimConfig(**optim or {}),
@@ -45,6 +46,7 @@ def found(train=None, optim=None, augment=None, splits=None):
         ({"optim": {"name": "adamw", "learning_rate": 10, "weight_decay": 0.2}}, "takes 2 times its weight"),
         ({"augment": {"crop_padding": 6}}, "crops with nothing of the 8 x 6 image"),
         ({"augment": {"cutout": 6}}, "can cover the whole image, 8 x 6"),
+        ({"splits": {"validation": part(0)}}, "--data.val-fraction 0.1 holds out no image"),
         ({"splits": {"validation": part(0, 40, 14)}}, "the 3 validation images have none of 1 of 4 classes (d)"),
         ({"splits": {"train": part(10, 40)}}, "the 30 training images have none of 1 of 4 classes (a)"),
         ({"splits": {"test": part(0, 20)}}, "the 20 test images have none of 2 of 4 classes (c, d)"),
@@ -60,7 +62,7 @@ def test_at_the_edge_nothing_is_said():
     assert found(train={"ema_decay": 0.95, "patience": 3.9, "checkpoint_steps": 19, "eval_steps": 20}) == []
     assert found(optim={"warmup_steps": 19, "name": "adamw", "learning_rate": 1.0, "weight_decay": 0.9}) == []
     assert found(augment={"crop_padding": 5, "cutout": 5}) == []
-    assert found(splits={"validation": part(0)}) == []
+    assert found(data={"val_fraction": 0.0}, splits={"validation": part(0)}) == []
 
 
 @pytest.mark.parametrize("name", ["resnet", "lenet"])
