@@ -5,88 +5,24 @@ within half a minute of SIGTERM; less than MEMORY; nothing written outside of th
 there, no control character printed.
 """
 
-import functools
 import json
 import os
 import random
 import re
-import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from _damage import VALUES, copy, damage, small_files
-from _forks import Forks
+from _judge import judge
 from _words import LINES, NAMES, NUMBERS
+from _world import FEW, PHOTOS_PRESET, RUNS, commands, options, world
 
-MEMORY = 4 << 30
-MAY_FAIL = ("predict", "check", "train", "search", "convert")
-"""Commands whose help documents exit code 1."""
 SLOW = ("bench", "plan", "study", "search", "check", "audit")
 """Commands that take long where their options are valid: they are drawn less often."""
 
 Case = tuple[list[str], dict[str, Any]]
 """Arguments of `fcnn`, and what differs in the request to `Forks`."""
-
-
-# --- what every case has: finished runs, photographs, a set that is prepared ---
-
-PHOTOS_PRESET = (
-    "from fcnn.config import Config, DataConfig, ModelConfig, TrainConfig\n"
-    "CONFIG = Config(data=DataConfig(name='folder:photos', image_size=16), model=ModelConfig(name='lenet5'),\n"
-    "                train=TrainConfig(steps=4, eval_steps=2, batch_size=8))\n"
-)
-DIGITS = ("--config", "resnet", "--model.name", "lenet5", "--train.batch-size", "128")
-FEW = (*DIGITS, "--train.steps", "2")
-RUNS: dict[str, tuple[str, ...]] = {
-    "digits": ("train", *DIGITS, "--train.epochs", "3", "--train.ema-decay", "0.9"),
-    "photos": ("train", "--config", "mine.py"),
-    "auto": ("train", *FEW, "--transfer.weights", "runs/digits", "--transfer.strategy", "auto"),
-    "search": ("search", "--config", "resnet", "--model.name", "linear", "--train.steps", "2", "--trials", "1"),
-}
-"""Their command lines, without --workdir."""
-
-
-@functools.cache
-def world(out: Path) -> tuple[Forks, Path]:
-    """Makes them once, below a folder; returns the server that runs commands and where they are."""
-    base = out / "commands-world"
-    places = {
-        "HOME": base / "home",
-        "XDG_CACHE_HOME": base / "cache",
-        "TFDS_DATA_DIR": base / "sets",
-        "JAX_COMPILATION_CACHE_DIR": base / "compiled",
-        "TMPDIR": base / "tmp",
-    }
-    proxies = dict.fromkeys(("http_proxy", "https_proxy"), "http://127.0.0.1:9")  # there is no network
-    environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
-    forks = Forks(environment | {"JAX_PLATFORMS": "cpu"} | {name: str(path) for name, path in places.items()} | proxies)
-    if (base / "done").exists():
-        return forks, base
-    shutil.rmtree(base, ignore_errors=True)
-    for path in places.values():
-        path.mkdir(parents=True)
-    _photographs(base / "photos")
-    (base / "mine.py").write_text(PHOTOS_PRESET)
-    (base / "runs").mkdir()
-    for name, args in RUNS.items():
-        request = {"cwd": str(base), "out": str(base / "out"), "err": str(base / "err"), "inside": [str(base)]}
-        answer = forks.run(args=[*args, "--workdir", f"runs/{name}"], **request)
-        assert answer["code"] == 0, (name, answer, (base / "err").read_text())
-    (base / "done").touch()
-    return forks, base
-
-
-def _photographs(folder: Path) -> None:
-    from PIL import Image
-
-    rng = random.Random(0)
-    for name in ("ant", "bee", "cow"):
-        (folder / name).mkdir(parents=True)
-        for number in range(14):
-            image = Image.frombytes("RGB", (20, 18), rng.randbytes(20 * 18 * 3))
-            image.save(folder / name / f"{number}.png")
 
 
 # --- words ---
@@ -104,28 +40,6 @@ def _word(rng: random.Random, metavar: str) -> list[str]:
     numeric = re.match(r"INT|FLOAT|N$|M$|P$|SHARE", metavar) is not None
     pool = (NUMBERS if numeric else NAMES) if rng.random() < 0.85 else (NAMES if numeric else NUMBERS)
     return [rng.choice(pool) for _ in range(2 if "FLOAT FLOAT" in metavar or "..." in metavar else 1)]
-
-
-@functools.cache
-def options(out: Path, command: str) -> tuple[tuple[str, str], ...]:
-    """Returns every option of a command with its metavar, as its --help-all prints them."""
-    forks, base = world(out)
-    preset = ["--config", "resnet"] if command in ("train", "check", "search", "plan") else []
-    request = {"cwd": str(base), "out": str(base / "help"), "err": str(base / "err"), "inside": [str(base)]}
-    answer = forks.run(args=[*command.split(), *preset, "--help-all"], env={"COLUMNS": "200"}, **request)
-    assert answer["code"] == 0, (command, answer, (base / "err").read_text())
-    text = (base / "help").read_text().replace("│", " ")
-    found = re.findall(
-        r"^\s+(?:-h, )?(--[\w.-]+)(?:, --[\w.-]+)* *(\{[^}]*\}|[A-Z{][^ ]*(?: FLOAT| \.\.\.)*)?", text, re.MULTILINE
-    )
-    return tuple(found)
-
-
-def commands() -> list[str]:
-    """Returns the names of all commands, with their kinds."""
-    from fcnn.cli import COMMANDS
-
-    return [*COMMANDS, "data show", "data prepare", "bench data", "bench photos"]
 
 
 # --- the kinds of cases ---
@@ -408,53 +322,3 @@ def _settle(folder: Path, base: Path) -> None:
 
 def _latin(arg: str) -> str:
     return os.fsencode(arg).decode("latin-1")
-
-
-CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-LEFT = re.compile(r"\.tmp$|^\..*-[0-9a-f]{8}$|orbax-checkpoint-tmp|^incomplete\.")
-
-
-def judge(
-    args: list[str], answer: dict[str, Any], out: bytes, err: bytes, *, folder: Path, streams: set[str]
-) -> str | None:
-    """Returns which promise a case broke; None if it kept them all."""
-    text, said = out.decode("utf-8", "replace"), err.decode("utf-8", "replace")
-    codes = {
-        0,
-        2,
-        *({1} if args and args[0] in MAY_FAIL else ()),
-        *({141} if streams else ()),
-        *({143} if answer["late"] else ()),
-    }
-    problem = re.search(r"^(Traceback|Exception ignored|Fatal|Segmentation|.*Warning: ).*$", said + text, re.MULTILINE)
-    message = re.split(r"^fcnn: ", said, flags=re.MULTILINE)[-1].strip().splitlines()
-    left = [path.name for path in folder.rglob("*") if LEFT.search(path.name)]
-    checks = (
-        (answer["hung"], f"hung for {answer['seconds']} s"),
-        (problem is not None, f"{problem and problem[0]}: {said.strip().splitlines()[-1:]}"),
-        (answer["code"] not in codes, f"exit code {answer['code']}: {said[-300:]!r}"),
-        (answer["peak"] > MEMORY, f"{answer['peak'] / 2**30:.1f} GiB"),
-        (bool(answer["outside"]), f"wrote outside: {answer['outside'][:3]}"),
-        (bool(left), f"left behind: {left[:3]}"),
-        (answer["code"] == 2 and not streams and not said.strip(), "a refusal without a word"),
-        (answer["code"] == 2 and not streams and not 1 <= len(message) <= 2, f"{len(message)} lines: {message[:3]}"),
-        (
-            CONTROL.search(said) is not None or CONTROL.search(text) is not None,
-            f"control characters: {said[-300:]!r} {text[-300:]!r}",
-        ),
-        (
-            "--json" in args and "--no-json" not in args and answer["code"] == 0 and not streams and not _is_json(text),
-            f"no JSON: {text[:200]!r}",
-        ),
-    )
-    return next((f"{reason}"[:600] for broken, reason in checks if broken), None)
-
-
-def _is_json(text: str) -> bool:
-    if text.startswith("usage:"):
-        return True
-    try:
-        json.loads(text, parse_constant=lambda name: sys.exit(name))
-    except (ValueError, SystemExit):
-        return False
-    return True

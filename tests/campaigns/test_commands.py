@@ -1,8 +1,9 @@
 """A few cases of the campaign over command lines."""
 
-import commands
+import _world
 import pytest
-from commands import case, judge
+from _judge import judge
+from commands import case
 
 LINEAR = {"digits": ("train", "--config", "resnet", "--model.name", "linear", "--train.steps", "2")}
 WITHOUT_A_RUN = (0, 1, 4, 7, 8, 13, 14, 15, 16, 18, 21, 25, 28, 31, 32, 36, 39, 43)
@@ -13,7 +14,7 @@ WELL = {"code": 0, "seconds": 1.0, "peak": 1, "late": False, "hung": False, "out
     ("runs", "numbers"), [({}, WITHOUT_A_RUN), pytest.param(LINEAR, range(60), marks=pytest.mark.slow)]
 )
 def test_few_cases_keep_every_promise(runs, numbers, tmp_path, monkeypatch):
-    monkeypatch.setattr(commands, "RUNS", runs)
+    monkeypatch.setattr(_world, "RUNS", runs)
     try:
         for number in numbers:
             folder = tmp_path / f"commands-{number}"
@@ -21,7 +22,7 @@ def test_few_cases_keep_every_promise(runs, numbers, tmp_path, monkeypatch):
             what, lost = case(number, folder)
             assert lost is None, (number, what, lost)
     finally:
-        commands.world(tmp_path.resolve())[0].close()
+        _world.world(tmp_path.resolve())[0].close()
 
 
 @pytest.mark.parametrize(
