@@ -9,6 +9,7 @@ import hashlib
 import platform
 from pathlib import Path
 
+from fcnn.runtime.compiled import write_whole_programs
 from fcnn.runtime.limits import allow_open_files
 from fcnn.runtime.memory import keep_memory
 from fcnn.utils.errors import UserError
@@ -30,6 +31,7 @@ def get_ready() -> None:
     from fcnn.runtime.threads import one_pool_thread
 
     one_pool_thread()
+    write_whole_programs()
     if not jax.config.jax_compilation_cache_dir:  # pyright: ignore[reportAttributeAccessIssue]  # jax makes its options' attributes at run time
         with contextlib.suppress(UserError):  # no home folder
             jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "compiled" / _processor()))
