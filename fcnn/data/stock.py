@@ -8,8 +8,7 @@ import os
 import re
 import shutil
 import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from fcnn.data.decode import BadImage, ignore_warnings, open_image, resize_crop
 from fcnn.data.manifest import SPLITS
 from fcnn.data.parallel import Progress, each
 from fcnn.utils.errors import UserError, unknown
-from fcnn.utils.files import DAY
+from fcnn.utils.files import is_abandoned, owned
 
 BLOCK = 256  # records that are read at once
 
@@ -75,7 +74,8 @@ def prepare_files(builder: Any, name: str, log: Callable[[str], None]) -> None:
     tfds.disable_progress_bar()
     try:
         _remove_incomplete(Path(builder.data_path).parent)
-        with contextlib.redirect_stdout(io.StringIO()):  # TFDS prints there, which is for our own reports
+        # TFDS prints on standard output, which is for our own reports.
+        with contextlib.redirect_stdout(io.StringIO()), _owned(builder):
             builder.download_and_prepare(file_format="array_record")
     except Exception as error:  # a builder is anybody's program
         if (reason := _user_fault(error)) is None:
@@ -83,12 +83,27 @@ def prepare_files(builder: Any, name: str, log: Callable[[str], None]) -> None:
         raise UserError(f"{name} can't be prepared: {reason}") from error
 
 
+@contextlib.contextmanager
+def _owned(builder: Any) -> Iterator[None]:
+    """While it lasts, marks the folder that TFDS prepares a set in, which it makes for itself, as this process's."""
+    prepare = builder._download_and_prepare
+
+    def prepare_owned(*args: Any, **options: Any) -> Any:
+        with owned(Path(builder.data_dir)):
+            return prepare(*args, **options)
+
+    builder._download_and_prepare = prepare_owned
+    try:
+        yield
+    finally:
+        del builder._download_and_prepare
+
+
 def _remove_incomplete(folder: Path) -> None:
-    """Removes what preparations that were killed have left of a set: folders in which nothing has changed for a day, as
-    another process, or machine, may be preparing it."""
+    """Removes what preparations of a set that were killed have left: another process, or machine, may be at it, too."""
     for left in folder.glob("incomplete.*"):
         with contextlib.suppress(OSError):  # gone, or somebody else's
-            if time.time() - max(path.stat().st_mtime for path in (left, *left.rglob("*"))) > DAY:
+            if is_abandoned(left):
                 shutil.rmtree(left)
 
 

@@ -87,9 +87,33 @@ def remove_leftovers(folder: Path) -> None:
     """
     for path in folder.glob(".fcnn-*.tmp"):
         with contextlib.suppress(OSError), path.open("r+b") as file:
-            here, age = path.name.startswith(f".fcnn-{_machine()}-"), time.time() - path.stat().st_mtime
-            if _lock(file) and (here or age > DAY):
+            if _lock(file) and (_is_ours(path) or time.time() - path.stat().st_mtime > DAY):
                 path.unlink()
+
+
+@contextlib.contextmanager
+def owned(folder: Path) -> Iterator[None]:
+    """Marks a folder as this process's while the context lasts, for `is_abandoned`."""
+    path, file = _locked_file(folder)
+    try:
+        yield
+    finally:
+        file.close()
+        with contextlib.suppress(OSError):
+            path.unlink()
+
+
+def is_abandoned(folder: Path) -> bool:
+    """Whether the process that was writing a folder is gone: its mark is there, without its lock, or, without a mark,
+    nothing in the folder has changed for a day."""
+    marks = list(folder.glob(".fcnn-*.tmp"))
+    for path in marks:
+        with path.open("r+b") as file:
+            if not _lock(file):
+                return False
+    if marks and all(map(_is_ours, marks)):
+        return True
+    return time.time() - max(path.stat().st_mtime for path in (folder, *folder.rglob("*"))) > DAY
 
 
 def _locked_file(folder: Path) -> tuple[Path, IO[bytes]]:
@@ -113,6 +137,11 @@ def _lock(file: IO[bytes]) -> bool:
     except OSError:
         return False
     return True
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether a process of this machine, since it was started, has made a temporary file."""
+    return path.name.startswith(f".fcnn-{_machine()}-")
 
 
 def _machine() -> str:

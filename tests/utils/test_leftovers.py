@@ -81,3 +81,43 @@ def test_a_set_whose_preparation_was_killed_is_removed_after_a_day(tmp_path):
             os.utime(path, (0, time.time() - DAY - 1))
     _remove_incomplete(tmp_path)
     assert names(tmp_path) == ["1.0.0", "incomplete.B_1.0.0"]
+
+
+PREPARE = """
+import os, time
+from fcnn.config import DataConfig
+from fcnn.data import builders, load
+def slowly(self, split):
+    os.write(1, b"PREPARING\\n")
+    time.sleep(60)
+builders.Digits._generate_examples = slowly
+load(DataConfig())
+"""
+
+
+def test_what_a_killed_preparation_has_left_is_removed_by_the_next(tmp_path):
+    folder = tmp_path / "digits"
+    with start("-c", PREPARE, cwd=tmp_path, env={"TFDS_DATA_DIR": str(tmp_path)}) as process:
+        assert process.stdout is not None
+        assert "PREPARING\n" in process.stdout
+        _remove_incomplete(folder)
+        assert len(list(folder.glob("incomplete.*"))) == 1
+        process.send_signal(signal.SIGKILL)
+    assert len(list(folder.glob("incomplete.*"))) == 1
+    _remove_incomplete(folder)
+    assert names(folder) == []
+
+
+def test_a_mark_of_another_machine_does_not_count(tmp_path, monkeypatch):
+    folder = tmp_path / "incomplete.X"
+    folder.mkdir()
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "_machine", lambda: "another")
+        with files.owned(folder):
+            (folder / ".fcnn-another-2.tmp").touch()
+    _remove_incomplete(tmp_path)
+    assert folder.is_dir()
+    for path in (*folder.iterdir(), folder):
+        os.utime(path, (0, time.time() - DAY - 1))
+    _remove_incomplete(tmp_path)
+    assert not folder.exists()
