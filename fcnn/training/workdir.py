@@ -13,7 +13,7 @@ from fcnn.config import Config
 from fcnn.config.serialize import differences, from_json, to_json
 from fcnn.training.facts import check_facts
 from fcnn.utils.errors import UserError
-from fcnn.utils.files import sync_folder, write_bytes
+from fcnn.utils.files import make_folder, sync_folder, write_bytes
 from fcnn.utils.version import with_version, without_version
 from fcnn.zoo import TABLE
 
@@ -160,8 +160,7 @@ def _write(path: Path, signs: Mapping[str, Any]) -> None:
 def claim(workdir: Path, config: Config, choice: Mapping[str, Any] | None = None) -> Iterator[None]:
     """Makes the folder if need be, writes its config, and how it was chosen if it was, and keeps every other run out of
     the folder while the context lasts."""
-    workdir.mkdir(parents=True, exist_ok=True)
-    sync_folder(workdir.absolute().parent)
+    make_folder(workdir)
     try:
         lock = FileLock(workdir / LOCK).acquire(timeout=0)
     except Timeout:
@@ -175,11 +174,12 @@ def claim(workdir: Path, config: Config, choice: Mapping[str, Any] | None = None
 
 def fresh(parent: Path, name: str) -> Path:
     """Makes the first folder of `parent/name-001`, `-002`, ... that doesn't exist yet."""
-    parent.mkdir(parents=True, exist_ok=True)
+    make_folder(parent)
     number = 1
     while True:
         path = parent / f"{name}-{number:03d}"
         with contextlib.suppress(FileExistsError):
             path.mkdir()
+            sync_folder(parent)
             return path
         number += 1

@@ -39,7 +39,7 @@ def new_file(path: Path) -> Iterator[Path]:
     Raises:
       OSError: the folder or the file can't be made, or not be kept on the disk.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     remove_leftovers(path.parent)
     temporary, file = _locked_file(path.parent)
     try:
@@ -55,6 +55,14 @@ def new_file(path: Path) -> Iterator[Path]:
     finally:
         file.close()
     sync_folder(path.parent)
+
+
+def make_folder(folder: Path) -> None:
+    """Makes a folder, and those that it lies in, on disk under their names; nothing if it is there."""
+    missing = [each for each in (folder, *folder.parents) if not each.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for each in missing:
+        sync_folder(each.parent)
 
 
 def append(file: io.FileIO, data: bytes) -> None:
