@@ -13,7 +13,7 @@ from fcnn.config import Config
 from fcnn.config.serialize import differences, from_json, to_json
 from fcnn.training.facts import check_facts
 from fcnn.utils.errors import UserError
-from fcnn.utils.files import make_folder, sync_folder, write_bytes
+from fcnn.utils.files import TEMPORARY, make_folder, sync_folder, write_bytes
 from fcnn.utils.version import with_version, without_version
 from fcnn.zoo import TABLE
 
@@ -68,8 +68,13 @@ def check(workdir: Path, config: Config) -> None:
             raise UserError(
                 f"{workdir} holds a run with another config ({'; '.join(different)}); take another --workdir"
             )
-    elif workdir.exists() and (not workdir.is_dir() or any(path.name != LOCK for path in workdir.iterdir())):
+    elif workdir.exists() and (not workdir.is_dir() or any(not _is_first(path) for path in workdir.iterdir())):
         raise UserError(f"{workdir} exists and is not the folder of a run; take another --workdir")
+
+
+def _is_first(path: Path) -> bool:
+    """Whether a file is there before the config is, and stays if the process is killed then."""
+    return path.name in (LOCK, CHOICE) or path.match(TEMPORARY)
 
 
 def check_path(folder: Path, option: str) -> None:

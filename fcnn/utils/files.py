@@ -17,6 +17,8 @@ try:
 except ImportError:  # Windows
     fcntl: Any = None
 
+TEMPORARY = ".fcnn-*.tmp"
+"""Names of files that are on their way."""
 DAY = 24 * 3600
 """Seconds without a change after which a temporary file of another machine is left behind."""
 
@@ -93,7 +95,7 @@ def remove_leftovers(folder: Path) -> None:
     Their writer holds a lock on each. That is known for certain where it ran on this machine, since it was started;
     another machine, on a disk that both see, may lock files where this one can't see it.
     """
-    for path in folder.glob(".fcnn-*.tmp"):
+    for path in folder.glob(TEMPORARY):
         with contextlib.suppress(OSError), path.open("r+b") as file:
             if _lock(file) and (_is_ours(path) or time.time() - path.stat().st_mtime > DAY):
                 path.unlink()
@@ -114,7 +116,7 @@ def owned(folder: Path) -> Iterator[None]:
 def is_abandoned(folder: Path) -> bool:
     """Whether the process that was writing a folder is gone: its mark is there, without its lock, or, without a mark,
     nothing in the folder has changed for a day."""
-    marks = list(folder.glob(".fcnn-*.tmp"))
+    marks = list(folder.glob(TEMPORARY))
     for path in marks:
         with path.open("r+b") as file:
             if not _lock(file):

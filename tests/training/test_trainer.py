@@ -15,7 +15,7 @@ from fcnn.config import Config, ModelConfig, OptimConfig, TrainConfig
 from fcnn.data import load, pipeline
 from fcnn.distributed import device_memory, processes, sharding
 from fcnn.report import Console, fit, read_records
-from fcnn.training import evaluate, step, trainer
+from fcnn.training import evaluate, step, trainer, workdir
 from fcnn.training.checkpoint import Checkpoints
 from fcnn.training.evaluate import compile_evaluation
 from fcnn.training.metric_log import NonFinite
@@ -298,3 +298,14 @@ def test_all_processes_feed_their_steps_as_the_first_one_does(tmp_path, console,
     trainer.train(change(train={"steps": 4}), tmp_path / "run", console)
     assert asked[0] == 0
     assert json.loads((tmp_path / "run/data.json").read_text())["pipeline"] == "stream"
+
+
+def test_a_run_killed_before_it_has_a_config_begins_again(tmp_path):
+    """What is there by then is no reason to take the folder for somebody else's."""
+    workdir.check(tmp_path, Config())
+    for name in (".lock", "strategy.json", ".fcnn-elsewhere-0123456789ab.tmp"):
+        (tmp_path / name).touch()
+    workdir.check(tmp_path, Config())
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(UserError, match="not the folder of a run"):
+        workdir.check(tmp_path, Config())
