@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from fcnn.config.schema import Config
 from fcnn.utils.errors import UserError, unknown
+from fcnn.utils.json_file import parse_json
 from fcnn.utils.version import newer, with_version, without_version
 
 # A resumed run may change these; any other difference is another run. A new length stretches the schedule, so the
@@ -38,7 +39,7 @@ def from_json(text: str | bytes, source: str) -> Config:
     """The config that `to_json` wrote; UserError naming `where` if the text isn't one."""
     values = None
     try:
-        values = json.loads(text)
+        values = parse_json(text, source)
         return build(Config, without_version(values), "")
     except (ValueError, TypeError, RecursionError) as error:
         raise UserError(f"{source}: {error}{newer(values)}") from None
@@ -47,7 +48,7 @@ def from_json(text: str | bytes, source: str) -> Config:
 def build(cls: Any, values: Any, prefix: str) -> Any:
     """A dataclass from nested dicts, with every name and type checked; ValueError or TypeError says what is wrong."""
     if not isinstance(values, dict):
-        raise ValueError(f"{prefix or 'a config'} must be an object of fields, got {values!r}")
+        raise ValueError(f"{prefix or 'a config'} must be an object of fields, got {reprlib.repr(values)}")
     hints = typing.get_type_hints(cls)
     for name in values.keys() - hints.keys():
         raise ValueError(unknown("field", prefix + name, (prefix + known for known in hints)))
@@ -59,7 +60,7 @@ def build(cls: Any, values: Any, prefix: str) -> Any:
         else:
             fields[name] = _immutable(value)
             if not fits(fields[name], hint):
-                raise ValueError(f"{prefix}{name} has the wrong type: {value!r}")
+                raise ValueError(f"{prefix}{name} has the wrong type: {reprlib.repr(value)}")
     return cls(**fields)
 
 
@@ -80,8 +81,8 @@ def fits(value: Any, hint: Any) -> bool:
         return any(fits(value, arg) for arg in args)
     if origin is Literal:
         return value in args
-    if origin is tuple:
-        return isinstance(value, tuple) and all(fits(item, args[0]) for item in value)
+    if origin in (tuple, list):
+        return isinstance(value, origin) and all(fits(item, args[0]) for item in value)
     if origin is dict:
         return isinstance(value, dict) and all(fits(k, args[0]) and fits(v, args[1]) for k, v in value.items())
     if hint is float:

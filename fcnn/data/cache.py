@@ -61,7 +61,7 @@ def cached_arrays(
     slug = re.sub(r"[^A-Za-z0-9.]+", "_", name)[-60:] + "-" + digest(name)[:8]
     folder = cache_dir() / "arrays"
     path = folder / f"{slug}-{digest([VERSION, identity])}.npy"
-    with contextlib.suppress(OSError, ValueError, EOFError, AttributeError):  # not there, or cut short
+    with contextlib.suppress(Exception):  # not there, or whatever a damaged file makes NumPy raise
         stored = np.load(path, mmap_mode="r") if path.is_file() else None
         if stored is not None and stored.dtype == dtype and stored.shape == (count,):
             return stored

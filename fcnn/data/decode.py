@@ -6,12 +6,13 @@ import math
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
 from fcnn.config.names import Interpolation
+from fcnn.data.parallel import take_turn
 
 with contextlib.suppress(ImportError):  # the extra "heif"
     import pillow_heif  # pyright: ignore[reportMissingImports]
@@ -24,11 +25,17 @@ FORMATS = ("JPEG", "PNG", *sorted(set(Image.OPEN) - {"JPEG", "PNG", "EPS"}))
 EXTENSIONS = {ext: format for ext, format in Image.registered_extensions().items() if format in {*FORMATS, "MPO"}}
 # Images by their name wherever they can't be read, so that they are an error and not overlooked.
 EXTENSIONS |= {".heic": "HEIF", ".heif": "HEIF", ".hif": "HEIF", ".avif": "AVIF"}
+LARGE = 16_000_000
+"""Pixels from which on one image is decoded at a time, whatever the number of threads."""
 MAX_PIXELS = 100_000_000
 """An image with more is refused as a decompression bomb: a small file that unpacks to gigabytes."""
+MAX_SLOW_PIXELS = 10_000_000
+"""The same for the formats that Pillow decodes in Python, a pixel at a time."""
 _WIDE = frozenset({"I;16", "I;16L", "I;16B", "I;16N", "I", "F"})
 """Gray values of more than 8 bits, integers or floats; no file says which of them are black and white."""
 GRAY_MODES = frozenset({"1", "L", "LA", "La"}) | _WIDE
+STRIP = 1 << 21
+"""Pixels that are converted at once: what a conversion needs beside an image and its result is a strip's."""
 TRIMMED = 1000
 """A file's lowest and highest values are those without one pixel of so many at either end: defective pixels."""
 
@@ -81,11 +88,14 @@ def open_stored(source: Path | IO[bytes], *, at_least: int | None = None) -> Ima
 
 def _load(image: Image.Image) -> Image.Image:
     """Decodes an open file's image, upright, with the values that are in the file."""
+    if image.width * image.height > LARGE:
+        take_turn()
     stored = next((tile[3] for tile in getattr(image, "tile", ())), None)
     image.load()
     if image.mode == "I" and image.format == "PPM" and isinstance(stored, tuple):  # Pillow stretches them to 16 bits
-        image = Image.fromarray(np.rint(np.asarray(image) * (stored[-1] / 0xFFFF)).astype(np.int32))
-    if image.mode == "I" and "I;32N" in str(stored) and np.asarray(image).min() < 0:  # unsigned, read as signed
+        scale = stored[-1] / 0xFFFF
+        image = _by_strips(image, "I", lambda part: _map(part, lambda values: np.rint(values * scale), np.int32))
+    if image.mode == "I" and "I;32N" in str(stored) and np.min(image.getextrema()) < 0:  # unsigned, read as signed
         raise BadImage("gray values of 2**31 or more")
     return image if _orientation(image) == 1 else ImageOps.exif_transpose(image)
 
@@ -127,6 +137,9 @@ def header(source: Path | IO[bytes]) -> Header:
 def _check_size(image: Image.Image) -> None:
     if image.width * image.height > MAX_PIXELS:
         raise BadImage(f"a decompression bomb: {image.width} x {image.height} pixels")
+    slow = any(tile[0] in Image.DECODERS for tile in getattr(image, "tile", ()))
+    if slow and image.width * image.height > MAX_SLOW_PIXELS:
+        raise BadImage(f"{image.width} x {image.height} pixels of {image.format} take minutes; convert it to PNG")
 
 
 @contextlib.contextmanager
@@ -166,13 +179,38 @@ def lowest_highest(image: Image.Image) -> ValueRange | None:
     """
     if image.mode not in _WIDE:
         return None
-    values = np.asarray(image).ravel()
+    values = np.concatenate([np.asarray(part).ravel() for _, part in _strips(image)])
     if image.mode == "F" and not np.isfinite(values).all():
         raise BadImage("pixels that are not finite numbers")
     first = len(values) // TRIMMED
     last = len(values) - 1 - first
-    values = np.partition(values, (first, last))
+    values.partition((first, last))
     return values[first].item(), values[last].item()
+
+
+def _strips(image: Image.Image) -> Iterator[tuple[int, Image.Image]]:
+    """Yields an image in parts of STRIP pixels, each with its first row; a small one as it is."""
+    rows = max(1, STRIP // image.width)
+    if image.height <= rows:
+        yield 0, image
+        return
+    for top in range(0, image.height, rows):
+        yield top, image.crop((0, top, image.width, min(top + rows, image.height)))
+
+
+def _by_strips(image: Image.Image, mode: str, convert: Callable[[Image.Image], Image.Image]) -> Image.Image:
+    """Returns an image converted strip by strip, pixel for pixel the same, in less memory."""
+    result = Image.new(mode, image.size)
+    for top, part in _strips(image):
+        converted = convert(part)
+        if part is image:
+            return converted
+        result.paste(converted, (0, top))
+    return result
+
+
+def _map(image: Image.Image, function: Callable[[np.ndarray], np.ndarray], dtype: Any) -> Image.Image:
+    return Image.fromarray(function(np.asarray(image)).astype(dtype))
 
 
 def plain(image: Image.Image, value_range: ValueRange | None = None) -> Image.Image:
@@ -187,16 +225,29 @@ def plain(image: Image.Image, value_range: ValueRange | None = None) -> Image.Im
         if value_range is None:
             raise BadImage("gray values of more than 8 bits, but the network was trained on 8 bits")
         low, high = value_range
-        values = np.subtract(np.asarray(image), low, dtype=np.float64)
-        if image.mode == "F" and not np.isfinite(values).all():
-            raise BadImage("pixels that are not finite numbers")
-        return Image.fromarray(np.rint((values * (255 / (high - low))).clip(0, 255)).astype(np.uint8))
+
+        def scaled(part: np.ndarray) -> np.ndarray:
+            values = np.subtract(part, low, dtype=np.float64)
+            if not np.isfinite(values).all():
+                raise BadImage("pixels that are not finite numbers")
+            return np.rint((values * (255 / (high - low))).clip(0, 255))
+
+        return _by_strips(image, "L", lambda part: _map(part, scaled, np.uint8))
     kind = "L" if image.mode in GRAY_MODES else "RGB"
     if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
-        transparent = image.convert("RGBA")
-        white = Image.new("RGBA", transparent.size, "white")
-        return Image.alpha_composite(white, transparent).convert(kind)
-    return image.convert(kind)
+        return _by_strips(image, kind, lambda part: _on_white(part).convert(kind))
+    return _by_strips(image, kind, lambda part: part.convert(kind))
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    transparent = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", transparent.size, "white"), transparent)
+
+
+def _with_channels(image: Image.Image, channels: int) -> Image.Image:
+    """Returns an image of mode "L" or "RGB"; one that has it already as it is, without a copy."""
+    mode = "RGB" if channels == 3 else "L"
+    return image if image.mode == mode else image.convert(mode)
 
 
 def resize_crop(
@@ -214,10 +265,11 @@ def resize_crop(
       crop: share of that part's height and width that is taken, from its center.
     """
     height, width, channels = shape
-    image = image.convert("RGB" if channels == 3 else "L")
+    if image.mode != "L":  # gray becomes color, three times the same values, when it is small
+        image = _with_channels(image, channels)
     method = Image.Resampling[interpolation.upper()]
     cropped = ImageOps.fit(image, (width, height), method, bleed=(1 - crop) / 2)
-    return np.asarray(cropped).reshape(shape)
+    return np.asarray(_with_channels(cropped, channels)).reshape(shape)
 
 
 def crop_file(
@@ -241,7 +293,7 @@ def crop_file(
         # A JPEG may be decoded smaller, as long as the box keeps as many pixels as the result has.
         across, down = math.ceil(full_width * width / (right - left)), math.ceil(full_height * height / (bottom - top))
         file.draft(file.mode, (down, across) if is_rotated else (across, down))
-        image = plain(_load(file), value_range).convert("RGB" if channels == 3 else "L")
+        image = _with_channels(plain(_load(file), value_range), channels)
     x, y = image.width / full_width, image.height / full_height
     box = left * x, top * y, right * x, bottom * y
     return np.asarray(image.resize((width, height), Image.Resampling.BILINEAR, box)).reshape(shape)

@@ -1,6 +1,5 @@
 """Getting hold of a published set: its files from a folder or from the network, verified before they are used."""
 
-import pickle
 import tarfile
 import zlib
 from collections.abc import Callable
@@ -13,7 +12,7 @@ from fcnn.utils.download import download, sha256
 from fcnn.utils.errors import UserError
 
 # What a damaged or foreign file makes the readers raise.
-_UNREADABLE = (ValueError, KeyError, TypeError, OSError, EOFError, zlib.error, tarfile.TarError, pickle.UnpicklingError)
+_UNREADABLE = (ValueError, TypeError, LookupError, AttributeError, OSError, EOFError, zlib.error, tarfile.TarError)
 
 
 def obtain(official: OfficialSet, manual_dir: Path | None, log: Callable[[str], None]) -> dict[str, Arrays]:

@@ -9,12 +9,24 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fcnn.data.cache import VERSION, cache_dir, digest, load_json, save_json
-from fcnn.data.decode import EXTENSIONS, FORMATS, BadImage, header, ignore_warnings, lowest_highest, open_stored, plain
+from fcnn.data.decode import (
+    EXTENSIONS,
+    FORMATS,
+    LARGE,
+    BadImage,
+    header,
+    ignore_warnings,
+    lowest_highest,
+    open_stored,
+    plain,
+)
 from fcnn.data.fingerprint import fingerprint
-from fcnn.data.parallel import Progress, each
+from fcnn.data.parallel import Progress, each, take_turn
 
 # Formats that share an extension: cameras put several images into one JPEG file and still call it .jpg.
 _SAME_EXTENSION = {"MPO": "JPEG", "DIB": "BMP"}
+MAX_BYTES = 1 << 30
+"""Of a file: the largest image that is decoded has 100 million pixels, of 8 bytes at most."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,6 +85,10 @@ def _read(path: Path, stat: os.stat_result) -> ImageInfo:
     info = ImageInfo(stat.st_size, stat.st_mtime_ns, ctime_ns=stat.st_ctime_ns)
     if stat.st_size == 0:
         return dataclasses.replace(info, problem="zero bytes")
+    if stat.st_size > MAX_BYTES:
+        return dataclasses.replace(info, problem=f"{stat.st_size:,} bytes, more than any image")
+    if stat.st_size > LARGE:
+        take_turn()
     try:
         data = path.read_bytes()
         head = header(io.BytesIO(data))

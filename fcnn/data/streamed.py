@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from fcnn.data.decode import BadImage, ValueRange, crop_file, open_image, resize_crop
+from fcnn.data.parallel import one_item
 from fcnn.distributed.device_memory import device_memory
 from fcnn.utils.errors import UserError
 from fcnn.utils.text import printable
@@ -57,7 +58,8 @@ class Files:
     @contextlib.contextmanager
     def _readable(self, i: int):
         try:
-            yield self.root / self.paths[i]
+            with one_item():
+                yield self.root / self.paths[i]
         except BadImage as error:
             raise UserError(f"{printable(self.paths[i])} can no longer be read: {error}") from None
 

@@ -11,13 +11,24 @@ from jax.sharding import Mesh
 from fcnn.utils.errors import UserError
 
 
-def device_memory() -> int:
-    """Returns the bytes of a device's memory, or of the host's or the container's, through which images go, if less."""
-    sizes = [psutil.virtual_memory().total]
+def host_memory() -> int:
+    """Returns the bytes of the host's memory, or of the container's if less."""
+    total = psutil.virtual_memory().total
     with contextlib.suppress(OSError, ValueError):  # no such file, or "max"
-        sizes.append(int(Path("/sys/fs/cgroup/memory.max").read_text(encoding="utf-8")))
-    sizes.append((jax.local_devices()[0].memory_stats() or {}).get("bytes_limit", sizes[0]))
-    return min(sizes)
+        return min(total, int(Path("/sys/fs/cgroup/memory.max").read_text(encoding="utf-8")))
+    return total
+
+
+def device_memory() -> int:
+    """Returns the bytes of a device's memory, or of the host's, through which images go, if less."""
+    host = host_memory()
+    return min(host, (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit", host))
+
+
+def check_file(path: Path) -> None:
+    """UserError if a file is larger than the memory that it would be read into."""
+    if (size := path.stat().st_size) > (memory := host_memory()):
+        raise UserError(f"{path} has {size / 1e9:,.1f} GB, and the memory has {memory / 1e9:,.1f} GB")
 
 
 def num_elements(tree: Any) -> int:

@@ -18,9 +18,11 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jax import export as jax_export
 
+from fcnn.distributed.device_memory import check_file
 from fcnn.nn import BatchNorm, fold_into
 from fcnn.utils.errors import UserError
 from fcnn.utils.files import write_bytes
+from fcnn.utils.json_file import read_json
 from fcnn.weights import Network, NetworkInfo
 
 PLATFORMS = ("cpu", "cuda", "tpu")
@@ -144,8 +146,9 @@ def read_stablehlo(path: Path) -> tuple[jax_export.Exported, NetworkInfo, bool]:
     for file in (path, beside):
         if not file.is_file():
             raise UserError(f"there is no file {file}")
+    check_file(path)
+    values = read_json(beside)
     try:
-        values = json.loads(beside.read_text(encoding="utf-8"))
         info, pixels = NetworkInfo.from_json(json.dumps(values["about"]), str(beside)), bool(values["pixels"])
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(f"{beside}: {type(error).__name__}: {error}") from None

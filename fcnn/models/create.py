@@ -2,6 +2,7 @@
 
 import dataclasses
 import fnmatch
+import reprlib
 import typing
 from collections.abc import Mapping
 from typing import Any
@@ -9,11 +10,14 @@ from typing import Any
 from fcnn import registry, zoo
 from fcnn.config import ModelConfig
 from fcnn.config.serialize import fits
+from fcnn.config.validate import MOST
 from fcnn.models.classifier import Classifier
 from fcnn.utils.errors import UserError, unknown
 
 TRAINING = frozenset({"dropout", "kernel_init", "layer_scale", "remat", "stochastic_depth", "zero_init"})
 """Fields that change training alone, not which function the weights compute."""
+MAX_LAYERS = 100
+"""Of an option that is a layer for each number: one of a million is a program that never ends to be traced."""
 SHARES = frozenset({"momentum", "stochastic_depth"})
 """Options from 0 to less than 1; other numbers with a fraction are 0 or more."""
 
@@ -125,7 +129,10 @@ def config_fields(config: ModelConfig) -> dict[str, Any]:
         if option not in types:
             raise UserError(unknown(f"option of {name}", option, types))
         if not fits(value, types[option]):
-            raise UserError(f"model.options.{option} must be {_described(types[option])}, got {value!r}")
+            raise UserError(f"model.options.{option} must be {_described(types[option])}, got {reprlib.repr(value)}")
+        numbers = value if isinstance(value, tuple) else (value,)
+        if len(numbers) > MAX_LAYERS or any(type(number) is int and number > MOST for number in numbers):
+            raise UserError(f"model.options.{option} is too large: {reprlib.repr(value)}")
         if isinstance(value, tuple):
             if min(value, default=1) < 1:
                 raise UserError(f"model.options.{option} must be numbers from 1, got {value}")

@@ -1,7 +1,6 @@
 """The first lines of a run's page, for a reader who isn't a programmer: how good it is, how sure that is, what to do
 next."""
 
-import json
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +9,8 @@ from typing import Any
 from fcnn.report.fit import curve, fit
 from fcnn.report.html import answer, items
 from fcnn.report.records import Record
+from fcnn.utils.errors import UserError
+from fcnn.utils.json_file import read_json
 from fcnn.utils.text import join, printable
 
 WORSE = 0.05
@@ -63,7 +64,7 @@ def _training_images(workdir: Path) -> dict[str, int]:
     path = workdir / "data.json"
     if not path.is_file():
         return {}
-    facts = json.loads(path.read_text(encoding="utf-8"))
+    facts = read_json(path)
     return dict(zip(facts["classes"], facts["images"]["train"], strict=True))
 
 
@@ -101,13 +102,13 @@ def _labels(name: str, config: dict[str, Any]) -> list[str]:
 def _more(workdir: Path, word: str) -> list[str]:
     """Returns what more images would bring, where the run has a learning curve of its linear classifier."""
     try:
-        choice = json.loads((workdir / "strategy.json").read_text(encoding="utf-8"))
+        choice = read_json(workdir / "strategy.json")
         (few, before, *_), (many, after, *_) = choice["estimate"]["learning_curve"][-2:]
         gain = 100 * (after - before)
         return [
             f"With {many:,} instead of {few:,} training {word}, {gain:.1f} more of 100 were recognized (estimated)."
         ]
-    except (OSError, ValueError, TypeError, KeyError):  # none, or of another kind
+    except (UserError, ValueError, TypeError, KeyError):  # none, or of another kind
         return []
 
 

@@ -1,6 +1,5 @@
 """What a run's page says about its probabilities: how far they can be trusted, sets of classes, "none of these"."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,8 @@ from typing import Any
 from fcnn.calibration.unknown import FALSE_ALARMS
 from fcnn.report.files import new_figure, png
 from fcnn.report.html import items, paragraph, picture, wide
+from fcnn.utils.errors import UserError
+from fcnn.utils.json_file import read_json
 
 FILE = "calibration.json"
 
@@ -15,10 +16,10 @@ FILE = "calibration.json"
 def write_calibration(workdir: Path) -> str | None:
     """Returns it as HTML; None where a run is not calibrated, or its file is damaged."""
     try:
-        values = json.loads((workdir / FILE).read_text(encoding="utf-8"))
+        values = read_json(workdir / FILE)
         report, known = values["held_out"], values["calibration"]["least_similarity"] is not None
         return _text(report) + _diagram(report["reliability"], report["images"]) + items(_sentences(report, known))
-    except (OSError, ValueError, TypeError, KeyError):
+    except (UserError, ValueError, TypeError, KeyError):
         return None
 
 

@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import importlib.metadata
-import json
 import os
 import platform
 from collections.abc import Sequence
@@ -22,7 +21,9 @@ from fcnn.report.history import history_note
 from fcnn.report.html import card, cards, code, page, paragraph, picture, shaded, table, wide
 from fcnn.report.pictures import MOST, thumbnail, tiles
 from fcnn.report.records import WEIGHTS, Record, read_records
+from fcnn.utils.errors import UserError
 from fcnn.utils.files import write_bytes
+from fcnn.utils.json_file import read_json
 from fcnn.utils.text import printable
 
 FILE = "report.html"
@@ -177,8 +178,8 @@ def _facts(workdir: Path) -> list[tuple[str, str]]:
     """What else a run keeps in files of JSON, a table each."""
     sections = []
     for name, heading in FACTS.items():
-        with contextlib.suppress(OSError, ValueError):  # none, or damaged: a page shows the rest
-            facts = json.loads((workdir / name).read_text(encoding="utf-8"))
+        with contextlib.suppress(UserError, RecursionError):  # none, or damaged: a page shows the rest
+            facts = read_json(workdir / name)
             sections.append((heading, table((name, str(value)) for name, value in _flat(facts))))
     return sections
 

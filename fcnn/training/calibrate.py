@@ -21,7 +21,7 @@ from fcnn.models import Classifier, endpoints
 from fcnn.training.calibration_file import FILE
 from fcnn.training.evaluate import BestWeights
 from fcnn.training.features import compile_features
-from fcnn.training.held_out import FILE as HELD_OUT
+from fcnn.training.held_out import read_held_out
 from fcnn.training.linear_probe import FOLDS, folds
 from fcnn.training.setup import TrainSetup
 from fcnn.utils.files import write_bytes
@@ -63,12 +63,11 @@ def calibrate_run(setup: TrainSetup, workdir: Path, best: BestWeights, log: Call
 
 def _held_out(setup: TrainSetup, workdir: Path, best: BestWeights) -> tuple[np.ndarray, np.ndarray]:
     """Returns logits (N, classes) and labels (N,) of images that the weights were not fitted to."""
-    path = workdir / HELD_OUT
     # Without a validation split, it holds what a linear probe says that the run began with.
-    if not path.is_file() or not (len(setup.dataset.validation) or best.step == 0):
-        return np.zeros((0, len(setup.dataset.classes))), np.zeros(0, int)
-    with np.load(path) as arrays:
-        return arrays["logits"], arrays["labels"]
+    classes = len(setup.dataset.classes)
+    if not (len(setup.dataset.validation) or best.step == 0):
+        return np.zeros((0, classes)), np.zeros(0, int)
+    return read_held_out(workdir, classes)
 
 
 def _directions(setup: TrainSetup, best: BestWeights) -> tuple[np.ndarray, float, str] | None:

@@ -7,6 +7,7 @@ import math
 import os
 import re
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -24,6 +25,8 @@ from fcnn.utils.errors import UserError
 from fcnn.utils.files import sync_folder
 from fcnn.utils.version import with_version, without_version
 
+MAX_RATIO, SPARE = 20, 1 << 28
+"""Arrays may be so many times as large as their compressed files, and so many bytes more: constant ones are."""
 Weights = Literal["raw", "ema"]
 """The weights that the optimizer moves, or their moving averages."""
 
@@ -217,20 +220,23 @@ class Checkpoints:
         """
         was_better = "raw" if (self._manager.metrics(step) or {}).get("weights") == "raw" else "ema"
         try:
-            with _patient_loops(), ocp.PyTreeCheckpointer() as reader:
+            with _patient_loops(), _quiet(), ocp.PyTreeCheckpointer() as reader:
                 path = self._folder.absolute() / str(step) / "state"
                 stored = dict(reader.metadata(path).item_metadata)
                 weights: Weights | None = was_better if stored.get("ema") else None
                 names = ("ema",) if weights == "ema" else ("params", "batch_stats")
                 part = {name: stored[name] for name in names}
+                _check_size(part, path)
                 abstract = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), part)
                 restore_args = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), abstract)
                 restored = reader.restore(
                     path, args=ocp.args.PyTreeRestore(abstract, restore_args=restore_args, partial_restore=True)
                 )
+            return restored.get("ema", restored), weights
+        except UserError:
+            raise
         except Exception as error:  # whatever a damaged file makes Orbax raise
             raise self._unreadable(step, error) from None
-        return restored.get("ema", restored), weights
 
     def restore_newest(
         self, abstract: TrainState, log: Callable[[str], None]
@@ -260,6 +266,19 @@ class Checkpoints:
             if later > step:
                 self._manager.delete(later)
         self._newest = self._manager.latest_step()
+
+
+def _check_size(stored: Any, path: Path) -> None:
+    """UserError if arrays are far larger than their files: what is missing in a file counts as zeros."""
+    size = sum(math.prod(leaf.shape) * np.dtype(leaf.dtype).itemsize for leaf in jax.tree.leaves(stored))
+    on_disk = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+    if size > MAX_RATIO * on_disk + SPARE:
+        raise UserError(f"checkpoint {path.parent} says that {on_disk:,} bytes hold arrays of {size:,} bytes")
+
+
+def _quiet() -> warnings.catch_warnings:
+    """Silences what Python says of coroutines that Orbax leaves behind where a file is damaged."""
+    return warnings.catch_warnings(action="ignore", category=RuntimeWarning)
 
 
 def _plain(state: TrainState) -> TrainState:

@@ -4,12 +4,15 @@ Arrays: `logits` (N, classes) float32, `labels` (N,) int32, `paths` (N,) str, ""
 """
 
 import io
+import math
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from fcnn.distributed import processes
+from fcnn.utils.errors import UserError
 from fcnn.utils.files import write_bytes
 
 FILE = "held_out.npz"
@@ -26,3 +29,39 @@ def write_held_out(workdir: Path, logits: np.ndarray, labels: np.ndarray, paths:
             paths=np.asarray(paths, str),
         )
         write_bytes(workdir / FILE, buffer.getvalue())
+
+
+def read_held_out(workdir: Path, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Returns logits (N, classes) float32 and labels (N,) int32; N is 0 where there is no file.
+
+    Raises:
+      UserError: the file is damaged.
+    """
+    path = workdir / FILE
+    if not path.is_file():
+        return np.zeros((0, num_classes), np.float32), np.zeros(0, np.int32)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            logits, labels = (_array(archive, f"{name}.npy") for name in ("logits", "labels"))
+        if logits.shape != (*labels.shape, num_classes) or (logits.dtype, labels.dtype) != (np.float32, np.int32):
+            raise ValueError(f"logits of shape {logits.shape}, labels of shape {labels.shape}")
+        if not np.isfinite(logits).all() or not np.isin(labels, range(num_classes)).all():
+            raise ValueError("logits that are not finite, or labels of no class")
+    except Exception as error:  # whatever a damaged file makes NumPy raise
+        raise UserError(f"{path} is damaged: {str(error)[:200]}") from None
+    return logits, labels
+
+
+def _array(archive: zipfile.ZipFile, name: str) -> np.ndarray:
+    """Returns an array as `np.savez` writes it; ValueError if it has another size than it says."""
+    entry = archive.getinfo(name)
+    if entry.compress_type != zipfile.ZIP_STORED:
+        raise ValueError("it is compressed")
+    file = io.BytesIO(archive.read(entry))
+    if np.lib.format.read_magic(file) != (1, 0):
+        raise ValueError("another version of the format")
+    shape, by_columns, dtype = np.lib.format.read_array_header_1_0(file)
+    data = file.read()
+    if by_columns or dtype.hasobject or math.prod(shape) * dtype.itemsize != len(data):
+        raise ValueError(f"{name} should hold {shape} of {dtype} and holds {len(data)} bytes")
+    return np.frombuffer(data, dtype).reshape(shape)

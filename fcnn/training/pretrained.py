@@ -1,15 +1,21 @@
 """Trained networks by name: the zoo's, or that of what they are in, a run's folder or anyone's file."""
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import flax.linen as nn
+import jax
+import numpy as np
+from flax.traverse_util import flatten_dict
 
 from fcnn import registry, zoo
 from fcnn.config import Config, ModelConfig
 from fcnn.training import workdir as folder
 from fcnn.training.calibration_file import read_calibration
 from fcnn.utils.errors import UserError, unknown
+from fcnn.utils.text import join
 from fcnn.weights import Network, NetworkInfo, check_same, read_network
 
 
@@ -48,6 +54,11 @@ def load_network(
         raise UserError(unknown("network", source, zoo.TABLE) + " (or give a weight file or a run's folder)")
     if not path.is_dir():
         return read_network(path, model, head=head, ema=ema, module=module)
+    return _of_run(path, source, model, module)
+
+
+def _of_run(path: Path, source: str, model: ModelConfig | None, module: nn.Module | None) -> Network:
+    """Returns the network of a run's folder, which `source` names; the rest as for `load_network`."""
     from fcnn.training.checkpoint import Checkpoints  # Orbax is slow to import
 
     config, facts = folder.read_config(path), folder.read_data(path)
@@ -60,18 +71,34 @@ def load_network(
         step, variables, weights = checkpoints.read_best()
         notes = [note for note in (checkpoints.note(),) if note]
     calibration = read_calibration(path, step, weights, len(facts["classes"]), notes.append)
-    info = NetworkInfo(
-        model=ModelConfig() if module is not None else config.model,
-        module="" if module is None else type(module).__name__,
-        classes=tuple(facts["classes"]),
-        image_shape=tuple(facts["image_shape"]),
-        mean=tuple(facts["mean"]),
-        std=tuple(facts["std"]),
-        value_range=tuple(facts["value_range"]) if facts.get("value_range") else None,
-        weights=weights,
-        calibration=calibration,
-    )
+    try:
+        info = NetworkInfo(
+            model=ModelConfig() if module is not None else config.model,
+            module="" if module is None else type(module).__name__,
+            classes=tuple(facts["classes"]),
+            image_shape=tuple(facts["image_shape"]),
+            mean=tuple(facts["mean"]),
+            std=tuple(facts["std"]),
+            value_range=tuple(facts["value_range"]) if facts.get("value_range") else None,
+            weights=weights,
+            calibration=calibration,
+        )
+    except ValueError as error:
+        raise UserError(f"{path / folder.DATA} is damaged: {error}") from None
+    if module is None:
+        _check_shapes(info, variables, path)
     return Network(info=info, variables=variables, module=module, notes=tuple(notes))
+
+
+def _check_shapes(info: NetworkInfo, variables: Mapping[str, Any], path: Path) -> None:
+    """UserError unless the arrays in a run's checkpoint are those of the network that its folder describes."""
+    model, (height, width, _) = info.create(), info.image_shape
+    images = jax.ShapeDtypeStruct((1, height, width, len(info.mean)), np.float32)
+    wanted = jax.eval_shape(lambda x: model.init(jax.random.key(0), x, train=False), images)
+    arrays: list[dict[str, Any]] = [dict(flatten_dict(dict(tree), sep="/")) for tree in (wanted, variables)]
+    a, b = ({name: array.shape for name, array in of.items()} for of in arrays)
+    if wrong := [name for name in a | b if a.get(name) != b.get(name)]:
+        raise UserError(f"{path}: the checkpoint doesn't fit the config and the data of the run: {join(wrong, 3)}")
 
 
 def _named(network: Network, entry: zoo.Entry) -> Network:

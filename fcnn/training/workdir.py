@@ -14,6 +14,7 @@ from fcnn.config.serialize import differences, from_json, to_json
 from fcnn.training.facts import check_facts
 from fcnn.utils.errors import UserError
 from fcnn.utils.files import TEMPORARY, make_folder, sync_folder, write_bytes
+from fcnn.utils.json_file import loads
 from fcnn.utils.version import with_version, without_version
 from fcnn.zoo import TABLE
 
@@ -149,8 +150,8 @@ def _read(path: Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        values = without_version(json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, RecursionError) as error:
+        values = without_version(loads(path.read_bytes()))
+    except ValueError as error:
         raise UserError(f"{path} is damaged: {error}") from None
     if not isinstance(values, dict):
         raise UserError(f"{path} is damaged: it must be an object of fields")

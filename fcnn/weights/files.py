@@ -11,10 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
+from fcnn.distributed.device_memory import check_file
 from fcnn.utils.errors import UserError
 from fcnn.utils.files import write_bytes
+from fcnn.utils.restricted_pickle import Refused
 from fcnn.weights.file_kinds import kind_of
-from fcnn.weights.restricted_pickle import Refused
 from fcnn.weights.state_dicts import find_state_dict
 from fcnn.weights.torch_file import open_torch
 
@@ -46,6 +47,7 @@ def read_arrays(
         kind = kind_of(path)
     except OSError as error:
         raise UserError(f"{path} can't be read: {error.strerror}") from None
+    check_file(path)
     arrays, header = _read_safetensors(path) if kind == "safetensors" else (_read_torch(path, ema, log), None)
     if odd := [name for name in arrays if not name.isprintable()]:
         raise UserError(f"{path} is damaged: an array is called {ascii(odd[0])[:100]}")

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -16,11 +17,15 @@ from fcnn.config import ModelConfig
 from fcnn.config.names import Interpolation
 from fcnn.config.serialize import build
 from fcnn.utils.errors import UserError
+from fcnn.utils.json_file import parse_json
 from fcnn.utils.version import newer, with_version, without_version
 from fcnn.weights.files import read_arrays, write_arrays
 from fcnn.weights.foreign import fitting, input_channels, is_auxiliary, plain_names, unsaid_options
 from fcnn.weights.timm_config import read_timm_config
 from fcnn.weights.torch_names import COUNTER, from_torch, to_torch, torch_shapes
+
+MAX_SIDE = 4096
+"""Of images, as `DataConfig.image_size`."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -56,6 +61,20 @@ class NetworkInfo:
     calibration: Calibration = dataclasses.field(default_factory=Calibration)
     """What makes its probabilities mean something."""
 
+    def __post_init__(self) -> None:
+        shape, mean, std = self.image_shape, self.mean, self.std
+        if len(shape) != 3 or shape[2] not in (1, len(mean)) or len(std) != len(mean):
+            raise ValueError("image_shape, mean and std don't go together")
+        if not all(1 <= n <= MAX_SIDE for n in shape):
+            raise ValueError(f"image_shape must be numbers from 1 to {MAX_SIDE}, got {shape}")
+        if not all(map(math.isfinite, (*mean, *std))) or min(std) <= 0:
+            raise ValueError(f"mean and std must be finite and std above 0, got {mean} and {std}")
+        low, high = self.value_range or (0, 1)
+        if not -math.inf < low < high < math.inf:
+            raise ValueError(f"value_range must be two numbers, the lower one first, got {self.value_range}")
+        if not 0 < self.crop <= 1:
+            raise ValueError(f"crop must be above 0 and at most 1, got {self.crop}")
+
     @property
     def names(self) -> tuple[str, ...]:
         """The class names as `match_classes` takes them: empty if nobody named the classes."""
@@ -88,16 +107,10 @@ class NetworkInfo:
         """The text of what `to_dict` gives, made one again; UserError naming `source` if the text isn't that."""
         values = None
         try:
-            values = json.loads(text)
+            values = parse_json(text, source)
             info = build(NetworkInfo, without_version(values), "")
-            together = len(info.image_shape) == 3 and info.image_shape[-1] in (1, len(info.mean))
-            if not together or len(info.std) != len(info.mean) or min(info.image_shape) < 1 or not info.classes:
-                raise ValueError("classes, image_shape, mean and std don't go together")
-            low, high = info.value_range or (0, 1)
-            if not low < high:
-                raise ValueError(f"value_range must be two numbers, the lower one first, got {info.value_range}")
-            if not 0 < info.crop <= 1:
-                raise ValueError(f"crop must be above 0 and at most 1, got {info.crop}")
+            if not info.classes:
+                raise ValueError("it has no classes")
             info.calibration.means(len(info.classes))
         except (ValueError, TypeError, RecursionError) as error:
             raise UserError(f"{source}: {error}{newer(values)}") from None
@@ -176,7 +189,10 @@ def read_network(
         check_same(info.model, model, str(path))
     height, width, _ = info.image_shape
     shape, fields = (height, width, len(info.mean)), models.config_fields(info.model)
-    return Network(info=info, variables=from_torch(info.model.name, arrays, image_shape=shape, **fields))
+    variables = from_torch(info.model.name, arrays, image_shape=shape, **fields)
+    if (outputs := variables["params"]["head"]["kernel"].shape[-1]) != len(info.classes):
+        raise UserError(f"the header of {path} names {len(info.classes)} classes, and the network has {outputs}")
+    return Network(info=info, variables=variables)
 
 
 def _read_foreign(

@@ -1,7 +1,6 @@
 """What timm writes beside a network's weights, `config.json`: which architecture, and how images are prepared."""
 
 import dataclasses
-import json
 import typing
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from fcnn.config import ModelConfig
 from fcnn.config.names import Interpolation
 from fcnn.config.serialize import fits
 from fcnn.utils.errors import UserError
+from fcnn.utils.json_file import read_json
 
 FILE = "config.json"
 TORCH, TF = {"padding": "torch", "epsilon": 1e-5}, {"padding": "SAME", "epsilon": 1e-3}
@@ -64,8 +64,8 @@ def read_timm_config(weights: Path) -> TimmConfig | None:
     """
     path = weights.parent / FILE
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        config = read_json(path)
+    except UserError:  # none, or another program's
         return None
     if not isinstance(config, dict) or not isinstance(architecture := config.get("architecture"), str):
         return None

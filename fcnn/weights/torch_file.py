@@ -18,7 +18,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from fcnn.weights.restricted_pickle import Function, inert, load, ordered_dict
+from fcnn.utils.restricted_pickle import Function, inert, load, ordered_dict
 
 MAGIC = 0x1950A86A20F9469CFC6C  # the first pickle of the older format
 PROTOCOL = 1001  # and its second

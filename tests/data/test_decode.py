@@ -3,6 +3,7 @@
 import contextlib
 import io
 import struct
+import threading
 import warnings
 import zlib
 
@@ -11,14 +12,17 @@ import pytest
 from images import pixels
 from PIL import Image
 
+from fcnn.data import decode, parallel
 from fcnn.data.decode import (
     EXTENSIONS,
     FORMATS,
     BadImage,
     header,
     ignore_warnings,
+    lowest_highest,
     open_image,
     open_stored,
+    plain,
     resize_crop,
 )
 
@@ -47,6 +51,47 @@ def test_modes_become_8_bit_gray_or_rgb():
     cmyk = Image.fromarray(RGB).convert("CMYK")
     assert abs(opened(cmyk, "TIFF").astype(int) - RGB).max() <= 2
     assert opened(Image.fromarray(RGB).convert("YCbCr"), "JPEG").shape == RGB.shape
+
+
+@pytest.mark.parametrize("mode", ["1", "LA", "P", "PA", "RGBA", "CMYK", "I", "F", "I;16"])
+def test_strips_make_no_difference(mode, monkeypatch):
+    image = Image.fromarray(RGB).quantize(16) if mode in ("P", "PA") else Image.fromarray(GREY).convert(mode)
+    if mode == "P":
+        image.info["transparency"] = bytes(range(100, 116))
+    ends, value_range = lowest_highest(image), (3, 200)
+    whole = np.asarray(plain(image, value_range))
+    monkeypatch.setattr(decode, "STRIP", 5 * image.width)
+    assert np.array_equal(np.asarray(plain(image, value_range)), whole)
+    assert lowest_highest(image) == ends
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+def test_gray_becomes_color_before_or_after_it_is_small(interpolation):
+    gray = Image.fromarray(GREY)
+    before, after = (
+        resize_crop(image, (7, 9, 3), crop=0.8, interpolation=interpolation) for image in (gray.convert("RGB"), gray)
+    )
+    assert np.array_equal(before, after)
+
+
+def test_large_images_are_decoded_one_at_a_time_and_others_side_by_side(monkeypatch):
+    """Two threads meet with small images, and never with large ones."""
+    monkeypatch.setattr(parallel, "cores", lambda: 2)
+    file = encoded(Image.fromarray(RGB), "PNG").getvalue()
+
+    def meet(_: int) -> bool:
+        open_image(io.BytesIO(file))
+        with contextlib.suppress(threading.BrokenBarrierError):
+            together.wait(0.2)
+            return True
+        return False
+
+    together = threading.Barrier(2)
+    assert all(parallel.each(meet, range(2), "", parallel.no_progress))
+    monkeypatch.setattr(decode, "LARGE", 100)
+    assert not any(parallel.each(meet, range(2), "", parallel.no_progress))
+    open_image(io.BytesIO(file))  # and outside of such work nobody waits for anybody
+    open_image(io.BytesIO(file))
 
 
 def test_transparency_is_laid_on_white():
@@ -99,6 +144,16 @@ def test_bombs_are_refused_before_they_are_decoded():
             for read in (open_image, header):
                 with pytest.raises(BadImage, match="decompression bomb"):
                     read(png_saying(side, side))
+
+
+def test_what_pillow_decodes_in_python_is_smaller(monkeypatch):
+    qoi = encoded(Image.fromarray(RGB), "QOI")
+    assert np.array_equal(np.asarray(open_image(qoi)), RGB)
+    monkeypatch.setattr(decode, "MAX_SLOW_PIXELS", 700)
+    for read in (open_image, header):
+        with pytest.raises(BadImage, match="32 x 24 pixels of QOI take minutes; convert it to PNG"):
+            read(qoi)
+    assert open_image(encoded(Image.fromarray(RGB), "PNG")).size == (32, 24)
 
 
 def test_what_is_damaged_is_a_bad_image():

@@ -8,6 +8,7 @@ import pickle
 import struct
 import tarfile
 import threading
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -271,12 +272,41 @@ class Harm:
 def test_a_pickle_cannot_run_anything(tmp_path):
     victim = tmp_path / "touched"
     for made in (Harm(victim), {"data": Harm(victim)}, np.asarray([Harm(victim)], object)):
-        with pytest.raises(pickle.UnpicklingError, match=r"it wants to call|an array of object"):
-            formats.unpickle_arrays(pickle.dumps(made, protocol=2))
+        with pytest.raises(ValueError, match="it wants to call"):
+            formats.unpickle_batch(pickle.dumps(made, protocol=2), "labels")
     assert not victim.exists()
     for code in (b"cos\nsystem\n(X\x04\x00\x00\x00truetR.", b"cbuiltins\neval\n(X\x01\x00\x00\x001tR."):
-        with pytest.raises(pickle.UnpicklingError):
-            formats.unpickle_arrays(code)
+        with pytest.raises(ValueError, match="it wants to call"):
+            formats.unpickle_batch(code, "labels")
+
+
+def numbers(count: int) -> bytes:
+    return count.to_bytes(4, "little")
+
+
+SMALL = (  # files of a few bytes that ask for gigabytes
+    ("data_batch_1", b"\x80\x04Nr\xff\xff\xff\x0f."),  # a place in the memo
+    ("data_batch_1", b"\x80\x05\x96" + numbers(2**31 - 1) + bytes(4) + b"."),
+    ("data_batch_1", b"\x80\x02}(U\x04data](" + b"]q\x00" + (b"(" + b"h\x00" * 50 + b"eq\x00") * 50 + b"eu."),
+    ("train-images-idx3-ubyte", struct.pack(">4B3I", 0, 0, 8, 3, 2**32 - 1, 2**32 - 1, 2**32 - 1)),
+    ("train-images-idx3-ubyte", struct.pack(">4B3I", 0, 0, 8, 3, 2**14, 2**14, 1)),
+    ("train-images-idx3-ubyte", gzip.compress(struct.pack(">4B3I", 0, 0, 8, 3, 1, 1, 1) + bytes(10**8), 1)),
+)
+
+
+@pytest.mark.parametrize(("name", "data"), SMALL)
+def test_a_small_file_takes_little_memory(name, data, tmp_path):
+    names = [f"data_batch_{i}" for i in range(1, 6)] if "batch" in name else []
+    others = ["train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"] if not names else []
+    for one in {name, *names, "test_batch", *others}:
+        (tmp_path / one).write_bytes(data)
+    tracemalloc.start()
+    try:
+        with pytest.raises(UserError, match="can't be read as"):
+            find("cifar10" if names else "mnist", tmp_path)
+        assert tracemalloc.get_traced_memory()[1] < 50e6
+    finally:
+        tracemalloc.stop()
 
 
 def test_the_real_cifar10_and_mnist_are_those_that_we_know(real):

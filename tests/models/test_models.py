@@ -479,6 +479,8 @@ def test_he_initialization_has_variance_two_over_fan_in():
         ("efficientnet_b0", {"epsilon": -1e-5}, "epsilon must be at least 0, got -1e-05"),
         ("efficientnet_b0", {"padding": "same"}, "padding must be 'torch' or 'SAME', got 'same'"),
         ("vgg11", {"hidden": (0,)}, "hidden must be numbers from 1, got "),
+        ("mlp", {"hidden": (1,) * 101}, "hidden is too large"),
+        ("resnet50", {"groups": 10**299}, "groups is too large"),
     ],
 )
 def test_what_can_not_be_made_is_said(name, fields, message):

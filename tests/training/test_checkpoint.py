@@ -1,11 +1,14 @@
 """Checkpoints: what is kept, what is best, and what happens to a damaged one."""
 
+import json
 import os
+from typing import Any
 
 import chex
 import jax
 import optax
 import pytest
+import tensorstore
 
 from fcnn import models
 from fcnn.training.checkpoint import Checkpoints
@@ -178,3 +181,18 @@ def test_what_can_not_be_opened_is_named(tmp_path, state):
     os.mkfifo(tmp_path / "10" / "pipe")
     with pytest.raises(UserError, match="pipe is no file; remove it"):
         Checkpoints(tmp_path, max_to_keep=2, keep_best=1, read_only=True)
+
+
+def test_arrays_that_are_said_to_be_larger_than_their_files_are_not_read(tmp_path, state):
+    fill(tmp_path, state, [(10, 0.5)])
+    place = {"driver": "ocdbt", "base": f"file://{tmp_path}/10/state/"}
+    store: Any = tensorstore.KvStore.open(place).result()
+    header = next(key for key in store.list().result() if key.startswith(b"ema.params.hidden1.kernel"))
+    for shape in [10**6, 10**7], [4, 10**9]:
+        values = json.loads(store.read(header).result().value) | {"shape": shape}
+        store.write(header, json.dumps(values).encode()).result()
+        with (
+            Checkpoints(tmp_path, max_to_keep=2, keep_best=1, read_only=True) as checkpoints,
+            pytest.raises(UserError, match=r"checkpoint .* says that .* bytes hold arrays of .* bytes"),
+        ):
+            checkpoints.read_best()

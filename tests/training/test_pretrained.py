@@ -92,16 +92,19 @@ def test_a_header_that_is_not_ours_is_told(damage, tmp_path):
 
 def test_channels_that_do_not_go_together_are_told(run, tmp_path):
     network = load_network(str(run[0]))
-    for change in (
-        {"mean": (0.5, 0.5)},
-        {"image_shape": (8, 8)},
-        {"classes": ()},
-        {"image_shape": (8, 0, 1)},
-        {"image_shape": (8, 8, 3)},
+    for change, words in (
+        ({"mean": (0.5, 0.5)}, "don't go together"),
+        ({"image_shape": (8, 8)}, "don't go together"),
+        ({"classes": ()}, "no classes"),
+        ({"image_shape": (8, 0, 1)}, "numbers from 1"),
+        ({"image_shape": (10**6, 10**6, 1)}, "numbers from 1"),
+        ({"image_shape": (8, 8, 3)}, "don't go together"),
+        ({"mean": (float("nan"),)}, "must be finite"),
+        ({"std": (0.0,)}, "std above 0"),
+        ({"value_range": (5.0, 5.0)}, "the lower one first"),
     ):
-        info = dataclasses.replace(network.info, **change)
-        with pytest.raises(UserError, match="don't go together"):
-            weights.NetworkInfo.from_json(json.dumps(info.to_dict()), "here")
+        with pytest.raises(UserError, match=words):
+            weights.NetworkInfo.from_json(json.dumps(network.info.to_dict() | change), "here")
 
 
 SLOW = ("resnet18", "vgg16_bn", "resnet50", "googlenet", "inception_v3")  # seconds each to trace

@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fcnn.utils.errors import UserError
+from fcnn.utils.restricted_pickle import Refused
 from fcnn.weights.files import read_arrays
-from fcnn.weights.restricted_pickle import Refused
 from fcnn.weights.torch_file import open_torch
 
 torch = pytest.importorskip("torch")

@@ -115,6 +115,15 @@ def test_halves_are_read_as_float32_and_what_is_not_finite_is_named(tmp_path):
         read_arrays(path)
 
 
+@pytest.mark.parametrize("name", ["a.safetensors", "a.pth"])
+def test_what_is_larger_than_memory_is_not_read(name, tmp_path):
+    with (tmp_path / name).open("wb") as file:
+        file.write((20).to_bytes(8, "little") + b"{" if name == "a.safetensors" else b"\x80\x02")
+        file.truncate(10**13)  # which takes no place on the disk
+    with pytest.raises(UserError, match=r"has 10,000\.0 GB, and the memory has"):
+        read_arrays(tmp_path / name)
+
+
 def test_other_files_are_told_what_is_read(tmp_path):
     with pytest.raises(UserError, match=r"there is no file .*nowhere\.pth"):
         read_arrays(tmp_path / "nowhere.pth")

@@ -25,6 +25,12 @@ class Inert:
     """An object that nothing here needs: what it was made of is forgotten."""
 
 
+class Stateful:
+    """An object whose state, as the pickle has it, is kept: what it is made of comes after it is made."""
+
+    state: Any = None
+
+
 def inert(*_: Any) -> Inert:
     return Inert()
 
@@ -57,19 +63,30 @@ _EMPTY: dict[str, Callable[[], Any]] = {
 _TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 
 
-def load(file: BinaryIO, table: Mapping[str, Any], persistent: Callable[[Any], Any]) -> Any:
+def text_of(encoded: bytes) -> str:
+    """What Python 2's str is to PyTorch's files."""
+    return encoded.decode("utf-8")
+
+
+def load(
+    file: BinaryIO,
+    table: Mapping[str, Any],
+    persistent: Callable[[Any], Any] = inert,
+    old_text: Callable[[bytes], Any] = text_of,
+) -> Any:
     """The object that a pickle describes; the file stands behind it then.
 
     Args:
       file: whose `read(n)` takes no more memory than there is in the file, whatever n (`io.BytesIO`).
       table: what the names in the pickle are, "module.name": `Function`s and constants.
       persistent: gives the objects that are kept outside the pickle, by what it calls them.
+      old_text: what Python 2's str, which may be text or bytes, becomes.
 
     Raises:
       Refused: it names something that isn't in the table.
       ValueError, TypeError, LookupError, AttributeError: it is damaged, or has instructions that data doesn't need.
     """
-    machine = _Machine(table, persistent)
+    machine = _Machine(table, persistent, old_text)
     for opcode, argument, _ in pickletools.genops(file):
         machine.run(opcode.name, argument)
     (result,) = machine.stack
@@ -77,8 +94,10 @@ def load(file: BinaryIO, table: Mapping[str, Any], persistent: Callable[[Any], A
 
 
 class _Machine:
-    def __init__(self, table: Mapping[str, Any], persistent: Callable[[Any], Any]) -> None:
-        self.table, self.persistent = table, persistent
+    def __init__(
+        self, table: Mapping[str, Any], persistent: Callable[[Any], Any], old_text: Callable[[bytes], Any]
+    ) -> None:
+        self.table, self.persistent, self.old_text = table, persistent, old_text
         self.stack: list[Any] = []
         self.below: list[list[Any]] = []  # what is on the stack below each mark
         self.memo: dict[int, Any] = {}
@@ -91,9 +110,9 @@ class _Machine:
         elif name in _VALUES:
             push(argument)
         elif name in _TEXTS:
-            push(_text(argument.encode("utf-8", "surrogatepass")))
+            push(text_of(argument.encode("utf-8", "surrogatepass")))
         elif name in _OLD_TEXTS:
-            push(_text(argument.encode("latin-1")))
+            push(self.old_text(argument.encode("latin-1")))
         elif name in _EMPTY:
             push(_EMPTY[name]())
         elif name in _TUPLES:
@@ -121,9 +140,11 @@ class _Machine:
             self.stack.append(function.call(*arguments))
         elif name == "BINPERSID":
             push(self.persistent(self.stack.pop()))
-        elif name == "BUILD":  # an object's attributes, of which none is needed
-            self.stack.pop()
-            if not isinstance(self.stack[-1], dict | Inert):
+        elif name == "BUILD":
+            state, target = self.stack.pop(), self.stack[-1]
+            if isinstance(target, Stateful):
+                target.state = state
+            elif not isinstance(target, dict | Inert):
                 raise ValueError("attributes of what has none")
         elif name not in ("PROTO", "FRAME", "STOP"):
             self._fill(name)
@@ -159,10 +180,6 @@ class _Machine:
         if name not in self.table:
             raise Refused(ascii(name)[1:-1][:80])
         return self.table[name]
-
-
-def _text(encoded: bytes) -> str:
-    return encoded.decode("utf-8")
 
 
 def _key(key: Any) -> Any:
