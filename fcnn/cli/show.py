@@ -8,6 +8,7 @@ import tyro
 
 from fcnn.cli.parse import PresetFile, parse
 from fcnn.runtime.ready import get_ready
+from fcnn.utils.files import make_folder
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -65,7 +66,7 @@ def show_command(args: list[str]) -> int:
         console.log(f"{parsed.workdir}: {WEIGHTS[best.weights]} of step {best.step:,}")
     folder, figures = parsed.workdir / "show", []
     for figure in show.draw_figures(setup, best.variables, parsed.split, parsed.image, console.progress):
-        folder.mkdir(exist_ok=True)
+        make_folder(folder)
         console.log(f"{f'{figure.name}.png' if figure.picture else figure.name:20} {figure.caption}")
         figure.write(folder)
         figures.append(figure)

@@ -20,7 +20,7 @@ from fcnn.data.decode import BadImage, ignore_warnings, open_image, resize_crop
 from fcnn.data.manifest import SPLITS
 from fcnn.data.parallel import Progress, each
 from fcnn.utils.errors import UserError, unknown
-from fcnn.utils.files import is_abandoned, owned
+from fcnn.utils.files import is_abandoned, owned, sync_folder, sync_tree
 
 BLOCK = 256  # records that are read at once
 
@@ -77,6 +77,8 @@ def prepare_files(builder: Any, name: str, log: Callable[[str], None]) -> None:
         # TFDS prints on standard output, which is for our own reports.
         with contextlib.redirect_stdout(io.StringIO()), _owned(builder):
             builder.download_and_prepare(file_format="array_record")
+        sync_tree(Path(builder.data_path))
+        sync_folder(Path(builder.data_path).parent)
     except Exception as error:  # a builder is anybody's program
         if (reason := _user_fault(error)) is None:
             raise

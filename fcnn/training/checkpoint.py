@@ -22,7 +22,7 @@ from fcnn.distributed import processes
 from fcnn.report.records import rank
 from fcnn.training.state import TrainState
 from fcnn.utils.errors import UserError
-from fcnn.utils.files import sync_folder
+from fcnn.utils.files import sync_folder, sync_tree
 from fcnn.utils.version import with_version, without_version
 
 MAX_RATIO, SPARE = 20, 1 << 28
@@ -141,11 +141,7 @@ class Checkpoints:
         """Returns when all that is in the checkpoint that is being written is on disk, safe from a power cut: Orbax
         sees to that for the arrays alone. It gets its name, and those that it replaces are deleted, after that."""
         for unfinished in self._folder.glob("*.orbax-checkpoint-tmp") if processes.is_first() else ():
-            for folder, _, names in os.walk(unfinished, topdown=False):
-                for name in names:
-                    with Path(folder, name).open("r+b") as file:
-                        os.fsync(file.fileno())
-                sync_folder(Path(folder))
+            sync_tree(unfinished)
 
     @contextlib.contextmanager
     def _names_the_disk(self) -> Iterator[None]:

@@ -89,6 +89,15 @@ def sync_folder(folder: Path) -> None:
         os.close(number)
 
 
+def sync_tree(folder: Path) -> None:
+    """Returns when all that is in a folder is on disk."""
+    for parent, _, names in os.walk(folder, topdown=False):
+        for name in names:
+            with Path(parent, name).open("r+b") as file:
+                os.fsync(file.fileno())
+        sync_folder(Path(parent))
+
+
 def remove_leftovers(folder: Path) -> None:
     """Removes the temporary files in a folder that no process is writing any more.
 
