@@ -91,9 +91,10 @@ def _at_change(out: Path, count: int) -> tuple[Callable[[Run], None], str]:
 
 
 def _victim(run: Run, rng: random.Random) -> int:
-    """Returns the process itself or one that it has started."""
+    """Returns the process itself or one of its workers, as far as the system tells them."""
     try:
         children = Path(f"/proc/{run.process.pid}/task/{run.process.pid}/children").read_text().split()
+        commands = {int(child): Path(f"/proc/{child}/cmdline").read_bytes() for child in children}
     except OSError:
-        children = []
-    return rng.choice([run.process.pid, *map(int, children)])
+        commands = {}
+    return rng.choice([run.process.pid, *(child for child, words in commands.items() if b"spawn_main" in words)])

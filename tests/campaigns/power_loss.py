@@ -13,8 +13,9 @@ from disk_faults import recorded
 NAMES = [name for name in JOBS if name not in ("evaluate", "search")]
 UNFINISHED = (".orbax-checkpoint-tmp", "/.", ".__lock", "incomplete")
 """Parts of names that say that something is on its way."""
-PASSING = ("/.lock", "/tensorboard", "/sorted", "commit_success.txt", "_CHECKPOINT_METADATA")
-"""What nobody needs after a power cut: links to images; Orbax's last two say when a checkpoint was finished."""
+PASSING = ("/.lock", "/tensorboard", "/sorted", "/downloads", "commit_success.txt", "_CHECKPOINT_METADATA")
+"""What nobody needs after a power cut: links to images, folders that TFDS leaves empty; Orbax's last two say when a
+checkpoint was finished."""
 
 
 def case(number: int, folder: Path) -> tuple[str, str | None]:
