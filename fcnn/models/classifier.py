@@ -14,6 +14,7 @@ from fcnn.nn import (
     BatchNorm,
     Conv,
     ConvNormAct,
+    Dense,
     Dropout,
     Layer,
     StochasticDepth,
@@ -167,7 +168,7 @@ class Classifier(nn.Module, kw_only=True):
     def dense(self) -> Layer:
         """Makes a hidden dense layer."""
         return functools.partial(
-            scaled, nn.Dense, self.width_multiplier, dtype=self.dtype, kernel_init=self._kernel_init()
+            scaled, Dense, self.width_multiplier, dtype=self.dtype, kernel_init=self._kernel_init()
         )
 
     @property

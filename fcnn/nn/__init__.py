@@ -7,6 +7,7 @@ teaches is in `fcnn.nn.teaching`.
 from fcnn.nn.activations import ACTIVATIONS, activation
 from fcnn.nn.conv import Conv
 from fcnn.nn.conv_norm_act import ConvNormAct, Layer, conv_norm_act, norm_act
+from fcnn.nn.dense import Dense
 from fcnn.nn.dropout import Dropout, StochasticDepth, dropout
 from fcnn.nn.fast_conv import conv_general_dilated
 from fcnn.nn.fold import fold_into
@@ -24,6 +25,7 @@ __all__ = [
     "BatchNorm",
     "Conv",
     "ConvNormAct",
+    "Dense",
     "Dropout",
     "Layer",
     "LayerScale",

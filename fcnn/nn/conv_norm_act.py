@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from fcnn.nn.activations import ACTIVATIONS
 from fcnn.nn.conv import Conv
+from fcnn.nn.dense import Dense
 from fcnn.nn.fast_conv import default_precision
 from fcnn.nn.norm import BatchNorm
 from fcnn.nn.onednn.convolution import fused_convolve
@@ -47,7 +48,7 @@ class ConvNormAct(nn.Module):
 
 def conv_norm_act(
     x: jax.Array,
-    conv: nn.Conv,
+    conv: nn.Conv | nn.Dense,
     norm: Callable[[jax.Array], jax.Array] | None,
     act: Callable[[jax.Array], jax.Array] | None,
     shortcut: jax.Array | None = None,
@@ -102,14 +103,14 @@ def _fused(x: jax.Array, y: jax.Array, conv: Any, norm: Any, act: Any, shortcut:
     kind = FUSED.get(act)
     # A type to compute in casts x first. Operation by operation (no tracer), it would all be computed twice.
     apart = y.dtype != x.dtype or not isinstance(y, jax.core.Tracer) or conv.is_initializing()
-    if apart or not isinstance(conv, Conv) or (norm is None and kind is None):
+    if apart or not isinstance(conv, Conv | Dense) or (norm is None and kind is None):
         return None
     params = conv.variables["params"]
     kernel, bias = params["kernel"], params.get("bias", jnp.zeros(y.shape[-1:]))
     geometry = conv.geometry(x, kernel)
     if geometry is None:
         return None
-    scale = None
+    scale, kernel = None, kernel[None, None] if kernel.ndim == 2 else kernel
     if norm is not None:
         folded = norm.fold(bias) if isinstance(norm, BatchNorm) else None
         if folded is None:
