@@ -41,7 +41,7 @@ def _check(config: Config, preset: str, folder: Path) -> int:
     from fcnn.analysis import sanity
     from fcnn.report import Console
     from fcnn.training import run_data
-    from fcnn.training.doubts import doubts
+    from fcnn.training.config_notes import config_notes
     from fcnn.training.overrides import Overrides
     from fcnn.training.start import start_state
     from fcnn.transfer import auto
@@ -50,7 +50,7 @@ def _check(config: Config, preset: str, folder: Path) -> int:
     overrides = Overrides.of_preset(read_preset(preset), config)
     config = auto.decide(config, console, overrides=overrides).config
     setup = run_data.build(config, console, overrides=overrides)
-    for note in doubts(setup):
+    for note in config_notes(setup):
         console.log(f"Note: {note}")
     if setup.transferred:
         start_state(setup, console.log)  # says what is kept of the weights and what is trained

@@ -69,9 +69,11 @@ def walk(function: Callable[[Any, Any], Any], variables: Any, images: jax.ShapeD
 
 
 def without_hook(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
-    """For `nn.intercept_methods`: gives each convolution back to Linen; what follows it stays a layer of its own."""
-    if isinstance(context.module, nn.Conv):
-        object.__setattr__(context.module, "conv_general_dilated", None)
+    """For `nn.intercept_methods`: gives each convolution and dense layer back to Linen; what follows stays a layer of
+    its own."""
+    for kind, hook in ((nn.Conv, "conv_general_dilated"), (nn.Dense, "dot_general")):
+        if isinstance(context.module, kind):
+            object.__setattr__(context.module, hook, None)
     return call(*args, **kwargs)
 
 

@@ -3,7 +3,7 @@
 from fcnn.distributed import sharding
 from fcnn.distributed.device_memory import num_elements
 from fcnn.training import workdir as folder
-from fcnn.training.doubts import doubts
+from fcnn.training.config_notes import config_notes
 from fcnn.training.metrics import wilson
 from fcnn.training.run_data import PIPELINES
 from fcnn.training.setup import TrainSetup
@@ -27,7 +27,7 @@ def introduction(setup: TrainSetup, state: TrainState) -> list[str]:
     notes = [*data.notes]
     if 0 < len(data.validation) < FEW:
         notes.append(few_images(len(data.validation)))
-    notes += doubts(setup)
+    notes += config_notes(setup)
     if data.skipped:
         names = ", ".join(map(printable, data.skipped[:3])) + (" ..." if len(data.skipped) > 3 else "")
         lines.append(f"Left out {len(data.skipped)} files that can't be read: {names} (all in {folder.DATA})")

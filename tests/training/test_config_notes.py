@@ -10,7 +10,7 @@ from fcnn.config import AugmentConfig, Config, DataConfig, ModelConfig, OptimCon
 from fcnn.data import load
 from fcnn.data.dataset import Dataset, Split
 from fcnn.distributed import sharding
-from fcnn.training.doubts import doubts
+from fcnn.training.config_notes import config_notes
 from fcnn.training.setup import make_setup
 
 LABELS = np.repeat(np.arange(4), 10).astype(np.int32)
@@ -31,7 +31,7 @@ def found(train=None, optim=None, augment=None, data=None, splits=None):
         augment=AugmentConfig(**augment or {}),
     )
     mesh = jax.sharding.Mesh(np.asarray(jax.devices()[:1]), (sharding.DATA_AXIS,))
-    return doubts(make_setup(config, dataclasses.replace(DATASET, **splits or {}), mesh))
+    return config_notes(make_setup(config, dataclasses.replace(DATASET, **splits or {}), mesh))
 
 
 @pytest.mark.parametrize(
@@ -69,4 +69,4 @@ def test_at_the_edge_nothing_is_said():
 def test_shipped_presets_are_not_commented_on(name):
     config = presets.load_preset(name)
     data = load(dataclasses.replace(config.data, name="digits", manual_dir=None, mean=None, std=None))
-    assert doubts(make_setup(config, data, sharding.make_mesh())) == []
+    assert config_notes(make_setup(config, data, sharding.make_mesh())) == []

@@ -6,7 +6,7 @@ from fcnn.training.setup import TrainSetup
 from fcnn.utils.text import join, printable
 
 
-def doubts(setup: TrainSetup) -> list[str]:
+def config_notes(setup: TrainSetup) -> list[str]:
     """Returns what a person should know, a sentence each."""
     found = [*_classes(setup), *(_length(setup) if setup.total_steps else [])]
     if setup.overrides.optimizer is None:
