@@ -6,8 +6,9 @@
 The program takes any number of images and runs on CPUs, NVIDIA GPUs and TPUs.
 """
 
+import contextlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,8 @@ def to_stablehlo(network: Network, *, pixels: bool = False) -> bytes:
     (batch,) = jax_export.symbolic_shape("batch")
     images = jax.ShapeDtypeStruct((batch, height, width, channels), jnp.uint8 if pixels else jnp.float32)
     try:
-        return bytes(jax_export.export(jax.jit(program), platforms=PLATFORMS)(images).serialize())
+        with _without_source_paths():
+            return bytes(jax_export.export(jax.jit(program), platforms=PLATFORMS)(images).serialize())
     except TypeError as error:
         if "_DimExpr" not in str(error):
             raise
@@ -62,6 +64,18 @@ def to_stablehlo(network: Network, *, pixels: bool = False) -> bytes:
             f"{info.name} asks for the number of images, which an exported program leaves open: write x.shape[0], not "
             "len(x)"
         ) from None
+
+
+@contextlib.contextmanager
+def _without_source_paths() -> Iterator[None]:
+    """Keeps the paths of source files, which differ from machine to machine, out of programs."""
+    config: Any = jax.config  # whose attributes pyright does not know
+    before = config.jax_traceback_in_locations_limit
+    config.update("jax_traceback_in_locations_limit", 0)
+    try:
+        yield
+    finally:
+        config.update("jax_traceback_in_locations_limit", before)
 
 
 def folded(model: nn.Module, variables: Mapping[str, Any], shape: tuple[int, ...]) -> Callable[[jax.Array], jax.Array]:
@@ -153,9 +167,15 @@ def read_stablehlo(path: Path) -> tuple[jax_export.Exported, NetworkInfo, bool]:
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(f"{beside}: {type(error).__name__}: {error}") from None
     try:
-        return jax_export.deserialize(bytearray(path.read_bytes())), info, pixels
+        exported = jax_export.deserialize(bytearray(path.read_bytes()))
+        (taken,), (given,) = exported.in_avals, exported.out_avals
     except Exception as error:  # whatever a damaged file makes JAX raise
         raise UserError(f"{path} is damaged or no exported program ({type(error).__name__})") from None
+    dtype, channels = ("uint8", info.image_shape[2]) if pixels else ("float32", len(info.mean))
+    shape = (*info.image_shape[:2], channels)
+    if (taken.dtype, taken.shape[1:], given.shape[1:]) != (dtype, shape, (len(info.classes),)):
+        raise UserError(f"{beside} doesn't describe {path.name}, which takes {taken} and gives {given}")
+    return exported, info, pixels
 
 
 def beside_of(path: Path) -> Path:

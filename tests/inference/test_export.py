@@ -8,7 +8,7 @@ import sys
 import jax
 import numpy as np
 import pytest
-from harness import MEAN, STD
+from harness import MEAN, ROOT, STD
 from harness import random_network as network
 from jax import export as jax_export
 
@@ -97,9 +97,14 @@ def test_what_is_no_export_is_told(tmp_path):
     write_stablehlo(path, network("linear", size=4))
     beside = tmp_path / "model.stablehlo.json"
     good, whole = beside.read_text(), path.read_bytes()
+    assert str(ROOT).encode() not in whole
     for text in ("", "[]", "{}", '{"about": {}, "pixels": true}', "[" * 100_000):
         beside.write_text(text)
         with pytest.raises(UserError, match=r"model\.stablehlo\.json: "):
+            read_stablehlo(path)
+    for change in ({"pixels": True}, {"about": json.loads(good)["about"] | {"image_shape": [5, 4, 3]}}):
+        beside.write_text(json.dumps(json.loads(good) | change))
+        with pytest.raises(UserError, match=r"json doesn't describe .*, which takes float32\[batch,4,4,3\]"):
             read_stablehlo(path)
     beside.write_text(good)
     for data in (b"", b"hello", whole[: len(whole) // 2]):
