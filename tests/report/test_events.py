@@ -3,7 +3,7 @@
 import struct
 
 import pytest
-from tensorboardX.proto.event_pb2 import Event
+from tensorboardX.proto.event_pb2 import Event  # pyright: ignore[reportAttributeAccessIssue]  # made at run time
 from tensorboardX.record_writer import masked_crc32c
 
 from fcnn.report import events, read_records
