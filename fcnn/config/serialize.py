@@ -36,7 +36,7 @@ def to_json(config: Config) -> str:
 
 
 def from_json(text: str | bytes, source: str) -> Config:
-    """The config that `to_json` wrote; UserError naming `where` if the text isn't one."""
+    """The config that `to_json` wrote; UserError naming `source` if the text isn't one."""
     values = None
     try:
         values = parse_json(text, source)

@@ -17,7 +17,7 @@ import optuna
 from optuna.exceptions import ExperimentalWarning, StorageInternalError
 from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy.engine import URL
+from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
@@ -59,13 +59,21 @@ def sqlite_url(path: Path) -> str:
     return url.replace("{", "{{").replace("}", "}}")
 
 
+def _without_password(storage: str) -> str:
+    try:
+        url = make_url(storage)
+    except SQLAlchemyError:  # no URL
+        return storage
+    return url.render_as_string(hide_password=True) if url.password else storage
+
+
 @contextlib.contextmanager
 def database(storage: str) -> Iterator[None]:
     """Gives UserError, naming the database, where it can't be read or written any more."""
     try:
         yield
     except (SQLAlchemyError, StorageInternalError) as error:
-        raise UserError(f"--storage {storage}: {str(error).splitlines()[0]}") from None
+        raise UserError(f"--storage {_without_password(storage)}: {str(error).splitlines()[0]}") from None
 
 
 def open_study(job: Job) -> optuna.Study:
@@ -93,7 +101,7 @@ def open_study(job: Job) -> optuna.Study:
                 pruner=optuna.pruners.MedianPruner(n_startup_trials=STARTUP, n_warmup_steps=WARMUP + 1),
             )
     except (SQLAlchemyError, ImportError, ValueError) as error:
-        raise UserError(f"--storage {job.storage}: {str(error).splitlines()[0]}") from None
+        raise UserError(f"--storage {_without_password(job.storage)}: {str(error).splitlines()[0]}") from None
     _check_same(study, job)
     if job.sampler == "grid":
         for values in itertools.product(*(d.grid() for d in job.space)):

@@ -58,9 +58,13 @@ class _Manager(ocp.CheckpointManager):
             if metrics is not None and not all(math.isfinite(value) for value in rank(metrics)):
                 raise ValueError
             return metrics
+        except OSError as error:
+            if not isinstance(error, FileNotFoundError | NotADirectoryError | IsADirectoryError):
+                raise  # too many open files, a disk that is away: not the checkpoint's fault
         except Exception:  # whatever a damaged file makes Orbax raise
-            self.damaged.add(step)
-            return None
+            pass
+        self.damaged.add(step)
+        return None
 
 
 class Checkpoints:
@@ -104,6 +108,9 @@ class Checkpoints:
             raise UserError(
                 f"{folder}: one of the files */_CHECKPOINT_METADATA is damaged; delete them, nothing else needs them"
             ) from None
+        except BaseException:
+            self._loops.close()
+            raise
         self._newest = self._manager.latest_step()
 
     def __enter__(self) -> "Checkpoints":
@@ -174,7 +181,7 @@ class Checkpoints:
         if not (damaged := sorted(self._manager.damaged & {*self.steps()})):
             return None
         names = ", ".join(f"{self._folder / str(step) / 'metrics'}" for step in damaged)
-        return f"{names}: damaged; whether it is the best on validation isn't known"
+        return f"{names}: damaged; whether it is the best on validation isn't known, and it is not kept as that"
 
     def restore(self, abstract: TrainState, step: int) -> tuple[TrainState, dict[str, Any]]:
         """The state of a step, placed on the devices as `abstract` is, and its meta.

@@ -46,7 +46,7 @@ def _length(setup: TrainSetup) -> list[str]:
     if train.ema_decay is not None and (span := 1 / (1 - train.ema_decay)) > total:
         found.append(
             f"--train.ema-decay {train.ema_decay:g} averages over the last {span:,.0f} steps and the run has {total:,}"
-            f": it gets no further than {(1 + total) / (10 + total):.3g}"
+            f": the effective decay reaches only {(1 + total) / (10 + total):.3g}"
         )
     named = train.eval_steps is not None or train.eval_epochs != type(train).eval_epochs
     if named and setup.eval_every > total and len(setup.dataset.validation):
@@ -65,8 +65,8 @@ def _decay(setup: TrainSetup) -> list[str]:
     if share < 1:
         return []
     return [
-        f"--optim.weight-decay {optim.weight_decay:g} with --optim.learning-rate {optim.learning_rate:g} takes "
-        f"{share:g} times its weight from each weight in a step"
+        f"--optim.learning-rate times --optim.weight-decay is {share:g}: from 1 on, each step takes every weight to "
+        "zero or beyond"
     ]
 
 

@@ -80,7 +80,7 @@ def running_averages() -> Any:
     return nn.intercept_methods(interceptor)
 
 
-def several_values() -> Any:
+def refuse_single_values() -> Any:
     """Returns a context in which a batch norm that has one value per channel to normalize, and would give its bias
     whatever that is, raises UserError."""
 

@@ -55,7 +55,7 @@ def label_rows(labels: jax.Array, num_classes: int, smoothing: float = 0.0) -> j
 def cross_entropy(logits: jax.Array, labels: jax.Array, smoothing: float = 0.0) -> jax.Array:
     """-sum_k y_k log softmax(logits)_k for each example: (B, classes), labels as for `label_rows` -> (B,).
 
-    NaN for a label that is no class, which has no gradient.
+    NaN for a label that is no class; its gradient is 0.
     """
     losses = optax.softmax_cross_entropy(logits, label_rows(labels, logits.shape[-1], smoothing))
     return jnp.where(_is_class(labels, logits.shape[-1]), losses, jnp.nan)

@@ -8,7 +8,6 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
 from fcnn.config import AugmentConfig, Config, OptimConfig
@@ -105,20 +104,31 @@ def check_overrides(overrides: Overrides, config: Config, dataset: Dataset) -> N
 def _check_functions(overrides: Overrides, config: Config, dataset: Dataset) -> None:
     """UserError unless a user's augmentation and loss give what a step takes, by their shapes."""
     classes = len(dataset.classes)
-    batch = {**make_batch(np.zeros((2, *dataset.train.shape), np.uint8), np.zeros(2, np.int32)), "step": jnp.int32(0)}
-    label = jnp.zeros((2, classes)) if config.augment.mixup or config.augment.cutmix else batch["label"]
+    size = config.train.batch_size
+    batch: Any = jax.eval_shape(
+        lambda: {
+            **make_batch(jnp.zeros((size, *dataset.train.shape), jnp.uint8), jnp.zeros(size, jnp.int32)),
+            "step": jnp.int32(0),
+        }
+    )
+    mixed = config.augment.mixup or config.augment.cutmix
+    label = jax.ShapeDtypeStruct((size, classes), "float32") if mixed else batch["label"]
     if overrides.augment is not None:
         changed = _shapes_of("augment", overrides.augment, jax.random.key(0), batch)
         if not isinstance(changed, dict) or not {"image", "label", "mask", "index"} <= changed.keys():
             raise UserError("augment must return the batch, a dict with image, label, mask and index")
-        if getattr(changed["image"], "shape", ())[:1] != (2,):
+        if getattr(changed["image"], "shape", ())[:1] != (size,):
             raise UserError("augment must return as many images as it gets, (B, H, W, C)")
         label = changed["label"]
     if overrides.loss is not None:
-        losses = _shapes_of("loss", overrides.loss, jnp.zeros((2, classes)), label)
-        if getattr(losses, "shape", None) != (2,):
+        part = size // config.train.grad_accum_steps
+        label = jax.ShapeDtypeStruct((part, *label.shape[1:]), label.dtype)
+        losses = _shapes_of("loss", overrides.loss, jax.ShapeDtypeStruct((part, classes), "float32"), label)
+        if getattr(losses, "shape", None) != (part,):
             shape = getattr(losses, "shape", type(losses).__name__)
-            raise UserError(f"loss must give (2,) for logits (2, {classes}), one for each example, got {shape}")
+            raise UserError(
+                f"loss must give ({part},) for logits ({part}, {classes}), one for each example, got {shape}"
+            )
 
 
 def check_callbacks(callbacks: Any) -> None:

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from fcnn.training.layers import by_example, evaluated, running_averages, several_values, synchronized
+from fcnn.training.layers import by_example, evaluated, refuse_single_values, running_averages, synchronized
 from fcnn.training.metrics import (
     ClassMetrics,
     LogitsLoss,
@@ -183,7 +183,7 @@ def _make_gradient(
             contexts.enter_context(by_example(batch["index"]))
             if axis_name is not None and sync_batch_norm:
                 contexts.enter_context(synchronized(axis_name))
-            contexts.enter_context(several_values())  # the last to see a call: after those that change its layer
+            contexts.enter_context(refuse_single_values())  # the last to see a call: after those that change its layer
             logits, updates = model.apply(
                 {"params": params, "batch_stats": batch_stats},
                 batch["image"],

@@ -141,6 +141,8 @@ class Trainer:
         done = self.step if restored else -1  # the state before the first step may have an evaluation, too
         self.validations = [r for r in curve(read_records(workdir), "validation") if r["step"] <= done]
         checkpoints.discard_after(self.step)
+        ended = (self.step - (not self.boundary_done)) / setup.steps_per_epoch  # an epoch at its last step hasn't yet
+        notes = history_note(workdir, ended), checkpoints.note()  # before the records are written again, without damage
         self.records = Records(workdir, done, console.log, quiet=not processes.is_first())
         self.signals = processes.Signals(setup.mesh)
         for line in introduction(setup, self.state):
@@ -148,7 +150,6 @@ class Trainer:
         console.log(f"Workdir: {workdir}")
         if restored is not None:
             console.log(f"Continuing from step {self.step:,} of {setup.total_steps:,}.")
-            notes = history_note(workdir, self.step / setup.steps_per_epoch), checkpoints.note()
             for note in (note for note in notes if note):
                 console.log(f"Note: {note}")
 

@@ -19,6 +19,7 @@ except ImportError:  # Windows
 
 TEMPORARY = ".fcnn-*.tmp"
 """Names of files that are on their way."""
+ELSEWHERE = "elsewhere"
 DAY = 24 * 3600
 """Seconds without a change after which a temporary file of another machine is left behind."""
 
@@ -50,9 +51,11 @@ def new_file(path: Path) -> Iterator[Path]:
         if fcntl is None:  # Windows renames no file that is open
             file.close()
         temporary.replace(path)
-    except BaseException:  # Ctrl-C, too
+    except BaseException as error:  # Ctrl-C, too
         with contextlib.suppress(OSError):
             temporary.unlink()
+        if isinstance(error, OSError) and error.filename is None:  # of fsync
+            error.filename = str(path)
         raise
     finally:
         file.close()
@@ -102,11 +105,13 @@ def remove_leftovers(folder: Path) -> None:
     """Removes the temporary files in a folder that no process is writing any more.
 
     Their writer holds a lock on each. That is known for certain where it ran on this machine, since it was started;
-    another machine, on a disk that both see, may lock files where this one can't see it.
+    another machine, on a disk that both see, may lock files where this one can't see it, and Windows has no such locks:
+    there, and where a machine has no name, a file is left behind after a day.
     """
     for path in folder.glob(TEMPORARY):
         with contextlib.suppress(OSError), path.open("r+b") as file:
-            if _lock(file) and (_is_ours(path) or time.time() - path.stat().st_mtime > DAY):
+            free = fcntl is None or _lock(file)
+            if free and (_is_ours(path) or time.time() - path.stat().st_mtime > DAY):
                 path.unlink()
 
 
@@ -128,7 +133,7 @@ def is_abandoned(folder: Path) -> bool:
     marks = list(folder.glob(TEMPORARY))
     for path in marks:
         with path.open("r+b") as file:
-            if not _lock(file):
+            if fcntl is not None and not _lock(file):
                 return False
     if marks and all(map(_is_ours, marks)):
         return True
@@ -140,35 +145,35 @@ def _locked_file(folder: Path) -> tuple[Path, IO[bytes]]:
     while True:
         path = folder / f".fcnn-{_machine()}-{uuid.uuid4().hex[:12]}.tmp"
         file = path.open("xb")
-        _lock(file)
+        _lock(file, wait=True)
         with contextlib.suppress(FileNotFoundError):  # removed in between, by somebody who found it without its lock
             if os.path.samestat(os.fstat(file.fileno()), path.stat()):
                 return path, file
         file.close()
 
 
-def _lock(file: IO[bytes]) -> bool:
+def _lock(file: IO[bytes], *, wait: bool = False) -> bool:
     """Locks an open file for this process; False if another one has it, or if the disk knows no locks."""
     if fcntl is None:
         return False
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except OSError:
         return False
     return True
 
 
 def _is_ours(path: Path) -> bool:
-    """Whether a process of this machine, since it was started, has made a temporary file."""
-    return path.name.startswith(f".fcnn-{_machine()}-")
+    """Whether a process of this machine, since it was started, has made a temporary file, as far as can be known."""
+    return fcntl is not None and _machine() != ELSEWHERE and path.name.startswith(f".fcnn-{_machine()}-")
 
 
 def _machine() -> str:
-    """Returns a name for this machine since it was started; "elsewhere" where none is known."""
+    """Returns a name for this machine since it was started; ELSEWHERE where none is known."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").replace("-", "")[:12]
     except OSError:
-        return "elsewhere"
+        return ELSEWHERE
 
 
 def cache_folder() -> Path:

@@ -2,10 +2,13 @@
 
 from collections.abc import Iterable, Sequence
 
+_HARMLESS = "\u00a0\u202f\u200c\u200d"
+"""Spaces of French numbers, joiners of Persian, Hindi and emoji."""
+
 
 def printable(path: str) -> str:
     """Returns a path as it can be printed on a line: no control character, no byte that isn't text."""
-    return "".join(c if c.isprintable() else _escaped(c) for c in path)
+    return "".join(c if c.isprintable() or c in _HARMLESS else _escaped(c) for c in path)
 
 
 def printable_lines(text: str) -> str:
