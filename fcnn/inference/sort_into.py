@@ -1,6 +1,7 @@
 """A folder for each class, with links to the images that were taken for it."""
 
 import contextlib
+import errno
 import filecmp
 import itertools
 import os
@@ -9,6 +10,8 @@ from pathlib import Path
 
 from fcnn.utils.errors import UserError
 
+_NO_LINKS = (errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
+"""Of a file system without links, or Windows without the right to make them."""
 MARK = ".fcnn-sorted"
 """A file in the folder, by which it is known to be one."""
 
@@ -70,8 +73,19 @@ def _link(source: Path, place: Path) -> None:
     """Makes a symbolic link, or a copy; FileExistsError if the place is taken."""
     try:
         place.symlink_to(source)
-    except FileExistsError:
-        raise
-    except OSError:  # a file system without links, or Windows without the right to make them
-        with source.open("rb") as original, place.open("xb") as copy:
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        _copy(source, place)
+
+
+def _copy(source: Path, place: Path) -> None:
+    """Makes a copy, whole or not at all; FileExistsError if the place is taken."""
+    with source.open("rb") as original, place.open("xb") as copy:
+        try:
             shutil.copyfileobj(original, copy)
+            copy.flush()
+        except BaseException:
+            copy.close()
+            place.unlink()
+            raise

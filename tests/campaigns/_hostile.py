@@ -5,6 +5,7 @@ import io
 import json
 import random
 import struct
+import warnings
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -98,7 +99,8 @@ def image(rng: random.Random) -> tuple[str, bytes]:
     options = {"compression": rng.choice((None, "tiff_lzw", "tiff_deflate"))} if kind == "tif" else {}
     try:
         drawn = drawn if wide else drawn.convert(mode)
-        drawn.save(file, {"jpg": "JPEG", "tif": "TIFF", "jp2": "JPEG2000"}.get(kind, kind.upper()), **options)
+        with warnings.catch_warnings(action="ignore", category=DeprecationWarning):  # Pillow's, of rare formats
+            drawn.save(file, {"jpg": "JPEG", "tif": "TIFF", "jp2": "JPEG2000"}.get(kind, kind.upper()), **options)
     except (KeyError, OSError, ValueError):  # which this Pillow can't write
         return kind, rng.randbytes(500)
     return kind, damaged(rng, file.getvalue())

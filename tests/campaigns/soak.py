@@ -1,7 +1,7 @@
 """Trains for long: 20,000 steps with 500 evaluations, then 2,000 checkpoints, by case.
 
-Promised: memory, open files, threads and the processor's time of a step stay what they are after the first tenth, and
-no more checkpoints are on disk than the retention says.
+Promised: memory, open files and threads stay what they are after the first tenth, and no more checkpoints are on disk
+than the retention says. The processor's time of a step is told, not judged.
 """
 
 import json
@@ -16,8 +16,6 @@ GROWTH = 8
 """MiB in a whole run that are no growth: what malloc keeps differs from one moment to another."""
 LEAK = 0.04
 """MiB for each checkpoint: TensorStore 0.1.86 loses some at each conversion of JSON, `ts.KvStore.Spec.to_json`."""
-SLOWER = 1.25
-"""Factor between the first and the last quarter of a run that the processor's time of a step may differ by."""
 KEPT = 4
 """Checkpoints: the newest two, the best one and one that is being written."""
 OPTIONS = "--config resnet --model.name mlp --train.batch-size 32 --optim.warmup-epochs 1 --train.ema-decay 0.9"
@@ -56,7 +54,6 @@ def soak(options: str, saved: int, folder: Path) -> tuple[str, str | None]:
         growth["memory"] > GROWTH + LEAK * saved,
         growth["files"] > 2,
         growth["threads"] > 2,
-        last > SLOWER * first,
         checkpoints > KEPT,
     ]
     return what, what if any(bad) else None
