@@ -78,7 +78,7 @@ def test_the_same_from_a_preset_file(tmp_path, monkeypatch, capsys):
         ({"loss": lambda logits, labels: logits.sum(), "smooth": 0.1}, "have no effect with your own loss"),
         ({"optimizer": optax.sgd(0.1), "rate": 0.5}, "optim.* has no effect with your own optimizer"),
         ({"optimizer": 3}, "optimizer must be a transformation of Optax, got int"),
-        ({"loss": lambda logits, labels: logits}, r"loss must give \(2,\) for logits \(2, 4\), .* got \(2, 4\)"),
+        ({"loss": lambda logits, labels: logits}, r"loss must give \(8,\) for logits \(8, 4\), .* got \(8, 4\)"),
         ({"loss": lambda logits, labels: 1 / 0}, "your own loss fails: ZeroDivisionError: division by zero"),
         ({"augment": lambda key, batch: batch["image"]}, "augment must return the batch, a dict"),
         ({"augment": lambda key, batch: batch | {"image": batch["image"][:1]}}, "as many images as it gets"),

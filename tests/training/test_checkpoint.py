@@ -162,7 +162,8 @@ def test_damaged_metrics_are_told_and_the_others_compared(damaged, tmp_path, sta
         file.write_bytes(damaged)
     with Checkpoints(tmp_path, max_to_keep=2, keep_best=1, read_only=True) as checkpoints:
         assert checkpoints.best_step() == 20
-        assert checkpoints.note() == f"{file.parent}: damaged; whether it is the best on validation isn't known"
+        lost = "damaged; whether it is the best on validation isn't known, and it is not kept as that"
+        assert checkpoints.note() == f"{file.parent}: {lost}"
         assert checkpoints.read_best()[0] == 20
     fill(tmp_path, state, [(40, 0.3)])
     with Checkpoints(tmp_path, max_to_keep=2, keep_best=1) as checkpoints:
