@@ -60,7 +60,7 @@ class Preset:
         def call(record: Any) -> Any:
             try:
                 return callback(record)
-            except Exception as error:
+            except Exception as error:  # a function of the user's may raise anything
                 raise _failed(self.path, error) from error
 
         return call if callable(callback) else callback

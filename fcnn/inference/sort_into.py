@@ -85,7 +85,7 @@ def _copy(source: Path, place: Path) -> None:
         try:
             shutil.copyfileobj(original, copy)
             copy.flush()
-        except BaseException:
+        except BaseException:  # Ctrl-C, too
             copy.close()
             place.unlink()
             raise

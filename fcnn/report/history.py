@@ -1,4 +1,4 @@
-"""A run's records as they are read again: what is damaged is left out, and it is told what is missing."""
+"""A run's records as they are read again: what is damaged is left out, and a note says what is missing."""
 
 import json
 from collections.abc import Sequence

@@ -108,7 +108,7 @@ class Checkpoints:
             raise UserError(
                 f"{folder}: one of the files */_CHECKPOINT_METADATA is damaged; delete them, nothing else needs them"
             ) from None
-        except BaseException:
+        except BaseException:  # Ctrl-C, too: the loops of others are theirs again
             self._loops.close()
             raise
         self._newest = self._manager.latest_step()

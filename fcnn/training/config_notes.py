@@ -1,4 +1,4 @@
-"""What can't work as it was meant in a config, with the data that it is for: told before the first step."""
+"""What can't work as it was meant in a config, with the data that it is for: notes before the first step."""
 
 import numpy as np
 

@@ -264,7 +264,7 @@ class Trainer:
             name = better(evaluations)["weights"]
             metrics = each[name] | {"weights": name} | each
         meta = {"metric_log": self.metric_log.state(), "boundary_done": self.boundary_done}
-        self.records.sync()  # a run that goes on from here needs those before it
+        self.records.sync()  # a run that resumes from here needs those before it
         self.checkpoints.save(self.state, meta, metrics)
 
     def finish(self, *, test: bool) -> Record:

@@ -4,8 +4,8 @@
 
 NAME is a module beside this one with a function `case(number, folder)`. It does what its number, the seed, says, in
 an empty folder, and returns what it did and what was lost: None if every promise held. Each case becomes a line of
-DIR/NAME.jsonl as it ends, so the same command goes on where it was interrupted; the folder of a case that lost
-something is kept. `tests/campaigns/test_NAME.py` runs a few cases of each in the default suite.
+DIR/NAME.jsonl as it ends, so the same command resumes where it was interrupted; the folder of a case that lost
+something is kept. Tests beside it run a few cases of each.
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """Trains for long: 20,000 steps with 500 evaluations, then 2,000 checkpoints, by case.
 
 Promised: memory, open files and threads stay what they are after the first tenth, and no more checkpoints are on disk
-than the retention says. The processor's time of a step is told, not judged.
+than the retention says. The processor's time of a step is recorded, not judged.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""A config that can't work as it was meant is told before the first step; a good one isn't commented on."""
+"""A config that can't work as it was meant is noted before the first step; a good one isn't commented on."""
 
 import dataclasses
 
