@@ -7,11 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from jax import export as jax_export
 
 import fcnn
 from fcnn import cli
+from fcnn.inference.export import read_stablehlo
+from fcnn.inference.predict import load_classifier
 from fcnn.report import read_records
 from fcnn.training.workdir import read_config
+from fcnn.utils.errors import UserError
 
 UPGRADES = Path(__file__).parent / "upgrades"
 VERSIONS = sorted(path for path in UPGRADES.iterdir() if path.is_dir())
@@ -40,6 +44,19 @@ def test_a_run_and_its_exported_weights_predict_the_same(written):
     assert run.classes == file.classes
     assert run.info.calibration.temperature != 1
     np.testing.assert_array_equal(run.predict(images), file.predict(images))
+
+
+def test_a_program_of_an_older_jax_gives_its_logits_or_says_what_to_do(written):
+    path, by = written / "model.stablehlo", json.loads((written / "model.stablehlo.json").read_text())["written_by"]
+    try:
+        jax_export.deserialize(bytearray(path.read_bytes()))
+    except Exception:  # some day, past its promise, JAX won't read it
+        with pytest.raises(UserError, match=rf"doesn't read what JAX {by['jax']} wrote: export it again"):
+            read_stablehlo(path)
+        return
+    _, classify = load_classifier(str(path))
+    logits = classify(np.load(written / "images.npy")).logits
+    np.testing.assert_allclose(logits, np.load(written / "logits.npy"), rtol=1e-5, atol=1e-5)
 
 
 def test_a_run_goes_on(written):

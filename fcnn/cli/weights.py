@@ -81,7 +81,7 @@ def export_command(args: list[str]) -> int:
     if parsed.pixels and parsed.format != "stablehlo":
         raise UserError("--pixels has no effect with safetensors; it belongs to --format stablehlo")
 
-    from fcnn.inference.export import write_stablehlo
+    from fcnn.inference.export import beside_of, write_stablehlo
     from fcnn.training.overrides import Overrides
     from fcnn.training.pretrained import load_network
     from fcnn.weights import write_network
@@ -93,8 +93,9 @@ def export_command(args: list[str]) -> int:
         write_network(out, network)
         print(printable_lines(f"{out}: {_described(network.info)}"))
         return 0
-    beside = write_stablehlo(out, network, pixels=parsed.pixels)
-    print(printable_lines(f"{out}, with {beside.name} beside it: {_described(network.info)}"))
+    promise = write_stablehlo(out, network, pixels=parsed.pixels)["written_by"]["promise"]
+    lines = [f"{out}, with {beside_of(out).name} beside it: {_described(network.info)}", f"{promise}."]
+    print(printable_lines("\n".join(lines)))
     return 0
 
 

@@ -20,6 +20,8 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from jax import export as jax_export
 
 from fcnn.distributed.device_memory import check_file
+from fcnn.inference.guarantee import reading_guarantee
+from fcnn.inference.predict import resize_rule
 from fcnn.nn import BatchNorm, fold_into
 from fcnn.utils.errors import UserError
 from fcnn.utils.files import write_bytes
@@ -141,13 +143,19 @@ def _follows(
     return norms
 
 
-def write_stablehlo(path: Path, network: Network, *, pixels: bool = False) -> Path:
-    """Writes the program, and beside it what one must know to use it; returns where that is."""
-    data, beside = to_stablehlo(network, pixels=pixels), beside_of(path)
+def write_stablehlo(path: Path, network: Network, *, pixels: bool = False) -> dict[str, Any]:
+    """Writes the program, and beside it, at `beside_of(path)`, what one must know to use it; returns the latter."""
+    data, info = to_stablehlo(network, pixels=pixels), network.info
+    values = {
+        "pixels": pixels,
+        "written_by": reading_guarantee(),
+        "resize": resize_rule(info),
+        "about": info.to_dict(),
+    }
     # The program last: who finds it finds what belongs to it.
-    write_bytes(beside, (json.dumps({"pixels": pixels, "about": network.info.to_dict()}, indent=1) + "\n").encode())
+    write_bytes(beside_of(path), (json.dumps(values, indent=1) + "\n").encode())
     write_bytes(path, data)
-    return beside
+    return values
 
 
 def read_stablehlo(path: Path) -> tuple[jax_export.Exported, NetworkInfo, bool]:
@@ -170,12 +178,21 @@ def read_stablehlo(path: Path) -> tuple[jax_export.Exported, NetworkInfo, bool]:
         exported = jax_export.deserialize(bytearray(path.read_bytes()))
         (taken,), (given,) = exported.in_avals, exported.out_avals
     except Exception as error:  # whatever a damaged file makes JAX raise
-        raise UserError(f"{path} is damaged or no exported program ({type(error).__name__})") from None
+        raise UserError(f"{path} {_unreadable(values)} ({type(error).__name__})") from None
     dtype, channels = ("uint8", info.image_shape[2]) if pixels else ("float32", len(info.mean))
     shape = (*info.image_shape[:2], channels)
     if (taken.dtype, taken.shape[1:], given.shape[1:]) != (dtype, shape, (len(info.classes),)):
         raise UserError(f"{beside} doesn't describe {path.name}, which takes {taken} and gives {given}")
     return exported, info, pixels
+
+
+def _unreadable(values: dict[str, Any]) -> str:
+    """Says why a program may be one that JAX can't read, from what is known beside it."""
+    written_by = values.get("written_by")
+    version = written_by.get("jax") if isinstance(written_by, dict) else None
+    if not isinstance(version, str) or version == jax.__version__:
+        return "is damaged or no exported program"
+    return f"is damaged, or JAX {jax.__version__} doesn't read what JAX {version[:20]} wrote: export it again"
 
 
 def beside_of(path: Path) -> Path:

@@ -175,3 +175,20 @@ def fitted(image: Image.Image, info: NetworkInfo) -> np.ndarray:
     """Returns an image cropped and resized to the network's shape: (H, W, C) uint8."""
     height, width, channels = info.image_shape
     return resize_crop(image, (height, width, channels), crop=info.crop, interpolation=info.interpolation)
+
+
+def resize_rule(info: NetworkInfo) -> dict[str, Any]:
+    """Returns what `fitted` does, for programs that read images without fcnn, as JSON can write it."""
+    height, width, channels = info.image_shape
+    return {
+        "mode": "RGB" if channels == 3 else "L",
+        "height": height,
+        "width": width,
+        "crop": info.crop,
+        "interpolation": info.interpolation,
+        "antialias": True,
+        "rule": "turn the image upright (EXIF), put transparent pixels on white, convert it to 8-bit `mode`; take the "
+        "largest center box with the aspect ratio width:height; shrink the box around its center to `crop` of its "
+        "height and width, without rounding; resize the box as Pillow does: "
+        f"image.resize((width, height), Image.Resampling.{info.interpolation.upper()}, box)",
+    }

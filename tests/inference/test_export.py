@@ -1,20 +1,27 @@
 """Exported programs: the same logits as the network's, batch norm gone, run by a process that has no fcnn."""
 
 import dataclasses
+import datetime
 import json
 import subprocess
 import sys
 
 import jax
+import jaxlib.version
 import numpy as np
 import pytest
 from harness import MEAN, ROOT, STD
 from harness import random_network as network
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from jax import export as jax_export
+from PIL import Image
 
 from fcnn import cli, models
 from fcnn.config import ModelConfig
 from fcnn.inference.export import read_stablehlo, to_stablehlo, write_stablehlo
+from fcnn.inference.guarantee import reading_guarantee
+from fcnn.inference.predict import fitted, resize_rule
 from fcnn.training.pretrained import load_network
 from fcnn.utils.errors import UserError
 from fcnn.weights import NetworkInfo, write_network
@@ -111,6 +118,12 @@ def test_what_is_no_export_is_told(tmp_path):
         path.write_bytes(data)
         with pytest.raises(UserError, match="is damaged or no exported program"):
             read_stablehlo(path)
+    beside.write_text(json.dumps(json.loads(good) | {"written_by": {"jax": "0.4.9"}}))
+    with pytest.raises(UserError, match=rf"JAX {jax.__version__} doesn't read what JAX 0\.4\.9 wrote: export it again"):
+        read_stablehlo(path)
+    values = json.loads(good)
+    values.pop("written_by")  # as fcnn wrote before it said so
+    beside.write_text(json.dumps(values))
     path.write_bytes(whole)
     assert read_stablehlo(path)[1] == network("linear", size=4).info
     beside.unlink()
@@ -123,9 +136,13 @@ def test_the_command_writes_both_kinds_and_says_what_they_are(tmp_path, monkeypa
     given = network("linear", size=4)
     write_network(tmp_path / "mine.safetensors", given)
     assert cli.main(["export", "mine.safetensors", "--format", "stablehlo"]) == 0
+    written = json.loads((tmp_path / "mine.stablehlo.json").read_text())["written_by"]
+    assert (written["jax"], written["jaxlib"]) == (jax.__version__, jaxlib.version.__version__)
     assert capsys.readouterr().out == (
         "mine.stablehlo, with mine.stablehlo.json beside it: linear, 4 classes, images of 4 x 4 x 3, mean 0.4 0.5 0.6, "
-        "standard deviation 0.2 0.25 0.3\n"
+        f"standard deviation 0.2 0.25 0.3\nJAX {jax.__version__} with jaxlib {jaxlib.version.__version__} can always read it; "
+        "jax.export promises the same of jaxlib releases up to 6 months newer, so of none after "
+        f"{written['no_promise_after']}.\n"
     )
     assert cli.main(["export", "mine.safetensors", "--out", "other.safetensors"]) == 0
     assert load_network("other.safetensors").info == given.info
@@ -141,6 +158,41 @@ def test_the_command_writes_both_kinds_and_says_what_they_are(tmp_path, monkeypa
         assert cli.main(["export", *arguments]) == 2
         assert words in capsys.readouterr().err
     assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("today", "end"),
+    [
+        ("2026-11-28", "2027-05-28"),
+        ("2026-08-31", "2027-02-28"),
+        ("2027-08-31", "2028-02-29"),
+        ("2026-06-30", "2026-12-30"),
+    ],
+)
+def test_the_promise_of_reading_ends_six_months_later(today, end):
+    guarantee = reading_guarantee(datetime.date.fromisoformat(today))
+    assert (guarantee["date"], guarantee["no_promise_after"]) == (today, end)
+
+
+@given(
+    st.tuples(*[st.integers(1, 90)] * 2), st.tuples(*[st.integers(1, 40)] * 2), st.floats(0.5, 1),
+    st.sampled_from(["bilinear", "bicubic"]), st.sampled_from([1, 3]),
+)  # fmt: skip
+@settings(max_examples=30, deadline=None)
+def test_the_rule_by_which_images_are_resized_is_what_is_done(photo, size, crop, interpolation, channels):
+    info = dataclasses.replace(
+        network("linear", size=4).info, image_shape=(*size, channels), crop=crop, interpolation=interpolation
+    )
+    pixels = np.random.default_rng(0).integers(0, 256, (*photo, 3), np.uint8)
+    rule = json.loads(json.dumps(resize_rule(info)))
+
+    image, out = Image.fromarray(pixels).convert(rule["mode"]), (rule["width"], rule["height"])
+    scale = rule["crop"] * min(image.width / out[0], image.height / out[1])
+    x, y = (side / 2 for side in image.size)
+    box = (x - scale * out[0] / 2, y - scale * out[1] / 2, x + scale * out[0] / 2, y + scale * out[1] / 2)
+    want = image.resize(out, Image.Resampling[rule["interpolation"].upper()], box)
+    difference = np.asarray(want, int).reshape(*size, channels) - fitted(Image.fromarray(pixels), info)
+    assert np.abs(difference).max() <= 1  # the box is known to the last bit or so
 
 
 @pytest.mark.slow
