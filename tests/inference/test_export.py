@@ -140,7 +140,7 @@ def test_the_command_writes_both_kinds_and_says_what_they_are(tmp_path, monkeypa
     assert (written["jax"], written["jaxlib"]) == (jax.__version__, jaxlib.version.__version__)
     assert capsys.readouterr().out == (
         "mine.stablehlo, with mine.stablehlo.json beside it: linear, 4 classes, images of 4 x 4 x 3, mean 0.4 0.5 0.6, "
-        f"standard deviation 0.2 0.25 0.3\nJAX {jax.__version__} with jaxlib {jaxlib.version.__version__} can always read it; "
+        f"standard deviation 0.2 0.25 0.3\nJAX {written['jax']} with jaxlib {written['jaxlib']} can always read it; "
         "jax.export promises the same of jaxlib releases up to 6 months newer, so of none after "
         f"{written['no_promise_after']}.\n"
     )
