@@ -14,6 +14,7 @@ import json
 import shutil
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 
@@ -37,7 +38,10 @@ def run_cases(name: str, case: Case, numbers: range, out: Path) -> list[dict]:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
         start = time.monotonic()
-        what, lost = case(number, folder)
+        try:
+            what, lost = case(number, folder)
+        except Exception:  # the campaign's own mistake: it is on record, and the next case has its turn
+            what, lost = "the campaign", traceback.format_exc()
         done[number] = {"case": number, "what": what, "lost": lost, "seconds": round(time.monotonic() - start, 1)}
         with path.open("a") as file:
             file.write(json.dumps(done[number]) + "\n")

@@ -5,6 +5,7 @@ import os
 import random
 import shutil
 from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,11 @@ VALUES: tuple[Any, ...] = (
     [None], [1, 2, 3], ["a"], [float("nan")] * 3, {"a": {"b": [1]}},
 )  # fmt: skip
 """Of JSON, as Python reads and writes it."""
+
+
+def odd_value(rng: random.Random) -> Any:
+    """One of VALUES, a copy: a later change to it is this case's alone."""
+    return deepcopy(rng.choice(VALUES))
 
 
 def damage(path: Path, rng: random.Random) -> str:
@@ -49,11 +55,11 @@ def change_json(path: Path, rng: random.Random) -> None:
         if what == 0:
             del holder[key]
         elif what == 1 and isinstance(holder, dict):
-            holder[rng.choice(["", "nme", "\x1b[31m", "a" * 400])] = rng.choice(VALUES)
+            holder[rng.choice(["", "nme", "\x1b[31m", "a" * 400])] = odd_value(rng)
         elif what == 2 and isinstance(holder[key], int | float) and not isinstance(holder[key], bool):
             holder[key] = rng.choice([-holder[key], holder[key] * 10**9, float(holder[key]), str(holder[key])])
         else:
-            holder[key] = rng.choice(VALUES)
+            holder[key] = odd_value(rng)
     lines = [json.dumps(value, indent=None if path.suffix == ".jsonl" else 1) for value in values]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8", errors="surrogatepass")
 

@@ -9,6 +9,7 @@ import warnings
 import zipfile
 import zlib
 from collections.abc import Callable
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -70,14 +71,19 @@ def damaged_json(rng: random.Random, text: str) -> bytes:
         keys = list(owner) if isinstance(owner, dict) else list(range(len(owner)))
         change = rng.randrange(4) if keys else 3
         if change < 2:
-            owner[rng.choice(keys)] = rng.choice(VALUES)
+            owner[rng.choice(keys)] = odd_value(rng)
         elif change == 2:
             del owner[rng.choice(keys)]
         elif isinstance(owner, dict):
-            owner[rng.choice(("a", "", "name", "\x1b[31m", "x" * 10**4))] = rng.choice(VALUES)
+            owner[rng.choice(("a", "", "name", "\x1b[31m", "x" * 10**4))] = odd_value(rng)
         else:
-            owner.append(rng.choice(VALUES))
+            owner.append(odd_value(rng))
     return json.dumps(values).encode()
+
+
+def odd_value(rng: random.Random) -> Any:
+    """One of VALUES, a copy: a later change to it is this case's alone."""
+    return deepcopy(rng.choice(VALUES))
 
 
 def _inside(value: Any) -> list[Any]:

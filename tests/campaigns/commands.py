@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from _damage import VALUES, copy, damage, small_files
+from _damage import copy, damage, odd_value, small_files
 from _judge import judge
 from _words import LINES, NAMES, NUMBERS
 from _world import FEW, PHOTOS_PRESET, RUNS, commands, options, world
@@ -159,9 +159,9 @@ def damaged_config(rng: random.Random, folder: Path, out: Path) -> Case:
     for _ in range(rng.choice((1, 1, 2, 3))):
         section = rng.choice([*config]) if config else ""
         if isinstance(config.get(section), dict) and config[section] and rng.random() < 0.95:
-            config[section][rng.choice([*config[section]])] = rng.choice(VALUES)
+            config[section][rng.choice([*config[section]])] = odd_value(rng)
         else:
-            config[section] = rng.choice(VALUES)
+            config[section] = odd_value(rng)
     path.write_text(json.dumps(config), encoding="utf-8", errors="surrogatepass")
     return on_a_run(rng, out, run), {}
 
