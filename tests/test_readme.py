@@ -31,13 +31,15 @@ def commands_of(text):
     return [line for line in lines if not line.startswith("python3 -m venv")]
 
 
-COMMANDS = list(dict.fromkeys(command for text in PAGES.values() for command in commands_of(text)))
+SERVICE = "service.md"
+"""Its program and commands run until they are stopped: tests/test_service.py does it."""
+COMMANDS = list(dict.fromkeys(line for name, text in PAGES.items() if name != SERVICE for line in commands_of(text)))
 PRESETS = re.findall(r"\| `(python train.py [^`]+)` \|", PAGES["train.md"])
 EXAMPLES = [
     pytest.param(example, id=f"{page} {number}")
     for page, text in PAGES.items()
     for number, example in enumerate(re.findall(r"```python\n(.*?)```", text, re.DOTALL))
-    if page != "blocks.md"  # whose comments are checked as well
+    if page not in ("blocks.md", SERVICE)  # of blocks.md, the comments are checked as well
 ]
 
 

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import flax.linen as nn
 import jax
@@ -11,13 +11,14 @@ import numpy as np
 from PIL import Image
 
 from fcnn.data.decode import BadImage, plain
+from fcnn.data.parallel import one_item
 from fcnn.inference.predict import BATCH, fitted, normalized, read_image
 from fcnn.training.pretrained import load_network
 from fcnn.utils.errors import UserError
 from fcnn.weights import Network
 
-ImageFile = str | Path | Image.Image
-"""A path, or an image of Pillow's."""
+ImageFile = str | Path | IO[bytes] | Image.Image
+"""A path, an open file, or an image of Pillow's."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -42,8 +43,8 @@ class LoadedNetwork(Network):
         """Returns the probability of each class, (N, classes) float32, calibrated where the run had enough images.
 
         Args:
-          images: one or several paths of image files or images of Pillow's, resized as the training images were; or
-            uint8 (N, H, W, C), of the size of the training images.
+          images: one or several images as `read` takes them; or uint8 (N, H, W, C), of the size of the training images.
+            So many at once as the next power of two, at most 32, are one program, compiled when it is first needed.
 
         Raises:
           UserError: a file can't be read, or the array isn't of that kind.
@@ -55,24 +56,36 @@ class LoadedNetwork(Network):
                 raise UserError(f"images must be uint8, N x {size}, got {images.dtype} {images.shape}")
             pixels = list(images)
         else:
-            pixels = [self._read(image) for image in ([images] if isinstance(images, ImageFile) else images)]
+            is_one = isinstance(images, str | Path | Image.Image) or hasattr(images, "read")
+            several: Any = [images] if is_one else images
+            pixels = [self.read(image) for image in several]
         outputs = [np.zeros((0, len(self.classes)), np.float32)]
         for start in range(0, len(pixels), BATCH):
             batch = np.stack(pixels[start : start + BATCH])
-            padded = np.concatenate([batch, np.zeros((BATCH - len(batch), *batch.shape[1:]), np.uint8)])
+            size = 1 << (len(batch) - 1).bit_length()
+            padded = np.concatenate([batch, np.zeros((size - len(batch), *batch.shape[1:]), np.uint8)])
             logits = np.asarray(self.apply(self.variables, self.preprocess(padded)))
             outputs.append(self.info.calibration.probabilities(logits)[: len(batch)])
         return np.concatenate(outputs)
 
-    def _read(self, image: ImageFile) -> np.ndarray:
+    def read(self, image: ImageFile) -> np.ndarray:
+        """Reads an image as the training images were, cropped and resized: (H, W, C) uint8.
+
+        Raises:
+          UserError: it can't be read.
+        """
         if isinstance(image, Image.Image):
             return fitted(plain(image, self.info.value_range), self.info)
-        if not isinstance(image, str | Path):
-            raise UserError(f"an image must be a path or one of Pillow's, got {type(image).__name__}")
+        source = Path(image) if isinstance(image, str) else image
+        is_path = isinstance(source, Path)
+        if not is_path and not hasattr(source, "read"):
+            raise UserError(f"an image must be a path, an open file or one of Pillow's, got {type(image).__name__}")
         try:
-            return read_image(Path(image), self.info)
+            with one_item():
+                return read_image(source, self.info)
         except (BadImage, OSError) as error:
-            raise UserError(f"{image}: {getattr(error, 'strerror', None) or error}") from None
+            name = source if is_path else "the image can't be read"
+            raise UserError(f"{name}: {getattr(error, 'strerror', None) or error}") from None
 
 
 def load(source: str | Path, *, model: nn.Module | None = None) -> LoadedNetwork:

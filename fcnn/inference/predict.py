@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -155,15 +155,15 @@ def _read_or_reason(path: Path, info: NetworkInfo) -> np.ndarray | str:
         return getattr(error, "strerror", None) or str(error)
 
 
-def read_image(path: Path, info: NetworkInfo) -> np.ndarray:
+def read_image(source: Path | IO[bytes], info: NetworkInfo) -> np.ndarray:
     """Reads a file as the images were read that the network was evaluated on: (H, W, C) uint8.
 
     Raises:
       BadImage: it can't be read.
     """
-    if not path.is_file():
-        raise BadImage("a folder without an image" if path.is_dir() else "there is no such file")
-    return fitted(open_image(path, at_least=least_side(info), value_range=info.value_range), info)
+    if isinstance(source, Path) and not source.is_file():
+        raise BadImage("a folder without an image" if source.is_dir() else "there is no such file")
+    return fitted(open_image(source, at_least=least_side(info), value_range=info.value_range), info)
 
 
 def least_side(info: NetworkInfo) -> int:

@@ -74,10 +74,15 @@ def test_all_that_comes_of_a_run_is_calibrated(root, capsys):
     paths, logits, labels = logits_of(network, "test", root)
     expected = softmax(logits / calibration.temperature)
     assert network.predict(paths) == pytest.approx(expected, abs=1e-5)
-    for image in (paths[0], str(paths[0]), Image.open(paths[0])):
+    for count in (1, 3, 33):  # programs of other sizes
+        assert network.predict(paths[:count]) == pytest.approx(expected[:count], abs=1e-5)
+    for image in (paths[0], str(paths[0]), io.BytesIO(paths[0].read_bytes()), Image.open(paths[0])):
         chex.assert_trees_all_equal(network.predict(image), network.predict([image]), network.predict(paths[:1]))
     wrong: Any
-    for wrong, message in (([3], "a path or one of Pillow's, got int"), (np.zeros((8, 8, 3)), "must be uint8, N x ")):
+    for wrong, message in (
+        ([3], "a path, an open file or one of Pillow's, got int"),
+        (np.zeros((8, 8, 3)), "must be uint8, N x "),
+    ):
         with pytest.raises(UserError, match=message):
             network.predict(wrong)
     assert network.predict([]).shape == (0, len(CLASSES))
