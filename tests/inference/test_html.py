@@ -23,7 +23,7 @@ from fcnn.cli.predictions import csv_text
 from fcnn.config.names import Interpolation
 from fcnn.data.decode import resize_crop
 from fcnn.inference.html import page, runtime
-from fcnn.inference.predict import Outputs, predict
+from fcnn.inference.predict import Outputs, predict, read_image
 from fcnn.utils.errors import UserError
 from fcnn.weights import NetworkInfo
 
@@ -94,6 +94,36 @@ def test_the_page_resizes_as_pillow_does_to_the_bit(tmp_path):
         want.append(resize_crop(Image.fromarray(image), shape, crop=crop, interpolation=interpolation).ravel())
     found = np.frombuffer(run_node(tmp_path, RESIZE, cases=cases, pixels=b"".join(pixels)), np.uint8)
     np.testing.assert_array_equal(found, np.concatenate(want))
+
+
+REDUCE = """
+import { jpegReduction, reduced } from "./jpeg.js";
+import { resizeCrop } from "./resize.js";
+const { width, height, ...about } = json("about");
+const image = bytes("pixels");
+const part = (left, top, w, h) => {
+  const rows = Array.from({ length: h }, (_, y) => image.subarray(4 * ((top + y) * width + left)).subarray(0, 4 * w));
+  return new Uint8Array(Buffer.concat(rows));
+};
+const factor = jpegReduction(width, height, about);
+const read = factor === 1 ? part : reduced(part, width, height, factor);
+out(resizeCrop(read, Math.ceil(width / factor), Math.ceil(height / factor), about));
+"""
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "crop"), [(95, 91, 1.0), (96, 101, 1.0), (391, 203, 0.875), (403, 805, 0.9)]
+)
+def test_the_page_reads_large_jpegs_as_small_as_predict_does(width, height, crop, tmp_path):
+    noise = np.random.default_rng(width).integers(60, 196, (height // 4, width // 4)).astype(np.uint8)
+    image = Image.fromarray(noise).resize((width, height), Image.Resampling.BILINEAR)
+    image.save(tmp_path / "a.jpg", quality=90)
+    network = random_network("linear", size=48, channels=1)
+    info = dataclasses.replace(network.info, crop=crop)
+    pixels = np.asarray(Image.open(tmp_path / "a.jpg").convert("RGBA")).tobytes()
+    about = {"width": width, "height": height, "shape": info.image_shape, "crop": crop, "interpolation": "bilinear"}
+    found = np.frombuffer(run_node(tmp_path, REDUCE, about=about, pixels=pixels), np.uint8)
+    assert np.abs(found.astype(int) - read_image(tmp_path / "a.jpg", info).ravel()).max() <= 1
 
 
 ANSWERS = """

@@ -1,4 +1,4 @@
-// From what a network makes of an image to what is said about it, as fcnn/inference/predict.py and `fcnn predict --csv`.
+// From what a network makes of an image to what is said of it, as fcnn/inference/predict.py and `fcnn predict --csv`.
 
 const TOP = 5;
 export const NONE = "none of these";

@@ -1,5 +1,6 @@
 // The network in this page, and image files as it takes them.
 
+import { jpegReduction, reduced } from "./jpeg.js";
 import { resizeCrop } from "./resize.js";
 
 const MAX_PIXELS = 100_000_000;
@@ -56,10 +57,17 @@ export async function readImage(file, about) {
   try {
     const { width, height } = bitmap;
     if (width * height > MAX_PIXELS) throw new Error(`too large: ${width} x ${height} pixels`);
-    return resizeCrop(partsOf(bitmap), width, height, about);
+    const factor = isJpeg(start) ? jpegReduction(width, height, about) : 1;
+    if (factor === 1) return resizeCrop(partsOf(bitmap), width, height, about);
+    const read = reduced(partsOf(bitmap), width, height, factor);
+    return resizeCrop(read, Math.ceil(width / factor), Math.ceil(height / factor), about);
   } finally {
     bitmap.close();
   }
+}
+
+function isJpeg(start) {
+  return start[0] === 0xff && start[1] === 0xd8;
 }
 
 // PNG (ISO/IEC 15948, 11.2.2): a browser would silently take the upper 8 bits of each gray value.
@@ -68,7 +76,7 @@ function isDeepGray(start) {
   return png && start[24] === 16 && start[25] === 0;
 }
 
-// Returns a function that reads parts of a bitmap: (left, top, width, height) -> RGBA, on white where it is transparent.
+// Returns a function that reads parts of a bitmap: (left, top, width, height) -> RGBA, on white where it's transparent.
 function partsOf(bitmap) {
   const canvas = document.createElement("canvas");
   const context = canvas.getContext("2d", { alpha: false, willReadFrequently: true });

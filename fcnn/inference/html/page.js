@@ -59,7 +59,7 @@ function addRow(item, pixels) {
 
 function thumbnail(pixels) {
   const [height, width] = about.shape;
-  const [w, h] = [Math.round((48 * width) / Math.max(width, height)), Math.round((48 * height) / Math.max(width, height))];
+  const [w, h] = [width, height].map((side) => Math.max(1, Math.round((48 * side) / Math.max(width, height))));
   const small = element("canvas", "", { width: w, height: h, ariaHidden: "true" });
   small.getContext("2d").drawImage(picture(pixels, about.shape, ""), 0, 0, w, h);
   return small;
@@ -76,7 +76,7 @@ function show(item, pixels) {
   selected = item;
   item.row.classList.add("selected");
   byId("seen").hidden = !pixels;
-  if (pixels) byId("seen-picture").replaceChildren(picture(pixels, about.shape, `${item.path}, as the network sees it`));
+  if (pixels) byId("seen-picture").replaceChildren(picture(pixels, about.shape, `${item.path}, as the network sees`));
   byId("said").replaceChildren(...details(item));
   byId("answer").hidden = false;
 }
@@ -110,7 +110,10 @@ function download() {
 }
 
 function setUpInputs() {
-  for (const [button, input] of [["choose", "files"], ["choose-folder", "folder"]]) {
+  for (const [button, input] of [
+    ["choose", "files"],
+    ["choose-folder", "folder"],
+  ]) {
     byId(button).onclick = () => byId(input).click();
     byId(input).onchange = ({ target }) => {
       add(chosen(target));
@@ -122,7 +125,10 @@ function setUpInputs() {
   document.addEventListener("dragover", (event) => event.preventDefault());
   document.addEventListener("drop", async (event) => {
     event.preventDefault();
-    add(await dropped(event.dataTransfer));
+    const files = await dropped(event.dataTransfer).catch(() => []);
+    if (files.length) add(files);
+    else
+      status("There are no images in what was dropped, or this browser lists no folders: choose them by the button.");
   });
   setUpCamera(byId, add, status);
 }
@@ -136,7 +142,10 @@ function setUpPage() {
   byId("download").onclick = download;
   byId("remove").onclick = removeAll;
   setUpInputs();
-  network.then(() => items.length || total || status("Ready."), (error) => status(error.message));
+  network.then(
+    () => items.length || total || status("Ready."),
+    (error) => status(error.message),
+  );
 }
 
 setUpPage();

@@ -19,7 +19,7 @@ from fcnn.utils.version import VERSION
 from fcnn.weights import Network, NetworkInfo
 
 FOLDER = Path(__file__).parent
-SCRIPTS = ("resize.js", "answers.js", "files.js", "camera.js", "network.js", "view.js", "page.js")
+SCRIPTS = ("resize.js", "jpeg.js", "answers.js", "files.js", "camera.js", "network.js", "view.js", "page.js")
 """In an order in which each imports only from those before it; in the page they are one script."""
 MAX_BYTES = 256 << 20
 """Of a network in a page: browsers hold a text of at most half a gigabyte."""

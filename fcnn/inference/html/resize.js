@@ -1,8 +1,9 @@
-// Crops and resizes images as `resize_crop` of fcnn/data/decode.py does, to the bit: the box of Pillow's ImageOps.fit, and
-// Pillow's antialiased resampling (src/libImaging/Resample.c), two passes in 8 bits with weights in fixed point.
+// Crops and resizes images as `resize_crop` of fcnn/data/decode.py does, to the bit: the box of Pillow's ImageOps.fit,
+// and Pillow's antialiased resampling (src/libImaging/Resample.c), two passes in 8 bits with weights in fixed point.
 
 const PRECISION_BITS = 32 - 8 - 2;
-const STRIP = 1 << 21; // pixels that are read at once: a phone has no memory, and no canvas, for a whole photograph
+// Pixels that are read at once: a phone has no memory, and no canvas, for a whole photograph.
+export const STRIP = 1 << 21;
 
 const FILTERS = {
   bilinear: { support: 1, weight: (x) => Math.max(0, 1 - Math.abs(x)) },
@@ -68,7 +69,7 @@ export function resizeCrop(read, width, height, { shape, crop, interpolation }) 
   const [left, top, right, bottom] = centerBox(width, height, outWidth, outHeight, crop);
   const across = windows(width, left, right, outWidth, FILTERS[interpolation]);
   const down = windows(height, top, bottom, outHeight, FILTERS[interpolation]);
-  // Pillow 13 resizes along lines that are columns, then along rows, where that is faster; usually, the other way round.
+  // Pillow 13 resizes along columns, then along rows, where that is faster; usually it is the other way round.
   const columns = height > outHeight && height - outHeight > (width - outWidth) * 2;
   const [along, over] = columns ? [down, across] : [across, down];
   const stride = along.length * channels;
@@ -82,7 +83,8 @@ export function resizeCrop(read, width, height, { shape, crop, interpolation }) 
     const [step, next] = columns ? [4 * count, 4] : [4, 4 * width];
     for (let i = 0, out = (line - first) * stride; i < count; i++) {
       for (const { first, weights } of along) {
-        for (let c = 0; c < channels; c++) middle[out++] = weightedSum(pixels, i * next + first * step + c, step, weights);
+        for (let c = 0; c < channels; c++)
+          middle[out++] = weightedSum(pixels, i * next + first * step + c, step, weights);
       }
     }
   }

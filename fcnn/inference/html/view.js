@@ -29,7 +29,9 @@ export function details({ path, result, error }) {
   line.append(element("b", name), noneOfThese ? "" : ` ${percent(top[0].probability)}`);
   parts.push(line);
   if (noneOfThese) {
-    parts.push(element("p", `It looks unlike the images of every class; the nearest is ${nearest}. If it were one of them:`));
+    parts.push(
+      element("p", `It looks unlike the images of every class; the nearest is ${nearest}. If it were one of them:`),
+    );
   }
   parts.push(bars(top));
   if (set) parts.push(element("p", `Set of classes: ${set.join(", ")}`));
@@ -43,7 +45,11 @@ function bars(top) {
     const bar = element("span", "", { className: "bar", ariaHidden: "true" });
     bar.append(element("span"));
     bar.firstChild.style.width = percent(probability).replace(" ", "");
-    item.append(element("span", name, { className: "name" }), bar, element("span", percent(probability), { className: "number" }));
+    item.append(
+      element("span", name, { className: "name" }),
+      bar,
+      element("span", percent(probability), { className: "number" }),
+    );
     list.append(item);
   }
   return list;
@@ -56,8 +62,8 @@ export function fillRow(row, { result, error }, sets) {
     row.append(element("td", `can't be used: ${error}`, { colSpan: sets ? 3 : 2 }));
     return;
   }
-  const { name, noneOfThese, nearest, top } = result;
-  row.append(element("td", noneOfThese ? `${name}; nearest: ${nearest}` : name));
+  const { name, noneOfThese, top } = result;
+  row.append(element("td", name));
   row.append(element("td", noneOfThese ? "" : percent(top[0].probability), { className: "number" }));
   if (sets) row.append(element("td", result.set.join(", ")));
 }
@@ -69,5 +75,8 @@ export function summary(items) {
   const named = [...counts].sort((a, b) => b[1] - a[1]).map(([name, count]) => `${name} ${count}`);
   const bad = items.filter(({ error }) => error).length;
   const count = items.length - bad;
-  return `${count} image${count === 1 ? "" : "s"}${count ? ": " : ""}${named.join(", ")}` + (bad ? `; ${bad} can't be used` : "");
+  return (
+    `${count} image${count === 1 ? "" : "s"}${count ? ": " : ""}${named.join(", ")}` +
+    (bad ? `; ${bad} can't be used` : "")
+  );
 }
