@@ -14,9 +14,15 @@ import jax
 from jax.extend import core
 
 from fcnn.nn.onednn.convolution import by_lax, convolution_p, fused_convolution_p, one_by_one
+from fcnn.nn.pool import avg_pool_by_lax, avg_pool_p, max_pool_by_lax, max_pool_p
 
 Pair = tuple[int, int]
-_IN_PARTS = {convolution_p: by_lax, fused_convolution_p: one_by_one}
+_IN_PARTS = {
+    convolution_p: by_lax,
+    fused_convolution_p: one_by_one,
+    max_pool_p: max_pool_by_lax,
+    avg_pool_p: avg_pool_by_lax,
+}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,12 +4,15 @@ import functools
 import itertools
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.interpreters import ad
 
 from fcnn.nn.geometry import Ints, Padding, Windows, padding_pairs, per_axis
+from fcnn.nn.onednn.primitive import jvp, make_primitive
 
 
 def max_pool(
@@ -53,7 +56,7 @@ def max_pool(
     """
     x = jnp.asarray(x)
     windows = pool_windows("max_pool", x.shape, window, stride, padding, ceil_mode)
-    return _combine(pad_for_max(x, windows), windows, _first_max)
+    return max_pool_p.bind(x, windows=windows)
 
 
 def avg_pool(
@@ -96,15 +99,7 @@ def avg_pool(
     """
     x, dtype = _floating("avg_pool", x)
     windows = pool_windows("avg_pool", x.shape, window, stride, padding, ceil_mode)
-    counts = [
-        _counts(size, k, s, pair, o, count_include_pad)
-        for size, k, s, pair, o in zip(
-            x.shape[1:-1], windows.kernel, windows.stride, windows.padding, windows.output, strict=True
-        )
-    ]
-    n = functools.reduce(np.multiply.outer, counts)[None, ..., None]
-    total = _combine(_pad(x, windows, 0), windows, jnp.add)
-    return (total / jnp.asarray(n, x.dtype)).astype(dtype)
+    return avg_pool_p.bind(x, windows=windows, count_include_pad=count_include_pad).astype(dtype)
 
 
 def global_avg_pool(x: jax.Array) -> jax.Array:
@@ -226,6 +221,23 @@ def _first_max(y: jax.Array, tap: jax.Array) -> jax.Array:
     return jnp.where((tap > y) | (tap != tap), tap, y)
 
 
+def max_pool_by_lax(x: jax.Array, *, windows: Windows) -> jax.Array:
+    """The largest entry of each window, by XLA's slices."""
+    return _combine(pad_for_max(x, windows), windows, _first_max)
+
+
+def avg_pool_by_lax(x: jax.Array, *, windows: Windows, count_include_pad: bool) -> jax.Array:
+    """The mean of each window, by XLA's slices."""
+    n = window_sizes(x.shape, windows, count_include_pad)
+    return _combine(_pad(x, windows, 0), windows, jnp.add) / jnp.asarray(n[None, ..., None], x.dtype)
+
+
+def window_sizes(x: tuple[int, ...], windows: Windows, count_include_pad: bool) -> np.ndarray:
+    """Counts the entries of each window of images of shape x: an array of the output's spatial shape."""
+    axes = zip(x[1:-1], windows.kernel, windows.stride, windows.padding, windows.output, strict=True)
+    return functools.reduce(np.multiply.outer, [_counts(*axis, count_include_pad) for axis in axes])
+
+
 def _counts(size: int, k: int, s: int, pair: tuple[int, int], output: int, padded: bool) -> np.ndarray:
     """How many entries each window has along one axis, of the padded input or of the input itself."""
     low, high = (-pair[0], size + pair[1]) if padded else (0, size)
@@ -239,3 +251,15 @@ def _floating(caller: str, x: jax.Array) -> tuple[jax.Array, jnp.dtype]:
     if not jnp.issubdtype(x.dtype, jnp.floating) or not 3 <= x.ndim <= 5:
         raise ValueError(f"{caller}: x must be floating (B, 1 to 3 spatial axes, C), got {x.dtype} {x.shape}")
     return (x.astype(jnp.float32) if jnp.finfo(x.dtype).bits < 32 else x), x.dtype
+
+
+def _abstract(x: Any, *, windows: Windows, **_: Any) -> Any:
+    return x.update(shape=(x.shape[0], *windows.output, x.shape[-1]))
+
+
+# Primitives, so that who walks a program, as an export to another format does, sees a pooling and not its slices.
+max_pool_p = make_primitive("max_pool", max_pool_by_lax, ("windows",))
+avg_pool_p = make_primitive("avg_pool", avg_pool_by_lax, ("windows", "count_include_pad"))
+for _primitive, _by_lax in ((max_pool_p, max_pool_by_lax), (avg_pool_p, avg_pool_by_lax)):
+    _primitive.def_abstract_eval(_abstract)
+    ad.primitive_jvps[_primitive] = functools.partial(jvp, _by_lax)

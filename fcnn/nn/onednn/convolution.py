@@ -26,7 +26,7 @@ from fcnn.nn.onednn.convolution_plan import OPERANDS, Geometry, Name
 from fcnn.nn.onednn.dispatch import best_plan, better_as_product, usable
 from fcnn.nn.onednn.library import Failed
 from fcnn.nn.onednn.plan import Activation, PostOps
-from fcnn.nn.onednn.primitive import batch, lower_for_cpu, make_primitive
+from fcnn.nn.onednn.primitive import batch, jvp, lower_for_cpu, make_primitive
 
 
 def convolve(
@@ -187,10 +187,6 @@ def _choose_fused(context: Any, *, post_ops: PostOps, geometry: Geometry, precis
     return functools.partial(one_by_one, post_ops=post_ops, geometry=geometry, precision=precision)
 
 
-def _fused_jvp(primals: Any, tangents: Any, **options: Any) -> Any:
-    return jax.jvp(functools.partial(one_by_one, **options), primals, tuple(map(ad.instantiate_zeros, tangents)))
-
-
 convolution_p = make_primitive("convolution", by_lax, ("want", "geometry", "precision"))
 # The result's sharding is left to XLA, as the first operand's is.
 convolution_p.def_abstract_eval(lambda first, _, *, want, geometry, **__: first.update(shape=getattr(geometry, want)))
@@ -200,5 +196,5 @@ lower_for_cpu(convolution_p, _choose)
 
 fused_convolution_p = make_primitive("fused_convolution", one_by_one, ("post_ops", "geometry", "precision"))
 fused_convolution_p.def_abstract_eval(lambda x, *_, **options: x.update(shape=options["geometry"].y))
-ad.primitive_jvps[fused_convolution_p] = _fused_jvp
+ad.primitive_jvps[fused_convolution_p] = functools.partial(jvp, one_by_one)
 lower_for_cpu(fused_convolution_p, _choose_fused)

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.core
 from jax.extend.core import Primitive
-from jax.interpreters import batching, mlir
+from jax.interpreters import ad, batching, mlir
 
 
 def make_primitive(
@@ -37,6 +37,11 @@ def batch(by_lax: Callable[..., Any], operands: Any, axes: Any, **options: Any) 
     """vmap of XLA's code."""
     results = jax.vmap(functools.partial(by_lax, **options), tuple(axes))(*operands)
     return results, jax.tree.map(lambda _: 0, results)
+
+
+def jvp(by_lax: Callable[..., Any], primals: Any, tangents: Any, **options: Any) -> Any:
+    """The derivative of XLA's code."""
+    return jax.jvp(functools.partial(by_lax, **options), primals, tuple(map(ad.instantiate_zeros, tangents)))
 
 
 def _abstract(by_lax: Callable[..., Any], *operands: Any, **options: Any) -> Any:
