@@ -80,9 +80,9 @@ def _without_source_paths() -> Iterator[None]:
         config.update("jax_traceback_in_locations_limit", before)
 
 
-def folded(model: nn.Module, variables: Mapping[str, Any], shape: tuple[int, ...]) -> Callable[[jax.Array], jax.Array]:
-    """`model.apply` in evaluation as a function of the images alone, its batch norms folded into the convolutions and
-    dense layers whose outputs they read; a batch norm behind anything else stays.
+def folded(model: nn.Module, variables: Mapping[str, Any], shape: tuple[int, ...]) -> Callable[..., Any]:
+    """`model.apply` in evaluation as a function of the images (and of options, such as `features`), its batch norms
+    folded into the convolutions and dense layers whose outputs they read; a batch norm behind anything else stays.
 
     Args:
       shape: of a batch of images.
@@ -113,9 +113,9 @@ def folded(model: nn.Module, variables: Mapping[str, Any], shape: tuple[int, ...
             x = x + shift.reshape((1,) * (x.ndim - 1) + shift.shape)
         return jax.nn.relu(x) if kwargs.get("relu") else x
 
-    def apply(images: jax.Array) -> jax.Array:
+    def apply(images: jax.Array, **options: Any) -> Any:
         with nn.intercept_methods(without_norms):
-            return model.apply(left, images, train=False)  # pyright: ignore[reportReturnType]  # logits alone
+            return model.apply(left, images, train=False, **options)
 
     return apply
 

@@ -150,6 +150,8 @@ def adaptive_avg_pool(x: jax.Array, output_size: Ints) -> jax.Array:
     x, dtype = _floating("adaptive_avg_pool", x)
     sizes = per_axis("adaptive_avg_pool", "output_size", output_size, x.ndim - 2)
     for axis, (size, out) in enumerate(zip(x.shape[1:-1], sizes, strict=True), start=1):
+        if size == out:
+            continue
         bins = [(i * size // out, -(-(i + 1) * size // out)) for i in range(out)]
         means = [jnp.mean(jax.lax.slice_in_dim(x, a, b, axis=axis), axis=axis) for a, b in bins]
         x = jnp.stack(means, axis=axis)

@@ -1,0 +1,1 @@
+"""Networks as ONNX files, which ONNX Runtime, OpenVINO and browsers run."""
