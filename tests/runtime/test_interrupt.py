@@ -3,9 +3,15 @@
 The signals are real; they come at a moment that a replaced function chooses, in this process.
 """
 
+import _imp
+import gc
 import os
 import shlex
 import signal
+import sys
+import time
+import weakref
+from importlib.machinery import ExtensionFileLoader
 
 import pytest
 from harness import comparable, start
@@ -117,6 +123,49 @@ def test_a_deferred_signal_waits_for_its_end():
     with pytest.raises(Stopped, match="SIGTERM"):
         work()
     assert received == [signal.SIGTERM]
+
+
+class Referred:
+    """Has weak references."""
+
+
+def in_the_garbage_collector(call, monkeypatch):
+    def callback(phase, info):
+        gc.callbacks.remove(callback)
+        call()
+
+    gc.callbacks.append(callback)
+    gc.collect()
+
+
+def when_an_object_ends(call, monkeypatch):
+    weakref.finalize(Referred(), call)
+
+
+def in_an_extension(call, monkeypatch):
+    monkeypatch.setattr(_imp, "exec_dynamic", lambda module: call())
+    ExtensionFileLoader("a", "a.so").exec_module(os)
+
+
+@pytest.mark.parametrize("place", [in_the_garbage_collector, when_an_object_ends, in_an_extension])
+def test_a_signal_where_nothing_can_raise_is_obeyed_a_moment_later(place, monkeypatch, capfd):
+    done = []
+
+    def call():
+        if not done:
+            os.kill(os.getpid(), signal.SIGTERM)
+        done.extend(range(3))
+
+    def work():
+        place(call, monkeypatch)
+        time.sleep(10)
+
+    monkeypatch.setitem(cli.COMMANDS, "models", (lambda _: work(), ""))
+    hook = sys.unraisablehook
+    assert cli.main(["models"]) == CODES[signal.SIGTERM]
+    assert capfd.readouterr().err == "\nSIGTERM: stopping; once more stops at once.\n"
+    assert sys.unraisablehook == hook
+    assert done or place is not in_an_extension
 
 
 TWICE = """
