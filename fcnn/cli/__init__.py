@@ -15,6 +15,7 @@ from fcnn.cli.check import check_command
 from fcnn.cli.compare import compare_command
 from fcnn.cli.data import data_command
 from fcnn.cli.evaluate import evaluate_command
+from fcnn.cli.export import export_command
 from fcnn.cli.models import models_command, summary_command
 from fcnn.cli.plan import plan_command
 from fcnn.cli.predict import predict_command
@@ -22,7 +23,7 @@ from fcnn.cli.search import search_command
 from fcnn.cli.show import show_command
 from fcnn.cli.study import study_command
 from fcnn.cli.train import train_command
-from fcnn.cli.weights import convert_command, export_command
+from fcnn.cli.weights import convert_command
 from fcnn.cli.zoo import zoo_command
 from fcnn.runtime.signals import Interrupt, Stopped
 from fcnn.runtime.streams import EXIT_CODE, FULL, LEFT, open_closed, silence_full, silence_lost

@@ -1,14 +1,13 @@
-"""`fcnn convert` and `fcnn export`: trained networks of other programs, or of a run, as files with all they need."""
+"""`fcnn convert`: trained networks of other programs as files with all that they need."""
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import tyro
 
-from fcnn import zoo
 from fcnn.cli.model_options import parse_options, take_words
-from fcnn.cli.parse import PresetFile, parse
+from fcnn.cli.parse import parse
 from fcnn.config import ModelConfig
 from fcnn.config.names import Interpolation
 from fcnn.utils.errors import UserError
@@ -46,59 +45,6 @@ class ConvertArgs:
     """File to write; NAME.safetensors in the current folder by default."""
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class ExportArgs:
-    """Write a run's best weights to one file, with classes and preprocessing: fcnn export WORKDIR.
-
-    safetensors: the weights under torchvision's names, with everything else in the header. stablehlo: a program that
-    JAX runs on a CPU, GPU or TPU without fcnn, for any number of images, with everything else in a .json file beside
-    it.
-    """
-
-    network: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="WORKDIR|NAME")]
-    """A run's folder, a .safetensors file written by fcnn, or a name from `fcnn zoo`."""
-    format: Literal["safetensors", "stablehlo"] = "safetensors"
-    """Format of the file."""
-    pixels: bool = False
-    """stablehlo: the program takes uint8 pixels and normalizes them itself, instead of normalized float32 images."""
-    out: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
-    """File to write; WORKDIR/model.safetensors or WORKDIR/model.stablehlo by default."""
-    preset: PresetFile = None
-    """Preset file of a run with its own model or data set."""
-
-
-def export_command(args: list[str]) -> int:
-    """`fcnn export WORKDIR [--format safetensors|stablehlo] [--pixels] [--out FILE]`."""
-    parsed = parse(ExportArgs, args, "fcnn export")
-    suffix = f".{parsed.format}"
-    source = Path(parsed.network).expanduser()
-    is_run = source.is_dir() and parsed.network not in zoo.TABLE
-    out = parsed.out or (source / f"model{suffix}" if is_run else source.with_suffix(suffix))
-    if out.suffix != suffix:
-        raise UserError(f"--out {out} must end in {suffix}")
-    if out == source:
-        raise UserError(f"{source} would be overwritten; take another --format or --out")
-    if parsed.pixels and parsed.format != "stablehlo":
-        raise UserError("--pixels has no effect with safetensors; it belongs to --format stablehlo")
-
-    from fcnn.inference.export import beside_of, write_stablehlo
-    from fcnn.training.overrides import Overrides
-    from fcnn.training.pretrained import load_network
-    from fcnn.weights import write_network
-
-    network = load_network(parsed.network, module=Overrides.of_network(parsed.preset, parsed.network).model)
-    for note in network.notes:
-        print(printable_lines(note))
-    if parsed.format == "safetensors":
-        write_network(out, network)
-        print(printable_lines(f"{out}: {_described(network.info)}"))
-        return 0
-    promise = write_stablehlo(out, network, pixels=parsed.pixels)["written_by"]["promise"]
-    lines = [f"{out}, with {beside_of(out).name} beside it: {_described(network.info)}", f"{promise}."]
-    print(printable_lines("\n".join(lines)))
-    return 0
-
-
 def convert_command(args: list[str]) -> int:
     """`fcnn convert FILE|NAME [--model NAME] [options]`."""
     words, args = take_words(args, "--options.")
@@ -126,7 +72,7 @@ def convert_command(args: list[str]) -> int:
         raise UserError(f"{out} exists; take another --out")
     info = _changed(network.info, parsed, labels)
     write_network(out, Network(info=info, variables=network.variables))
-    print(printable_lines("\n".join([*_notes(network, info, parsed), f"{out}: {_described(info)}"])))
+    print(printable_lines("\n".join([*_notes(network, info, parsed), f"{out}: {described(info)}"])))
     return 0
 
 
@@ -140,7 +86,7 @@ def _notes(network: Any, info: Any, args: ConvertArgs) -> list[str]:
     return [note for note in notes if note]
 
 
-def _described(info: Any) -> str:
+def described(info: Any) -> str:
     from fcnn.report.records import WEIGHTS
 
     height, width, channels = info.image_shape

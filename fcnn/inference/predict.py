@@ -18,7 +18,7 @@ from fcnn.data.parallel import each, no_progress
 from fcnn.models import logits_and_features
 from fcnn.training.pretrained import load_network
 from fcnn.utils.batch import make_batch
-from fcnn.weights import NetworkInfo
+from fcnn.weights import Network, NetworkInfo
 
 BATCH = 32
 """Images at once."""
@@ -40,10 +40,10 @@ Classify = Callable[[np.ndarray], Outputs]
 def load_classifier(
     source: str, log: Callable[[str], None] = lambda _: None, *, module: nn.Module | None = None
 ) -> tuple[NetworkInfo, Classify]:
-    """A network to ask: a run's folder, a file of weights, or an exported .stablehlo program.
+    """A network to ask: a run's folder, a file of weights, or an exported .stablehlo or .onnx file.
 
     Args:
-      source: as for `fcnn.training.pretrained.load_network`, or a path that ends in .stablehlo.
+      source: as for `fcnn.training.pretrained.load_network`, or a path that ends in .stablehlo or .onnx.
       log: gets the network's notes.
       module: the user's own Linen module, for a run or a file of one.
 
@@ -56,9 +56,18 @@ def load_classifier(
         exported, info, pixels = read_stablehlo(Path(source).expanduser())
         call = jax.jit(exported.call)
         return info, lambda images: Outputs(call(images if pixels else normalized(info, images)))
+    if source.endswith(".onnx"):
+        from fcnn.inference.onnx.run import read_onnx
+
+        return read_onnx(Path(source).expanduser())
     network = load_network(source, module=module)
     for note in network.notes:
         log(note)
+    return network.info, classifier(network)
+
+
+def classifier(network: Network) -> Classify:
+    """A network as a function of images, compiled."""
     info, model = network.info, network.create()
     endpoint = info.calibration.endpoint
 
@@ -70,7 +79,7 @@ def load_classifier(
         return Outputs(*logits_and_features(model, variables, images, endpoint))
 
     variables = jax.device_put(dict(network.variables))
-    return info, lambda images: apply(variables, images)
+    return lambda images: apply(variables, images)
 
 
 def normalized(info: NetworkInfo, images: Any) -> jax.Array:

@@ -5,7 +5,6 @@ goes, and a user's own as far as its operations are known.
 """
 
 import json
-from pathlib import Path
 from typing import Any, Literal
 
 import jax
@@ -19,7 +18,6 @@ from fcnn.inference.export import folded
 from fcnn.inference.onnx.emit import emit
 from fcnn.inference.onnx.graph import BATCH, Graph, Unsupported, Value, channels_first
 from fcnn.utils.errors import UserError
-from fcnn.utils.files import write_bytes
 from fcnn.weights import Network, NetworkInfo
 
 DType = Literal["float32", "float16"]
@@ -58,11 +56,6 @@ def to_onnx(network: Network, *, pixels: bool = False, dtype: DType = "float32")
     about = {"pixels": pixels, "about": info.to_dict()}
     helper.set_model_props(model, {"fcnn": json.dumps(about), "labels": json.dumps(info.classes)})
     return _checked(model, info)
-
-
-def write_onnx(path: Path, network: Network, *, pixels: bool = False, dtype: DType = "float32") -> None:
-    """Writes what `to_onnx` returns."""
-    write_bytes(path, to_onnx(network, pixels=pixels, dtype=dtype))
 
 
 def _input(graph: Graph, info: NetworkInfo, pixels: bool) -> tuple[str, Any]:
