@@ -13,11 +13,13 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
+import onnx
 import PIL
 import pytest
 from harness import random_network
 from PIL import Image
 
+from fcnn import cli
 from fcnn.calibration import Calibration
 from fcnn.cli.predictions import csv_text
 from fcnn.config.names import Interpolation
@@ -25,7 +27,7 @@ from fcnn.data.decode import resize_crop
 from fcnn.inference.html import page, runtime
 from fcnn.inference.predict import Outputs, predict, read_image
 from fcnn.utils.errors import UserError
-from fcnn.weights import NetworkInfo
+from fcnn.weights import NetworkInfo, write_network
 
 SCRIPTS = Path(page.__file__).parent
 NAMES = (
@@ -244,3 +246,19 @@ def test_a_network_of_deep_gray_images_is_none_for_a_browser(tmp_path):
     with pytest.raises(UserError, match="which browsers don't read"):
         page.write_html(tmp_path / "model.html", dataclasses.replace(network, info=info))
     assert not list(tmp_path.iterdir())
+
+
+def test_export_writes_a_page_and_tells_its_size(tmp_path, capsys, monkeypatch):
+    write_network(tmp_path / "model.safetensors", random_network("lenet5", width_multiplier=0.25))
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["export", "model.safetensors", "--format", "html", "--runtime", "."]) == 2
+    assert "npm pack" in capsys.readouterr().err
+    assert cli.main(["export", "model.safetensors", "--format", "stablehlo", "--runtime", "."]) == 2
+    assert capsys.readouterr().err == "fcnn: --runtime has no effect with stablehlo; it belongs to --format html\n"
+    assert cli.main(["export", "model.safetensors", "--format", "html"]) == 0
+    size = (tmp_path / "model.html").stat().st_size
+    assert f"model.html ({size / 1e6:.1f} MB), to be opened in a browser: lenet5, 4 classes" in capsys.readouterr().out
+    texts = Parsed((tmp_path / "model.html").read_bytes()).texts
+    model = onnx.load_from_string(gzip.decompress(base64.b64decode(texts["model"])))
+    assert [value.name for value in (*model.graph.input, *model.graph.output)] == ["images", "probabilities"]
+    assert texts["h1"] == "a, b, c or d?"

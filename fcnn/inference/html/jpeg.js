@@ -11,7 +11,7 @@ export function jpegReduction(width, height, { shape, crop }) {
 }
 
 // Reads an image as libjpeg decodes it at a half, a quarter or an eighth: by means of squares of pixels. The difference
-// that remains, 0.3 gray levels on average, is that libjpeg takes a JPEG's colors, whose resolution is lower, as they are.
+// that remains, 0.3 gray levels on average, is that libjpeg takes the colors, of which a JPEG has fewer, as they are.
 // (Squares begin at the corner of the upright image; where the camera was turned and a side is no multiple of `factor`,
 // libjpeg's begin up to half of one beside.)
 //   read: as for `resizeCrop`, of an image of `width` x `height`. Returns such a function of the smaller image.

@@ -38,7 +38,7 @@ def write_html(path: Path, network: Network, runtime: Path | None = None) -> int
     if info.value_range is not None:
         raise UserError("the network's images have gray values of more than 8 bits, which browsers don't read")
     files = {} if runtime is None else read_runtime(runtime)  # before the network, which takes longer
-    from fcnn.inference.onnx.export import to_onnx
+    from fcnn.inference.onnx.export import to_onnx  # it needs the extra "onnx"
 
     model = to_onnx(network, pixels=True)
     if len(model) > MAX_BYTES:
