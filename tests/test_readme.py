@@ -146,7 +146,7 @@ def test_the_main_job(tmp_path, fcnn):
 
 
 TOO_LONG = re.compile(
-    r"fcnn bench all|fcnn study (?!initialization|linear_stack|max_pooling)|fcnn train --config transfer_|"
+    r"fcnn bench (all|predict)|fcnn study (?!initialization|linear_stack|max_pooling)|fcnn train --config transfer_|"
     r"fcnn (train|audit|bench photos) photos"
 )
 """Hours, a quarter of one in all, and what needs photos: understood by the program, and in tests/bench, tests/studies

@@ -100,12 +100,14 @@ def measure(job: Job, against: Sequence[str], *, rounds: int, log: Callable[[str
     Returns:
       {"job", "rounds", "gemm_gflops", "contenders": {name: {"wall", "cpu" (seconds a step), "images_per_second",
       "gflops", "gemm_share", "compile_seconds", "ready_seconds" and "warm_seconds" (from the start of a process to the
-      end of its first step, with nothing compiled before and with all of it), "peak_bytes", "variant"}}, "ratios":
+      end of its first step, with nothing compiled before and with all of it), "peak_bytes", "variant", "difference" (of
+      an image's logits from fcnn's, by the largest of these; of those who read the network's files)}}, "ratios":
       {name: {"wall", "cpu"}}}. A ratio above 1 means that fcnn is faster by that factor: the median over the rounds of
       their time by ours.
 
     Raises:
-      UserError: ours doesn't run, or no variant of another's.
+      UserError: ours doesn't run, or no variant of another's. For `predict` only the former: engines may lack
+        something.
     """
     contenders: dict[str, Contender] = {}
     try:
@@ -114,7 +116,7 @@ def measure(job: Job, against: Sequence[str], *, rounds: int, log: Callable[[str
             try:
                 contenders[name] = Contender(name, job)
             except UserError as error:
-                if name in ("gemm", *CONTENDERS):
+                if name in ("gemm", "fcnn") or (name in CONTENDERS and job.kind != "predict"):
                     raise
                 log(f"without {name}: {error}")  # another variant of the same contender may do
         for number in range(rounds):
@@ -136,13 +138,21 @@ def _summary(job: Job, against: Sequence[str], contenders: dict[str, Contender])
     for name in ("fcnn", *against):
         variants = [variant for variant in CONTENDERS[name] if variant in results]
         if not variants:
+            if job.kind == "predict":
+                continue
             raise UserError(f"no variant of {name} runs here")
         best = min(variants, key=lambda variant: results[variant]["wall"])
         row = results[best] | {"variant": best, "images_per_second": job.batch / results[best]["wall"]}
         row["gflops"] = gflop / row["wall"]
+        if (logits := row.pop("logits", None)) is not None:
+            row["difference"] = _difference(logits, results["fcnn"]["logits"])
         table[name] = row | {"gemm_share": row["gflops"] / gemm}
         if name != "fcnn":
             pairs = list(zip(contenders[best].rounds, contenders["fcnn"].rounds, strict=True))
             ratios[name] = {key: statistics.median(a[key] / b[key] for a, b in pairs) for key in ("wall", "cpu")}
     facts = {"job": dataclasses.asdict(job), "rounds": len(contenders["fcnn"].rounds), "gemm_gflops": gemm}
     return facts | {"contenders": table, "ratios": ratios}
+
+
+def _difference(logits: list[float], ours: list[float]) -> float:
+    return max(abs(a - b) for a, b in zip(logits, ours, strict=True)) / max(map(abs, ours))

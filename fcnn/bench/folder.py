@@ -14,11 +14,12 @@ from PIL import Image
 from fcnn.bench.jax_side import make_setup
 from fcnn.bench.job import Job
 from fcnn.data import Streamed
-from fcnn.data.parallel import cores, no_progress
+from fcnn.data.parallel import no_progress
 from fcnn.data.pipeline import EpochSampler, StreamPipeline
 from fcnn.data.scan import scan
 from fcnn.data.streamed import Files, random_box
 from fcnn.distributed import sharding
+from fcnn.utils.cores import cores
 from fcnn.utils.errors import UserError
 
 LEAST = 0.08

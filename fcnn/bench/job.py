@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Any, Literal
 
-Kind = Literal["step", "eval"]
+Kind = Literal["step", "eval", "predict"]
 
 GEMM = 2048
 """Rows and columns of the matrices whose product shows what the machine reaches at best."""
@@ -15,7 +15,8 @@ class Job:
 
     model: str
     kind: Kind = "step"
-    """`step`: forward, backward and update by SGD with momentum; `eval`: logits with running statistics."""
+    """`step`: forward, backward and update by SGD with momentum; `eval`: logits with running statistics; `predict`: the
+    same by programs that read the network's files."""
     batch: int = 128
     """Images per step."""
     image_size: int = 32
@@ -26,6 +27,8 @@ class Job:
     """Type of the activations."""
     options: dict[str, Any] = dataclasses.field(default_factory=dict)
     """Fields of the model."""
+    files: str = ""
+    """The folder of the network's files (`fcnn.bench.network_files`), for `predict`."""
 
 
 # The standard list: name, batch, image size, and what differs from the defaults.
@@ -46,10 +49,25 @@ STANDARD = (
     ),
 )
 
+# What answers are compared on: names, and numbers of images of 224 pixels.
+PREDICTED = ("resnet18", "resnet50", "mobilenet_v2", "efficientnet_lite0", "squeezenet1_0")
+BATCHES = (1, 8, 32)
+
+# Those who answer with a network, in addition to fcnn, and the packages that each needs.
+ENGINES = {
+    "onnxruntime": ("onnx", "onnxruntime"),
+    "openvino": ("onnx", "openvino"),
+    "torch": ("torch",),
+    "stablehlo": (),
+}
+
 # The contenders, each with its variants, of which the fastest counts.
 CONTENDERS = {
     "fcnn": ("fcnn",),
     "lax": ("lax",),
     "flax": ("flax",),
     "torch": ("torch-eager-nchw", "torch-eager-nhwc", "torch-compile-nchw", "torch-compile-nhwc"),
+    "onnxruntime": ("onnxruntime",),
+    "openvino": ("openvino",),
+    "stablehlo": ("stablehlo",),
 }

@@ -147,7 +147,7 @@ def make_setup(job: Job, contender: str) -> tuple[Callable[[int], None], dict[st
             return call(images)
 
     def run(steps: int) -> None:
-        if job.kind == "eval":
+        if job.kind != "step":
             with torch.inference_mode():
                 for _ in range(steps):
                     forward()

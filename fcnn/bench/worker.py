@@ -19,7 +19,7 @@ def main() -> None:
     contender, job = sys.argv[1], Job(**json.loads(sys.argv[2]))
     records = _own_stdout()
     began = time.perf_counter()
-    if contender in ("fcnn", "lax"):  # as a run does; the others are as they come
+    if contender in ("fcnn", "lax") and job.kind != "predict":  # as a run does; the others, and fcnn.load, don't
         keep_memory()
         from fcnn.runtime.threads import one_pool_thread
 
@@ -28,6 +28,8 @@ def main() -> None:
         from fcnn.bench.jax_side import make_gemm as make_setup
     elif contender.startswith("torch"):
         from fcnn.bench.torch_side import make_setup
+    elif job.kind == "predict":
+        from fcnn.bench.engines import make_setup
     else:
         from fcnn.bench.jax_side import make_setup
     run, facts = make_setup(job, contender)

@@ -9,12 +9,16 @@ import tyro
 
 from fcnn import registry
 from fcnn.bench.compare import measure
-from fcnn.bench.job import CONTENDERS, STANDARD, Job
+from fcnn.bench.job import STANDARD, Job
 from fcnn.cli.bench_data import bench_data_command
 from fcnn.cli.bench_photos import bench_photos_command
+from fcnn.cli.bench_predict import bench_predict_command
 from fcnn.cli.parse import named_options, parse
 from fcnn.utils.errors import UserError, unknown
 from fcnn.utils.text import table
+
+VS = ("lax", "flax", "torch")
+"""With whom training and evaluation are compared."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -24,8 +28,9 @@ class BenchArgs:
 
     Each contender runs in a process of its own, and they take turns. A ratio above 1 means that fcnn is faster by that
     factor. "1st step" is the time from the start of a process to the end of its first step, "again" the same with
-    everything compiled before. torch needs PyTorch. For the input pipeline see fcnn bench data --help; for how good a
-    classifier of photos becomes, fcnn bench photos --help.
+    everything compiled before. torch needs PyTorch. For answers, compared with ONNX Runtime and others, see fcnn bench
+    predict --help; for the input pipeline, fcnn bench data --help; for how good a classifier of photos becomes, fcnn
+    bench photos --help.
     """
 
     what: Annotated[Literal["step", "eval", "all"], tyro.conf.Positional]
@@ -48,9 +53,11 @@ class BenchArgs:
 
 
 def bench_command(args: list[str]) -> int:
-    """`fcnn bench step|eval|all|data|photos [options]`."""
+    """`fcnn bench step|eval|all|predict|data|photos [options]`."""
     if args[:1] == ["data"]:
         return bench_data_command(args[1:])
+    if args[:1] == ["predict"]:
+        return bench_predict_command(args[1:])
     if args[:1] == ["photos"]:
         return bench_photos_command(args[1:])
     parsed = parse(BenchArgs, args, "fcnn bench")
@@ -58,8 +65,8 @@ def bench_command(args: list[str]) -> int:
         raise UserError(f"--{min(ignored).replace('_', '-')} has no effect with all, which measures the standard list")
     against = [name for name in parsed.vs.split(",") if name]
     for name in against:
-        if name not in CONTENDERS or name == "fcnn":
-            raise UserError(unknown("contender", name, [other for other in CONTENDERS if other != "fcnn"]))
+        if name not in VS:
+            raise UserError(unknown("contender", name, VS))
     if parsed.model not in registry.MODELS:
         raise UserError(unknown("model", parsed.model, registry.MODELS))
     if min(parsed.batch, parsed.image_size, parsed.rounds) < 1:

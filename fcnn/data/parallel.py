@@ -1,11 +1,12 @@
 """Work on many files at once, with progress. Pillow releases Python's lock while it decodes: threads are enough."""
 
 import contextlib
-import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
+
+from fcnn.utils.cores import cores
 
 
 class Progress(Protocol):
@@ -17,11 +18,6 @@ class Progress(Protocol):
 def no_progress(items: Iterable[Any], text: str, total: int) -> Iterable[Any]:
     """Shows nothing."""
     return items
-
-
-def cores() -> int:
-    """Returns how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 _large = threading.Lock()

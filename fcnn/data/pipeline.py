@@ -17,9 +17,9 @@ from jax.sharding import Mesh
 
 from fcnn.data import AnySplit, Split, Streamed, epoch_order, eval_batches, gather
 from fcnn.data.decode import ignore_warnings
-from fcnn.data.parallel import cores
 from fcnn.distributed import sharding
 from fcnn.utils.batch import Batch
+from fcnn.utils.cores import cores
 
 
 class EpochSampler:

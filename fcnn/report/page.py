@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import importlib.metadata
-import os
 import platform
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +20,7 @@ from fcnn.report.history import history_note
 from fcnn.report.html import card, cards, code, page, paragraph, picture, shaded, table, wide
 from fcnn.report.pictures import MOST, thumbnail, tiles
 from fcnn.report.records import WEIGHTS, Record, read_records
+from fcnn.utils.cores import cores
 from fcnn.utils.errors import UserError
 from fcnn.utils.files import write_bytes
 from fcnn.utils.json_file import read_json
@@ -210,7 +210,6 @@ def _environment(data: ReportData) -> str:
             versions.append(f"{name} {importlib.metadata.version(name)}")
         except importlib.metadata.PackageNotFoundError:
             continue
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    machine = f"{platform.system()} {platform.machine()}, {cores} cores"
+    machine = f"{platform.system()} {platform.machine()}, {cores()} cores"
     rows = [("devices", data.devices), ("machine", machine), ("Python", platform.python_version())]
     return table([*rows, ("packages", ", ".join(versions))])

@@ -11,6 +11,7 @@ import os
 
 from fcnn.nn import cpu_convolutions
 from fcnn.runtime import memory
+from fcnn.utils.cores import cores
 
 
 def one_pool_thread() -> None:
@@ -19,10 +20,5 @@ def one_pool_thread() -> None:
     Nothing happens where JAX would compute on a GPU or a TPU, where XLA computes the convolutions, nor where NPROC, by
     which XLA is told, is set already.
     """
-    if memory.cpu_only() and _cores() == 2 and cpu_convolutions().startswith("oneDNN"):
+    if memory.cpu_only() and cores() == 2 and cpu_convolutions().startswith("oneDNN"):
         os.environ.setdefault("NPROC", "1")
-
-
-def _cores() -> int | None:
-    """That this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()

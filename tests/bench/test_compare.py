@@ -1,17 +1,23 @@
 """The bench: what it tells follows from what was measured, and both sides are the same network."""
 
 import json
+from importlib.util import find_spec
 from typing import Any
 
 import jax
+import numpy as np
 import pytest
 
 from fcnn import cli, models
 from fcnn.bench import compare
 from fcnn.bench import job as jobs
 from fcnn.bench.compare import measure
+from fcnn.bench.engines import make_setup
 from fcnn.bench.job import STANDARD, Job
+from fcnn.bench.network_files import write_files
+from fcnn.cli import bench_predict
 from fcnn.utils.errors import UserError
+from fcnn.weights import read_network
 
 
 @pytest.fixture(autouse=True)
@@ -49,11 +55,13 @@ def test_a_comparison_in_processes_of_their_own(kind, capsys, tmp_path, monkeypa
 class Told:
     """A contender that has run: what it measured is given."""
 
-    def __init__(self, **rounds):
+    def __init__(self, logits=None, **rounds):
+        self.logits = logits
         self.rounds = [{"wall": wall, "cpu": cpu} for wall, cpu in zip(rounds["wall"], rounds["cpu"], strict=True)]
 
     def finish(self):
         known = {"multiply_adds": 1000, "compile_seconds": 1.0, "ready_seconds": 2.0, "peak_bytes": 3}
+        known |= {} if self.logits is None else {"logits": self.logits}
         return known | {key: sorted(r[key] for r in self.rounds)[1] for key in ("wall", "cpu")}
 
 
@@ -66,6 +74,60 @@ def test_ratios_are_theirs_by_ours_and_of_several_variants_the_fastest_counts():
     assert found["contenders"]["torch"]["variant"] == "torch-eager-nhwc"
     assert found["ratios"]["torch"] == {"wall": 2.0, "cpu": 3.0}  # of 2, 4, 1 and of 3, 1, 3
     assert found["contenders"]["fcnn"]["wall"] == 2
+
+
+def test_engines_that_did_not_run_are_left_out_and_logits_are_compared():
+    ours = Told(wall=[1, 2, 4], cpu=[1, 1, 2], logits=[1.0, -4.0, 2.0])
+    theirs = Told(wall=[2, 2, 2], cpu=[3, 3, 3], logits=[1.0, -4.0, 2.1])
+    ran: Any = {"gemm": Told(wall=[1, 1, 1], cpu=[1, 1, 1]), "fcnn": ours, "stablehlo": theirs}
+    found = compare._summary(Job(model="mlp", kind="predict"), ["openvino", "stablehlo"], ran)
+    assert found["ratios"] == {"stablehlo": {"wall": 1.0, "cpu": 3.0}}
+    assert found["contenders"].keys() == {"fcnn", "stablehlo"}
+    assert found["contenders"]["stablehlo"]["difference"] == pytest.approx(0.1 / 4)
+    assert "logits" not in found["contenders"]["stablehlo"]
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_engines_give_the_logits_of_the_same_images(batch, tmp_path):
+    job = Job(model="lenet5", kind="predict", batch=batch, image_size=32, files=str(tmp_path))
+    engines = [name for name in ("stablehlo", "onnxruntime", "openvino") if all(map(find_spec, jobs.ENGINES[name]))]
+    write_files(job, engines)
+    model = models.create("lenet5", num_classes=10)
+    images = np.random.default_rng(1).standard_normal((batch, 32, 32, 3), np.float32)
+    want = np.asarray(model.apply(read_network(tmp_path / "model.safetensors").variables, images, train=False))[0]
+    for name in ("fcnn", *engines):
+        run, facts = make_setup(job, name)
+        run(2)
+        np.testing.assert_allclose(facts["logits"], want, atol=1e-5 * np.abs(want).max())
+    assert make_setup(job, "fcnn")[1]["multiply_adds"] == 651_720
+
+
+@pytest.mark.slow
+def test_answers_in_processes_of_their_own(capsys):
+    options = ["--models", "lenet5,mlp", "--batches", "1,2", "--image-size", "32", "--rounds", "2", "--vs", "stablehlo"]
+    assert cli.main(["bench", "predict", *options]) == 0
+    head, *rows = capsys.readouterr().out.splitlines()
+    assert head.split()[:3] == ["network", "images", "by"]
+    assert [row.split()[:3] for row in rows] == [
+        [model, batch, who] for model in ("lenet5", "mlp") for batch in "12" for who in ("fcnn", "stablehlo")
+    ]
+    assert all(float(row.split()[9]) < 1e-4 for row in rows if "stablehlo" in row)
+
+
+def test_what_is_not_installed_is_left_out_and_what_is_unknown_is_named(capsys, monkeypatch):
+    monkeypatch.setattr(bench_predict, "_jobs", lambda models, batches, image_size, engines: print(engines) or ())
+    monkeypatch.setitem(jobs.ENGINES, "openvino", ("onnx_of_nobody", "openvino_of_nobody"))
+    assert cli.main(["bench", "predict", "--vs", "openvino,stablehlo"]) == 0
+    found = capsys.readouterr()
+    assert found.err == "without openvino: pip install onnx_of_nobody openvino_of_nobody\n"
+    assert found.out.startswith("['stablehlo']\n")
+    for arguments, words in (
+        (["--vs", "openvno"], "unknown engine 'openvno'; did you mean openvino?"),
+        (["--models", "resnet19"], "unknown model 'resnet19'"),
+        (["--batches", "1,x"], "--batches, --image-size and --rounds must be at least 1"),
+    ):
+        assert cli.main(["bench", "predict", *arguments]) == 2
+        assert words in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -19,7 +19,7 @@ print(names.count("tf_XLAEigen"))
 
 
 @pytest.mark.skipif(
-    threads._cores() != 2 or threads.cpu_convolutions()[:3] == "XLA",
+    threads.cores() != 2 or threads.cpu_convolutions()[:3] == "XLA",
     reason="the pool is cut where there are two cores and oneDNN",
 )
 @pytest.mark.parametrize(("environment", "expected"), [({}, 1), ({"NPROC": "2"}, 2), ({"FCNN_CPU_CONV": "lax"}, 2)])
@@ -37,6 +37,6 @@ def test_more_cores_keep_their_pool(cores, expected, monkeypatch):
     monkeypatch.delenv("NPROC")
     monkeypatch.setattr(memory, "cpu_only", lambda: True)
     monkeypatch.setattr(threads, "cpu_convolutions", lambda: "oneDNN 3.2.0")
-    monkeypatch.setattr(threads, "_cores", lambda: cores)
+    monkeypatch.setattr(threads, "cores", lambda: cores)
     threads.one_pool_thread()
     assert os.environ.get("NPROC") == expected

@@ -13,9 +13,9 @@ from torch.nn import functional as F
 from fcnn.bench.photos.images import Photos, RunPhotos, score
 from fcnn.bench.photos.job import Cell, Job
 from fcnn.bench.photos.torch_lite0 import MEAN, STD, Lite0, pretrained
-from fcnn.data.parallel import cores
 from fcnn.data.splits import stratified_holdout
 from fcnn.data.streamed import random_box
+from fcnn.utils.cores import cores
 
 BATCH, EVAL_BATCH = 32, 64
 HEAD_RATE, HEAD_EPOCHS = 3e-3, 60
