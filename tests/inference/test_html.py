@@ -16,7 +16,7 @@ import numpy as np
 import onnx
 import PIL
 import pytest
-from harness import random_network
+from harness import ROOT, random_network
 from PIL import Image
 
 from fcnn import cli
@@ -238,6 +238,8 @@ def test_the_runtime_must_be_of_the_tested_version(tmp_path):
         (tmp_path / "dist" / file.name).write_bytes(b"another")
     with pytest.raises(UserError, match=r"min\.mjs is not that of onnxruntime-web 1\.30\.0"):
         runtime.read_runtime(tmp_path)
+    page_of_docs = (ROOT / "docs/html.md").read_text()
+    assert set(re.findall(r"\d+\.\d+\.\d+", page_of_docs)) == {runtime.VERSION}
 
 
 def test_a_network_of_deep_gray_images_is_none_for_a_browser(tmp_path):

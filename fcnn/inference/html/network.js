@@ -23,7 +23,7 @@ async function runtimeFile({ id, url, integrity }) {
   } catch {
     throw new Error(
       `The page loads its runtime from ${new URL(url).host}, and doesn't get what it expects. Is this device online? ` +
-        "A page written by fcnn export with --runtime needs no network.",
+        "A page written by fcnn export with --runtime works offline.",
     );
   }
 }

@@ -63,8 +63,8 @@ def build_page(info: NetworkInfo, model: bytes, runtime: Mapping[str, bytes]) ->
         policy=escape(_policy(style, script, bool(runtime))),
         style=style,
         promise=escape(_promise(bool(runtime))),
-        calibrated=f"With 90 %, the right class is in the set for 90 % of images, on average over images like the "
-        f"{info.calibration.images:,} that the network was calibrated on.",
+        calibrated="With 90 %, the set holds the right class for 90 % of images, on average over images like the "
+        f"{info.calibration.images:,} of the calibration.",
         about_network=table(_rows(info)),
         about=json.dumps(_about(info, bool(runtime))).replace("<", "\\u003c"),  # no end of the element in a name
         assets="\n".join(_asset(name, content) for name, content in assets.items()),
@@ -127,7 +127,7 @@ def _title(info: NetworkInfo) -> str:
 def _promise(inside: bool) -> str:
     text = "Everything stays in this browser: the network is in this page, and no image leaves this device."
     host = SCRIPT.url.split("/")[2]
-    return text + (" It works without a network." if inside else f" The program that runs it is loaded from {host}.")
+    return text + (" It works offline." if inside else f" The program that runs it is loaded from {host}.")
 
 
 def _rows(info: NetworkInfo) -> list[tuple[str, str]]:

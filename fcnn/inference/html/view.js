@@ -68,15 +68,16 @@ export function fillRow(row, { result, error }, sets) {
   if (sets) row.append(element("td", result.set.join(", ")));
 }
 
+const LISTED = 10;
+
 // Returns how many images there are of each answer: "12 images: cat 7, dog 4, none of these 1".
 export function summary(items) {
   const counts = new Map();
   for (const { result } of items) if (result) counts.set(result.name, (counts.get(result.name) ?? 0) + 1);
   const named = [...counts].sort((a, b) => b[1] - a[1]).map(([name, count]) => `${name} ${count}`);
+  const more = named.length > LISTED ? ` and ${named.length - LISTED} more` : "";
   const bad = items.filter(({ error }) => error).length;
   const count = items.length - bad;
-  return (
-    `${count} image${count === 1 ? "" : "s"}${count ? ": " : ""}${named.join(", ")}` +
-    (bad ? `; ${bad} can't be used` : "")
-  );
+  const answers = count ? `: ${named.slice(0, LISTED).join(", ")}${more}` : "";
+  return `${count} image${count === 1 ? "" : "s"}${answers}` + (bad ? `; ${bad} can't be used` : "");
 }
