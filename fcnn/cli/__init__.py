@@ -28,7 +28,7 @@ from fcnn.cli.zoo import zoo_command
 from fcnn.runtime.signals import Interrupt, Stopped
 from fcnn.runtime.streams import EXIT_CODE, FULL, LEFT, open_closed, silence_full, silence_lost
 from fcnn.utils.errors import UserError, unknown
-from fcnn.utils.text import printable, printable_lines
+from fcnn.utils.text import printable, printable_lines, shortened
 
 COMMANDS: dict[str, tuple[Callable[[list[str]], int], str]] = {
     "train": (train_command, "train a network from a preset: fcnn train --config resnet"),
@@ -91,7 +91,7 @@ def _run(args: list[str]) -> int:
             raise UserError(unknown("command", command, COMMANDS))
         return COMMANDS[command][0](args[1:])
     except UserError as error:
-        print(f"fcnn: {printable_lines(str(error))}", file=sys.stderr)
+        print(f"fcnn: {shortened(printable_lines(str(error)))}", file=sys.stderr)
         return 2
     except OSError as error:
         if error.strerror is None or (error.errno in (*LEFT, *FULL) and not error.filename):

@@ -12,6 +12,9 @@ from fcnn.cli.parse import parse
 from fcnn.utils.errors import UserError, unknown
 from fcnn.utils.text import table
 
+MAX_SIZE = 4096
+"""Pixels a side of the images that an architecture is described for, as of those that a network is used with."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ModelsArgs:
@@ -95,8 +98,9 @@ def summary_command(args: list[str]) -> int:
     parsed = parse(SummaryArgs, args, "fcnn summary")
     if parsed.model not in registry.MODELS:
         raise UserError(unknown("model", parsed.model, registry.MODELS))
-    if parsed.image_size is not None and parsed.image_size < 1:
-        raise UserError(f"--image-size must be at least 1, got {parsed.image_size}")
+    if parsed.image_size is not None and not 1 <= parsed.image_size <= MAX_SIZE:
+        least_or_most = "at least 1" if parsed.image_size < 1 else f"at most {MAX_SIZE:,}"
+        raise UserError(f"--image-size must be {least_or_most}, got {parsed.image_size}")
 
     from fcnn import models
     from fcnn.models.summary import summarize

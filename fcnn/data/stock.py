@@ -80,7 +80,7 @@ def prepare_files(builder: Any, name: str, log: Callable[[str], None]) -> None:
         sync_tree(Path(builder.data_path))
         sync_folder(Path(builder.data_path).parent)
     except Exception as error:  # a builder is anybody's program
-        if (reason := _user_fault(error)) is None:
+        if (reason := _user_fault(error, Path(builder.data_path))) is None:
             raise
         raise UserError(f"{name} can't be prepared: {reason}") from error
 
@@ -114,16 +114,17 @@ def _first_line(error: BaseException) -> str:
     return lines[0] if lines else type(error).__name__
 
 
-def _user_fault(error: BaseException | None) -> str | None:
-    """Returns why TFDS couldn't prepare a set, if that is something a user can put right."""
+def _user_fault(error: BaseException | None, folder: Path) -> str | None:
+    """Returns why TFDS couldn't prepare a set in a folder, if that is something a user can put right."""
     chain = []
     while error is not None:
         chain.append(error)
         error = error.__cause__ or error.__context__
     for cause in chain:
         if isinstance(cause, OSError) and cause.strerror:
-            place = "" if cause.filename is None else f"{cause.filename}: "
-            return f"{place}{cause.strerror}; TFDS_DATA_DIR names the folder to prepare in"
+            return f"{cause.filename or folder}: {cause.strerror}; TFDS_DATA_DIR names the folder to prepare in"
+        if isinstance(cause, RuntimeError) and ".array_record" in str(cause):  # of its writer, in C++
+            return f"{_first_line(cause)}; TFDS_DATA_DIR names the folder to prepare in"
     if importlib.util.find_spec("tensorflow") is None and any("tensorflow" in str(e).lower() for e in chain):
         return "TFDS needs TensorFlow to prepare it (not to read it): pip install 'fcnn[tensorflow]'"
     for cause in chain:

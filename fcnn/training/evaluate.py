@@ -22,6 +22,7 @@ from fcnn.training.calibration_file import read_calibration
 from fcnn.training.checkpoint import Checkpoints, Weights
 from fcnn.training.metrics import ClassMetrics, Metrics, compute_class_metrics, wilson
 from fcnn.training.overrides import Overrides
+from fcnn.training.pretrained import check_shapes
 from fcnn.training.run_data import load_run_data
 from fcnn.training.setup import TrainSetup, make_setup
 from fcnn.training.step import make_eval_step
@@ -94,10 +95,12 @@ def best_weights(checkpoints: Checkpoints, setup: TrainSetup) -> BestWeights:
     those that were better on validation, or the averaged ones.
 
     Raises:
-      UserError: there is no checkpoint, or it can't be read.
+      UserError: there is no checkpoint, it can't be read, or it holds other arrays than the model.
     """
     step, variables, weights = checkpoints.read_best()
-    variables = {"params": variables["params"], "batch_stats": variables.get("batch_stats", {})}
+    variables = {"params": variables.get("params", {}), "batch_stats": variables.get("batch_stats", {})}
+    state = setup.abstract_state()
+    check_shapes({"params": state.params, "batch_stats": state.batch_stats}, variables, f"step {step}")
     return BestWeights(step, weights or "raw", sharding.replicate(variables, setup.mesh))
 
 

@@ -86,19 +86,21 @@ def _of_run(path: Path, source: str, model: ModelConfig | None, module: nn.Modul
     except ValueError as error:
         raise UserError(f"{path / folder.DATA} is damaged: {error}") from None
     if module is None:
-        _check_shapes(info, variables, path)
+        network, (height, width, _) = info.create(), info.image_shape
+        images = jax.ShapeDtypeStruct((1, height, width, len(info.mean)), np.float32)
+        check_shapes(
+            jax.eval_shape(lambda x: network.init(jax.random.key(0), x, train=False), images), variables, str(path)
+        )
     return Network(info=info, variables=variables, module=module, notes=tuple(notes))
 
 
-def _check_shapes(info: NetworkInfo, variables: Mapping[str, Any], path: Path) -> None:
-    """UserError unless the arrays in a run's checkpoint are those of the network that its folder describes."""
-    model, (height, width, _) = info.create(), info.image_shape
-    images = jax.ShapeDtypeStruct((1, height, width, len(info.mean)), np.float32)
-    wanted = jax.eval_shape(lambda x: model.init(jax.random.key(0), x, train=False), images)
+def check_shapes(wanted: Mapping[str, Any], variables: Mapping[str, Any], source: str) -> None:
+    """UserError unless the arrays in a run's checkpoint are those of the network that its folder, `source`,
+    describes."""
     arrays: list[dict[str, Any]] = [dict(flatten_dict(dict(tree), sep="/")) for tree in (wanted, variables)]
     a, b = ({name: array.shape for name, array in of.items()} for of in arrays)
     if wrong := [name for name in a | b if a.get(name) != b.get(name)]:
-        raise UserError(f"{path}: the checkpoint doesn't fit the config and the data of the run: {join(wrong, 3)}")
+        raise UserError(f"{source}: the checkpoint doesn't fit the config and the data of the run: {join(wrong, 3)}")
 
 
 def _named(network: Network, entry: zoo.Entry) -> Network:

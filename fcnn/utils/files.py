@@ -96,8 +96,12 @@ def sync_tree(folder: Path) -> None:
     """Returns when all that is in a folder is on disk."""
     for parent, _, names in os.walk(folder, topdown=False):
         for name in names:
-            with Path(parent, name).open("r+b") as file:
-                os.fsync(file.fileno())
+            path = Path(parent, name)
+            with path.open("r+b") as file:
+                try:
+                    os.fsync(file.fileno())
+                except OSError as error:
+                    raise OSError(error.errno, error.strerror, str(path)) from None
         sync_folder(Path(parent))
 
 

@@ -16,6 +16,16 @@ def printable_lines(text: str) -> str:
     return "\n".join(map(printable, text.split("\n")))
 
 
+MAX_LINE = 1000
+"""Letters of a line of a message: a value of a file that it repeats may have any length."""
+
+
+def shortened(text: str) -> str:
+    """Returns lines, the middle left out of those that are longer than MAX_LINE."""
+    lines = text.split("\n")
+    return "\n".join(x if len(x) <= MAX_LINE else f"{x[: MAX_LINE - 300]} ... {x[-300:]}" for x in lines)
+
+
 def _escaped(letter: str) -> str:
     if "\udc80" <= letter <= "\udcff":  # a byte of a name that isn't UTF-8
         return f"\\x{ord(letter) - 0xDC00:02x}"

@@ -176,6 +176,7 @@ def checkpoint(rng: random.Random, folder: Path) -> list[str]:
     if rng.random() < 0.3:
         return _declared(rng, folder)
     files = sorted(path for path in (folder / "run/checkpoints").rglob("*") if path.is_file())
+    first = files[0].read_bytes()
     for path in rng.sample(files, rng.choice((1, 1, 2, len(files)))):
         data = path.read_bytes()
         if rng.random() < 0.1:
@@ -183,7 +184,7 @@ def checkpoint(rng: random.Random, folder: Path) -> list[str]:
         elif data[:1] == b"{":
             path.write_bytes(hostile.damaged_json(rng, data.decode()))
         else:
-            path.write_bytes(hostile.damaged(rng, data) if rng.random() < 0.9 else rng.choice(files[:1]).read_bytes())
+            path.write_bytes(hostile.damaged(rng, data) if rng.random() < 0.9 else first)
     return _open(rng, "run")
 
 

@@ -5,6 +5,8 @@ import pytest
 from _judge import judge
 from commands import case
 
+from fcnn import cli
+
 LINEAR = {"digits": ("train", "--config", "resnet", "--model.name", "linear", "--train.steps", "2")}
 WITHOUT_A_RUN = (0, 1, 4, 7, 8, 13, 14, 15, 16, 18, 21, 25, 28, 31, 32, 36, 39, 43)
 WELL = {"code": 0, "seconds": 1.0, "peak": 1, "late": False, "hung": False, "outside": []}
@@ -47,6 +49,13 @@ def test_a_broken_promise_is_seen(change, err, words, tmp_path):
     assert lost(WELL, "fine\n") is None
     assert lost(WELL | {"code": 2}, "a line\nfcnn: one\ntwo\n") is None
     assert words in (lost(WELL | change, err) or "")
+
+
+def test_a_message_repeats_no_value_at_full_length(capsys):
+    assert cli.main(["summary", "lenet5", "--image-size", "1" * 4000]) == 2
+    message = capsys.readouterr().err
+    assert message.startswith("fcnn: --image-size must be at most 4,096, got 111")
+    assert len(message) < 1100
 
 
 def test_what_is_left_behind_is_seen(tmp_path):

@@ -4,6 +4,7 @@ import importlib.util
 import re
 import sys
 import textwrap
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import tensorflow_datasets as tfds
 
 from fcnn.config import DataConfig
 from fcnn.data import load
+from fcnn.data.stock import _user_fault
 from fcnn.utils.errors import UserError
 
 pytestmark = pytest.mark.usefixtures("data_folder")
@@ -157,3 +159,10 @@ def test_a_stock_set_that_needs_tensorflow_names_the_extra(monkeypatch, data_fol
     with pytest.raises(UserError, match=r"needs TensorFlow to prepare it .*pip install 'fcnn\[tensorflow\]'"):
         load_fixed("tfds:horses_or_humans")
     assert not list(data_folder.glob("horses_or_humans/3*"))
+
+
+def test_a_disk_that_fails_is_named():
+    """The writer of array_records is in C++ and raises RuntimeError; what Python wrote to has no name in its error."""
+    error = RuntimeError("Failed to finalize: write() failed: Disk quota exceeded; writing a/b.array_record-00000-of-1")
+    assert "Disk quota exceeded; writing a/b" in (_user_fault(error, Path("a")) or "")
+    assert (_user_fault(OSError(28, "No space left"), Path("a/b")) or "").startswith("a/b: No space left")

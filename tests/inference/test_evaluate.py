@@ -181,3 +181,14 @@ def test_mistakes(args, words, network, tmp_path, monkeypatch, capsys):
     assert words in said.err
     assert len(said.err.splitlines()) <= 2
     assert said.out == ""
+
+
+def test_a_checkpoint_that_lost_an_array_is_refused(run, tmp_path, capsys):  # noqa: F811
+    """Orbax reads what its list names: an array that isn't on it is not missed."""
+    shutil.copytree(run[0] / "run", tmp_path / "run")
+    for path in (tmp_path / "run").glob("checkpoints/*/state/_METADATA"):
+        stored = json.loads(path.read_text())
+        del stored["tree_metadata"][next(name for name in stored["tree_metadata"] if "ema" in name and "bias" in name)]
+        path.write_text(json.dumps(stored))
+    assert cli.main(["evaluate", str(tmp_path / "run")]) == 2
+    assert "the checkpoint doesn't fit the config and the data of the run: params/" in capsys.readouterr().err

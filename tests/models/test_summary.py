@@ -192,6 +192,7 @@ def test_a_mistake_is_a_line(capsys):
         (["summary", "resnet19"], "unknown model 'resnet19'; did you mean resnet1"),
         (["summary", "vgg11", "--image-size", "16"], "VGG can't take images of 16x16; the smallest are 32x32"),
         (["summary", "vgg11", "--image-size", "0"], "--image-size must be at least 1, got 0"),
+        (["summary", "lenet5", "--image-size", "1" + "0" * 400], "--image-size must be at most 4,096, got 10000"),
     ):
         assert cli.main(args) == 2
         assert message in capsys.readouterr().err

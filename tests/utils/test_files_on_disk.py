@@ -37,3 +37,14 @@ def test_a_file_and_then_its_name_are_on_disk(tmp_path, monkeypatch):
     file, name, folder = done
     assert file.startswith(f"{tmp_path}/.fcnn-")
     assert (name, folder) == ("named", str(tmp_path))
+
+
+def test_a_file_of_a_folder_that_cannot_be_kept_is_named(tmp_path, monkeypatch):
+    def fail(_):
+        raise OSError(28, "No space left on device")
+
+    (tmp_path / "a").touch()
+    monkeypatch.setattr(files.os, "fsync", fail)
+    with pytest.raises(OSError, match="No space left") as caught:
+        files.sync_tree(tmp_path)
+    assert caught.value.filename == str(tmp_path / "a")
