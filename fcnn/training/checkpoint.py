@@ -117,8 +117,13 @@ class Checkpoints:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        with self._loops, self._names_the_disk() if kind is None else contextlib.suppress(OSError, ValueError):
-            self._manager.close()
+        with self._loops:
+            try:
+                with self._names_the_disk():
+                    self._manager.close()
+            except (UserError, OSError, ValueError):
+                if kind is None:  # else what happened before is what is said
+                    raise
 
     def save(self, state: TrainState, meta: dict[str, Any], validation: dict[str, Any] | None) -> None:
         """Starts to save the state under its step; does nothing if that was done before.
@@ -326,6 +331,8 @@ def _patient_loops() -> Iterator[None]:
 def _end_waiting() -> None:
     """Lets what is left of a save that has failed run to its end: threads that would wait ten minutes for a signal, and
     the process for them. What they write never gets a name."""
-    for thread in threading.enumerate():
-        if isinstance(thread, future._SignalingThread):
-            future.set_signals(thread._receive_signals, operation_id=thread._operation_id)
+    threads = [thread for thread in threading.enumerate() if isinstance(thread, future._SignalingThread)]
+    for thread in threads:
+        future.set_signals(thread._receive_signals, operation_id=thread._operation_id)
+    for thread in threads:
+        threading.Thread.join(thread, 30)  # its own would raise what has failed

@@ -34,6 +34,15 @@ def test_any_operation_on_the_disk_may_fail(tmp_path, number):
 
 
 @disk
+@pytest.mark.slow
+def test_a_checkpoint_that_failed_does_not_hold_up_the_end(tmp_path):
+    """Orbax's threads wait ten minutes for a folder that could not be made."""
+    operations = disk_faults.recorded("train shortly")
+    place = next(i for i, what in enumerate(operations, 1) if what.startswith("mkdir out/run/checkpoints/6."))
+    assert disk_faults.fail("train shortly", place, errno.EDQUOT, tmp_path, lasting=True)[1] is None
+
+
+@disk
 def test_what_has_a_name_is_on_disk():
     assert power_loss.unsafe(disk_faults.recorded("convert")) == []
 
