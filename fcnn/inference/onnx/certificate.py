@@ -12,7 +12,6 @@ import numpy as np
 
 from fcnn.data.dataset import Dataset
 from fcnn.data.parallel import Progress
-from fcnn.inference.onnx.export import DType
 from fcnn.inference.onnx.graph import OPSET
 from fcnn.inference.onnx.run import open_session
 from fcnn.inference.predict import BATCH, classifier, normalized
@@ -24,7 +23,7 @@ from fcnn.utils.files import write_bytes
 from fcnn.utils.version import with_version
 from fcnn.weights import Network, NetworkInfo
 
-LARGEST: dict[DType, float] = {"float32": 1e-3, "float16": 2e-2}
+LARGEST: dict[str, float] = {"float32": 1e-3, "float16": 2e-2, "int8": 0.5}
 """A difference of the outputs, relative to the largest of them, that is refused."""
 DRAWN = 64
 """Images that are drawn for a network without data of its own."""
@@ -34,7 +33,7 @@ Engine = Callable[[np.ndarray], np.ndarray]
 
 
 def certify(
-    network: Network, data: bytes, images: np.ndarray, source: str, progress: Progress, *, pixels: bool, dtype: DType
+    network: Network, data: bytes, images: np.ndarray, source: str, progress: Progress, *, pixels: bool, dtype: str
 ) -> dict[str, Any]:
     """Compares an ONNX file with its network, in ONNX Runtime and in OpenVINO where it is installed.
 
