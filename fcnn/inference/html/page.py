@@ -63,7 +63,7 @@ def build_page(info: NetworkInfo, model: bytes, runtime: Mapping[str, bytes]) ->
         policy=escape(_policy(style, script, bool(runtime))),
         style=style,
         promise=escape(_promise(bool(runtime))),
-        calibrated="With 90 %, the set holds the right class for 90 % of images, on average over images like the "
+        calibrated="The set holds the right class for this share of images, on average over images like the "
         f"{info.calibration.images:,} of the calibration.",
         about_network=table(_rows(info)),
         about=json.dumps(_about(info, bool(runtime))).replace("<", "\\u003c"),  # no end of the element in a name
