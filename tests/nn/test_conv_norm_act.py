@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from compare import error, normal, quick
+from compare import THOROUGH, error, normal, quick
 from convolutions import NHWC, cases, ended, ended_arrays_for, ended_by_lax, in_float64, single
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -25,7 +25,7 @@ needs_onednn = pytest.mark.skipif(
 )
 
 
-@settings(max_examples=40)
+@settings(max_examples=10 * THOROUGH)
 @given(cases(), st.booleans(), st.booleans(), st.sampled_from([*get_args(Activation), None]))
 def test_every_shape_and_ending(case, scale, add, activation):
     x, w, options = case

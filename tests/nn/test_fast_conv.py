@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import pytest
-from compare import error, quick
+from compare import THOROUGH, error, quick
 from convolutions import NHWC, arrays_for, cases, in_float64, products, single, tiny_cases
 from hypothesis import given, settings
 from jax import lax
@@ -34,13 +34,13 @@ def check(case):
     return program.as_text()
 
 
-@settings(max_examples=60)
+@settings(max_examples=12 * THOROUGH)
 @given(cases())
 def test_output_and_gradients_of_every_shape(case):
     check(case)
 
 
-@settings(max_examples=60)
+@settings(max_examples=12 * THOROUGH)
 @given(tiny_cases())
 def test_tiny_images(case):
     assert "stablehlo.convolution" not in check(case)

@@ -6,7 +6,7 @@ from typing import get_args
 import jax
 import numpy as np
 import pytest
-from compare import error, normal, quick
+from compare import THOROUGH, error, normal, quick
 from convolutions import NHWC, arrays_for, ended, ended_arrays_for, ended_by_lax, in_float64, products, single
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -60,7 +60,7 @@ def always(monkeypatch):
 
 
 @needs_onednn
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10 * THOROUGH, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(cases())
 def test_output_and_gradients_of_every_shape(always, case):
     x, w, options = case
@@ -75,7 +75,7 @@ def test_output_and_gradients_of_every_shape(always, case):
 
 
 @needs_onednn
-@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8 * THOROUGH, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(cases(), st.booleans(), st.booleans(), st.sampled_from([*get_args(Activation), None]))
 def test_every_ending(always, case, scale, add, activation):
     x, w, options = case
