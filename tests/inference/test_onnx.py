@@ -20,7 +20,7 @@ from fcnn.calibration import Calibration
 from fcnn.config import ModelConfig
 from fcnn.inference.onnx.emit import emit
 from fcnn.inference.onnx.export import to_onnx
-from fcnn.inference.onnx.graph import Graph, Value, channels_first, in_order
+from fcnn.inference.onnx.graph import Graph, Unsupported, Value, channels_first, in_order
 from fcnn.nn import adaptive_avg_pool, avg_pool, local_response_norm, max_pool
 from fcnn.utils.errors import UserError
 from fcnn.weights import Network
@@ -169,6 +169,11 @@ def test_each_operation_is_jaxs(name):
     found = own(x, FUNCTIONS[name])
     assert found.shape == want.shape
     np.testing.assert_allclose(found, want, rtol=1e-5, atol=2e-5)
+
+
+def test_a_mean_over_the_images_is_refused():
+    with pytest.raises(Unsupported, match="depends on how many images"):
+        own(drawn(2, IMAGES), lambda x: x - x.mean(0, keepdims=True))
 
 
 def test_engines_get_the_operations_that_they_are_fast_at():
