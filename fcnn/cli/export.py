@@ -29,8 +29,8 @@ class ExportArgs:
     format: Literal["safetensors", "onnx", "html", "stablehlo"] = "safetensors"
     """Format of the file."""
     pixels: bool = False
-    """onnx, stablehlo: the network takes uint8 pixels and normalizes them itself, instead of normalized float32 images;
-    onnx: it then gives calibrated probabilities instead of logits."""
+    """onnx, stablehlo: the network takes uint8 pixels (B, H, W, C) and normalizes them itself, instead of normalized
+    float32 images; onnx: it then gives calibrated probabilities instead of logits."""
     dtype: Literal["float32", "float16", "int8"] = "float32"
     """onnx: type of weights and activations; float16 halves the file, int8 quarters it and is faster, at a loss of
     accuracy that is measured (calibrated on the training images of a run)."""
@@ -95,8 +95,9 @@ def _check(args: ExportArgs) -> None:
         if getattr(args, name) not in (False, None, "float32") and args.format not in having:
             belongs = " and ".join(f"--format {each}" for each in having)
             raise UserError(f"--{name} has no effect with {args.format}; it belongs to {belongs}")
-    if args.format in ("onnx", "html") and not importlib.util.find_spec("onnx"):
-        raise UserError(f"--format {args.format} needs the package onnx: pip install 'fcnn[onnx]'")
+    packages = {"onnx": ("onnx", "onnxruntime"), "html": ("onnx",)}.get(args.format, ())
+    if missing := [package for package in packages if not importlib.util.find_spec(package)]:
+        raise UserError(f"--format {args.format} needs {' and '.join(missing)}: pip install 'fcnn[onnx]'")
 
 
 def _write_onnx(out: Path, network: Any, args: ExportArgs, dataset: Any) -> list[str]:
@@ -105,12 +106,15 @@ def _write_onnx(out: Path, network: Any, args: ExportArgs, dataset: Any) -> list
     from fcnn.inference.onnx.export import to_onnx
     from fcnn.report import Console
 
-    console = Console()
+    console, comparison = Console(), None
+    dataset = _dataset(args, dataset, console)
     data = to_onnx(network, pixels=args.pixels, dtype="float32" if args.dtype == "int8" else args.dtype)
-    comparison = None
     if args.dtype == "int8":
-        data, comparison = _quantized(data, network, args, dataset, console)
-    images, source = images_to_compare(args.network, network.info, dataset, console)
+        from fcnn.inference.onnx.quantize import compare_files, quantize
+
+        plain, data = data, quantize(data, network.info, dataset.train, pixels=args.pixels)
+        comparison = compare_files(plain, data, network.info, dataset.validation, pixels=args.pixels)
+    images, source = images_to_compare(network.info, dataset)
     options = {"pixels": args.pixels, "dtype": args.dtype}
     certificate = certify(network, data, images, source, console.progress, **options)
     if comparison is not None:
@@ -128,13 +132,22 @@ def _write_onnx(out: Path, network: Any, args: ExportArgs, dataset: Any) -> list
     return lines
 
 
-def _quantized(data: bytes, network: Any, args: ExportArgs, dataset: Any, console: Any) -> tuple[bytes, dict[str, Any]]:
-    """Returns the file in int8, and how it compares with that in float32."""
-    from fcnn.inference.onnx.quantize import compare_files, quantize, run_splits
+def _dataset(args: ExportArgs, dataset: Any, console: Any) -> Any:
+    """Returns the images of the run; None where there are none, which int8 doesn't take."""
+    from fcnn.inference.onnx.certificate import run_dataset
 
-    train, validation = run_splits(args.network, dataset, console)
-    small = quantize(data, network.info, train, pixels=args.pixels)
-    return small, compare_files(data, small, network.info, validation, pixels=args.pixels)
+    try:
+        dataset = run_dataset(args.network, dataset, console)
+    except UserError as error:
+        if args.dtype == "int8":
+            raise
+        console.log(f"Note: {error}. Random images are compared instead.")
+        return None
+    if dataset is None and args.dtype == "int8":
+        raise UserError(
+            f"--dtype int8 is calibrated on training images, so it takes a run's folder, not {args.network}"
+        )
+    return dataset
 
 
 def _int8_line(comparison: dict[str, Any]) -> str:

@@ -56,15 +56,21 @@ def to_stablehlo(network: Network, *, pixels: bool = False) -> bytes:
 
     (batch,) = jax_export.symbolic_shape("batch")
     images = jax.ShapeDtypeStruct((batch, height, width, channels), jnp.uint8 if pixels else jnp.float32)
+    with any_number_of_images(info.name), _without_source_paths():
+        return bytes(jax_export.export(jax.jit(program), platforms=PLATFORMS)(images).serialize())
+
+
+@contextlib.contextmanager
+def any_number_of_images(name: str) -> Iterator[None]:
+    """Within it a network is traced with a number of images that isn't known; UserError if it has to know."""
     try:
-        with _without_source_paths():
-            return bytes(jax_export.export(jax.jit(program), platforms=PLATFORMS)(images).serialize())
-    except TypeError as error:
-        if "_DimExpr" not in str(error):
+        yield
+    except (TypeError, jax.errors.InconclusiveDimensionOperation) as error:
+        if isinstance(error, TypeError) and "_DimExpr" not in str(error):
             raise
         raise UserError(
-            f"{info.name} asks for the number of images, which an exported program leaves open: write x.shape[0], not "
-            "len(x)"
+            f"{name} asks for the number of images, which an exported program leaves open: no len(x), no slice along "
+            "the images, no choice by x.shape[0]"
         ) from None
 
 

@@ -102,15 +102,17 @@ def wide(channels):
     return jnp.arange(float(channels)).reshape(1, 1, 1, -1)
 
 
-def own(x, function):
+def own(x, function, dtype="float32"):
     """A function of images through ONNX Runtime."""
     (batch,) = jax_export.symbolic_shape("batch")
     program: Any = jax.make_jaxpr(function)(jax.ShapeDtypeStruct((batch, *x.shape[1:]), jnp.float32))
-    graph = Graph()
-    (result,) = emit(graph, program, [Value("images", program.in_avals[0].shape, channels_first(x.ndim))])
+    graph = Graph(dtype)
+    images = graph.node("Cast", "images", to=onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype)))
+    (result,) = emit(graph, program, [Value(images, program.in_avals[0].shape, channels_first(x.ndim))])
     described = onnx.helper.make_tensor_value_info("images", onnx.TensorProto.FLOAT, None)
     shape = [None] * len(result.shape)
-    model = graph.model([described], [(graph.name(graph.whole(result), in_order(shape)), "logits", shape)])
+    name = graph.node("Cast", graph.name(graph.whole(result), in_order(shape)), to=onnx.TensorProto.FLOAT)
+    model = graph.model([described], [(name, "logits", shape)])
     return answers(model.SerializeToString(), np.moveaxis(x, -1, 1))[0]
 
 
@@ -148,6 +150,12 @@ FUNCTIONS = {
     "dense": lambda x: x @ drawn(4, (7,)) + wide(7),
     "squeeze-excite": lambda x: x * nn.sigmoid(x.mean((1, 2), keepdims=True) @ drawn(4, (4,))),
     "strides": lambda x: x[:, ::2, 1::3] + x[:, 3:, ::3] * x[:, :3, 2, None],
+    "squeeze": lambda x: x.mean((1, 2), keepdims=True).squeeze((1, 2)),
+    "one-entry-often": lambda x: x[..., jnp.array([2, 2, 2])] * x[:, jnp.array([1]), :, :1],
+    "grid": lambda x: x[:, jnp.array([3, 0])[:, None], jnp.array([5, 1, 8])[None], 1:],
+    "small-numbers": lambda x: jnp.log1p(1e-8 * x) * 1e8 + jnp.expm1(1e-8 * x) * 1e8,
+    "remat": jax.checkpoint(lambda x: jnp.sin(x) * x.mean(-1, keepdims=True)),
+    "relu-of-integers": lambda x: jnp.minimum(jnp.maximum((3 * x).astype(jnp.int32), 0), 5).astype(jnp.float32),
     "backwards": lambda x: x[:, ::-1, :, ::-1],
     "pad-crop": lambda x: jax.lax.pad(x, 0.5, ((0, 0, 0), (1, -2, 0), (2, 0, 0), (0, 1, 0))),
     "concatenate": lambda x: jnp.concatenate([x, jnp.square(x) ** 3, jnp.broadcast_to(x[:, :1], x.shape)], axis=2),
@@ -171,9 +179,31 @@ def test_each_operation_is_jaxs(name):
     np.testing.assert_allclose(found, want, rtol=1e-5, atol=2e-5)
 
 
-def test_a_mean_over_the_images_is_refused():
-    with pytest.raises(Unsupported, match="depends on how many images"):
-        own(drawn(2, IMAGES), lambda x: x - x.mean(0, keepdims=True))
+REFUSED = {
+    "depends on how many images": lambda x: x - x.mean(0, keepdims=True),
+    "a slice along the images": lambda x: x[1:],
+    "beyond the ends": lambda x: jnp.take(x, jnp.array([-1, 2]), axis=-1, mode="clip"),
+    "no grid": lambda x: x[:, jnp.array([0, 1]), jnp.array([0, 1])],
+    "select_n by a number": lambda x: jax.lax.select_n((x > 0).astype(jnp.int32), x, 2 * x),
+    "and of integers": lambda x: (x.astype(jnp.int32) & 3).astype(jnp.float32),
+    "erfc outside of GELU": lambda x: jnp.log(jax.lax.erfc(x + 5)),
+    "bfloat16": lambda x: (x.astype(jnp.bfloat16) * 2).astype(jnp.float32),
+    "the operation cumsum": lambda x: x.cumsum(1),
+    "windows in the padding alone": lambda x: nn.max_pool(x, (2, 2), (2, 2), ((2, 0), (0, 0))),
+}
+
+
+@pytest.mark.parametrize("reason", REFUSED)
+def test_what_would_be_wrong_or_has_no_rule_is_refused(reason):
+    with pytest.raises(Unsupported, match=reason):
+        own(drawn(2, IMAGES), REFUSED[reason])
+
+
+def test_half_precision_keeps_means_of_many_entries_and_small_epsilons():
+    x = 5 + drawn(2, (160, 160, 2))  # the sum is beyond the largest float16, and so is the count
+    np.testing.assert_allclose(own(x, lambda x: x.mean((1, 2)), "float16"), x.mean((1, 2)), rtol=2e-3)
+    zeros = np.zeros((1, *IMAGES), np.float32)
+    assert (own(zeros, lambda x: x / jnp.maximum(jnp.abs(x), 1e-12), "float16") == 0).all()
 
 
 def test_engines_get_the_operations_that_they_are_fast_at():

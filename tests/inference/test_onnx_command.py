@@ -1,5 +1,6 @@
 """`fcnn export --format onnx`, its certificate, and `fcnn predict` and `fcnn evaluate` of the file."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -8,7 +9,8 @@ import pytest
 from harness import random_network
 from PIL import Image
 
-from fcnn import cli
+from fcnn import cli, models
+from fcnn.calibration import Calibration
 from fcnn.data.parallel import no_progress
 from fcnn.inference.onnx.certificate import certify
 from fcnn.inference.onnx.export import to_onnx
@@ -43,7 +45,7 @@ def test_the_file_answers_as_the_network_and_says_how_nearly(folder, pixels, cap
         capsys, "export", folder / "net.safetensors", "--format", "onnx", "--out", file, *["--pixels"] * pixels
     )
     assert code == 0
-    assert "same top-1 on 64 of 64 images (drawn patterns)" in out
+    assert "same top-1 on 64 of 64 images (random patterns)" in out
     certificate = json.loads((folder / f"net{pixels}.onnx.json").read_text())
     assert certificate["engines"]["onnxruntime"]["difference"] < 1e-5
     assert (certificate["pixels"], certificate["images"]["count"]) == (pixels, 64)
@@ -70,6 +72,21 @@ def test_another_networks_file_is_not_certified():
         certify(one, to_onnx(other), images, "", no_progress, pixels=False, dtype="float32")
 
 
+def test_the_second_output_is_certified_too():
+    network = random_network("lenet5", width_multiplier=0.5)
+    place = models.endpoints(network.create(), (32, 32, 3))[-1]
+    calibrated = Calibration(images=200).with_means(np.ones((4, place.shape[-1])), 0.2, place.name)
+    network = dataclasses.replace(network, info=dataclasses.replace(network.info, calibration=calibrated))
+    images = np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3)).astype(np.uint8)
+    model = onnx.load_from_string(to_onnx(network))
+    certify(network, model.SerializeToString(), images, "", no_progress, pixels=False, dtype="float32")
+    last = next(node for node in model.graph.node if "features" in node.output)
+    last.output[0] = "exact"
+    model.graph.node.append(onnx.helper.make_node("Add", ["exact", "exact"], ["features"]))
+    with pytest.raises(UserError, match="not written: onnxruntime's answers differ"):
+        certify(network, model.SerializeToString(), images, "", no_progress, pixels=False, dtype="float32")
+
+
 def test_what_is_no_file_of_ours_is_refused_in_a_line(folder, capsys):
     data = to_onnx(random_network("lenet5", classes=2, width_multiplier=0.5))
     outside = onnx.load_from_string(data)
@@ -81,8 +98,8 @@ def test_what_is_no_file_of_ours_is_refused_in_a_line(folder, capsys):
     del nameless.metadata_props[:]
     other.metadata_props[0].value = other.metadata_props[0].value.replace('"pixels": false', '"pixels": true')
     expected = {
-        b"": "damaged or no ONNX file",
-        data[: len(data) // 2]: "damaged or no ONNX file",
+        b"": "is damaged, no ONNX file",
+        data[: len(data) // 2]: "is damaged, no ONNX file",
         outside.SerializeToString(): "keeps its weights in other files",
         nameless.SerializeToString(): "no labels and preprocessing",
         other.SerializeToString(): "don't describe the network",

@@ -26,10 +26,10 @@ from fcnn.weights import Network, NetworkInfo
 LARGEST: dict[str, float] = {"float32": 1e-3, "float16": 2e-2, "int8": 0.5}
 """A difference of the outputs, relative to the largest of them, that is refused."""
 DRAWN = 64
-"""Images that are drawn for a network without data of its own."""
+"""Random images for a network without data of its own."""
 
-Engine = Callable[[np.ndarray], np.ndarray]
-"""From the file's input to its first output."""
+Engine = Callable[[np.ndarray], list[np.ndarray]]
+"""From the file's input to its outputs: logits or probabilities, and features where it has them."""
 
 
 def certify(
@@ -45,29 +45,27 @@ def certify(
 
     Returns:
       {"sha256", "opset", "dtype", "pixels", "images": {"source", "count"}, "engines": {name: {"version", "difference",
-      "same_top1"}}, "versions"}: the largest difference relative to the largest output, and on how many images the
-      likeliest class is the same.
+      "same_top1"}}, "versions"}: the largest difference relative to the largest number of the output, and on how many
+      images the likeliest class is the same.
 
     Raises:
       UserError: the difference is too large.
     """
     info, classify = network.info, classifier(network)
-    engines = {"onnxruntime": _onnxruntime(data), "openvino": _openvino(data)}
-    found = {name: [] for name, engine in engines.items() if engine is not None}
-    wanted = []
+    engines = {name: engine for name, make in ENGINES.items() if (engine := make(data)) is not None}
+    rows: dict[str, list[list[np.ndarray]]] = {name: [] for name in ("network", *engines)}
     starts = range(0, len(images), BATCH)
     for start in progress(starts, "comparing", len(starts)):
         part = images[start : start + BATCH]
         padded = np.concatenate([part, np.zeros((BATCH - len(part), *part.shape[1:]), np.uint8)])  # one program
-        logits = np.asarray(classify(padded).logits)[: len(part)]
-        wanted.append(info.calibration.probabilities(logits) if pixels else logits)
+        logits, *features = [np.asarray(output)[: len(part)] for output in classify(padded) if output is not None]
+        rows["network"].append([info.calibration.probabilities(logits) if pixels else logits, *features])
         taken = part if pixels else np.asarray(normalized(info, part)).transpose(0, 3, 1, 2)
-        for name, outputs in found.items():
-            engine = engines[name]
-            assert engine is not None
-            outputs.append(engine(taken))
-    want = np.concatenate(wanted)
-    rows = {name: _compared(name, np.concatenate(outputs), want, LARGEST[dtype]) for name, outputs in found.items()}
+        for name, engine in engines.items():
+            rows[name].append(engine(taken))
+    outputs = {name: [np.concatenate(batches) for batches in zip(*each, strict=True)] for name, each in rows.items()}
+    want = outputs.pop("network")
+    compared = {name: _compared(name, found, want, LARGEST[dtype]) for name, found in outputs.items()}
     return with_version(
         {
             "sha256": hashlib.sha256(data).hexdigest(),
@@ -75,32 +73,32 @@ def certify(
             "dtype": dtype,
             "pixels": pixels,
             "images": {"source": source, "count": len(images)},
-            "engines": rows,
+            "engines": compared,
             "versions": {name: importlib.metadata.version(name) for name in ("jax", "flax", "onnx")},
         }
     )
 
 
-def images_to_compare(
-    source: str, info: NetworkInfo, dataset: Dataset | None, console: Console
-) -> tuple[np.ndarray, str]:
-    """Returns the validation images of a run, (N, H, W, C) uint8, and what they are; drawn patterns where
-    there are none.
+def run_dataset(source: str, dataset: Dataset | None, console: Console) -> Dataset | None:
+    """Loads the images of a run; None if the source is no run's folder.
 
     Args:
-      source: the run's folder, or any other network.
       dataset: the user's own, of the run.
+
+    Raises:
+      UserError: they aren't there any more.
     """
     workdir = Path(source).expanduser()
-    if workdir.is_dir():
-        try:
-            config = folder.read_config(workdir)
-            split = load_run_data(config, workdir, console, exact=False, dataset=dataset).validation
-            if len(split):
-                return split.read(np.arange(len(split))), f"validation split of {config.data.name}"
-        except UserError as error:
-            console.log(f"Note: {error}. Drawn images are compared instead.")
-    return _drawn(info.image_shape), "drawn patterns"
+    if not workdir.is_dir():
+        return None
+    return load_run_data(folder.read_config(workdir), workdir, console, exact=False, dataset=dataset)
+
+
+def images_to_compare(info: NetworkInfo, dataset: Dataset | None) -> tuple[np.ndarray, str]:
+    """Returns the validation images, (N, H, W, C) uint8, and what they are; random patterns where there are none."""
+    if dataset is not None and len(split := dataset.validation):
+        return split.read(np.arange(len(split))), f"validation split of {dataset.name}"
+    return _drawn(info.image_shape), "random patterns"
 
 
 def _drawn(shape: Sequence[int]) -> np.ndarray:
@@ -113,20 +111,21 @@ def _drawn(shape: Sequence[int]) -> np.ndarray:
     return np.clip(coarse[:, rows[:, None], columns] + noise, 0, 255).astype(np.uint8)
 
 
-def _compared(name: str, found: np.ndarray, want: np.ndarray, largest: float) -> dict[str, Any]:
-    difference = float(np.abs(found - want).max() / np.abs(want).max())
-    if not difference <= largest:
+def _compared(name: str, found: list[np.ndarray], want: list[np.ndarray], largest: float) -> dict[str, Any]:
+    differences = [float(np.abs(a - b).max() / (np.abs(b).max() or 1)) for a, b in zip(found, want, strict=True)]
+    if not max(differences) <= largest:
         raise UserError(
-            f"not written: {name}'s answers differ from the network's by {difference:.2g} of the largest, more than "
-            f"{largest:g}"
+            f"not written: {name}'s answers differ from the network's by {max(differences):.2g} of the largest, more "
+            f"than {largest:g}"
         )
-    same = int((found.argmax(1) == want.argmax(1)).sum())
-    return {"version": importlib.metadata.version(name), "difference": difference, "same_top1": same}
+    same = int((found[0].argmax(1) == want[0].argmax(1)).sum())
+    version = importlib.import_module(name).__version__
+    return {"version": version, "difference": max(differences), "same_top1": same}
 
 
 def _onnxruntime(data: bytes) -> Engine:
     session = open_session(data, "the ONNX file")
-    return lambda images: session.run(None, {"images": images})[0]
+    return lambda images: session.run(None, {"images": images})
 
 
 def _openvino(data: bytes) -> Engine | None:
@@ -137,7 +136,10 @@ def _openvino(data: bytes) -> Engine | None:
         return None
     core = openvino.Core()
     model = core.compile_model(core.read_model(data), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    return lambda images: model(images)[model.output(0)]
+    return lambda images: list(model(images).values())
+
+
+ENGINES: dict[str, Callable[[bytes], Engine | None]] = {"onnxruntime": _onnxruntime, "openvino": _openvino}
 
 
 def write_certified(path: Path, data: bytes, certificate: dict[str, Any]) -> Path:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.extend import core
 
@@ -11,7 +12,7 @@ from fcnn.inference.onnx import operations, shapes, windows
 from fcnn.inference.onnx.graph import Graph, Unsupported, Value, dimensions, in_order
 
 RULES = operations.RULES | shapes.RULES | windows.RULES
-CALLS = ("jit", "pjit", "closed_call", "core_call", "remat", "checkpoint", "custom_jvp_call", "custom_vjp_call")
+CALLS = ("jit", "remat2", "custom_jvp_call", "custom_vjp_call")
 """Operations that only call the program inside."""
 
 
@@ -48,6 +49,8 @@ def _run(graph: Graph, program: Any, inputs: Sequence[Value]) -> list[Value]:
 def _apply(graph: Graph, op: Any, operands: list[Value]) -> list[Value]:
     if op.primitive.name == "dim_as_value":
         raise Unsupported("a number that depends on how many images there are")
+    if any(_is_narrow(variable.aval.dtype) for variable in op.outvars):
+        raise Unsupported(f"{op.outvars[0].aval.dtype}; build the module with dtype float32")
     if all(value.is_constant and not value.ones for value in operands) and _is_known(op):
         arrays = op.primitive.bind(*(value.tensor for value in operands), **op.params)
         return [_constant(one) for one in (arrays if op.primitive.multiple_results else [arrays])]
@@ -61,6 +64,11 @@ def _apply(graph: Graph, op: Any, operands: list[Value]) -> list[Value]:
     results = results if isinstance(results, list) else [results]
     graph.channels |= {str(one.tensor): one.sizes[one.axes[1]] for one in results if len(one.shape) == 4}
     return results
+
+
+def _is_narrow(dtype: Any) -> bool:
+    """Whether a type is a float that NumPy doesn't have, such as bfloat16."""
+    return jnp.issubdtype(dtype, jnp.floating) and not np.issubdtype(dtype, np.floating)
 
 
 def _is_known(op: Any) -> bool:

@@ -1,7 +1,7 @@
 """A network as an ONNX file, with labels and preprocessing in its metadata.
 
-The program that JAX traces, batch norms folded, is written operation by operation (`emit`), so that any architecture
-goes, and a user's own as far as its operations are known.
+The program that JAX traces, batch norms folded, is written operation by operation (`emit`), so that no architecture has
+to be known, and a user's own works if all of its operations have rules.
 """
 
 import json
@@ -14,7 +14,7 @@ import onnx
 from jax import export as jax_export
 from onnx import TensorProto, helper
 
-from fcnn.inference.export import folded
+from fcnn.inference.export import any_number_of_images, folded
 from fcnn.inference.onnx.emit import emit
 from fcnn.inference.onnx.graph import BATCH, Graph, Unsupported, Value, channels_first
 from fcnn.utils.errors import UserError
@@ -44,15 +44,15 @@ def to_onnx(network: Network, *, pixels: bool = False, dtype: DType = "float32")
     try:
         results = emit(graph, program, [value])
         names = [graph.name(graph.whole(result)) for result in results]
+        names = [graph.node("Cast", name, to=TensorProto.FLOAT) if dtype == "float16" else name for name in names]
+        called = ["logits", "features"]
+        if pixels:
+            scaled = graph.node("Div", names[0], graph.single(info.calibration.temperature))
+            names[0], called[0] = graph.node("Softmax", scaled, axis=1), "probabilities"
+        shapes = [[BATCH, *result.shape[1:]] for result in results]
+        model = graph.model([described], list(zip(names, called, shapes, strict=False)))
     except Unsupported as error:
         raise UserError(f"{info.name} can't be written as ONNX: it has {error}; take --format stablehlo") from None
-    names = [graph.node("Cast", name, to=TensorProto.FLOAT) if dtype == "float16" else name for name in names]
-    called = ["logits", "features"]
-    if pixels:
-        scaled = graph.node("Div", names[0], graph.single(info.calibration.temperature))
-        names[0], called[0] = graph.node("Softmax", scaled, axis=1), "probabilities"
-    shapes = [[BATCH, *result.shape[1:]] for result in results]
-    model = graph.model([described], list(zip(names, called, shapes, strict=False)))
     about = {"pixels": pixels, "about": info.to_dict()}
     helper.set_model_props(model, {"fcnn": json.dumps(about), "labels": json.dumps(info.classes)})
     return _checked(model, info)
@@ -79,11 +79,8 @@ def _traced(network: Network) -> Any:
     """The network as a program of JAX's with any number of images: (B, H, W, C) -> logits, and features."""
     info = network.info
     height, width, _ = info.image_shape
-    shape = (
-        height,
-        width,
-        len(info.mean),
-    )  # gray images that are normalized by statistics of three channels have three
+    # Gray images that are normalized by statistics of three channels have three.
+    shape = (height, width, len(info.mean))
     apply, endpoint = folded(network.create(), network.variables, (1, *shape)), info.calibration.endpoint
 
     def program(images: jax.Array) -> tuple[jax.Array, ...]:
@@ -94,21 +91,20 @@ def _traced(network: Network) -> Any:
         return logits, features.mean(axis=tuple(range(1, features.ndim - 1)))
 
     (batch,) = jax_export.symbolic_shape(BATCH)
-    try:
+    with any_number_of_images(info.name):
         return jax.make_jaxpr(program)(jax.ShapeDtypeStruct((batch, *shape), jnp.float32))
-    except TypeError as error:
-        if "_DimExpr" not in str(error):
-            raise
-        raise UserError(
-            f"{info.name} asks for the number of images, which an exported program leaves open: write x.shape[0], not "
-            "len(x)"
-        ) from None
 
 
 def _checked(model: onnx.ModelProto, info: NetworkInfo) -> bytes:
     """The model with the shapes of all its tensors, serialized."""
     if model.ByteSize() >= 2**31:
         raise UserError(f"{info.name} has {model.ByteSize() / 2**30:.1f} GiB; an ONNX file holds less than 2")
-    model = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
-    onnx.checker.check_model(model, full_check=True)
+    try:
+        model = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
+        onnx.checker.check_model(model, full_check=True)
+    except (
+        onnx.shape_inference.InferenceError,
+        onnx.checker.ValidationError,
+    ) as error:  # a type that ONNX doesn't take
+        raise UserError(f"{info.name} can't be written as ONNX: {str(error).splitlines()[0][:200]}") from None
     return model.SerializeToString(deterministic=True)

@@ -18,6 +18,10 @@ IR_VERSION = 8
 """The oldest that goes with the opset, so that older engines open the file."""
 BATCH = "batch"
 """The name of the axis that is open."""
+FLOAT16 = (1e-7, 65504)
+"""The smallest and the largest number that a float16 constant is: an epsilon must not become 0."""
+ERFC = "Erfc"
+"""A node that ONNX doesn't have, to become part of GELU: of large numbers, 1 - Erf has no digit left."""
 
 
 class Unsupported(Exception):
@@ -26,7 +30,7 @@ class Unsupported(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class Value:
-    """A tensor of the graph and how it stands for an array of JAX's."""
+    """A tensor of the graph, and which array of JAX's it is."""
 
     tensor: "str | np.ndarray"
     """The tensor's name, or a constant with JAX's order of axes."""
@@ -35,7 +39,7 @@ class Value:
     axes: tuple[int, ...]
     """Axis i of the tensor is axis `axes[i]` of the array; in order for a constant."""
     ones: frozenset[int] = frozenset()
-    """Axes of the array along which the tensor has one entry, which stands for all."""
+    """Axes of the array along which the tensor has one entry, to be broadcast."""
 
     @property
     def is_constant(self) -> bool:
@@ -90,14 +94,8 @@ class Graph:
         return names if outputs > 1 else names[0]
 
     def constant(self, array: Any) -> str:
-        """Adds a constant, floats in the graph's type; small ones that are equal are kept once."""
+        """Adds a constant, whose floats the model has in the graph's type; small ones that are equal are kept once."""
         array = np.asarray(array)
-        if array.dtype.kind == "f":
-            with np.errstate(over="ignore"):
-                array = array.astype(self.dtype)
-        return self._keep(array)
-
-    def _keep(self, array: np.ndarray) -> str:
         array = np.ascontiguousarray(array).reshape(array.shape)
         key = (str(array.dtype), array.shape, array.tobytes() if array.nbytes <= 64 else len(self.constants))
         if key not in self._small:
@@ -107,7 +105,9 @@ class Graph:
 
     def single(self, array: Any) -> str:
         """Adds a constant of float32, whatever the graph's type."""
-        return self._keep(np.asarray(array, np.float32))
+        name = f"single_{len(self.constants)}"
+        self.constants[name] = np.asarray(array, np.float32)
+        return name
 
     def ints(self, values: Sequence[int]) -> str:
         """Adds a constant of int64."""
@@ -138,12 +138,21 @@ class Graph:
     def batch(self, size: Any) -> str:
         """The number of images, as a tensor of one number; Unsupported for a multiple of it."""
         if str(size) != BATCH:
-            raise Unsupported(f"an array of {size} entries along an axis")
+            raise Unsupported(f"a broadcast to {size} entries")
         return self.node("Slice", self.node("Shape", "images"), self.ints([0]), self.ints([1]))
 
     def known(self, name: str) -> np.ndarray | None:
         """The constant of this name; None if it isn't one."""
         return self.constants.get(name)
+
+    def _tensor(self, name: str) -> onnx.TensorProto:
+        array = self.constants[name]
+        if array.dtype.kind == "f" and not name.startswith("single"):
+            if self.dtype == np.float16 and array.size == 1 and np.isfinite(array).all() and array.any():
+                array = np.copysign(np.clip(np.abs(array), *FLOAT16), array)
+            with np.errstate(over="ignore"):
+                array = array.astype(self.dtype)
+        return numpy_helper.from_array(array, name)
 
     def model(self, inputs: Sequence[Any], outputs: Sequence[tuple[str, str, list[Any]]]) -> onnx.ModelProto:
         """The graph as a model, without nodes and constants that nothing needs.
@@ -161,7 +170,9 @@ class Graph:
         for node in nodes:
             for names in (node.input, node.output):
                 names[:] = [renamed.get(name, name) for name in names]
-        constants = [numpy_helper.from_array(array, name) for name, array in self.constants.items() if name in needed]
+        if any(node.op_type == ERFC for node in nodes):
+            raise Unsupported("the operation erfc outside of GELU")
+        constants = [self._tensor(name) for name in self.constants if name in needed]
         results = [helper.make_tensor_value_info(called, TensorProto.FLOAT, shape) for _, called, shape in outputs]
         graph = helper.make_graph(nodes[::-1], "network", list(inputs), results, constants)
         opsets = [helper.make_opsetid("", OPSET)]

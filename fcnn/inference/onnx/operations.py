@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from onnx import helper
 
-from fcnn.inference.onnx.graph import Graph, Value, aligned, channels_first, dimensions, in_order
+from fcnn.inference.onnx.graph import ERFC, Graph, Unsupported, Value, aligned, channels_first, dimensions, in_order
 
 Rule = Callable[[Graph, Any, Sequence[Value]], Value | list[Value]]
 
@@ -32,9 +32,9 @@ def elementwise(function: str | Callable[..., str]) -> Callable[[Graph, Any, Seq
 
 
 def _number(graph: Graph, name: str) -> float | None:
-    """The number that a constant of one entry is."""
-    array = graph.known(name)
-    return float(array.reshape(-1)[0]) if array is not None and array.size == 1 else None
+    """The float that a constant of one entry is."""
+    array = graph.constants.get(name)
+    return array.item() if array is not None and array.size == 1 and array.dtype.kind == "f" else None
 
 
 def _with_number(graph: Graph, a: str, b: str) -> tuple[str, float | None]:
@@ -85,26 +85,27 @@ def _multiply(graph: Graph, a: str, b: str) -> str:
 
 def _gelu(graph: Graph, half: str, erfc: str) -> str | None:
     """x / 2 erfc(-x / sqrt(2)) as x (erf(x / sqrt(2)) + 1) / 2, which engines know; None for another product."""
-    made, one_less = graph.made_by.get(half), graph.made_by.get(erfc)
-    if made is None or made.op_type != "Mul" or one_less is None or one_less.op_type != "Sub":
+    made, tail = graph.made_by.get(half), graph.made_by.get(erfc)
+    if made is None or made.op_type != "Mul" or tail is None or tail.op_type != ERFC:
         return None
-    (x, number), erf = _with_number(graph, *made.input), graph.made_by.get(one_less.input[1])
-    if number != 0.5 or _number(graph, one_less.input[0]) != 1 or erf is None or erf.op_type != "Erf":
-        return None
-    scaled = graph.made_by.get(erf.input[0])
-    if scaled is None or scaled.op_type != "Mul":
+    (x, number), scaled = _with_number(graph, *made.input), graph.made_by.get(tail.input[0])
+    if number != 0.5 or scaled is None or scaled.op_type != "Mul":
         return None
     (negative, factor), root = _with_number(graph, *scaled.input), np.float32(math.sqrt(2))
     minus = graph.made_by.get(negative)
     if minus is None or (minus.op_type, minus.input[0]) != ("Neg", x) or abs((factor or 0) * root - 1) > 1e-3:
         return None
-    one_more = graph.node("Add", graph.node("Erf", graph.node("Div", x, graph.constant(root))), one_less.input[0])
-    return graph.node("Mul", graph.node("Mul", x, one_more), graph.constant(np.float32(0.5)))
+    erf = graph.node("Erf", graph.node("Div", x, graph.constant(root)))
+    return graph.node("Mul", graph.node("Mul", x, _plus_one(graph, erf)), graph.constant(np.float32(0.5)))
+
+
+def _plus_one(graph: Graph, x: str) -> str:
+    return graph.node("Add", x, graph.constant(np.float32(1)))
 
 
 def _add(graph: Graph, a: str, b: str) -> str:
     for x, bias in ((a, b), (b, a)):
-        made, shift = graph.made_by.get(x), graph.known(bias)
+        made, shift = graph.made_by.get(x), graph.constants.get(bias)
         if made is None or shift is None:
             continue
         if graph.channels.get(x) != shift.size or not by_channel(shift):
@@ -129,7 +130,7 @@ def _batch_norm(graph: Graph, scaled: Any, shift: np.ndarray) -> str | None:
         centered = graph.made_by.get(part)
         if centered is None or centered.op_type != "Sub":
             continue
-        vectors = [graph.known(factor), shift, graph.known(centered.input[1])]
+        vectors = [graph.constants.get(factor), shift, graph.constants.get(centered.input[1])]
         if all(map(by_channel, vectors)) and graph.channels.get(centered.input[0]) == shift.size:
             named = [graph.constant(np.ravel(vector)) for vector in vectors]
             one = graph.constant(np.ones(shift.size, np.float32))
@@ -142,8 +143,22 @@ def _power(graph: Graph, op: Any, values: Sequence[Value]) -> Value:
     return elementwise("Pow")(graph, op, [*values, exponent])
 
 
-def _select(graph: Graph, which: str, no: str, yes: str) -> str:
-    return graph.node("Where", which, yes, no)
+def _select(graph: Graph, op: Any, values: Sequence[Value]) -> Value:
+    if op.invars[0].aval.dtype != np.bool_:
+        raise Unsupported("select_n by a number")
+    which, no, yes = values
+    return elementwise("Where")(graph, op, [which, yes, no])
+
+
+def _logical(kind: str) -> Rule:
+    """The rule of an operation that ONNX has for truth values alone."""
+
+    def rule(graph: Graph, op: Any, values: Sequence[Value]) -> Value:
+        if op.invars[0].aval.dtype != np.bool_:
+            raise Unsupported(f"the operation {op.primitive.name} of integers")
+        return elementwise(kind)(graph, op, values)
+
+    return rule
 
 
 def _cast(graph: Graph, op: Any, values: Sequence[Value]) -> Value:
@@ -202,10 +217,6 @@ def _dot_general(graph: Graph, op: Any, values: Sequence[Value]) -> Value:
     return Value(name, shape_of(op), in_order(shape_of(op)))
 
 
-def _erfc(graph: Graph, x: str) -> str:
-    return graph.node("Sub", graph.constant(np.float32(1)), graph.node("Erf", x))
-
-
 def _equal_not(graph: Graph, a: str, b: str) -> str:
     return graph.node("Not", graph.node("Equal", a, b))
 
@@ -219,11 +230,16 @@ def _rsqrt(graph: Graph, x: str) -> str:
 
 
 def _expm1(graph: Graph, x: str) -> str:
-    return graph.node("Sub", graph.node("Exp", x), graph.constant(np.float32(1)))
+    """tanh(x / 2) (exp(x) + 1), which keeps its digits where x is small."""
+    half = graph.node("Tanh", graph.node("Mul", x, graph.constant(np.float32(0.5))))
+    return graph.node("Mul", half, _plus_one(graph, graph.node("Exp", x)))
 
 
 def _log1p(graph: Graph, x: str) -> str:
-    return graph.node("Log", graph.node("Add", x, graph.constant(np.float32(1))))
+    """log(u) x / (u - 1) with u = x + 1 rounded, or x where u is 1: the error of u cancels out."""
+    one, u = graph.constant(np.float32(1)), _plus_one(graph, x)
+    ratio = graph.node("Div", graph.node("Mul", graph.node("Log", u), x), graph.node("Sub", u, one))
+    return graph.node("Where", graph.node("Equal", u, one), x, ratio)
 
 
 def _clamp(graph: Graph, low: str, x: str, high: str) -> str:
@@ -233,18 +249,19 @@ def _clamp(graph: Graph, low: str, x: str, high: str) -> str:
 ELEMENTWISE: dict[str, str | Callable[..., str]] = {
     "sub": "Sub", "neg": "Neg", "exp": "Exp", "log": "Log", "tanh": "Tanh", "logistic": "Sigmoid", "sqrt": "Sqrt",
     "abs": "Abs", "sign": "Sign", "floor": "Floor", "ceil": "Ceil", "erf": "Erf", "pow": "Pow", "gt": "Greater",
-    "lt": "Less", "ge": "GreaterOrEqual", "le": "LessOrEqual", "eq": "Equal", "or": "Or", "and": "And", "not": "Not",
-    "sin": "Sin", "cos": "Cos",
-    "max": _maximum, "min": _minimum, "div": _divide, "mul": _multiply, "add": _add, "add_any": _add, "erfc": _erfc,
+    "lt": "Less", "ge": "GreaterOrEqual", "le": "LessOrEqual", "eq": "Equal", "sin": "Sin",
+    "cos": "Cos", "erfc": ERFC,
+    "max": _maximum, "min": _minimum, "div": _divide, "mul": _multiply, "add": _add,
     "ne": _equal_not, "square": _square, "rsqrt": _rsqrt, "log1p": _log1p, "expm1": _expm1, "clamp": _clamp,
-    "select_n": _select,
 }  # fmt: skip
 REDUCED = {"reduce_sum": "ReduceSum", "reduce_max": "ReduceMax", "reduce_min": "ReduceMin", "reduce_prod": "ReduceProd"}
 RULES: dict[str, Rule] = {
     **{name: elementwise(function) for name, function in ELEMENTWISE.items()},
     **{name: _reduce(kind) for name, kind in REDUCED.items()},
-    **dict.fromkeys(("name", "copy", "copy_p", "stop_gradient", "optimization_barrier"), _identity),
+    **{name: _logical(kind) for name, kind in {"or": "Or", "and": "And", "not": "Not"}.items()},
+    **dict.fromkeys(("name", "copy", "stop_gradient"), _identity),
     "integer_pow": _power,
+    "select_n": _select,
     "convert_element_type": _cast,
     "dot_general": _dot_general,
 }

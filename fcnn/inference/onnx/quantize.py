@@ -12,13 +12,9 @@ from typing import Any
 import numpy as np
 import onnx
 
-from fcnn.data import AnySplit, Dataset
+from fcnn.data import AnySplit
 from fcnn.inference.onnx.run import open_session
 from fcnn.inference.predict import BATCH, normalized
-from fcnn.report import Console
-from fcnn.training import workdir as folder
-from fcnn.training.run_data import load_run_data
-from fcnn.utils.errors import UserError
 from fcnn.weights import NetworkInfo
 
 IMAGES = 256
@@ -27,19 +23,6 @@ TURNS = 30
 """Answers of each file that are timed."""
 DENSE = ["MatMul", "Gemm"]
 """Their outputs, of which the logits are one, stay in float32: of 256 values, too many would be equal."""
-
-
-def run_splits(source: str, dataset: Dataset | None, console: Console) -> tuple[AnySplit, AnySplit]:
-    """Returns a run's training and validation images.
-
-    Raises:
-      UserError: it is no run, or its images aren't there any more.
-    """
-    workdir = Path(source).expanduser()
-    if not workdir.is_dir():
-        raise UserError(f"--dtype int8 is calibrated on training images, so it takes a run's folder, not {source}")
-    data = load_run_data(folder.read_config(workdir), workdir, console, exact=False, dataset=dataset)
-    return data.train, data.validation
 
 
 def quantize(data: bytes, info: NetworkInfo, train: AnySplit, *, pixels: bool) -> bytes:

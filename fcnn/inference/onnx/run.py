@@ -53,8 +53,11 @@ def open_session(data: bytes, source: str) -> Any:
         return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
     except UserError:
         raise
-    except Exception as error:  # whatever a damaged file makes them raise
-        raise UserError(f"{source} is damaged or no ONNX file ({type(error).__name__})") from None
+    except Exception as error:  # whatever a damaged file makes onnx and ONNX Runtime raise
+        raise UserError(
+            f"{source} is damaged, no ONNX file, or has an operation that ONNX Runtime can't run "
+            f"({type(error).__name__})"
+        ) from None
 
 
 def classifier(session: Any, info: NetworkInfo, pixels: bool) -> Classify:

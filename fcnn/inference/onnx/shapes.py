@@ -1,6 +1,7 @@
 """Operations of JAX's that move entries, in ONNX: reshapes, slices, concatenations. Each rule takes the graph, the
 operation and its operands, and returns its result."""
 
+import numbers
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -21,7 +22,7 @@ def _transpose(graph: Graph, op: Any, values: Sequence[Value]) -> Value:
 
 
 def _broadcast(graph: Graph, op: Any, values: Sequence[Value]) -> Value:
-    """New axes have one entry in the tensor, which stands for all: ONNX repeats it where it meets another array."""
+    """New axes have one entry in the tensor: ONNX broadcasts it where it meets another array."""
     value, shape, places = values[0], shape_of(op), op.params["broadcast_dimensions"]
     ones = {axis for axis in range(len(shape)) if axis not in places}
     ones |= {places[axis] for axis, size in enumerate(value.sizes) if size == 1}
@@ -46,6 +47,10 @@ def _broadcast(graph: Graph, op: Any, values: Sequence[Value]) -> Value:
 def _reshape(graph: Graph, op: Any, values: Sequence[Value]) -> Value:
     if op.params.get("dimensions") is not None:
         raise Unsupported("a reshape that transposes")
+    return reshaped(graph, values[0], shape_of(op))
+
+
+def _squeeze(graph: Graph, op: Any, values: Sequence[Value]) -> Value:
     return reshaped(graph, values[0], shape_of(op))
 
 
@@ -133,6 +138,8 @@ def _slice(graph: Graph, op: Any, values: Sequence[Value]) -> Value:
 
 def _cut(graph: Graph, value: Value, bounds: Mapping[int, tuple[int, int, int]]) -> str:
     """Slices axes of the array: (first entry, the one after the last, step)."""
+    if not all(isinstance(number, numbers.Integral) for bound in bounds.values() for number in bound):
+        raise Unsupported("a slice along the images")
     starts, ends, steps = (graph.ints([int(bound[i]) for bound in bounds.values()]) for i in range(3))
     places = graph.ints([value.axes.index(axis) for axis in bounds])
     return graph.node("Slice", graph.name(value, value.axes), starts, ends, places, steps)
@@ -147,30 +154,61 @@ def _reverse(graph: Graph, op: Any, values: Sequence[Value]) -> Value:
 def _gather(graph: Graph, op: Any, values: Sequence[Value]) -> Value:
     """What `x[:, 1:3, ::2]` is where the number of images is open: entries whose places are known."""
     value, indices = graph.whole(values[0]), values[1].tensor
-    numbers, sizes = op.params["dimension_numbers"], list(dimensions(op.params["slice_sizes"]))
-    if not isinstance(indices, np.ndarray) or numbers.operand_batching_dims:
-        raise Unsupported("a lookup whose places depend on the images")
-    bounds, looked_up = {}, {}
-    for axis, places in zip(numbers.start_index_map, np.moveaxis(indices, -1, 0), strict=True):
-        varies = [d for d in range(places.ndim) if (places != places.take([0], d)).any()]
-        if not varies:
-            bounds[axis] = (places.flat[0], places.flat[0] + sizes[axis], 1)
-        elif len(varies) == 1 and varies[0] not in looked_up and axis in numbers.collapsed_slice_dims:
-            looked_up[varies[0]] = axis, np.moveaxis(places, varies[0], 0).reshape(places.shape[varies[0]], -1)[:, 0]
-        else:
-            raise Unsupported("a lookup of entries that are no grid")
+    layout, sizes = op.params["dimension_numbers"], list(dimensions(op.params["slice_sizes"]))
+    if not isinstance(indices, np.ndarray) or layout.operand_batching_dims:
+        raise Unsupported("indexing by what is computed from the images")
+    bounds, looked_up = _places(layout, indices, value.shape, sizes)
     name = _cut(graph, value, bounds) if bounds else graph.name(value, value.axes)
     for axis, places in looked_up.values():
         name, sizes[axis] = graph.node("Gather", name, graph.ints(places), axis=value.axes.index(axis)), len(places)
-    # The result's axes: those that were kept in their places, and in order between them those of the lookup.
-    kept = iter(axis for axis in range(len(sizes)) if axis not in numbers.collapsed_slice_dims)
-    others = iter(looked_up.get(d, (None,))[0] for d in range(indices.ndim - 1))
-    shape = shape_of(op)
-    order = [next(kept) if axis in numbers.offset_dims else next(others) for axis in range(len(shape))]
-    order = [axis for axis in order if axis is not None]
-    order += [axis for axis in range(len(sizes)) if axis not in order]  # of one entry
+    order = _gathered_order(layout, looked_up, len(shape_of(op)), len(sizes))
     part = Value(name, tuple(sizes[axis] for axis in order), tuple(map(order.index, value.axes)))
-    return reshaped(graph, part, shape)
+    return reshaped(graph, part, shape_of(op))
+
+
+def _places(
+    layout: Any, indices: np.ndarray, shape: Sequence[Any], sizes: Sequence[int]
+) -> tuple[dict[int, tuple[int, int, int]], dict[int, tuple[int, np.ndarray]]]:
+    """What is sliced of which axes, and for each axis of the indices which axis of the array it looks up, and where."""
+    bounds = {axis: (0, size, 1) for axis, size in enumerate(sizes) if size != shape[axis]}
+    looked_up: dict[int, tuple[int, np.ndarray]] = {}
+    long = [axis for axis, size in enumerate(indices.shape[:-1]) if size > 1]
+    for axis, places in zip(layout.start_index_map, np.moveaxis(indices, -1, 0), strict=True):
+        if isinstance(shape[axis], int) and ((places < 0).any() or (places > shape[axis] - sizes[axis]).any()):
+            raise Unsupported("indexing beyond the ends of an array")
+        along = [one for one in long if one not in looked_up and _is_along(places, one)]
+        if (places == places.flat[0]).all():
+            bounds[axis] = (places.flat[0], places.flat[0] + sizes[axis], 1)
+        elif along and axis in layout.collapsed_slice_dims:
+            rows = np.moveaxis(places, along[0], 0).reshape(places.shape[along[0]], -1)[:, 0]
+            looked_up[along[0]] = axis, rows
+            bounds.pop(axis, None)
+        else:
+            raise Unsupported("indexing by arrays that are no grid")
+    fixed = [axis for axis in bounds if axis in layout.collapsed_slice_dims]
+    for one in long:
+        if one not in looked_up:  # the same entry several times
+            if not fixed:
+                raise Unsupported("indexing by arrays that are no grid")
+            axis = fixed.pop(0)
+            looked_up[one] = axis, np.full(indices.shape[one], bounds.pop(axis)[0])
+    return bounds, looked_up
+
+
+def _is_along(places: np.ndarray, axis: int) -> bool:
+    """Whether an array changes along no axis but one."""
+    others = tuple(other for other in range(places.ndim) if other != axis)
+    return bool((places.min(others) == places.max(others)).all())
+
+
+def _gathered_order(layout: Any, looked_up: Mapping[int, tuple[int, Any]], rank: int, operand_rank: int) -> list[int]:
+    """The operand's axes in the order that the result has them: those that were kept in their places, and in order
+    between them those of the lookup; those of one entry that are gone come last."""
+    kept = iter(axis for axis in range(operand_rank) if axis not in layout.collapsed_slice_dims)
+    others = iter(looked_up.get(d, (None,))[0] for d in range(rank - len(layout.offset_dims)))
+    axes = [next(kept) if axis in layout.offset_dims else next(others) for axis in range(rank)]
+    order = [axis for axis in axes if axis is not None]
+    return order + [axis for axis in range(operand_rank) if axis not in order]
 
 
 def _pad(graph: Graph, op: Any, values: Sequence[Value]) -> Value:
@@ -186,7 +224,7 @@ RULES: dict[str, Rule] = {
     "transpose": _transpose,
     "broadcast_in_dim": _broadcast,
     "reshape": _reshape,
-    "squeeze": _reshape,
+    "squeeze": _squeeze,
     "concatenate": _concatenate,
     "stack": _stack,
     "split": _split,

@@ -77,7 +77,9 @@ def _reduce_window(kind: str) -> Rule:
         ends = [window[axis] == stride[axis] == 1 and not any(pairs[axis]) for axis in (0, rank - 1)]
         dilated = [*params["base_dilation"], *params["window_dilation"]]
         if not 3 <= rank <= 5 or not all(ends) or any(step != 1 for step in dilated):
-            raise Unsupported("a reduction of windows that are no pooling of (B, ..., C)")
+            raise Unsupported("a pooling that is dilated, or not over the spatial axes")
+        if any(not 0 <= each < size for pair, size in zip(pairs, window, strict=True) for each in pair):
+            raise Unsupported("a pooling with windows in the padding alone")
         inside = slice(1, rank - 1)
         windows = Windows(window[inside], stride[inside], (1,) * (rank - 2), pairs[inside], ())
         extra = {"count_include_pad": 1} if kind == "AveragePool" else {}
