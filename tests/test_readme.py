@@ -236,6 +236,6 @@ def test_nothing_is_left_out():
     assert len(README.splitlines()) <= 130
     assert len(COMMANDS) >= 44
     assert len(PRESETS) == len(presets.names()) - 1  # all but the main job's
-    assert len(EXAMPLES) == 11
+    assert len(EXAMPLES) == 12
     needed = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["requires-python"]
     assert f"Python {needed.removeprefix('>=')} or newer" in README

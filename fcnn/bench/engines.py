@@ -57,7 +57,7 @@ def _stablehlo(job: Job, images: np.ndarray) -> tuple[Answer, dict[str, Any]]:
 
 
 def _onnxruntime(job: Job, images: np.ndarray) -> tuple[Answer, dict[str, Any]]:
-    import onnxruntime  # pyright: ignore[reportMissingImports]
+    import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = cores()
@@ -69,7 +69,7 @@ def _onnxruntime(job: Job, images: np.ndarray) -> tuple[Answer, dict[str, Any]]:
 
 
 def _openvino(job: Job, images: np.ndarray) -> tuple[Answer, dict[str, Any]]:
-    import openvino  # pyright: ignore[reportMissingImports]
+    import openvino  # pyright: ignore[reportMissingImports]  # optional
 
     channels_first = np.ascontiguousarray(images.transpose(0, 3, 1, 2))
     core = openvino.Core()

@@ -1,12 +1,10 @@
-"""Saving and restoring a run's state: the only file that knows Orbax."""
+"""Saving and restoring a run's state by Orbax."""
 
-import asyncio
 import contextlib
 import logging
 import math
 import os
 import re
-import threading
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,10 +14,10 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
-from orbax.checkpoint._src.futures import future
 
 from fcnn.distributed import processes
 from fcnn.report.records import rank
+from fcnn.training.orbax_threads import end_waiting, patient_loops
 from fcnn.training.state import TrainState
 from fcnn.utils.errors import UserError
 from fcnn.utils.files import sync_folder, sync_tree
@@ -100,7 +98,7 @@ class Checkpoints:
             read_only=read_only,
         )
         self._folder, self._loops = folder, contextlib.ExitStack()
-        self._loops.enter_context(_patient_loops())
+        self._loops.enter_context(patient_loops())
         try:
             self._manager = _Manager(folder.absolute(), options)
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
@@ -161,7 +159,7 @@ class Checkpoints:
         try:
             yield
         except (OSError, ValueError) as error:
-            _end_waiting()
+            end_waiting()
             found = re.search(r"os_error_code='(\d+)'", str(error))
             number = int(found[1]) if found else getattr(error, "errno", None)
             if number is None:
@@ -197,7 +195,7 @@ class Checkpoints:
         shapes = jax.tree.map(ocp.utils.to_shape_dtype_struct, _plain(abstract))
         items = ocp.args.Composite(state=ocp.args.StandardRestore(shapes), meta=ocp.args.JsonRestore())
         try:
-            with _patient_loops():
+            with patient_loops():
                 restored = self._manager.restore(step, args=items)
         except Exception as error:  # whatever a damaged file makes Orbax raise
             raise self._unreadable(step, error) from None
@@ -228,7 +226,7 @@ class Checkpoints:
         """
         was_better = "raw" if (self._manager.metrics(step) or {}).get("weights") == "raw" else "ema"
         try:
-            with _patient_loops(), _quiet(), ocp.PyTreeCheckpointer() as reader:
+            with patient_loops(), _quiet(), ocp.PyTreeCheckpointer() as reader:
                 path = self._folder.absolute() / str(step) / "state"
                 stored = dict(reader.metadata(path).item_metadata)
                 weights: Weights | None = was_better if stored.get("ema") else None
@@ -292,47 +290,3 @@ def _quiet() -> warnings.catch_warnings:
 def _plain(state: TrainState) -> TrainState:
     """The state with its typed key as uint32 numbers, which can be stored."""
     return state.replace(key=jax.random.key_data(state.key))
-
-
-class _PatientLoop(asyncio.SelectorEventLoop):
-    """An event loop that closes only when all of its tasks have ended."""
-
-    def close(self) -> None:
-        while not self.is_closed() and (tasks := asyncio.all_tasks(self)):
-            self.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
-        super().close()
-
-
-_usual_loop = asyncio.new_event_loop
-_patient = 0  # contexts that last
-_counting = threading.Lock()
-
-
-@contextlib.contextmanager
-def _patient_loops() -> Iterator[None]:
-    """Within it Orbax waits for every array that it reads or writes, also after one that failed.
-
-    Left to itself it closes its loop at the first that fails, and each array that comes in after that leaves a
-    traceback on standard error: its loop is gone.
-    """
-    global _patient
-    with _counting:
-        _patient += 1
-        asyncio.new_event_loop = _PatientLoop
-    try:
-        yield
-    finally:
-        with _counting:
-            _patient -= 1
-            if not _patient:
-                asyncio.new_event_loop = _usual_loop
-
-
-def _end_waiting() -> None:
-    """Lets what is left of a save that has failed run to its end: threads that would wait ten minutes for a signal, and
-    the process for them. What they write never gets a name."""
-    threads = [thread for thread in threading.enumerate() if isinstance(thread, future._SignalingThread)]
-    for thread in threads:
-        future.set_signals(thread._receive_signals, operation_id=thread._operation_id)
-    for thread in threads:
-        threading.Thread.join(thread, 30)  # its own would raise what has failed

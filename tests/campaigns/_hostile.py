@@ -13,6 +13,7 @@ from copy import deepcopy
 from typing import Any
 
 import numpy as np
+import onnx
 from PIL import Image
 
 HUGE = (0, 1, 2, 255, 2**16, 2**24, 2**31 - 1, 2**31, 2**32 - 1, 2**40, 2**62, 2**63, 2**64, 10**30, 10**400)
@@ -90,6 +91,52 @@ def _inside(value: Any) -> list[Any]:
     parts = list(value.values() if isinstance(value, dict) else value)
     inner = [part for part in parts if isinstance(part, dict | list)]
     return inner + [deeper for part in inner for deeper in _inside(part)]
+
+
+def onnx_file(rng: random.Random, data: bytes) -> bytes:
+    """An ONNX file of which bytes, metadata, sizes or operations are damaged, that reads another file or never ends."""
+    if rng.random() < 0.4:
+        return damaged(rng, data)
+    model = onnx.load_from_string(data)
+    graph, change = model.graph, rng.randrange(7)
+    weights, node = rng.choice(graph.initializer), rng.choice(graph.node)
+    if change == 0:
+        entry = next(entry for entry in model.metadata_props if entry.key == "fcnn")
+        entry.value = damaged_json(rng, entry.value).decode("utf-8", "replace")
+    elif change == 1:
+        weights.dims[:] = [rng.choice(HUGE[:11]) for _ in weights.dims]
+    elif change == 2:
+        weights.data_location = onnx.TensorProto.EXTERNAL
+        weights.external_data.add(key="location", value=rng.choice(("/etc/passwd", "../../secret", "/dev/zero")))
+    elif change == 3:
+        node.op_type = rng.choice(("Expand", "Tile", "Conv", "NoSuch", "", "ConstantOfShape", "MatMul"))
+    elif change == 4:
+        graph.node.append(_endless_loop())
+        node.input[0] = "never"
+    elif change == 5:
+        sizes = onnx.numpy_helper.from_array(np.array([1, rng.choice((2**20, 2**33, 2**40)), 1000]), "sizes")
+        graph.initializer.append(sizes)
+        graph.node.insert(0, onnx.helper.make_node("ConstantOfShape", ["sizes"], ["large"]))
+        graph.node.insert(1, onnx.helper.make_node("ReduceMean", ["large"], ["mean"], keepdims=0))
+        output = graph.output[0].name
+        last = next(node for node in graph.node if output in node.output)
+        last.output[list(last.output).index(output)] = "before"
+        graph.node.append(onnx.helper.make_node("Add", ["before", "mean"], [output]))
+    else:
+        del graph.node[rng.randrange(len(graph.node))]
+    return model.SerializeToString()
+
+
+def _endless_loop() -> Any:
+    """A node whose result, "never", takes 2^62 rounds."""
+    boolean = onnx.helper.make_tensor_value_info("go", onnx.TensorProto.BOOL, [])
+    number = onnx.helper.make_tensor_value_info("i", onnx.TensorProto.INT64, [])
+    value = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, None)
+    result = onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, None)
+    again = onnx.helper.make_tensor_value_info("on", onnx.TensorProto.BOOL, [])
+    inner = [onnx.helper.make_node("Identity", ["go"], ["on"]), onnx.helper.make_node("Relu", ["x"], ["y"])]
+    body = onnx.helper.make_graph(inner, "body", [number, boolean, value], [again, result])
+    return onnx.helper.make_node("Loop", ["", "", "images"], ["never"], body=body)
 
 
 def image(rng: random.Random) -> tuple[str, bytes]:

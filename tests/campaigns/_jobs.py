@@ -176,7 +176,7 @@ def result(folder: Path) -> dict[str, str]:
 def _checkpoint(path: Path) -> str:
     with ocp.PyTreeCheckpointer() as reader:
         metadata = reader.metadata(path / "state").item_metadata
-        if metadata is None:  # it was being deleted, as later ones replace it; the next run goes on with that
+        if metadata is None:  # it was being deleted, as later ones replace it; the next run continues from that
             return "a part"
         kinds = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), dict(metadata))
         arrays, _ = jax.tree_util.tree_flatten_with_path(reader.restore(path / "state", restore_args=kinds))

@@ -62,6 +62,7 @@ def good() -> Path:
         ["train", "--config", "mine.py", "--data.name", "folder:photos", "--workdir", "run"],
         ["export", "run"],
         ["export", "run", "--format", "stablehlo"],
+        ["export", "run", "--format", "onnx"],
     ):
         answer = runner().run(args, folder)
         assert answer.code == 0, answer
@@ -221,6 +222,12 @@ def stablehlo(rng: random.Random, folder: Path) -> list[str]:
     return ["predict", "model.stablehlo", str(good() / "photos/a/0.png")]
 
 
+def onnx(rng: random.Random, folder: Path) -> list[str]:
+    path = folder / "model.onnx"
+    path.write_bytes(hostile.onnx_file(rng, (good() / "run/model.onnx").read_bytes()))
+    return ["predict", "model.onnx", str(good() / "photos/a/0.png")]
+
+
 def lists(rng: random.Random, folder: Path) -> list[str]:
     """Corrections, or the splits of an earlier run."""
     shutil.copytree(good() / "photos", folder / "photos")
@@ -251,6 +258,6 @@ def cached(rng: random.Random, folder: Path) -> list[str]:
 KINDS: dict[str, tuple[Callable[[random.Random, Path], list[str]], int]] = {
     "images": (images, 20), "mnist": (mnist, 8), "cifar": (cifar, 10), "safetensors": (safetensors, 14),
     "torch": (torch, 16), "other weights": (other_weights, 4), "checkpoint": (checkpoint, 10), "run": (run_files, 8),
-    "stablehlo": (stablehlo, 3), "lists": (lists, 4), "cache": (cached, 3),
+    "stablehlo": (stablehlo, 3), "onnx": (onnx, 6), "lists": (lists, 4), "cache": (cached, 3),
 }  # fmt: skip
 """How a case lays out its files, returning the command that reads them, and how often it is chosen."""

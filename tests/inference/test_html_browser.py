@@ -178,7 +178,7 @@ def test_images_come_by_drop_paste_and_camera_and_what_is_none_is_told(tab, pack
     }
 
 
-@pytest.mark.parametrize("spoiled", [None, runtime.SCRIPT, runtime.WASM], ids=["as it is", "script", "wasm"])
+@pytest.mark.parametrize("spoiled", [None, runtime.SCRIPT, runtime.WASM], ids=["unchanged", "script", "wasm"])
 def test_a_loaded_runtime_must_be_what_its_hashes_say(spoiled, package, tmp_path):
     program = chromium.find()
     if program is None:

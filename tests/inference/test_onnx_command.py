@@ -97,10 +97,17 @@ def test_what_is_no_file_of_ours_is_refused_in_a_line(folder, capsys):
     nameless, other = onnx.load_from_string(data), onnx.load_from_string(data)
     del nameless.metadata_props[:]
     other.metadata_props[0].value = other.metadata_props[0].value.replace('"pixels": false', '"pixels": true')
+    endless = onnx.load_from_string(data)
+    endless.graph.node.add(op_type="Loop", output=["x"]).attribute.add(name="body", type=onnx.AttributeProto.GRAPH)
+    large = onnx.load_from_string(data)
+    large.graph.initializer.append(onnx.numpy_helper.from_array(np.array([2**20, 2**20]), "sizes"))
+    large.graph.node.append(onnx.helper.make_node("ConstantOfShape", ["sizes"], ["large"]))
     expected = {
         b"": "is damaged, no ONNX file",
         data[: len(data) // 2]: "is damaged, no ONNX file",
         outside.SerializeToString(): "keeps its weights in other files",
+        endless.SerializeToString(): "has loops or branches",
+        large.SerializeToString(): "makes large far larger than the images",
         nameless.SerializeToString(): "no labels and preprocessing",
         other.SerializeToString(): "don't describe the network",
     }

@@ -1,4 +1,4 @@
-"""ONNX files of 8-bit numbers: small, close to the network's answers, and told with what they cost."""
+"""ONNX files of 8-bit numbers: small, close to the network's answers, and printed with what they cost."""
 
 import json
 import shutil

@@ -1,6 +1,7 @@
 """ONNX files that fcnn wrote, asked by ONNX Runtime."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,11 @@ from fcnn.inference.predict import Classify, Outputs, normalized
 from fcnn.utils.errors import UserError
 from fcnn.utils.json_file import parse_json
 from fcnn.weights import NetworkInfo
+
+SMALL = 1024
+"""Bytes of constants by which shapes may be computed."""
+MOST = 1024
+"""A tensor of one image has at most so many times as many entries as the image."""
 
 
 def read_onnx(path: Path) -> tuple[NetworkInfo, Classify]:
@@ -24,7 +30,10 @@ def read_onnx(path: Path) -> tuple[NetworkInfo, Classify]:
     check_file(path)
     data = path.read_bytes()
     session = open_session(data, str(path))
-    metadata = session.get_modelmeta().custom_metadata_map
+    try:
+        metadata = session.get_modelmeta().custom_metadata_map
+    except UnicodeDecodeError:
+        raise UserError(f"{path} has metadata that are no text") from None
     if "fcnn" not in metadata:
         raise UserError(f"{path} has no labels and preprocessing in its metadata; fcnn export writes them")
     values = parse_json(metadata["fcnn"], f"the metadata of {path}")
@@ -45,12 +54,11 @@ def open_session(data: bytes, source: str) -> Any:
     except ImportError:
         raise UserError(f"{source} is run by ONNX Runtime, which is not installed: pip install 'fcnn[onnx]'") from None
     try:
-        model = onnx.load_from_string(data)
-        if any(one.data_location == onnx.TensorProto.EXTERNAL for one in model.graph.initializer):
-            raise UserError(f"{source} keeps its weights in other files, which fcnn never reads")
+        if reason := _harm(onnx.load_from_string(data)):
+            raise UserError(f"{source} {reason}, which no file of fcnn's does")
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4  # what is wrong is raised, too
-        return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"], enable_fallback=0)
     except UserError:
         raise
     except Exception as error:  # whatever a damaged file makes onnx and ONNX Runtime raise
@@ -60,12 +68,40 @@ def open_session(data: bytes, source: str) -> Any:
         ) from None
 
 
+def _harm(model: Any) -> str:
+    """Says what in a model reads other files, may never end, or takes memory without bounds; "" for none of it."""
+    import onnx
+
+    weights = model.graph.initializer
+    if any(one.data_location == onnx.TensorProto.EXTERNAL for one in weights):
+        return "keeps its weights in other files"
+    kinds = (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
+    if model.functions or any(attribute.type in kinds for node in model.graph.node for attribute in node.attribute):
+        return "has loops or branches"
+    sizes = [dimension.dim_value for one in model.graph.input for dimension in one.type.tensor_type.shape.dim]
+    for one in weights:
+        if len(one.raw_data) > SMALL:
+            one.ClearField("raw_data")  # shapes don't depend on it
+    tensors = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True).graph
+    known = {one.name: one.type.tensor_type.shape.dim for one in (*tensors.value_info, *tensors.output)}
+    most = MOST * math.prod(max(size, 1) for size in sizes)
+    for name in (name for node in tensors.node for name in node.output if name):
+        if name not in known or not all(dimension.dim_value for dimension in known[name][1:]):
+            return f"leaves the size of {name[:40]} open"
+        if math.prod(max(dimension.dim_value, 1) for dimension in known[name]) > most:
+            return f"makes {name[:40]} far larger than the images"
+    return ""
+
+
 def classifier(session: Any, info: NetworkInfo, pixels: bool) -> Classify:
     """The session as a function of uint8 images (B, H, W, C)."""
 
     def classify(images: np.ndarray) -> Outputs:
         taken = images if pixels else np.asarray(normalized(info, images)).transpose(0, 3, 1, 2)
-        logits, *features = session.run(None, {"images": taken})
+        try:
+            logits, *features = session.run(None, {"images": taken})
+        except Exception as error:  # whatever ONNX Runtime raises where memory or an operation fails
+            raise UserError(f"ONNX Runtime can't run the network ({type(error).__name__})") from None
         if pixels:  # the logits that have these probabilities
             logits = info.calibration.temperature * np.log(np.maximum(logits, np.finfo(np.float32).tiny))
         return Outputs(logits, *features)

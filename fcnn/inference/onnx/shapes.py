@@ -160,7 +160,10 @@ def _gather(graph: Graph, op: Any, values: Sequence[Value]) -> Value:
     bounds, looked_up = _places(layout, indices, value.shape, sizes)
     name = _cut(graph, value, bounds) if bounds else graph.name(value, value.axes)
     for axis, places in looked_up.values():
-        name, sizes[axis] = graph.node("Gather", name, graph.ints(places), axis=value.axes.index(axis)), len(places)
+        name, sizes[axis] = (
+            graph.node("Gather", name, graph.ints(places.tolist()), axis=value.axes.index(axis)),
+            len(places),
+        )
     order = _gathered_order(layout, looked_up, len(shape_of(op)), len(sizes))
     part = Value(name, tuple(sizes[axis] for axis in order), tuple(map(order.index, value.axes)))
     return reshaped(graph, part, shape_of(op))
