@@ -14,6 +14,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from fcnn import models
 from fcnn.config import ModelConfig
 from fcnn.data import Dataset, Split
 from fcnn.report import read_records
@@ -88,6 +89,16 @@ def random_network(name="resnet20", size=32, channels=3, classes=4, **fields):
     images = np.zeros((1, size, size, 3), np.float32)
     shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), images, train=False))
     return Network(info=info, variables=random_variables(dict(shapes)))
+
+
+def families():
+    """(name, image size): one architecture of each file, the one that comes first, on images as small as they can be;
+    and three more."""
+    seen = {}
+    for name in models.names():
+        seen.setdefault(models.from_config(ModelConfig(name=name), num_classes=1).__class__.__module__, name)
+    small = {"inception_v3": 299, "googlenet": 64, "alexnet": 224, "inception_v4": 75, "inception_resnet_v2": 75}
+    return [(name, small.get(name, 64)) for name in (*seen.values(), "densenet121", "resnet50d", "convnext_tiny")]
 
 
 def random_variables(shapes):

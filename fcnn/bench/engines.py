@@ -44,7 +44,7 @@ def _fcnn(job: Job, images: np.ndarray) -> tuple[Answer, dict[str, Any]]:
 
     network, on_device = load(Path(job.files) / "model.safetensors"), jax.device_put(images)
     facts: dict[str, Any] = {"multiply_adds": multiply_adds(network.model, network.variables, on_device)}
-    return lambda: jax.block_until_ready(network.apply(network.variables, on_device)), facts
+    return lambda: jax.block_until_ready(network.logits(on_device)), facts
 
 
 def _stablehlo(job: Job, images: np.ndarray) -> tuple[Answer, dict[str, Any]]:

@@ -12,6 +12,7 @@ from PIL import Image
 
 from fcnn.data.decode import BadImage, plain
 from fcnn.data.parallel import one_item
+from fcnn.inference.compiled import compiled
 from fcnn.inference.predict import BATCH, fitted, normalized, read_image
 from fcnn.training.pretrained import load_network
 from fcnn.utils.errors import UserError
@@ -29,6 +30,8 @@ class LoadedNetwork(Network):
     """The Linen module."""
     apply: Callable[[Mapping[str, Any], jax.Array], jax.Array]
     """`(variables, images (B, H, W, C) float32 as `preprocess` gives them) -> logits (B, classes)`; compiled."""
+    logits: Callable[[jax.Array], jax.Array]
+    """The same of the images alone, with these variables; on a CPU faster by up to four times. Not differentiable."""
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -64,7 +67,7 @@ class LoadedNetwork(Network):
             batch = np.stack(pixels[start : start + BATCH])
             size = 1 << (len(batch) - 1).bit_length()
             padded = np.concatenate([batch, np.zeros((size - len(batch), *batch.shape[1:]), np.uint8)])
-            logits = np.asarray(self.apply(self.variables, self.preprocess(padded)))
+            logits = np.asarray(self.logits(self.preprocess(padded)))
             outputs.append(self.info.calibration.probabilities(logits)[: len(batch)])
         return np.concatenate(outputs)
 
@@ -101,4 +104,5 @@ def load(source: str | Path, *, model: nn.Module | None = None) -> LoadedNetwork
     module = network.create()
     apply: Any = jax.jit(lambda variables, images: module.apply(variables, images, train=False))
     variables = jax.device_put(dict(network.variables))
-    return LoadedNetwork(**vars(network) | {"variables": variables}, model=module, apply=apply)
+    logits = compiled(lambda variables, images: module.apply(variables, images, train=False), variables)
+    return LoadedNetwork(**vars(network) | {"variables": variables}, model=module, apply=apply, logits=logits)

@@ -15,6 +15,7 @@ from fcnn.augment import normalize
 from fcnn.calibration import prediction_sets, similarities, threshold_for
 from fcnn.data.decode import BadImage, ignore_warnings, open_image, resize_crop
 from fcnn.data.parallel import each, no_progress
+from fcnn.inference.compiled import compiled
 from fcnn.models import logits_and_features
 from fcnn.training.pretrained import load_network
 from fcnn.utils.batch import make_batch
@@ -71,15 +72,13 @@ def classifier(network: Network) -> Classify:
     info, model = network.info, network.create()
     endpoint = info.calibration.endpoint
 
-    @jax.jit
     def apply(variables: Any, images: jax.Array) -> Outputs:
         images = normalized(info, images)
         if not endpoint:
             return Outputs(model.apply(variables, images, train=False))
         return Outputs(*logits_and_features(model, variables, images, endpoint))
 
-    variables = jax.device_put(dict(network.variables))
-    return lambda images: apply(variables, images)
+    return compiled(apply, network.variables)
 
 
 def normalized(info: NetworkInfo, images: Any) -> jax.Array:

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from fcnn.models.classifier import Classifier, EndpointFn, Norm
-from fcnn.nn import Layer, global_avg_pool, max_pool
+from fcnn.nn import Conv, Layer, conv_norm_act, global_avg_pool, max_pool
 
 
 class Fire(nn.Module):
@@ -53,21 +53,21 @@ class SqueezeNet(Classifier, kw_only=True):
     paper = "Iandola et al. 2016, arXiv:1602.07360"
 
     def forward(self, x: jax.Array, train: bool, endpoint: EndpointFn) -> jax.Array:
-        conv_norm_act = self.conv_norm_act(train)
-        x = conv_norm_act(*((64, 3, 2) if self.revised else (96, 7, 2)), name="stem")(x)
+        block = self.conv_norm_act(train)
+        x = block(*((64, 3, 2) if self.revised else (96, 7, 2)), name="stem")(x)
         x = endpoint("stem", max_pool(x, 3, stride=2, ceil_mode=True))
         for number in range(2, 10):
             squeeze = 16 * (number // 2)
-            x = Fire(conv_norm_act, squeeze, 4 * squeeze, name=f"fire{number}")(x)
+            x = Fire(block, squeeze, 4 * squeeze, name=f"fire{number}")(x)
             if number in ((3, 5) if self.revised else (4, 8)):
                 x = max_pool(x, 3, stride=2, ceil_mode=True)
             x = endpoint(f"fire{number}", x)
         # The classifier is a convolution with a ReLU behind it, drawn from N(0, 0.01) as in the reference. Its bias
         # starts at 1, which changes no probability: from 0, a class whose logit falls below 0 everywhere never comes
         # back (8 images weren't overfitted in 300 steps from any of 3 seeds; with 1 it took 63 to 91).
-        classify = nn.Conv(
+        classify = Conv(
             self.num_classes,
-            (1, 1),
+            1,
             dtype=self.dtype,
             kernel_init=nn.initializers.normal(0.01),
             bias_init=nn.initializers.ones,
@@ -76,7 +76,7 @@ class SqueezeNet(Classifier, kw_only=True):
         if self.linear_head:
             x = endpoint("pool", global_avg_pool(x))
             return classify(self.drop(x, 0.5, train)[:, None, None])[:, 0, 0]
-        return global_avg_pool(nn.relu(classify(self.drop(x, 0.5, train))))
+        return global_avg_pool(conv_norm_act(self.drop(x, 0.5, train), classify, None, jax.nn.relu))
 
     def smallest(self, *, train: bool) -> int:
         return 17 if self.revised else 21

@@ -11,13 +11,12 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from harness import MEAN, STD
+from harness import MEAN, STD, families
 from harness import random_network as network
 from jax import export as jax_export
 
 from fcnn import models
 from fcnn.calibration import Calibration
-from fcnn.config import ModelConfig
 from fcnn.inference.onnx.emit import emit
 from fcnn.inference.onnx.export import to_onnx
 from fcnn.inference.onnx.graph import Graph, Unsupported, Value, channels_first, in_order
@@ -73,15 +72,6 @@ def check(given, *, within=2e-5, counts=(1, 3)):
 )
 def test_the_file_gives_the_networks_logits_for_any_number_of_images(fields):
     check(network(**fields))
-
-
-def families():
-    """One architecture of each file, the one that comes first; their images as small as they can be."""
-    seen = {}
-    for name in models.names():
-        seen.setdefault(models.from_config(ModelConfig(name=name), num_classes=1).__class__.__module__, name)
-    small = {"inception_v3": 299, "googlenet": 64, "alexnet": 224, "inception_v4": 75, "inception_resnet_v2": 75}
-    return [(name, small.get(name, 64)) for name in (*seen.values(), "densenet121", "resnet50d", "convnext_tiny")]
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@
     dispatch.py                whether a program that is lowered may call oneDNN, and by which algorithm
     handler.py                 what XLA calls, by its interface for custom calls
     plan.py, *_plan.py         oneDNN's primitives for one shape
+    sequence.py, one_thread.py several of them in one call, and the thread that makes it
     winograd.py                the algorithm that multiplies a quarter as much, as matrices
     library.py                 oneDNN's C functions
 
@@ -26,7 +27,8 @@ precision given to the convolution, does without it.
 
 A compiled program calls back into Python for each of them, about 40 microseconds, and lets other Python threads run
 while oneDNN computes. A thread that computes in Python all the time makes each call wait for its turn, up to
-`sys.getswitchinterval()`, 5 ms. oneDNN runs as many threads as there are cores, or `OMP_NUM_THREADS`.
+`sys.getswitchinterval()`, 5 ms. oneDNN runs as many threads as there are cores, or `OMP_NUM_THREADS`. Where the weights
+are known, one call computes many layers (`fcnn.inference.compiled`).
 
 >>> cpu_convolutions().split()[0] in ("oneDNN", "XLA")
 True

@@ -7,6 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 from fcnn.nn.onednn.library import DIMS, load
 from fcnn.nn.onednn.plan import (
+    DST,
     F32,
     SCRATCHPAD,
     ExecutionPlan,
@@ -26,9 +27,9 @@ OPERANDS: dict[Name, tuple[Name, Name]] = {"y": ("x", "w"), "x": ("y", "w"), "w"
 # Values of oneDNN's enumerations (dnnl_types.h).
 _ANY, _FORWARD, _DIRECT = 1, 64, 1
 _QUERY_WEIGHTS, _QUERY_DIFF_WEIGHTS = 131, 132
-_FROM, _TO = 1, 17
+_FROM = 1
 _ARGUMENT: dict[Name, dict[Name, int]] = {
-    "y": {"x": 1, "w": 33, "y": 17},  # SRC, WEIGHTS, DST
+    "y": {"x": 1, "w": 33, "y": DST},  # SRC, WEIGHTS, DST
     "x": {"x": 129, "w": 33, "y": 145},  # DIFF_SRC, WEIGHTS, DIFF_DST
     "w": {"x": 1, "w": 161, "y": 145},  # SRC, DIFF_WEIGHTS, DIFF_DST
 }
@@ -83,7 +84,7 @@ def convolution_plan(want: Name, geometry: Geometry, post_ops: PostOps | None = 
         engine = library.engine
         reorder = library.create("reorder_primitive_desc_create", ends[0], engine, ends[1], engine, None)
         arguments[weights] = (numbers["w"], arranged)
-        moved = [(_FROM, arranged), (_TO, weights)] if want == "w" else [(_FROM, weights), (_TO, arranged)]
+        moved = [(_FROM, arranged), (DST, weights)] if want == "w" else [(_FROM, weights), (DST, arranged)]
         steps.insert(1 if want == "w" else 0, (library.create("primitive_create", reorder), moved))
     # Room to work in, and the weights as oneDNN arranges them.
     return ExecutionPlan(arrays, steps, room_bytes + library.bytes_of(blocked))

@@ -19,7 +19,12 @@ _log = logging.getLogger("fcnn")
 
 def usable(module: Any) -> bool:
     """Whether the module that is being lowered for CPUs can have custom calls to oneDNN."""
-    return _unavailable() is None and _for_one_device(module) and not module.lowering_parameters.for_export
+    return available() and _for_one_device(module) and not module.lowering_parameters.for_export
+
+
+def available() -> bool:
+    """Whether oneDNN is here."""
+    return _unavailable() is None
 
 
 @functools.cache

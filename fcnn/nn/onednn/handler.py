@@ -6,8 +6,10 @@ The layouts are those of xla/ffi/api/c_api.h in `jax.ffi.include_dir()`, version
 import atexit
 import ctypes
 import functools
+import itertools
 import json
 import math
+import weakref
 from collections.abc import Callable, Sequence
 from ctypes import CFUNCTYPE, POINTER, c_char_p, c_int, c_int32, c_int64, c_size_t, c_uint32, c_void_p
 from typing import Any
@@ -17,6 +19,7 @@ import jax
 from fcnn.nn.onednn.convolution_plan import Geometry, convolution_plan
 from fcnn.nn.onednn.library import Unavailable
 from fcnn.nn.onednn.norm_plan import norm_gradient_plan, norm_plan
+from fcnn.nn.onednn.one_thread import in_one_thread
 from fcnn.nn.onednn.plan import ExecutionPlan, PostOps
 from fcnn.nn.onednn.winograd_plan import winograd_plan
 
@@ -69,8 +72,8 @@ _PLANS: dict[str, Callable[..., ExecutionPlan]] = {
     "norm": norm_plan,
     "norm_gradient": norm_gradient_plan,
 }
-_calls: dict[bytes, tuple[ExecutionPlan, list[tuple[int, int]]]] = {}
-"""For a call's text its plan, and its large results by number, with their bytes."""
+_calls: dict[bytes, tuple[Callable[..., None], list[tuple[int, int]]]] = {}
+"""For a call's text what runs its plan, and its large results by number, with their bytes."""
 
 
 def _handle(frame: Any) -> int | None:
@@ -107,15 +110,18 @@ def _execute(frame: Any) -> None:
     if call is None:  # the first time; a program from a cache on disk may come before any was lowered
         kind, *arguments = _frozen(json.loads(text))
         sizes = [_bytes(outputs.buffers[i].contents) for i in range(outputs.size)]
-        large = [(i, size) for i, size in enumerate(sizes) if size >= LARGE_PAGE]
-        call = _calls[text] = _PLANS[kind](*arguments), large
-    plan, large = call
+        call = _calls[text] = _PLANS[kind](*arguments).run, _large(sizes)
+    run, large = call
     for i, size in large:
         _use_large_pages(outputs.buffers[i].contents.data, size)
-    plan.run(
+    run(
         *(inputs.buffers[i].contents.data for i in range(inputs.size)),
         *(outputs.buffers[i].contents.data for i in range(outputs.size)),
     )
+
+
+def _large(sizes: Sequence[int]) -> list[tuple[int, int]]:
+    return [(i, size) for i, size in enumerate(sizes) if size >= LARGE_PAGE]
 
 
 def _bytes(buffer: Any) -> int:
@@ -177,6 +183,24 @@ def call(operands: Sequence[Any], results: Sequence[Any], kind: str, *arguments:
       kind, arguments: which function of `_PLANS` makes the plan, and from what; they travel as JSON.
     """
     return jax.ffi.ffi_call(TARGET, list(results))(*operands, plan=json.dumps([kind, *arguments]))
+
+
+def call_plan(
+    operands: Sequence[Any], results: Sequence[Any], plan: ExecutionPlan, *, owner: Any
+) -> Sequence[jax.Array]:
+    """The custom call of a plan that holds numbers, for a program that isn't run any more when `owner` is gone.
+
+    Args:
+      results: as for `call`.
+    """
+    text = json.dumps(["plan", next(_numbers)])
+    sizes = [math.prod(result.shape) * result.dtype.itemsize for result in results]
+    _calls[text.encode()] = functools.partial(in_one_thread, plan.run), _large(sizes)
+    weakref.finalize(owner, _calls.pop, text.encode(), None)
+    return jax.ffi.ffi_call(TARGET, list(results))(*operands, plan=text)
+
+
+_numbers = itertools.count()
 
 
 def _frozen(value: Any) -> Any:

@@ -1,6 +1,7 @@
 """oneDNN's primitives, made ready: found once for each shape, and run as often as one likes, from several threads."""
 
 import ctypes
+import weakref
 from collections.abc import Mapping, Sequence
 from ctypes import c_float, c_void_p
 from typing import Any, Literal, NamedTuple
@@ -11,7 +12,7 @@ from fcnn.nn.onednn.library import DIMS, ExecArg, Failed, load
 
 # Values of oneDNN's enumerations (dnnl_types.h).
 F32 = 3
-SCRATCHPAD = 80  # DNNL_ARG_SCRATCHPAD
+DST, SCRATCHPAD = 17, 80  # DNNL_ARG_DST, DNNL_ARG_SCRATCHPAD
 _IN_ORDER, _USER_SCRATCHPAD, _QUERY_NAME, _QUERY_SCRATCHPAD = 1, 1, 8, 136
 _ADD, _MULTIPLY, _BIAS = 0x1FFF0, 0x1FFF1, 41
 # The activations that can end a convolution: oneDNN's number and two arguments.
@@ -25,7 +26,8 @@ _ACTIVATION = {
     "hard_swish": (0x34, 1 / 6, 1 / 2),  # x clip(alpha x + beta, 0, 1)
 }
 _OPERATION, _SECOND = 32768, 2  # of the first operation behind the primitive the second operand: 32768 | 2
-_ALIGNMENT = 64
+ALIGNMENT = 64
+"""Bytes of a line of the cache, at one of which oneDNN wants arrays to begin."""
 
 Activation = Literal["relu", "tanh", "sigmoid", "silu", "relu6", "gelu", "hard_swish"]
 Step = tuple[c_void_p, list[tuple[int, int]]]
@@ -49,7 +51,7 @@ class ExecutionPlan:
         constants: arrays that count as buffers behind it.
         """
         self.arrays, self.steps, self.workspace_bytes = arrays, steps, workspace_bytes
-        self._constants, self._addresses = constants, [constant.ctypes.data for constant in constants]
+        self.constants, self._addresses = constants, [constant.ctypes.data for constant in constants]
         self._idle: list[_Slot] = []
 
     def run(self, *buffers: int) -> None:
@@ -70,21 +72,37 @@ class _Slot:
         self.set_address = library.function("memory_set_data_handle")
         self.execute = library.function("primitive_execute")
         self.stream = library.create("stream_create", library.engine, _IN_ORDER)
-        self.memories = [
-            (library.create("memory_create", descriptor, library.engine, None), buffer, offset)
-            for descriptor, buffer, offset in plan.arrays
+        memories = [
+            library.create("memory_create", descriptor, library.engine, None) for descriptor, _, _ in plan.arrays
         ]
+        self.by_buffer: dict[int, list[tuple[c_void_p, int]]] = {}
+        for memory, (_, buffer, offset) in zip(memories, plan.arrays, strict=True):
+            self.by_buffer.setdefault(buffer, []).append((memory, offset))
+        self.addresses: dict[int, int] = {}
         self.steps = []
         for primitive, arguments in plan.steps:
-            array = (ExecArg * len(arguments))(*((number, self.memories[at][0].value) for number, at in arguments))
+            array = (ExecArg * len(arguments))(*((number, memories[at].value) for number, at in arguments))
             self.steps.append((primitive, len(arguments), array))
+        weakref.finalize(self, _destroy, self.stream, memories).atexit = False
 
     def run(self, buffers: Sequence[int]) -> None:
-        for memory, buffer, offset in self.memories:
-            self.set_address(memory, buffers[buffer] + offset)
+        for buffer, memories in self.by_buffer.items():
+            address = buffers[buffer]
+            if self.addresses.get(buffer) == address:  # constants, and often the workspace
+                continue
+            for memory, offset in memories:
+                self.set_address(memory, address + offset)
+            self.addresses[buffer] = address
         for primitive, count, arguments in self.steps:
             if status := self.execute(primitive, self.stream, count, arguments):
                 raise Failed(f"oneDNN: a primitive failed with status {status}")
+
+
+def _destroy(stream: c_void_p, memories: Sequence[c_void_p]) -> None:
+    library = load()
+    for memory in memories:
+        library.call("memory_destroy", memory)
+    library.call("stream_destroy", stream)
 
 
 class PostOps(NamedTuple):
@@ -150,7 +168,7 @@ def query(primitive: c_void_p, what: int) -> c_void_p:
 def scratchpad(primitive: c_void_p) -> tuple[c_void_p, int]:
     """The descriptor of the memory that a primitive works in, and its bytes, such that what comes behind is aligned."""
     descriptor = query(primitive, _QUERY_SCRATCHPAD)
-    return descriptor, -(-load().bytes_of(descriptor) // _ALIGNMENT) * _ALIGNMENT
+    return descriptor, -(-load().bytes_of(descriptor) // ALIGNMENT) * ALIGNMENT
 
 
 def describe(kind: str, *args: Any, code: str = "") -> c_void_p:

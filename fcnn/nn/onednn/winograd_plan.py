@@ -10,12 +10,23 @@ import numpy as np
 
 from fcnn.nn.onednn.convolution_plan import OPERANDS, Geometry, Name
 from fcnn.nn.onednn.library import load
-from fcnn.nn.onednn.plan import F32, SCRATCHPAD, ExecutionPlan, PostOps, Step, array, attributes, describe, scratchpad
+from fcnn.nn.onednn.plan import (
+    DST,
+    F32,
+    SCRATCHPAD,
+    ExecutionPlan,
+    PostOps,
+    Step,
+    array,
+    attributes,
+    describe,
+    scratchpad,
+)
 from fcnn.nn.onednn.winograd import TAPS, VALUES, input_matrix, output_matrix, tiles, weights_matrix
 
 _LARGEST = 4 << 20
 """Of about how many numbers the values of a turn's images are: what is written is read again while it's near."""
-_FROM, _BY, _TO = 1, 33, 17  # SRC, WEIGHTS, DST of oneDNN's matmul
+_FROM, _BY = 1, 33  # SRC and WEIGHTS of oneDNN's matmul
 _ALIGNED = 16
 """Numbers of float32 in a line of the cache, at one of which oneDNN wants its room to begin."""
 
@@ -100,7 +111,7 @@ class _Products:
         primitive = describe("matmul", first, second, bias, third, attributes(operations))
         room, room_bytes = scratchpad(primitive)
         self._room_bytes = max(self._room_bytes, room_bytes)
-        touched = [(_FROM, first, a), (_BY, second, b), (_TO, third, result)]
+        touched = [(_FROM, first, a), (_BY, second, b), (DST, third, result)]
         touched += [(SCRATCHPAD, room, Array((), (), self.workspace, self._numbers))]
         touched += [(post_ops.numbers[name], described[name], operands[name]) for name in operands] if post_ops else []
         arguments = [(number, len(self._arrays) + at) for at, (number, _, _) in enumerate(touched)]
