@@ -18,9 +18,10 @@ from fcnn.nn.onednn import handler
 from fcnn.nn.onednn.convolution_plan import Geometry
 from fcnn.nn.onednn.dispatch import available, best_plan, better_as_product
 from fcnn.nn.onednn.library import Failed
+from fcnn.nn.onednn.one_thread import in_one_thread
 from fcnn.nn.onednn.plan import ExecutionPlan, PostOps
 from fcnn.nn.onednn.pool_plan import concatenation_plan, pool_plan
-from fcnn.nn.onednn.sequence import Buffer, Constants, PlanSequence
+from fcnn.nn.onednn.sequence import Buffer, NetworkMemory, PlanSequence
 
 _MANY_WEIGHTS = 1 << 18
 """From so many on a dense layer of a few images is faster on all cores than by XLA on one."""
@@ -46,13 +47,13 @@ def compiled(apply: Callable[[Any, jax.Array], Any], variables: Mapping[str, Any
 
 def _joined(function: Callable[[jax.Array], Any]) -> Callable[[jax.Array], Any]:
     """The same function, its calls of oneDNN joined."""
-    constants = Constants()
+    owner, memory = _Owner(), NetworkMemory()
 
     def joined(images: jax.Array) -> Any:
         shape = jax.ShapeDtypeStruct(images.shape, images.dtype)
         program, results = jax.make_jaxpr(function, return_shape=True)(shape)
         argument, operations, outputs = flatten(program)
-        walk = _Walk(argument, images, constants)
+        walk = _Walk(argument, images, memory, owner)
         for number, op in enumerate(operations):
             walk.step(number, op)
         walk.call_onednn(len(operations))
@@ -61,15 +62,19 @@ def _joined(function: Callable[[jax.Array], Any]) -> Callable[[jax.Array], Any]:
     return joined
 
 
+class _Owner:
+    """As long as it lives, XLA may call what it has."""
+
+
 class _Walk:
     """A program on its way through: what is computed, and what oneDNN is to compute in its next call."""
 
-    def __init__(self, argument: Value, images: jax.Array, constants: Constants) -> None:
-        self._constants, self._computed = constants, {argument: images}
+    def __init__(self, argument: Value, images: jax.Array, memory: NetworkMemory, owner: "_Owner") -> None:
+        self._computed, self._memory, self._owner = {argument: images}, memory, owner
         self._begin()
 
     def _begin(self) -> None:
-        self._sequence = PlanSequence(self._constants)
+        self._sequence = PlanSequence(self._memory)
         self._operands: dict[Value, Buffer] = {}
         self._pending: dict[Value, Buffer] = {}
 
@@ -102,7 +107,7 @@ class _Walk:
         known = self.known(value)
         if isinstance(known, Value):
             return self._pending[known]
-        return self._constants.buffer(known) if _is_constant(known) else self._operands.setdefault(value, Buffer())
+        return self._memory.constant(known) if _is_constant(known) else self._operands.setdefault(value, Buffer())
 
     def call_onednn(self, number: int) -> None:
         """Has oneDNN compute what is pending, before the operation of this number."""
@@ -110,10 +115,10 @@ class _Walk:
         if results:
             plan = self._sequence.plan([*self._operands.values()], [*results.values()])
             shapes = [jax.ShapeDtypeStruct(value.aval.shape, value.aval.dtype) for value in results]
-            shapes.append(jax.ShapeDtypeStruct((plan.workspace_bytes,), "uint8"))
             operands = [self._computed[value] for value in self._operands]
-            computed = handler.call_plan(operands, shapes, plan, owner=self._constants)
-            self._computed |= zip(results, computed, strict=False)
+            run = functools.partial(in_one_thread, self._memory.run, plan)
+            computed = handler.call_function(operands, shapes, run, owner=self._owner)
+            self._computed |= zip(results, computed, strict=True)
         self._begin()
 
 

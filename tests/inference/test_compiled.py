@@ -1,5 +1,6 @@
 """A network compiled with its weights gives what its module gives; XLA's own code is the reference."""
 
+import doctest
 import gc
 import threading
 from typing import Any
@@ -14,6 +15,8 @@ from harness import families, random_network, random_variables
 from hypothesis import given
 from jax import export
 
+import fcnn.inference.compiled
+import fcnn.inference.flat_program
 from fcnn.inference.compiled import compiled
 from fcnn.nn import Conv, Dense, avg_pool, conv_norm_act, cpu_convolutions, max_pool
 from fcnn.nn.onednn import handler, sequence
@@ -100,6 +103,13 @@ def test_any_order_of_layers(kinds, count):
     check(block.apply, variables, images)
 
 
+@pytest.mark.parametrize("module", [fcnn.inference.compiled, fcnn.inference.flat_program])
+def test_examples(module):
+    results = doctest.testmod(module)
+    assert results.attempted > 0
+    assert results.failed == 0
+
+
 @pytest.mark.parametrize("ceil_mode", [False, True])
 @pytest.mark.parametrize("size", [6, 7, 8])
 @pytest.mark.parametrize("pool", [max_pool, avg_pool])
@@ -132,13 +142,13 @@ def test_weights_are_arranged_once(monkeypatch):
     """A call has one primitive a layer: no weights are moved; and a second number of images shares the weights."""
     plans: list[Any] = []
     moves: list[Any] = []
-    call_plan, run = handler.call_plan, sequence.in_one_thread
-    monkeypatch.setattr(handler, "call_plan", lambda *args, **kw: plans.append(args[2]) or call_plan(*args, **kw))
+    plan, run = sequence.PlanSequence.plan, sequence.in_one_thread
+    monkeypatch.setattr(sequence.PlanSequence, "plan", lambda *args: plans.append(plan(*args)) or plans[-1])
     monkeypatch.setattr(sequence, "in_one_thread", lambda *args: moves.append(args) or run(*args))
     function = of_a_network()
     function(drawn(1, 96, 96, 3))
-    (plan,), once = plans, len(moves)
-    assert 0 < once <= len(plan.steps) == 21  # 20 convolutions and a pooling; the head, with few weights, is XLA's
+    (planned,), once = plans, len(moves)
+    assert 0 < once <= len(planned.steps) == 21  # 20 convolutions and a pooling; the head, with few weights, is XLA's
     function(drawn(3, 96, 96, 3))
     assert len(moves) < 2 * once
 

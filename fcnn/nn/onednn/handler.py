@@ -19,7 +19,6 @@ import jax
 from fcnn.nn.onednn.convolution_plan import Geometry, convolution_plan
 from fcnn.nn.onednn.library import Unavailable
 from fcnn.nn.onednn.norm_plan import norm_gradient_plan, norm_plan
-from fcnn.nn.onednn.one_thread import in_one_thread
 from fcnn.nn.onednn.plan import ExecutionPlan, PostOps
 from fcnn.nn.onednn.winograd_plan import winograd_plan
 
@@ -185,17 +184,14 @@ def call(operands: Sequence[Any], results: Sequence[Any], kind: str, *arguments:
     return jax.ffi.ffi_call(TARGET, list(results))(*operands, plan=json.dumps([kind, *arguments]))
 
 
-def call_plan(
-    operands: Sequence[Any], results: Sequence[Any], plan: ExecutionPlan, *, owner: Any
+def call_function(
+    operands: Sequence[Any], results: Sequence[Any], function: Callable[..., None], *, owner: Any
 ) -> Sequence[jax.Array]:
-    """The custom call of a plan that holds numbers, for a program that isn't run any more when `owner` is gone.
-
-    Args:
-      results: as for `call`.
-    """
-    text = json.dumps(["plan", next(_numbers)])
+    """The custom call of `function(*operands, *results)`, of addresses; for a program that isn't run any more when
+    `owner` is gone."""
+    text = json.dumps(["function", next(_numbers)])
     sizes = [math.prod(result.shape) * result.dtype.itemsize for result in results]
-    _calls[text.encode()] = functools.partial(in_one_thread, plan.run), _large(sizes)
+    _calls[text.encode()] = function, _large(sizes)
     weakref.finalize(owner, _calls.pop, text.encode(), None)
     return jax.ffi.ffi_call(TARGET, list(results))(*operands, plan=text)
 

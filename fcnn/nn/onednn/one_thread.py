@@ -7,9 +7,10 @@ import queue
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from typing import Any
 
 
-def in_one_thread(function: Callable[..., None], *arguments: int) -> None:
+def in_one_thread(function: Callable[..., None], *arguments: Any) -> None:
     """Calls the function in the one thread, and waits; raises what it raises."""
     future: Future[None] = Future()
     _jobs().put((future, function, arguments))

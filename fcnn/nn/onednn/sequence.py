@@ -28,13 +28,21 @@ class Buffer:
     last: int = -1
 
 
-class Constants:
-    """What a network's sequences, one for each number of images, know beforehand; the same for several is kept once."""
+class NetworkMemory:
+    """What a network's sequences, one for each number of images, keep: constants, the same for several once, and a
+    workspace for all."""
 
     def __init__(self) -> None:
         self._computed: dict[bytes, list[tuple[c_void_p, Buffer]]] = {}
+        self._workspace = _aligned(0)
 
-    def buffer(self, array: Any) -> Buffer:
+    def run(self, plan: ExecutionPlan, *buffers: int) -> None:
+        """Runs a plan, `plan.run(*buffers, workspace)`; in the one thread."""
+        if self._workspace.nbytes < plan.workspace_bytes:  # not anew for each call: its pages would be cleared again
+            self._workspace = _aligned(plan.workspace_bytes)
+        plan.run(*buffers, self._workspace.ctypes.data)
+
+    def constant(self, array: Any) -> Buffer:
         """A constant of float32."""
         array = np.ascontiguousarray(array, np.float32)
         return Buffer(constant=array, digest=hashlib.blake2b(array.data).digest())
@@ -72,11 +80,11 @@ class PlanSequence:
     """Collects plans; `plan` makes one of them.
 
     Args:
-      constants: those of the network.
+      memory: the network's.
     """
 
-    def __init__(self, constants: Constants) -> None:
-        self._constants = constants
+    def __init__(self, memory: NetworkMemory) -> None:
+        self._memory = memory
         self._arrays: list[tuple[c_void_p, Buffer, int]] = []
         self._steps: list[Step] = []
         self._buffers: dict[Buffer, None] = {}
@@ -84,14 +92,14 @@ class PlanSequence:
     def add(self, plan: ExecutionPlan, operands: Sequence[Buffer], result_bytes: int) -> Buffer:
         """Appends a plan, `run(*operands, result, workspace)`; returns its result's buffer."""
         result, room = Buffer(result_bytes), Buffer(plan.workspace_bytes)
-        buffers = [*operands, result, room, *map(self._constants.buffer, plan.constants)]
+        buffers = [*operands, result, room, *map(self._memory.constant, plan.constants)]
         arrays = [(descriptor, buffers[buffer], offset) for descriptor, buffer, offset in plan.arrays]
         for step in plan.steps:
             reads = [arrays[at][1] for number, at in step[1] if number not in (DST, SCRATCHPAD)]
             if any(buffer.constant is None for buffer in reads):
                 self._append(step, arrays)
                 continue
-            computed = self._constants.compute(step, arrays)
+            computed = self._memory.compute(step, arrays)
             (place,) = (arrays[at][1:] for number, at in step[1] if number == DST)
             arrays = [(one[0], computed, 0) if one[1:] == place else one for one in arrays]
         return result
@@ -146,6 +154,6 @@ def _address(buffer: Buffer) -> int:
 
 def _aligned(size: int) -> np.ndarray:
     """Memory that begins where oneDNN wants it."""
-    memory = np.zeros(size + ALIGNMENT, np.uint8)
+    memory = np.empty(size + ALIGNMENT, np.uint8)
     start = -memory.ctypes.data % ALIGNMENT
     return memory[start : start + size]
