@@ -18,7 +18,6 @@ from fcnn.nn.onednn import handler
 from fcnn.nn.onednn.convolution_plan import Geometry
 from fcnn.nn.onednn.dispatch import available, best_plan, better_as_product
 from fcnn.nn.onednn.library import Failed
-from fcnn.nn.onednn.one_thread import in_one_thread
 from fcnn.nn.onednn.plan import ExecutionPlan, PostOps
 from fcnn.nn.onednn.pool_plan import concatenation_plan, pool_plan
 from fcnn.nn.onednn.sequence import Buffer, NetworkMemory, PlanSequence
@@ -40,14 +39,24 @@ def compiled(apply: Callable[[Any, jax.Array], Any], variables: Mapping[str, Any
     on_device = jax.device_put(dict(variables))
     if not (jax.default_backend() == "cpu" and available()):
         return functools.partial(jax.jit(apply), on_device)
-    program = jax.jit(_joined(functools.partial(apply, on_device)))
-    # What oneDNN is to compute goes when the function does, which lives at least until it returns.
-    return lambda images: jax.block_until_ready(program(images))
+    memory = NetworkMemory()
+    program = jax.jit(_joined(functools.partial(apply, on_device), memory))
+
+    def answer(images: Any) -> Any:
+        try:
+            # What oneDNN is to compute goes when the function does, which lives at least until it returns.
+            return jax.block_until_ready(program(images))
+        except Exception:
+            if memory.interrupts:
+                raise memory.interrupts.pop() from None
+            raise
+
+    return answer
 
 
-def _joined(function: Callable[[jax.Array], Any]) -> Callable[[jax.Array], Any]:
+def _joined(function: Callable[[jax.Array], Any], memory: NetworkMemory) -> Callable[[jax.Array], Any]:
     """The same function, its calls of oneDNN joined."""
-    owner, memory = _Owner(), NetworkMemory()
+    owner = _Owner()
 
     def joined(images: jax.Array) -> Any:
         shape = jax.ShapeDtypeStruct(images.shape, images.dtype)
@@ -85,7 +94,7 @@ class _Walk:
     def step(self, number: int, op: Operation) -> None:
         """Computes an operation, or adds it to oneDNN's next call."""
         operands = [self.known(value) for value in op.operands]
-        if all(map(_is_constant, operands)):
+        if not op.acts and all(map(_is_constant, operands)):
             self._computed |= zip(op.results, _evaluated(op, operands), strict=True)
             return
         planned = _plan(op, operands)
@@ -116,7 +125,7 @@ class _Walk:
             plan = self._sequence.plan([*self._operands.values()], [*results.values()])
             shapes = [jax.ShapeDtypeStruct(value.aval.shape, value.aval.dtype) for value in results]
             operands = [self._computed[value] for value in self._operands]
-            run = functools.partial(in_one_thread, self._memory.run, plan)
+            run = functools.partial(self._memory.run, plan)
             computed = handler.call_function(operands, shapes, run, owner=self._owner)
             self._computed |= zip(results, computed, strict=True)
         self._begin()
@@ -128,7 +137,7 @@ def _is_constant(value: Any) -> bool:
 
 def _evaluated(op: Operation, operands: Sequence[Any]) -> Sequence[Any]:
     """The results of an operation on constants. Those that fold batch norm don't wait for XLA to compile each."""
-    if op.name in _BY_NUMPY:
+    if op.name in _BY_NUMPY and all(isinstance(value.dtype, np.dtype) for value in operands):  # no random keys
         with np.errstate(all="ignore"):
             return [_BY_NUMPY[op.name](*map(np.asarray, operands), **op.params)]
     with jax.ensure_compile_time_eval():
@@ -147,7 +156,7 @@ _BY_NUMPY: dict[str, Callable[..., np.ndarray]] = {
     "sub": lambda a, b, **_: a - b,
     "mul": lambda a, b, **_: a * b,
     "rsqrt": lambda x, **_: 1 / np.sqrt(x),
-    "reshape": lambda x, *, new_sizes, **_: x.reshape(new_sizes),
+    "reshape": lambda x, *, new_sizes, dimensions, **_: x.transpose(dimensions).reshape(new_sizes),
     "broadcast_in_dim": _broadcast,
 }
 
@@ -214,7 +223,8 @@ def _avg_pool(op: Operation, operands: Sequence[Any]) -> _Planned | None:
 def _concatenate(op: Operation, operands: Sequence[Any]) -> _Planned | None:
     if op.params["dimension"] != 3 or any(map(_is_constant, operands)):
         return None
-    return concatenation_plan(tuple(value.aval.shape for value in op.operands)), [*range(len(operands))]
+    shapes = tuple(value.aval.shape for value in op.operands)
+    return (concatenation_plan(shapes), [*range(len(operands))]) if len(shapes[0]) == 4 else None
 
 
 _RULES: dict[str, Callable[[Operation, Sequence[Any]], _Planned | None]] = {

@@ -36,6 +36,8 @@ class Operation:
     operands: list[Any]
     """Values, and arrays that are known."""
     results: list[Value]
+    acts: bool
+    """Whether it does more than compute its results, as to write to a reference or to print."""
 
 
 def flatten(program: Any) -> tuple[Value, list[Operation], list[Any]]:
@@ -73,7 +75,11 @@ def _append(program: Any, constants: Sequence[Any], inputs: Sequence[Any], opera
             results = operands
         else:
             results = [Value(variable.aval) for variable in equation.outvars]
-            operations.append(Operation(name, equation.params, _function(program, equation), operands, results))
+            operations.append(
+                Operation(
+                    name, equation.params, _function(program, equation), operands, results, bool(equation.effects)
+                )
+            )
         values |= zip(equation.outvars, results, strict=True)
     return [of(variable) for variable in program.outvars]
 
@@ -93,7 +99,7 @@ def _function(program: Any, equation: Any) -> Callable[..., Sequence[Any]]:
 def _needed(operations: Sequence[Operation], results: Sequence[Any]) -> list[Operation]:
     wanted, kept = set(_values(results)), []
     for op in reversed(operations):
-        if wanted.intersection(op.results):
+        if op.acts or wanted.intersection(op.results):
             wanted.update(_values(op.operands))
             kept.append(op)
     return kept[::-1]

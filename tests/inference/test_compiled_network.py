@@ -2,7 +2,11 @@
 
 import doctest
 import gc
+import os
+import signal
 import threading
+import time
+import weakref
 from typing import Any
 
 import flax.linen as nn
@@ -20,6 +24,7 @@ import fcnn.inference.flat_program
 from fcnn.inference.compiled import compiled
 from fcnn.nn import Conv, Dense, avg_pool, conv_norm_act, cpu_convolutions, max_pool
 from fcnn.nn.onednn import handler, sequence
+from fcnn.nn.onednn.one_thread import in_one_thread
 from fcnn.nn.onednn.sequence import Buffer, placed
 
 needs_onednn = pytest.mark.skipif(not cpu_convolutions().startswith("oneDNN"), reason=cpu_convolutions())
@@ -155,14 +160,17 @@ def test_weights_are_arranged_once(monkeypatch):
 
 @needs_onednn
 def test_what_it_keeps_goes_with_it():
-    """No plan, and so none of the weights, is left when the function is gone."""
+    """No plan and none of the weights is left when the function is gone."""
     gc.collect()
     before, function = len(handler._calls), of_a_network()
     function(drawn(1, 96, 96, 3))
     assert len(handler._calls) > before
-    del function
+    ((run, _),) = [*handler._calls.values()][before:]
+    memory = weakref.ref(run.func.__self__)
+    del function, run
     gc.collect()
     assert len(handler._calls) == before
+    assert memory() is None
 
 
 @needs_onednn
@@ -195,3 +203,65 @@ def test_what_is_needed_at_once_does_not_overlap(drawn):
             if one.first <= other.last and other.first <= one.last:
                 apart = places[one] + one.size <= places[other] or places[other] + other.size <= places[one]
                 assert apart or not one.size or not other.size
+
+
+def write_and_read(_, x):
+    place = jax.new_ref(x)
+    place[0] = 2 * x[1]
+    return max_pool(place[...], 2)
+
+
+UNUSUAL: dict[str, Any] = {
+    "transposed within a reshape": lambda variables, x: x @ jax.lax.reshape(variables["w"], (4, 6), dimensions=(1, 0)),
+    "concatenated rows of volumes": lambda _, x: jnp.concatenate([x[:, None], jnp.sin(x)[:, None]], axis=3),
+    "random keys": lambda _, x: x + jax.vmap(jax.random.normal)(jnp.repeat(jax.random.key(0)[None], 2)).sum(),
+    "random keys in another shape": lambda _, x: x * jax.random.key(0).reshape(1, 1).size,
+    "a reference": write_and_read,
+    "a loop": lambda _, x: jax.lax.fori_loop(
+        0, 3, lambda _, y: max_pool(y, 3, stride=1, padding=1) / 2, max_pool(x, 1)
+    ),
+}
+
+
+@pytest.mark.parametrize("name", UNUSUAL)
+def test_unusual_operations(name):
+    apply, variables, images = UNUSUAL[name], {"w": drawn(6, 4)}, drawn(2, 6, 5, 4)
+    found, want = compiled(apply, variables)(images), jax.jit(apply)(variables, images)
+    np.testing.assert_allclose(found, want, rtol=1e-6, atol=1e-6)
+
+
+def test_what_acts_acts_at_each_call(capsys):
+    def apply(_, x):
+        jax.debug.print("once")
+        return jnp.sin(x)
+
+    function = compiled(apply, {})
+    for _ in range(2):
+        function(drawn(1, 2, 2, 1))
+    jax.effects_barrier()
+    assert capsys.readouterr().out == "once\n" * 2
+
+
+def interrupted(function, *arguments):
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(0.2)
+    function(*arguments)
+
+
+@needs_onednn
+def test_an_interrupt_comes_as_itself(monkeypatch):
+    """XLA raises something else where its own call was interrupted. The next answer is right."""
+    function, images, run = of_a_network(), drawn(1, 96, 96, 3), sequence.in_one_thread
+    want = np.asarray(function(images))
+    with monkeypatch.context() as patch:
+        patch.setattr(sequence, "in_one_thread", lambda *job: run(interrupted, *job))
+        with pytest.raises(KeyboardInterrupt):
+            function(images)
+    np.testing.assert_array_equal(function(images), want)
+
+
+def test_an_interrupt_waits_for_what_is_written():
+    ended: list[bool] = []
+    with pytest.raises(KeyboardInterrupt):
+        in_one_thread(interrupted, ended.append, True)
+    assert ended

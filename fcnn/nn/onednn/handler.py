@@ -192,7 +192,7 @@ def call_function(
     text = json.dumps(["function", next(_numbers)])
     sizes = [math.prod(result.shape) * result.dtype.itemsize for result in results]
     _calls[text.encode()] = function, _large(sizes)
-    weakref.finalize(owner, _calls.pop, text.encode(), None)
+    weakref.finalize(owner, _calls.pop, text.encode(), None).atexit = False  # a program may still run
     return jax.ffi.ffi_call(TARGET, list(results))(*operands, plan=text)
 
 

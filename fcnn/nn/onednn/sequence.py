@@ -35,9 +35,18 @@ class NetworkMemory:
     def __init__(self) -> None:
         self._computed: dict[bytes, list[tuple[c_void_p, Buffer]]] = {}
         self._workspace = _aligned(0)
+        self.interrupts: list[KeyboardInterrupt] = []
+        """What ended a call: XLA passes on only its text."""
 
     def run(self, plan: ExecutionPlan, *buffers: int) -> None:
-        """Runs a plan, `plan.run(*buffers, workspace)`; in the one thread."""
+        """Runs a plan, `plan.run(*buffers, workspace)`, in the one thread."""
+        try:
+            in_one_thread(self._run, plan, *buffers)
+        except KeyboardInterrupt as interrupt:
+            self.interrupts.append(interrupt)
+            raise
+
+    def _run(self, plan: ExecutionPlan, *buffers: int) -> None:
         if self._workspace.nbytes < plan.workspace_bytes:  # not anew for each call: its pages would be cleared again
             self._workspace = _aligned(plan.workspace_bytes)
         plan.run(*buffers, self._workspace.ctypes.data)
