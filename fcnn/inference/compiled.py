@@ -27,7 +27,7 @@ _MANY_WEIGHTS = 1 << 18
 
 
 def compiled(apply: Callable[[Any, jax.Array], Any], variables: Mapping[str, Any]) -> Callable[[Any], Any]:
-    """Compiles a network with its variables: `(images) -> apply(variables, images)`, up to rounding.
+    """Compiles a network with its variables: `(images) -> apply(variables, images)`, up to rounding, of finite numbers.
 
     On a CPU with oneDNN the function has its weights a second time, as oneDNN arranges them; it waits for its results,
     and can't be differentiated or called within another compiled function.

@@ -25,6 +25,9 @@ oneDNN comes as a wheel, `onednn-cpu-gomp`, for x86-64 Linux. Where it's missing
 nearly all of its image's outputs NaN, not only its neighbors. `jax.default_matmul_precision("highest")`, or that
 precision given to the convolution, does without it.
 
+A NaN may not show in an answer: the ReLU of oneDNN that ends a convolution in evaluation makes 0 of it, and the max
+pooling of networks with known weights (`fcnn.inference.compiled`) passes over it. `FCNN_CPU_CONV=lax` shows it.
+
 A compiled program calls back into Python for each of them, about 40 microseconds, and lets other Python threads run
 while oneDNN computes. A thread that computes in Python all the time makes each call wait for its turn, up to
 `sys.getswitchinterval()`, 5 ms. oneDNN runs as many threads as there are cores, or `OMP_NUM_THREADS`. Where the weights
