@@ -21,21 +21,21 @@ class CorrectionArgs:
     """What was corrected already."""
 
     corrections: Annotated[Path | None, tyro.conf.arg(metavar="FILE.csv")] = None
-    """Corrected labels, as for fcnn train; the new audit.csv has them, too."""
+    """Corrected labels, as for fcnn train; the new audit.csv includes them."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class AuditArgs:
-    """Look at every image of a folder: labels that are likely wrong (by cross-validation on a pretrained network's
-    features), copies, odd, blurred, dark and small images. Writes audit.html, to look at, and audit.csv, to edit and
-    pass to fcnn train --data.corrections."""
+    """Check every image in a folder for likely wrong labels (by cross-validation on a pretrained network's features),
+    copies, and odd, blurred, dark or small images. Writes audit.html, to view, and audit.csv, to edit and pass to fcnn
+    train --data.corrections."""
 
     photos: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="PHOTOS")]
-    """A folder with a folder of images for each class, or with splits of such."""
+    """A folder with a subfolder of images for each class, or with such folders for train, val and test."""
     out: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
-    """Folder to write to; audits/NAME-001 by default, or the next free number."""
+    """Folder to write to; audits/NAME-001, audits/NAME-002, ... by default."""
     weights: Annotated[str, tyro.conf.arg(metavar="NAME|FILE|WORKDIR")] = "efficientnet_lite0"
-    """The network whose features are used: a name from `fcnn zoo`, a file of weights or a run."""
+    """The network that computes the features: a name from `fcnn zoo`, a weight file or a run's folder."""
     data: CorrectionArgs = dataclasses.field(default_factory=CorrectionArgs)
 
 

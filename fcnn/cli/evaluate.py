@@ -24,8 +24,8 @@ class DataArgs:
     """Other images than those of the run."""
 
     name: Annotated[str | None, tyro.conf.arg(metavar="folder:PATH|NAME")] = None
-    """Any labeled images, as for fcnn train; classes are matched by name. A folder with most of the run's own files is
-    the run's data in a new place."""
+    """Any labeled images, as for fcnn train; classes are matched by name. A folder with most of the run's own files
+    counts as the run's data, moved."""
     manual_dir: str | None = None
     """Folder with the official files of mnist, fashion_mnist, cifar10 or cifar100; downloaded if not given."""
     on_bad_image: Literal["error", "skip"] = "error"
@@ -37,8 +37,8 @@ class DataArgs:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EvaluateArgs:
-    """Evaluate a trained network on its run's test images or, with --data.name, on any labeled images. Of a run, the
-    checkpoint that is best on validation is evaluated, or the newest without a validation split."""
+    """Evaluate a trained network on its run's test images or, with --data.name, on any labeled images. A run is
+    evaluated at its best checkpoint on validation, or the newest if it has no validation split."""
 
     network: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="WORKDIR|FILE|NAME")]
     """A run's folder; with --data.name also a weight file, a .stablehlo program exported by fcnn, or a name from `fcnn

@@ -18,10 +18,10 @@ from fcnn.utils.text import printable_lines
 class ExportArgs:
     """Write a run's best weights to one file, with classes and preprocessing: fcnn export WORKDIR.
 
-    safetensors: the weights under torchvision's names, with everything else in the header. onnx: a network that ONNX
-    Runtime, OpenVINO and others run, compared with fcnn's answers; the result is in a .json file beside it. html: a
-    page that classifies images in a browser. stablehlo: a program that JAX runs on a CPU, GPU or TPU without fcnn, with
-    everything else in a .json file beside it. All take any number of images.
+    safetensors: the weights with torchvision's names, metadata in the header. onnx: a network for ONNX Runtime,
+    OpenVINO and others, compared with fcnn's outputs; a .json file next to it has the result. html: a page that
+    classifies images in a browser. stablehlo: a program that JAX runs on a CPU, GPU or TPU without fcnn; metadata in a
+    .json file next to it. The exported networks take any batch size.
     """
 
     network: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="WORKDIR|NAME")]
@@ -30,12 +30,12 @@ class ExportArgs:
     """Format of the file."""
     pixels: bool = False
     """onnx, stablehlo: the network takes uint8 pixels (B, H, W, C) and normalizes them itself, instead of normalized
-    float32 images; onnx: it then gives calibrated probabilities instead of logits."""
+    float32 images; onnx: it then returns calibrated probabilities instead of logits."""
     dtype: Literal["float32", "float16", "int8"] = "float32"
-    """onnx: type of weights and activations; float16 halves the file, int8 quarters it and is faster, at a loss of
-    accuracy that is measured (calibrated on the training images of a run)."""
+    """onnx: type of weights and activations; float16 halves the file; int8 quarters it and is faster (quantization
+    calibrated on a run's training images), and the loss of accuracy is printed."""
     runtime: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
-    """html: the unpacked npm package onnxruntime-web, to put it into the page, which then works without a network."""
+    """html: the unpacked npm package onnxruntime-web, to embed in the page, which then works offline."""
     out: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """File to write; model.FORMAT in the run's folder by default."""
     preset: PresetFile = None

@@ -17,32 +17,32 @@ from fcnn.utils.text import printable
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PredictArgs:
-    """Classify images with a run's best checkpoint, or with an export. Images are preprocessed as in training. An image
-    that can't be read is reported, and the others are still classified."""
+    """Classify images with a run's best checkpoint or an exported network. Images are preprocessed as in training.
+    Images that can't be read are reported and skipped."""
 
     network: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="WORKDIR|EXPORT|NAME")]
     """A run's folder, a .safetensors file or .stablehlo program written by fcnn, or a name from `fcnn zoo`."""
     images: Annotated[
         tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="IMAGE...", help_behavior_hint="(required)")
     ]
-    """Image files, in any format that Pillow reads; folders, with all images in them and their folders; patterns like
-    'photos/**/*.jpg'; - for a list on standard input, one path a line."""
+    """Image files, in any format that Pillow reads; folders, including their subfolders; patterns like
+    'photos/**/*.jpg'; - for a list on standard input, one path per line."""
     top: Annotated[int, tyro.conf.arg(metavar="N")] = 5
     """Number of classes to print, the most likely first."""
     threshold: Annotated[float, tyro.conf.arg(metavar="P")] = 0.0
-    """Answer "unsure" where the most likely class has a lower probability than this."""
+    """Answer "unsure" if the probability of the most likely class is below this."""
     coverage: Annotated[float | None, tyro.conf.arg(metavar="SHARE")] = None
-    """Print the set of classes that holds the right one with this probability, like 0.95: a promise on average over
-    images like the validation images of the run, not for each class."""
+    """Print a set of classes that contains the right one with this probability, such as 0.95 (conformal prediction): on
+    average over images like the run's validation images, not for each class."""
     tta: bool = False
-    """Average the probabilities of each image and its mirror image (test-time augmentation): takes twice as long."""
+    """Test-time augmentation: average the probabilities of each image and its mirror image; takes twice as long."""
     csv: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """Write a table with a row for each image; - writes it to standard output."""
     json: bool = False
     """Print the predictions as one JSON object on standard output."""
     sort_into: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
-    """Make a folder for each class with links to its images, or copies where links can't be made. DIR must be empty, or
-    from this option; nothing is overwritten."""
+    """Make a folder for each predicted class with links to its images, or copies if links are not possible. DIR must be
+    empty or written by this option; nothing is overwritten."""
     preset: PresetFile = None
     """Preset file of a run with its own model or data set."""
 

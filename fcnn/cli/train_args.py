@@ -13,29 +13,29 @@ from fcnn.utils.errors import UserError
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainArgs(PresetArgs):
-    """Train a network from a preset and the options given: fcnn train --config resnet. Or from a folder of images, for
-    which the options are chosen: fcnn train PHOTOS. The same --workdir again resumes the run from its newest
+    """Train a network from a preset: fcnn train --config resnet; or fine-tune one on a folder of images, which chooses
+    the options for you: fcnn train PHOTOS. Run the command again with the same --workdir to resume from the newest
     checkpoint."""
 
     workdir: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
     """Folder of the run; runs/PRESET-001, runs/PRESET-002, ... by default."""
     minutes: Annotated[float | None, tyro.conf.arg(metavar="M")] = None
-    """Of a folder of images: the time for everything, the first look included, from which the epochs follow; 5 by
+    """With PHOTOS: total time in minutes, including the check of the images; it determines the number of epochs. 5 by
     default."""
     from_: Annotated[Path | None, tyro.conf.arg(name="from", metavar="RUN")] = None
-    """Of a folder of images that has changed: the folder of an earlier run on it, finished, to continue from. Its
+    """With PHOTOS, after images were added or changed: folder of an earlier, finished run to continue from. Its
     network, image size and splits are kept."""
     seeds: Annotated[str | None, tyro.conf.arg(metavar="N,N,...")] = None
     """Repeat the run with each of these seeds and report the mean and standard deviation of the test accuracy."""
     distributed: bool = False
-    """Train together with other processes that were started with the same command: on Slurm, on a TPU pod, or with the
-    next three options. --workdir must be on a disk that all of them can see."""
+    """Train in several processes, each started with this command: on Slurm, on a TPU pod, or with the next three
+    options. --workdir must be on a disk that all of them can access."""
     coordinator: Annotated[str | None, tyro.conf.arg(metavar="HOST:PORT")] = None
     """Address of process 0, with a free port; only needed outside of Slurm and TPU pods."""
     num_processes: int | None = None
-    """Number of processes; goes with --coordinator."""
+    """Number of processes; requires --coordinator."""
     process_id: int | None = None
-    """Index of this process, from 0; goes with --coordinator."""
+    """Index of this process, from 0; requires --coordinator."""
     json: bool = False
     """Print the result as one JSON object on standard output; everything else goes to standard error."""
 

@@ -16,16 +16,17 @@ class DataConfig:
 
     name: str = "digits"
     """The data set: digits (scikit-learn's 1,797 scanned handwritten digits, 8x8), mnist, fashion_mnist, cifar10,
-    cifar100, folder:PATH (images in a folder for each class) or tfds:NAME[/CONFIG][:VERSION] (anything TFDS has)."""
+    cifar100, folder:PATH (a subfolder of images for each class) or tfds:NAME[/CONFIG][:VERSION] (TensorFlow
+    Datasets)."""
     manual_dir: str | None = None
     """Folder with the official files of mnist, fashion_mnist, cifar10 or cifar100, archives or extracted; downloaded if
     not given."""
     image_size: int | None = None
-    """Height and width in pixels: the shorter side is resized to it, then the center is cropped; None for the images'
-    own size (128 for folder:)."""
+    """Height and width in pixels: resize the shorter side to this, then crop the center; None for the images' own size
+    (128 for folder:)."""
     val_fraction: float = 0.1
-    """Fraction of the training split to hold out for validation (stratified); the best epoch is chosen on it. 0 for
-    none. A data set's own validation split is used as it is."""
+    """Fraction of the training split to hold out for validation (stratified), to choose the best epoch; 0 for none. No
+    effect if the data set has a validation split."""
     num_train: int | None = None
     """Number of training images to use (stratified); None for all."""
     test_fraction: float = 0.2
@@ -33,21 +34,21 @@ class DataConfig:
     split_seed: int = 0
     """Seed of the splits. Separate from the run's seed, so that runs with different seeds use the same images."""
     splits: str | None = None
-    """folder: the splits.csv of an earlier run. Images with the content of one that it lists stay in the split that
-    they had there; new ones are split as test-fraction and val-fraction say."""
+    """folder: the splits.csv of an earlier run. Images listed there, identified by content, stay in their split; new
+    ones are split by test-fraction and val-fraction."""
     on_bad_image: Literal["error", "skip"] = "error"
     """folder: stop at files that can't be read and list them, or skip and count them."""
     corrections: str | None = None
-    """folder: CSV of corrected labels, such as an edited audit.csv of `fcnn audit`. Its columns are path (below the
-    folder) and label: the class, or nothing or "-" to leave the image out. Other columns are ignored, and no file is
-    touched."""
+    """folder: CSV of corrected labels, such as an edited audit.csv from `fcnn audit`. Its columns are path (relative to
+    the folder) and label: the class, or nothing or "-" to leave the image out. Other columns are ignored; no image file
+    is changed."""
     value_range: tuple[float, float] | None = None
     """folder: pixel values of black and white in gray images of more than 8 bits (16-bit PNG and TIFF, floats), such as
     0 4095 for a 12-bit camera; None for the lowest and the highest value in the training files."""
     pipeline: Literal["auto", "device", "stream"] = "auto"
     """device keeps all images on the device, as uint8; stream reads and decodes them batch by batch; auto streams a
-    data set larger than a quarter of the memory. Results are the same, except that augment.resized-crop crops streamed
-    images of folder: at full resolution."""
+    data set that is larger than a quarter of the memory. Results are the same, except that augment.resized-crop crops
+    streamed images of folder: at full resolution."""
     class_weights: Literal["none", "balanced"] = "none"
     """Weight of each training image in the loss: none is 1, balanced is images / (classes x images of its class). The
     loss is sum(w_i x loss_i) / sum(w_i), where w_i is the weight of image i's label; for a mixed label, the mean of its
@@ -56,7 +57,7 @@ class DataConfig:
     mean: tuple[float, ...] | None = None
     """Pixel mean per channel, from 0 to 1, to subtract; None to measure it on the training split."""
     std: tuple[float, ...] | None = None
-    """Standard deviation per channel, from 0 to 1, to divide by; None to measure it, too."""
+    """Standard deviation per channel, from 0 to 1, to divide by; None to measure it on the training split."""
 
     def __post_init__(self) -> None:
         check_paths(self, "data.", "name", "manual_dir", "splits", "corrections")
@@ -142,13 +143,12 @@ class AugmentConfig:
     cutout: int = 0
     """Side in pixels of a black square at a random position; 0 for none."""
     mixup: float = 0.0
-    """mixup: alpha of the Beta(alpha, alpha) distribution that an image's share in the mixture is drawn from; 0 for
-    none."""
+    """mixup: alpha of the Beta(alpha, alpha) distribution of the mixing weight; 0 for none."""
     cutmix: float = 0.0
-    """CutMix: alpha of the Beta(alpha, alpha) distribution that an image's share is drawn from; 0 for none. With both,
-    each image gets mixup or CutMix."""
+    """CutMix: alpha of the Beta(alpha, alpha) distribution of the mixing weight; 0 for none. With both, each image gets
+    mixup or CutMix."""
     mixup_off_epochs: float = 0.0
-    """Last epochs of the run without mixup and CutMix."""
+    """Number of epochs at the end of the run without mixup and CutMix."""
 
     def __post_init__(self) -> None:
         check_numbers(

@@ -57,7 +57,7 @@ class OptimConfig:
 
     name: str = "sgd"
     """Optimizer: sgd, adagrad, rmsprop, adam, adamw, lamb, muon, lars, schedule_free_sgd or schedule_free_adamw. The
-    last two need schedule constant and average the weights by themselves, without ema-decay (Defazio et al. 2024)."""
+    last two (Defazio et al. 2024) require schedule constant and, since they average the weights, no ema-decay."""
     learning_rate: float = 0.1
     """Peak learning rate of the schedule."""
     momentum: float | None = None
@@ -65,8 +65,8 @@ class OptimConfig:
     nesterov: bool = False
     """sgd: use Nesterov momentum."""
     beta1: float | None = None
-    """Decay of the first moment of adam, adamw, lamb, and muon for what isn't a kernel; how near to the average of the
-    weights schedule_free_sgd and schedule_free_adamw take the gradient (0.9)."""
+    """Decay of the first moment of adam, adamw, lamb, and of muon for params other than kernels; for schedule_free_sgd
+    and schedule_free_adamw, the weight of the average in the interpolation at which the gradient is taken (0.9)."""
     beta2: float | None = None
     """Decay of the second moment of adam, adamw, lamb, muon and schedule_free_adamw (0.999) and rmsprop (0.9)."""
     epsilon: float | None = None
@@ -79,7 +79,7 @@ class OptimConfig:
     milestones: tuple[float, ...] | None = None
     """step: fractions of the run at which the learning rate drops, warm-up included (0.5 0.75)."""
     gamma: float | None = None
-    """step: factor of the learning rate at each milestone (0.1)."""
+    """step: factor by which to multiply the learning rate at each milestone (0.1)."""
     end_lr_factor: float | None = None
     """Final learning rate as a fraction of the peak: cosine and linear (0), exponential (0.01), one_cycle
     (0.000004)."""
@@ -99,15 +99,15 @@ class OptimConfig:
     l2: float = 0.0
     """L2 regularization: adds this / 2 x sum w^2 to the loss, which is the weight_decay of PyTorch's SGD."""
     loss: Literal["cross_entropy", "binary_cross_entropy"] = "cross_entropy"
-    """Training loss: softmax cross-entropy, or the mean of a sigmoid cross-entropy for each class. The loss that is
-    logged and compared is the softmax cross-entropy."""
+    """Training loss: softmax cross-entropy, or sigmoid cross-entropy averaged over classes. Logged losses are always
+    the softmax cross-entropy."""
     label_smoothing: float = 0.0
-    """Label smoothing: share of the label's probability that is spread over all classes."""
+    """Label smoothing: probability to spread evenly over all classes."""
     clip_norm: float | None = None
     """Clip gradients to this global L2 norm."""
     sam_rho: float | None = None
-    """Sharpness-aware minimization (SAM, Foret et al. 2020): take each gradient at the weights moved by this L2 norm up
-    the gradient, often 0.05; a step takes twice the time."""
+    """Sharpness-aware minimization (SAM, Foret et al. 2020): take the gradient after an ascent step of this L2 norm
+    (often 0.05); a step takes twice as long."""
 
     def __post_init__(self) -> None:
         check_known("optim.loss", self.loss, names.LOSSES)
@@ -178,8 +178,8 @@ class TrainConfig:
     """Steps between records in metrics.jsonl within an epoch, and between checks for a non-finite loss."""
     ema_decay: float | None = None
     """Decay of an exponential moving average of params and batch statistics; in step t, (1 + t) / (10 + t) if that is
-    less, as in TensorFlow. Averaged and raw weights are both evaluated on validation, and the better ones are tested,
-    exported and used; the averaged ones on a tie or without a validation split."""
+    less, as in TensorFlow. Averaged and raw weights are both evaluated on validation, and the better ones are used for
+    testing and export; the averaged ones on a tie or without a validation split."""
     checkpoint_steps: int | None = None
     """Steps between checkpoints within an epoch, in addition to the one after each evaluation."""
     max_to_keep: int = 2
@@ -221,28 +221,28 @@ class TransferConfig:
     """Pretrained weights, and which layers are trained. Without weights, all layers are, from random ones."""
 
     weights: str | None = None
-    """Pretrained weights: a name from `fcnn zoo`, a weight file, an export, or a run's folder. Their mean and std are
-    used, too, and the head keeps the classes with the same names."""
+    """Pretrained weights: a name from `fcnn zoo`, a weight file, an export, or a run's folder. Images are normalized
+    with their mean and std; the head keeps the weights of classes with the same name."""
     strategy: Literal["auto", "pretrained", "head", "last_block", "full", "scratch", "mean_var"] = "full"
-    """What is trained: head (only the classifier), last_block (also the last convolutional stage), full (everything),
-    pretrained (nothing), scratch (everything, from random weights, for comparison), mean_var (everything, from random
-    weights with the mean and variance of the pretrained ones: Raghu et al. 2019, Transfusion), auto (a linear
-    probe, and with enough images full from there)."""
+    """Layers to train: head (only the classifier), last_block (head and last convolutional stage), full (all),
+    pretrained (none), scratch (all, from random weights, for comparison), mean_var (all, from random weights with the
+    mean and variance of the pretrained ones: Raghu et al. 2019, Transfusion), auto (a linear probe and, with enough
+    images, full from there)."""
     head_init: Literal["random", "linear_probe", "extend"] = "random"
-    """How a new head starts: random, or linear_probe, a logistic regression on the features of the pretrained network,
-    its regularization chosen by 5-fold cross-validation (with strategy pretrained nothing else is trained; with full it
-    is LP-FT, Kumar et al. 2022, which keeps the features from being distorted by a random head). With extend only the
-    rows of classes that the weights don't know are fitted so; the others stay as they are."""
+    """Initialization of a new head: random; linear_probe, a logistic regression on the features of the pretrained
+    network, with regularization chosen by 5-fold cross-validation (followed by strategy full it is LP-FT, Kumar et al.
+    2022, which avoids distorting the features by a random head); extend, the same for new classes only, with the rows
+    of the other classes unchanged."""
     backbone_lr_scale: float = 0.1
     """full, last_block: learning rate of the backbone, as a fraction of the head's."""
     layer_decay: float = 1.0
-    """full, last_block: multiply the learning rate by this once more for each stage further from the head."""
+    """full, last_block: factor of the learning rate from each stage to the next one further from the head."""
     freeze_batch_norm: bool = False
-    """Batch norm normalizes by the pretrained network's running statistics in training, too, and leaves them as they
-    are; scale and bias learn."""
+    """Batch norm uses the pretrained network's running statistics in training, too, and doesn't update them; scale and
+    bias are still trained."""
     compare: str | None = None
-    """Train with this strategy, too, on the same data and for as long, in a subfolder of the workdir, and print both
-    results side by side."""
+    """Also train with this strategy, on the same data and for as long, in a subfolder of the workdir, and print both
+    results."""
 
     def __post_init__(self) -> None:
         check_paths(self, "transfer.", "weights")
