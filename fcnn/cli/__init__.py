@@ -31,22 +31,22 @@ from fcnn.utils.errors import UserError, unknown
 from fcnn.utils.text import printable, printable_lines, shortened
 
 COMMANDS: dict[str, tuple[Callable[[list[str]], int], str]] = {
-    "train": (train_command, "train a network from a preset: fcnn train --config resnet"),
-    "audit": (audit_command, "look for wrong labels, copies and bad photos in a folder: fcnn audit PHOTOS"),
+    "train": (train_command, "train from a preset or on your photos: fcnn train --config resnet, fcnn train PHOTOS"),
+    "audit": (audit_command, "find wrong labels, duplicates and bad photos in a folder: fcnn audit PHOTOS"),
     "check": (check_command, "check for silent bugs before training: fcnn check --config resnet"),
     "search": (search_command, "search for hyperparameters: fcnn search --config resnet"),
     "evaluate": (evaluate_command, "evaluate a run: fcnn evaluate runs/resnet-001"),
     "predict": (predict_command, "classify images: fcnn predict runs/resnet-001 IMAGE..."),
-    "show": (show_command, "look inside a trained network: filters, Grad-CAM, mistakes: fcnn show runs/resnet-001"),
+    "show": (show_command, "visualize a trained network (filters, Grad-CAM, mistakes): fcnn show runs/resnet-001"),
     "compare": (compare_command, "compare runs on one page: fcnn compare runs/a runs/b"),
-    "export": (export_command, "write a run's network to one file: fcnn export runs/resnet-001"),
-    "convert": (convert_command, "convert weights of PyTorch, torchvision or timm: fcnn convert FILE --model NAME"),
+    "export": (export_command, "export a run to PyTorch, ONNX, HTML or StableHLO: fcnn export runs/resnet-001"),
+    "convert": (convert_command, "convert weights from PyTorch, torchvision or timm: fcnn convert FILE --model NAME"),
     "zoo": (zoo_command, "list the pretrained networks"),
     "models": (models_command, "list the architectures"),
     "summary": (summary_command, "print an architecture layer by layer: fcnn summary resnet18"),
     "data": (data_command, "describe, draw or prepare a data set: fcnn data show digits"),
-    "study": (study_command, "test a classic claim by an experiment: fcnn study initialization"),
-    "bench": (bench_command, "measure the speed of a step, or of the input pipeline: fcnn bench step, fcnn bench data"),
+    "study": (study_command, "test a classic claim with a small experiment: fcnn study initialization"),
+    "bench": (bench_command, "measure the speed of a step or of the input pipeline: fcnn bench step, fcnn bench data"),
     "plan": (plan_command, "compile a preset for a TPU, without a TPU: fcnn plan --config NAME --target v5e:2x4"),
 }
 

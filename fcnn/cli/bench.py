@@ -26,10 +26,10 @@ class BenchArgs:
     """Measure the speed of a training step (`step`), an evaluation step (`eval`), or both for a standard list of
     networks (`all`).
 
-    Each contender runs in a process of its own, and they take turns. A ratio above 1 means that fcnn is faster by that
-    factor. "1st step" is the time from the start of a process to the end of its first step, "again" the same with
-    everything compiled before. torch needs PyTorch. For answers, compared with ONNX Runtime and others, see fcnn bench
-    predict --help; for the input pipeline, fcnn bench data --help; for how good a classifier of photos becomes, fcnn
+    Each contender runs in its own process, and they take turns. A ratio above 1 means that fcnn is faster by that
+    factor. "1st step" is the time from the start of a process to the end of its first step, "again" the same with a
+    warm compilation cache. torch needs PyTorch. For inference compared with ONNX Runtime and others, see fcnn bench
+    predict --help; for the input pipeline, fcnn bench data --help; for the accuracy of fine-tuning on photos, fcnn
     bench photos --help.
     """
 

@@ -18,19 +18,19 @@ from fcnn.utils.text import table
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class BenchPhotosArgs:
     """Compare `fcnn train PHOTOS`, fine-tuning in PyTorch if it is installed, and logistic regression on averaged
-    features: the accuracy on test images after the same minutes, from the same weights and images.
+    features: test accuracy after the same training time, from the same weights and images.
 
-    Hours pass, and the machine should do nothing else. The same command again goes on where it was stopped.
+    This takes hours, on a machine that should be otherwise idle. If interrupted, the same command resumes.
     """
 
     photos: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="PHOTOS")]
-    """A folder with a folder of images for each class."""
+    """A folder with a subfolder of images for each class."""
     minutes: Annotated[float, tyro.conf.arg(metavar="M")] = 10.0
-    """For each training, from the start of its process; `fcnn train` has its test within them, too."""
+    """Time for each training, including the start of its process; for `fcnn train` also the test."""
     images_per_class: Annotated[str, tyro.conf.arg(metavar="N,N,...")] = "10,50,all"
-    """Images of each class for training and validation."""
+    """Numbers of training and validation images per class."""
     seeds: Annotated[str, tyro.conf.arg(metavar="N,N,...")] = "0,1,2"
-    """Of the splits and the trainings."""
+    """Seeds of the splits and the trainings."""
     out: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
     """Folder of the results; benchmarks/PHOTOS by default."""
     json: bool = False

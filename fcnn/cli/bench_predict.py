@@ -21,24 +21,24 @@ from fcnn.utils.text import table
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class BenchPredictArgs:
-    """Measure how long a network takes to answer: logits of 1, 8 and 32 normalized images in memory, by fcnn and by
-    those who read what fcnn exports.
+    """Measure inference time: logits of 1, 8 and 32 normalized images in memory, by fcnn and by the runtimes that load
+    its exports.
 
-    Each runs in a process of its own, and they take turns. What isn't installed is left out. The networks are
+    Each runs in its own process, and they take turns. Runtimes that aren't installed are left out. The networks are
     untrained, which doesn't change the time.
     """
 
     models: str = ",".join(PREDICTED)
     """Architectures, separated by commas; `fcnn models` lists them."""
     batches: str = ",".join(map(str, BATCHES))
-    """Numbers of images, separated by commas."""
+    """Batch sizes, separated by commas."""
     image_size: Annotated[int, tyro.conf.arg(metavar="N")] = 224
     """Height and width of the images in pixels."""
     vs: str = ",".join(ENGINES)
-    """Who answers beside fcnn, separated by commas: onnxruntime, openvino, torch (the fastest of eager and compiled,
+    """Runtimes to compare with, separated by commas: onnxruntime, openvino, torch (the fastest of eager and compiled,
     channels first and last), stablehlo (the exported program by JAX alone)."""
     rounds: Annotated[int, tyro.conf.arg(metavar="N")] = 7
-    """Number of rounds; in each, everyone runs for about a second."""
+    """Number of rounds; in each, every runtime runs for about a second."""
     json: bool = False
     """Print the results as one JSON object on standard output; everything else goes to standard error."""
 

@@ -21,7 +21,7 @@ class ModelsArgs:
     """List the architectures: image size, parameters, multiply-adds, the most accurate pretrained weights, paper."""
 
     pattern: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="PATTERN")] = "*"
-    """Which ones: 'resnet*'."""
+    """Names to list, such as 'resnet*'."""
     json: bool = False
     """Print the list as one JSON object on standard output."""
 

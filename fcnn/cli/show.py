@@ -16,7 +16,7 @@ class DataArgs:
     """Where the images are."""
 
     name: Annotated[str | None, tyro.conf.arg(metavar="folder:PATH")] = None
-    """Where the run's images are now, if they were moved."""
+    """The run's images, if they were moved."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -28,7 +28,7 @@ class ShowArgs:
     workdir: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="WORKDIR")]
     """The run's folder."""
     image: Annotated[str, tyro.conf.arg(metavar="INDEX|FILE")] = "0"
-    """The image to follow through the network: its index in the split, or a file."""
+    """The image for the activation maps, Grad-CAM and neighbors: its index in the split, or a file."""
     split: Literal["validation", "test", "train"] = "validation"
     """Split to use. If you change the network after a look at the test split, its test accuracy is no longer valid."""
     preset: PresetFile = None

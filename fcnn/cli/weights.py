@@ -35,10 +35,10 @@ class ConvertArgs:
     std: tuple[float, ...] | None = None
     """Standard deviation per channel, from 0 to 1; goes with --mean."""
     crop: Annotated[float | None, tyro.conf.arg(metavar="SHARE")] = None
-    """How much of a photograph's height and width is read, from the center: 0.875 for weights that were evaluated on
-    the central 224 pixels of 256; all by default."""
+    """Center crop, as a fraction of a photograph's height and width: 0.875 for weights that were evaluated on the
+    central 224 pixels of 256; all by default."""
     interpolation: Interpolation | None = None
-    """How photographs are resized; bilinear by default."""
+    """Interpolation for resizing photographs; bilinear by default."""
     ema: bool = True
     """Read averaged weights (EMA) if the file has both; --no-ema reads the raw ones."""
     out: Annotated[Path | None, tyro.conf.arg(metavar="FILE.safetensors")] = None

@@ -31,13 +31,14 @@ class CifarResNet(Classifier, kw_only=True):
     stage_sizes: tuple[int, ...]
     """Blocks a stage."""
     shortcut: Literal["A", "projection", "none"] = "A"
-    """Where a block changes the shape: zero padding (the paper's choice for these networks) or a 1x1 convolution. With
-    "none", no block has a shortcut: the paper's plain networks."""
+    """Shortcut of blocks that change the shape: zero padding (the paper's choice for these networks) or a 1x1
+    convolution. With "none", no block has a shortcut: the paper's plain networks."""
     zero_init: bool = True
-    """Start each block as the identity, by a zero scale in its last normalization, but for those that pad channels."""
+    """Initialize the scale of each block's last normalization to zero, so that the block starts as the identity, except
+    in blocks that pad channels."""
     stochastic_depth: float = 0.0
-    """Rate at which the last block's branch is dropped in training; from 0 in the first block in equal steps. Blocks
-    without a shortcut stay."""
+    """Stochastic depth: drop rate of the last block's branch, rising linearly from 0 in the first block. Blocks without
+    a shortcut are never dropped."""
 
     paper = "He et al. 2015, arXiv:1512.03385"
     classes = 10

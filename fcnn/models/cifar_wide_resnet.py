@@ -43,7 +43,7 @@ class CifarWideResNet(Classifier, kw_only=True):
     widening: int
     """Multiplies the 16, 32 and 64 channels of the stages, not the stem's 16."""
     stochastic_depth: float = 0.0
-    """Rate at which the last block's branch is dropped in training; from 0 in the first block in equal steps."""
+    """Stochastic depth: drop rate of the last block's branch, rising linearly from 0 in the first block."""
 
     paper = "Zagoruyko & Komodakis 2016, arXiv:1605.07146"
     classes = 10

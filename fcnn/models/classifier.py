@@ -82,7 +82,7 @@ class Classifier(nn.Module, kw_only=True):
     epsilon: ClassVar[float] = 1e-5
     """Added to the variance by the normalization."""
     momentum: ClassVar[float] = 0.9
-    """What batch norm keeps of its running statistics at each step (1 - PyTorch's)."""
+    """Momentum of batch norm's running statistics (1 - PyTorch's)."""
 
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool, features: Sequence[str] = ()) -> Any:

@@ -69,12 +69,12 @@ class ConvNeXt(Classifier, kw_only=True):
     filters: tuple[int, ...]
     """Channels of the stages."""
     conv_mlp: bool = False
-    """Whether the two layers of a block are 1x1 convolutions, as in timm's small ones, or dense layers, as in
-    torchvision's: the same function; weights have other shapes and names."""
+    """Whether the two pointwise layers of a block are 1x1 convolutions, as in timm's small models, or dense layers, as
+    in torchvision: the same function, but weights of other shapes and names."""
     layer_scale: float = 1e-6
-    """What each channel of a block's result is multiplied by at first."""
+    """Initial layer scale of each block."""
     stochastic_depth: float = 0.0
-    """Rate at which the last block's result is dropped in training; from 0 in the first block in equal steps."""
+    """Stochastic depth: drop rate of the last block's branch, rising linearly from 0 in the first block."""
     activation: str = "gelu"
     norm: Norm = "layer"
 

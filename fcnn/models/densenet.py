@@ -56,8 +56,8 @@ class DenseNet(Classifier, kw_only=True):
     growth: int
     """Channels that a layer appends; the first convolution has twice as many."""
     stem: Literal["7x7", "3x3"] = "7x7"
-    """How it begins: a 7x7 convolution of stride 2 and a max pool, or for small images a 3x3 convolution alone, as in
-    the paper's networks for CIFAR-10 (three blocks of 16 layers with a growth of 12: 0.8M parameters)."""
+    """Stem: a 7x7 convolution of stride 2 and a max pool, or for small images a 3x3 convolution alone, as in the
+    paper's networks for CIFAR-10 (three blocks of 16 layers with a growth of 12: 0.8M parameters)."""
 
     paper = "Huang et al. 2016, arXiv:1608.06993"
 

@@ -45,14 +45,14 @@ class EfficientNet(Classifier, kw_only=True):
     image_shape: tuple[int, int, int] = (224, 224, 3)
     """(H, W, C) of the images that it was published for."""
     stochastic_depth: float = 0.2
-    """Block i of n, from 0 on, drops its branch in training with probability i / n times this."""
+    """Stochastic depth: block i of n, from 0, drops its branch in training with probability i / n times this."""
     padding: Literal["torch", "SAME"] = "torch"
-    """Of the convolutions: half a kernel on every side, or TensorFlow's, which is less at the top and on the left where
-    the stride is 2."""
+    """Padding of the convolutions: half a kernel on every side (torch), or TensorFlow's (SAME), which with stride 2 is
+    less at the top and left."""
     epsilon: float = 1e-5
-    """Added to the variance by the normalization: 1e-3 in weights that were trained with TensorFlow."""
+    """Epsilon of the normalization: 1e-3 for weights trained with TensorFlow."""
     momentum: float = 0.9
-    """What batch norm keeps of its running statistics at each step."""
+    """Momentum of batch norm's running statistics (1 - PyTorch's)."""
     activation: str = "silu"
 
     paper = "Tan & Le 2019, arXiv:1905.11946"

@@ -94,7 +94,7 @@ class GoogLeNet(Classifier, kw_only=True):
     """The paper's layers: 5x5 kernels, local response normalization around the stem's second convolution, a 3x3 pool
     before inception5a where torchvision has 2x2."""
     auxiliary: bool = True
-    """Two more classifiers in training, on inception4a and inception4d; their loss counts 0.3 times each."""
+    """Two auxiliary classifiers in training, on inception4a and inception4d, with loss weight 0.3 each."""
 
     paper = "Szegedy et al. 2014, arXiv:1409.4842"
     aux_heads = ("aux1", "aux2")

@@ -108,7 +108,7 @@ class InceptionV3(Classifier, kw_only=True):
     """
 
     auxiliary: bool = True
-    """One more classifier in training, on mixed_6e; its loss counts 0.4 times."""
+    """Auxiliary classifier in training, on mixed_6e, with loss weight 0.4."""
 
     paper = "Szegedy et al. 2015, arXiv:1512.00567"
     image_shape = (299, 299, 3)

@@ -38,7 +38,7 @@ class MNASNet(Classifier, kw_only=True):
     filters: tuple[int, ...]
     """Channels of the first convolution, of the 1x1 convolution after it, and of the stages."""
     stochastic_depth: float = 0.0
-    """Rate at which the last block's branch is dropped in training; from 0 in the first block in equal steps."""
+    """Stochastic depth: drop rate of the last block's branch, rising linearly from 0 in the first block."""
 
     paper = "Tan et al. 2018, arXiv:1807.11626"
     momentum = 0.9997

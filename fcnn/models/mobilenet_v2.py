@@ -32,7 +32,7 @@ class MobileNetV2(Classifier, kw_only=True):
     stage_sizes: tuple[int, ...]
     """Blocks a stage."""
     stochastic_depth: float = 0.0
-    """Rate at which the last block's branch is dropped in training; from 0 in the first block in equal steps."""
+    """Stochastic depth: drop rate of the last block's branch, rising linearly from 0 in the first block."""
     activation: str = "relu6"
 
     paper = "Sandler et al. 2018, arXiv:1801.04381"

@@ -46,12 +46,12 @@ class MobileNetV3(Classifier, kw_only=True):
     hidden: int
     """Width of the hidden dense layer."""
     stochastic_depth: float = 0.0
-    """Rate at which the last block's branch is dropped in training; from 0 in the first block in equal steps."""
+    """Stochastic depth: drop rate of the last block's branch, rising linearly from 0 in the first block."""
     padding: Literal["torch", "SAME"] = "torch"
-    """Of the convolutions: half a kernel on every side, or TensorFlow's, which is less at the top and on the left where
-    the stride is 2."""
+    """Padding of the convolutions: half a kernel on every side (torch), or TensorFlow's (SAME), which with stride 2 is
+    less at the top and left."""
     epsilon: float = 1e-3
-    """Added to the variance by the normalization: 1e-5 in weights that were trained with timm."""
+    """Epsilon of the normalization: 1e-5 for weights trained with timm."""
     activation: str = "hard_swish"
 
     paper = "Howard et al. 2019, arXiv:1905.02244"

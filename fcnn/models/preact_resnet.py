@@ -86,7 +86,7 @@ class PreActResNet(Classifier, kw_only=True):
     """Blocks a stage."""
     block: type[PreActBasicBlock | PreActBottleneck]
     stochastic_depth: float = 0.0
-    """Rate at which the last block's branch is dropped in training; from 0 in the first block in equal steps."""
+    """Stochastic depth: drop rate of the last block's branch, rising linearly from 0 in the first block."""
 
     paper = "He et al. 2016, arXiv:1603.05027"
     classes = 10

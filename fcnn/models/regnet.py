@@ -82,9 +82,9 @@ class RegNet(Classifier, kw_only=True):
     group_width: int
     """Channels of each group of the 3x3 convolutions; in a stage with fewer there is one group."""
     squeeze_excite: bool = False
-    """Weight the channels of each branch by what all of them have in the whole image (RegNet Y)."""
+    """Squeeze-and-excitation on each branch (RegNet Y)."""
     stochastic_depth: float = 0.0
-    """Rate at which the last block's branch is dropped in training; from 0 in the first block in equal steps."""
+    """Stochastic depth: drop rate of the last block's branch, rising linearly from 0 in the first block."""
 
     paper = "Radosavovic et al. 2020, arXiv:2003.13678"
 

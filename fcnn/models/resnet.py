@@ -59,20 +59,20 @@ class ResNet(Classifier, kw_only=True):
     groups: int = 1
     """Groups of a bottleneck's 3x3 convolution (ResNeXt)."""
     width_per_group: int = 64
-    """Channels of each of these groups in the first stage; twice as many from stage to stage."""
+    """Channels of each of these groups in the first stage; doubled in each later stage."""
     squeeze_excite: bool = False
-    """Weight the channels of each branch by what all of them have in the whole image (SE-ResNet)."""
+    """Squeeze-and-excitation on each branch (SE-ResNet)."""
     shortcut: Literal["projection", "avg_pool"] = "projection"
-    """Where a block halves the size: a 1x1 convolution of stride 2, or average pooling and a 1x1 convolution
+    """Shortcut of blocks that halve the size: a 1x1 convolution of stride 2, or average pooling and a 1x1 convolution
     (ResNet-D)."""
     stem: Literal["7x7", "deep", "3x3"] = "7x7"
-    """How it begins: a 7x7 convolution of stride 2 and a max pool (the paper's); three 3x3 convolutions in place of the
-    7x7 (ResNet-D); or for small images a 3x3 convolution alone, as is usual for CIFAR-10; all sizes are then four times
-    as large."""
+    """Stem: a 7x7 convolution of stride 2 and a max pool (the paper's); three 3x3 convolutions in place of the 7x7
+    (ResNet-D); or for small images a 3x3 convolution alone, as is usual for CIFAR-10; all sizes are then four times as
+    large."""
     zero_init: bool = True
-    """Start each block as the identity, by a zero scale in its last normalization."""
+    """Initialize the scale of each block's last normalization to zero, so that the block starts as the identity."""
     stochastic_depth: float = 0.0
-    """Rate at which the last block's branch is dropped in training; from 0 in the first block in equal steps."""
+    """Stochastic depth: drop rate of the last block's branch, rising linearly from 0 in the first block."""
 
     paper = "He et al. 2015, arXiv:1512.03385"
 

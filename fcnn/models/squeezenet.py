@@ -46,8 +46,8 @@ class SqueezeNet(Classifier, kw_only=True):
     revised: bool
     """Version 1.1: a 3x3 convolution of 64 channels first instead of a 7x7 of 96, and earlier pools."""
     linear_head: bool = False
-    """Average first, then classify, with no ReLU behind the classifier: logistic regression on averaged features,
-    which learns a new head better. Its weights have the same names and shapes."""
+    """Average pooling before the classifier and no ReLU after it: logistic regression on averaged features, which
+    trains better as a new head. Its weights have the same names and shapes."""
     norm: Norm = "none"
 
     paper = "Iandola et al. 2016, arXiv:1602.07360"

@@ -30,8 +30,8 @@ class VGG(Classifier, kw_only=True):
     stage_sizes: tuple[int, int, int, int, int]
     """Convolutions a stage."""
     hidden: tuple[int, ...] = (4096, 4096)
-    """Widths of the dense layers before the classifier. With none, `hidden=()`, the classifier sees each channel's mean
-    over all positions: the usual form for 32x32 images, 512 to the classes."""
+    """Widths of the dense layers before the classifier. Without any (`hidden=()`), the classifier follows global
+    average pooling, as usual for 32x32 images."""
     norm: Norm = "none"
 
     conv_bias = True
