@@ -21,9 +21,9 @@ from fcnn.utils.text import printable
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SearchArgs(PresetArgs):
-    """Search hyperparameters for the best validation accuracy; the test split is not read. The same command again
-    resumes the search, or extends it if --trials is larger; on another machine, with the same --storage, it joins the
-    search."""
+    """Search for the hyperparameters with the best validation accuracy; the test split is not read. The same command
+    again resumes the search, or extends it if --trials is larger; on another machine, with the same --storage, it joins
+    the search."""
 
     over: Annotated[tuple[str, ...], tyro.conf.arg(metavar="FIELD=SPACE")] = ()
     """An option and the values to search: FIELD=LOW:HIGH, FIELD=log:LOW:HIGH or FIELD=A,B,...; for a grid, ranges end
