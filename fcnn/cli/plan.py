@@ -20,7 +20,7 @@ class PlanArgs(PresetArgs):
     target: Annotated[str, tyro.conf.arg(metavar="CHIP:SHAPE")]
     """The slice: v5e:2x4 is 8 chips of a v5e, v6e:1x1 one chip of a v6e."""
     fit: bool = False
-    """Find the largest batch that fits, to within an eighth, and plan with it."""
+    """Find the largest batch size that fits in memory, to within an eighth, and use it."""
     json: bool = False
     """Print the plan as one JSON object on standard output; everything else goes to standard error."""
 

@@ -16,7 +16,7 @@ from fcnn.utils.errors import UserError, unknown
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class StudyArgs:
-    """Test a classic claim by a small experiment, with a table, a figure and a verdict. Without NAME, list the
+    """Test a classic claim with a small experiment, which gives a table, a figure and a verdict. Without NAME, list the
     studies."""
 
     name: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="NAME")] = ""
@@ -24,8 +24,8 @@ class StudyArgs:
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
     """The images; by default the digits, on which a study takes at most three minutes."""
     weights: Annotated[str | None, tyro.conf.arg(metavar="FILE|WORKDIR")] = None
-    """transfer: a pretrained network: a file written by `fcnn convert` or `fcnn export`, or a run's folder. By default
-    one is trained on the first half of the classes."""
+    """Study transfer: the pretrained network, as a file written by `fcnn convert` or `fcnn export`, or a run's folder. By
+    default one is trained on the first half of the classes."""
     seed: Annotated[int, tyro.conf.arg(metavar="N")] = 0
     """Seed of the experiment."""
     out: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
