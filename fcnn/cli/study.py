@@ -24,7 +24,7 @@ class StudyArgs:
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
     """The images; by default the digits, on which a study takes at most three minutes."""
     weights: Annotated[str | None, tyro.conf.arg(metavar="FILE|WORKDIR")] = None
-    """Study transfer: the pretrained network, as a file written by `fcnn convert` or `fcnn export`, or a run's folder. By
+    """Study transfer: the pretrained network, a file written by `fcnn convert` or `fcnn export`, or a run's folder. By
     default one is trained on the first half of the classes."""
     seed: Annotated[int, tyro.conf.arg(metavar="N")] = 0
     """Seed of the experiment."""
