@@ -2,6 +2,7 @@
 
 import ast
 import os
+import runpy
 import sys
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from harness import start
 from fcnn.config import DataConfig
 from fcnn.data import load
 from fcnn.data.cache import cached_arrays
+from fcnn.nn.onednn import one_thread
 from fcnn.utils.errors import UserError
 
 PACKAGE = Path(__file__).parent.parent / "fcnn"
@@ -90,6 +92,12 @@ def test_a_cache_file_has_its_room_without_posix_fallocate(tmp_path, monkeypatch
     found = cached_arrays("x", 1, 7000, (40, 40, 1), fill)
     assert isinstance(found, np.memmap)
     assert (found["image"] == 7).all()
+
+
+def test_onednns_thread_needs_no_fork(monkeypatch):
+    """Windows has none, and imports the file."""
+    monkeypatch.delattr(os, "register_at_fork")
+    runpy.run_path(one_thread.__file__)
 
 
 def test_a_set_in_array_record_is_refused_in_a_line_where_that_has_no_version(monkeypatch):

@@ -37,7 +37,8 @@ def _jobs() -> queue.SimpleQueue:
     return jobs
 
 
-os.register_at_fork(after_in_child=_jobs.cache_clear)  # a fork has no threads
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_jobs.cache_clear)  # a fork has no threads
 
 
 def _work(jobs: queue.SimpleQueue) -> None:
