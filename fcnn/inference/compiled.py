@@ -46,7 +46,7 @@ def compiled(apply: Callable[[Any, jax.Array], Any], variables: Mapping[str, Any
         try:
             # What oneDNN is to compute goes when the function does, which lives at least until it returns.
             return jax.block_until_ready(program(images))
-        except Exception:
+        except Exception:  # of XLA's, which has only the text of an interrupt that came within a call of oneDNN
             if memory.interrupts:
                 raise memory.interrupts.pop() from None
             raise

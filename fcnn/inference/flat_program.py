@@ -9,8 +9,8 @@ import jax.core
 import numpy as np
 from jax.extend import core
 
-CALLS = {"jit": "jaxpr", "remat2": "jaxpr", "custom_jvp_call": "call_jaxpr", "custom_vjp_call": "call_jaxpr"}
-"""Operations that only call the program inside, and under which name they have it."""
+CALLS = ("jit", "remat2", "custom_jvp_call", "custom_vjp_call")
+"""Operations that only call the program inside."""
 _ALWAYS = 1 << 62
 
 
@@ -38,6 +38,11 @@ class Operation:
     results: list[Value]
     acts: bool
     """Whether it does more than compute its results, as to write to a reference or to print."""
+
+
+def called(params: dict[str, Any]) -> Any:
+    """Returns the program inside one of CALLS."""
+    return next(params[name] for name in ("jaxpr", "call_jaxpr", "fun_jaxpr") if name in params)
 
 
 def flatten(program: Any) -> tuple[Value, list[Operation], list[Any]]:
@@ -69,7 +74,7 @@ def _append(program: Any, constants: Sequence[Any], inputs: Sequence[Any], opera
     for equation in program.eqns:
         operands, name = [of(variable) for variable in equation.invars], equation.primitive.name
         if name in CALLS:
-            inside = equation.params[CALLS[name]]
+            inside = called(equation.params)
             results = _append(getattr(inside, "jaxpr", inside), getattr(inside, "consts", ()), operands, operations)
         elif name == "name":  # of an endpoint
             results = operands

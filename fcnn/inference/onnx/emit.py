@@ -8,12 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend import core
 
+from fcnn.inference.flat_program import CALLS, called
 from fcnn.inference.onnx import operations, shapes, windows
 from fcnn.inference.onnx.graph import Graph, Unsupported, Value, dimensions, in_order
 
 RULES = operations.RULES | shapes.RULES | windows.RULES
-CALLS = ("jit", "remat2", "custom_jvp_call", "custom_vjp_call")
-"""Operations that only call the program inside."""
 
 
 def emit(graph: Graph, program: Any, inputs: Sequence[Value]) -> list[Value]:
@@ -55,8 +54,7 @@ def _apply(graph: Graph, op: Any, operands: list[Value]) -> list[Value]:
         arrays = op.primitive.bind(*(value.tensor for value in operands), **op.params)
         return [_constant(one) for one in (arrays if op.primitive.multiple_results else [arrays])]
     if op.primitive.name in CALLS:
-        inside = next(op.params[name] for name in ("jaxpr", "call_jaxpr", "fun_jaxpr") if name in op.params)
-        return emit(graph, inside, operands)
+        return emit(graph, called(op.params), operands)
     rule = RULES.get(op.primitive.name)
     if rule is None:
         raise Unsupported(f"the operation {op.primitive.name}")

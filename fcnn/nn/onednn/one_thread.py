@@ -51,5 +51,5 @@ def _do(future: Future[None], function: Callable[..., None], arguments: tuple[An
     if future.set_running_or_notify_cancel():
         try:
             future.set_result(function(*arguments))
-        except BaseException as error:
+        except BaseException as error:  # whatever it is, the thread that waits raises it
             future.set_exception(error)
