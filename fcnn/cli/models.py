@@ -113,9 +113,9 @@ def summary_command(args: list[str]) -> int:
         "model": parsed.model,
         "image_shape": shape,
         "classes": model.num_classes,
-        "parameters": sum(row.parameters for row in rows),
-        "multiply_adds": sum(row.multiply_adds for row in rows),
-        "bytes": sum(row.bytes for row in rows if row.type),
+        "parameters": rows.parameters,
+        "multiply_adds": rows.multiply_adds,
+        "bytes": rows.bytes,
     }
     if parsed.json:
         print(json.dumps(totals | {"layers": [dataclasses.asdict(row) for row in rows]}))

@@ -291,6 +291,11 @@ class Config:
         ):
             check(not (self.optim.schedule_free and chosen), f"{option} doesn't go with optim.name {self.optim.name}")
 
+    def _repr_html_(self) -> str:
+        from fcnn.config.serialize import to_html  # which imports this file
+
+        return to_html(self)
+
     @property
     def averages_weights(self) -> bool:
         """Whether a run has averaged weights beside the raw ones."""

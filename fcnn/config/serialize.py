@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from fcnn.config.schema import Config
 from fcnn.utils.errors import UserError, unknown
+from fcnn.utils.html import details, paragraph, table
 from fcnn.utils.json_file import parse_json
 from fcnn.utils.version import newer, with_version, without_version
 
@@ -129,6 +130,15 @@ def options(before: Config, after: Config) -> list[str]:
         else:
             words += [option, *map(_word, value if isinstance(value, tuple) else (value,))]
     return words
+
+
+def to_html(config: Config) -> str:
+    """Returns a config as a notebook shows it: what differs from the defaults, and all of it on a click."""
+    default, values = flatten(Config()), flatten(config)
+    names = [name for name, value in values.items() if value != default.get(name)]
+    changed = [(name, _word(values[name]), _word(default.get(name, ""))) for name in names]
+    body = table(changed, ("field", "value", "default")) if changed else paragraph("The defaults.")
+    return body + details("All fields", table((name, _word(value)) for name, value in values.items()))
 
 
 def _word(value: Any) -> str:

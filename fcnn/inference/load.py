@@ -14,15 +14,19 @@ from fcnn.data.decode import BadImage, plain
 from fcnn.data.parallel import one_item
 from fcnn.inference.compiled import compiled
 from fcnn.inference.predict import BATCH, fitted, normalized, read_image
+from fcnn.report.page import FILE as REPORT
 from fcnn.training.pretrained import load_network
 from fcnn.utils.errors import UserError
+from fcnn.utils.html import Inline, table
 from fcnn.weights import Network
 
+SHOWN = 12
+"""Names of classes in a notebook's table."""
 ImageFile = str | Path | IO[bytes] | Image.Image
 """A path, an open file, or an image of Pillow's."""
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
 class LoadedNetwork(Network):
     """A trained network, in evaluation; its variables are on the device."""
 
@@ -32,11 +36,43 @@ class LoadedNetwork(Network):
     """`(variables, images (B, H, W, C) float32 as `preprocess` gives them) -> logits (B, classes)`; compiled."""
     logits: Callable[[jax.Array], jax.Array]
     """The same of the images alone, with these variables; on a CPU faster by up to four times. Not differentiable."""
+    run: Path | None = None
+    """The folder of the run that it was loaded from, if any."""
 
     @property
     def classes(self) -> tuple[str, ...]:
         """The names of the classes, in the order of the logits."""
         return self.info.classes
+
+    def show(self) -> Inline:
+        """Returns the run's report, which a notebook shows: curves, confusion matrix, mistakes, filters.
+
+        Raises:
+          UserError: it wasn't loaded from a run, or the run has no report yet.
+        """
+        if self.run is None:
+            raise UserError("only a run has a report, and this network is from a file of weights or the zoo")
+        try:
+            return Inline((self.run / REPORT).read_bytes())
+        except OSError:
+            raise UserError(f"{self.run} has no {REPORT} yet: finish the run first") from None
+
+    def __repr__(self) -> str:
+        shape = " x ".join(map(str, self.info.image_shape))
+        return f"LoadedNetwork({self.info.name}, {len(self.classes)} classes, images of {shape})"
+
+    def _repr_html_(self) -> str:
+        info, classes = self.info, list(self.classes)
+        names = ", ".join(classes[:SHOWN]) + (f", ... ({len(classes)})" if len(classes) > SHOWN else "")
+        rows = [
+            ("network", info.name),
+            ("from", str(self.run or "a file of weights")),
+            ("classes", names),
+            ("images", " x ".join(map(str, info.image_shape))),
+            ("parameters", f"{sum(leaf.size for leaf in jax.tree.leaves(self.variables['params'])):,}"),
+            ("temperature", f"{info.calibration.temperature:.3g}" if info.calibration.images else "not calibrated"),
+        ]
+        return table(rows)
 
     def preprocess(self, images: np.ndarray) -> jax.Array:
         """Normalizes uint8 images (B, H, W, C) as those that it was trained on: the same shape, float32."""
@@ -104,5 +140,12 @@ def load(source: str | Path, *, model: nn.Module | None = None) -> LoadedNetwork
     module = network.create()
     apply: Any = jax.jit(lambda variables, images: module.apply(variables, images, train=False))
     variables = jax.device_put(dict(network.variables))
+    run = Path(source).expanduser()
     logits = compiled(lambda variables, images: module.apply(variables, images, train=False), variables)
-    return LoadedNetwork(**vars(network) | {"variables": variables}, model=module, apply=apply, logits=logits)
+    return LoadedNetwork(
+        **vars(network) | {"variables": variables},
+        model=module,
+        apply=apply,
+        logits=logits,
+        run=run if run.is_dir() else None,
+    )

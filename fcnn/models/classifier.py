@@ -23,6 +23,7 @@ from fcnn.nn import (
     initializer_for,
 )
 from fcnn.utils.errors import UserError, unknown
+from fcnn.utils.html import paragraph
 
 Norm = Literal["batch", "group", "layer", "instance", "none"]
 EndpointFn = Callable[[str, jax.Array], jax.Array]
@@ -145,6 +146,15 @@ class Classifier(nn.Module, kw_only=True):
 
     def reached(self, name: str, shape: tuple[int, ...]) -> None:
         """Called at each endpoint: a place for `nn.intercept_methods` to see which layers came before."""
+
+    @nn.nowrap
+    def _repr_html_(self) -> str:
+        from fcnn.models.summary import summarize  # which imports this file
+
+        return (
+            paragraph(f"{type(self).__name__} ({self.paper}), {self.num_classes} classes")
+            + summarize(self)._repr_html_()
+        )
 
     @nn.nowrap
     def layers(self, train: bool) -> tuple[Layer, Layer, Callable[[jax.Array], jax.Array]]:

@@ -14,6 +14,7 @@ from jax.ad_checkpoint import checkpoint_name
 from fcnn.models.classifier import Classifier
 from fcnn.models.trace import Everything, Mark, walk, without_hook
 from fcnn.nn import Dropout
+from fcnn.utils.html import details, paragraph, table
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +37,32 @@ class Row:
     """Pixels between two neighboring outputs; None where there are no positions."""
 
 
-def summarize(model: Classifier, image_shape: tuple[int, int, int] | None = None) -> list[Row]:
+class Summary(list[Row]):
+    """The rows of a network, in the order of computation; a notebook shows them as a table."""
+
+    @property
+    def parameters(self) -> int:
+        """Returns how many it has."""
+        return sum(row.parameters for row in self)
+
+    @property
+    def multiply_adds(self) -> int:
+        """Returns those of all layers, for one image."""
+        return sum(row.multiply_adds for row in self)
+
+    @property
+    def bytes(self) -> int:
+        """Returns the memory of all layers' outputs, for one image."""
+        return sum(row.bytes for row in self if row.type)
+
+    def _repr_html_(self) -> str:
+        head = ("layer", "type", "output", "parameters", "multiply-adds")
+        rows = [(r.name, r.type, " x ".join(map(str, r.shape)), r.parameters, r.multiply_adds) for r in self if r.type]
+        words = f"{self.parameters:,} parameters, {self.multiply_adds / 1e6:,.1f} M multiply-adds for an image"
+        return paragraph(words) + details(f"{len(rows)} layers", table(rows, head))
+
+
+def summarize(model: Classifier, image_shape: tuple[int, int, int] | None = None) -> Summary:
     """Every layer in the order of computation, in evaluation: auxiliary heads, which only training has, are left out.
 
     Args:
@@ -72,7 +98,7 @@ def summarize(model: Classifier, image_shape: tuple[int, int, int] | None = None
     for path, leaf in flat.items():
         layer = f"layer {'/'.join(path[:-1])}"
         counts[layer] = counts.get(layer, 0) + math.prod(leaf.shape)
-    return [_row(entry, types, counts) for entry in walk(apply, variables, images)]
+    return Summary(_row(entry, types, counts) for entry in walk(apply, variables, images))
 
 
 def _row(entry: Mark, types: dict[str, str], counts: dict[str, int]) -> Row:

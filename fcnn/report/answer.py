@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from fcnn.report.fit import curve, fit
-from fcnn.report.html import answer, items
 from fcnn.report.records import Record
 from fcnn.utils.errors import UserError
+from fcnn.utils.html import answer, items
 from fcnn.utils.json_file import read_json
 from fcnn.utils.text import join, printable
 

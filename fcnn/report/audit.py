@@ -8,8 +8,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from fcnn.report.html import card, cards, code, page, paragraph, table
 from fcnn.utils.files import write_bytes
+from fcnn.utils.html import card, cards, code, page, paragraph, table
 from fcnn.utils.text import printable
 
 PAGE, TABLE = "audit.html", "audit.csv"

@@ -6,8 +6,8 @@ from typing import Any
 
 from fcnn.calibration.unknown import FALSE_ALARMS
 from fcnn.report.files import new_figure, png
-from fcnn.report.html import items, paragraph, picture, wide
 from fcnn.utils.errors import UserError
+from fcnn.utils.html import items, paragraph, picture, wide
 from fcnn.utils.json_file import read_json
 
 FILE = "calibration.json"

@@ -8,9 +8,9 @@ from typing import Any
 from fcnn.report.console import percent
 from fcnn.report.files import new_figure, png, shorten
 from fcnn.report.fit import curve, fit
-from fcnn.report.html import page, paragraph, picture, table
 from fcnn.report.records import Record
 from fcnn.utils.files import write_bytes
+from fcnn.utils.html import page, paragraph, picture, table
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What a run prints: a live progress line in a terminal, plain lines elsewhere."""
+"""What a run prints: a live progress line in a terminal or notebook, plain lines elsewhere."""
 
 import contextlib
 from collections.abc import Iterable, Iterator
@@ -8,6 +8,7 @@ from rich.console import Console as RichConsole
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from fcnn.report.notebook import NotebookProgress, in_notebook
 from fcnn.report.records import Record
 from fcnn.utils.text import printable_lines
 
@@ -28,7 +29,8 @@ class _Output(RichConsole):
     """Rich's, with text printed as it is: no colors, no line breaks, neither markup like [red] nor emoji like :cat:."""
 
     def __init__(self, *, stderr: bool, quiet: bool) -> None:
-        super().__init__(stderr=stderr, quiet=quiet, highlight=False, soft_wrap=True, markup=False, emoji=False)
+        plain: Any = dict(highlight=False, soft_wrap=True, markup=False, emoji=False, force_jupyter=False)
+        super().__init__(stderr=stderr, quiet=quiet, **plain)
 
     def on_broken_pipe(self) -> None:
         raise  # the BrokenPipeError; Rich would end the process here, with exit code 1
@@ -58,12 +60,14 @@ class Console:
 
     @contextlib.contextmanager
     def progress_bar(self, *, total: int, done: int) -> Iterator[None]:
-        """Shows a progress line, from `done` to `total` steps, while the context lasts; nothing outside a terminal."""
-        if self._console.quiet or not self._console.is_terminal:
+        """Shows a progress line, from `done` to `total` steps, while the context lasts; nothing outside a terminal or
+        notebook."""
+        live = self._live()
+        if live is None:
             yield
             return
         columns = (*_columns(bar_width=10), _Status(), TimeRemainingColumn(compact=True), TextColumn("left"))
-        with Progress(*columns, console=self._console, transient=True, speed_estimate_period=60) as progress:
+        with live(*columns, console=self._console, transient=True, speed_estimate_period=60) as progress:
             self._progress = progress
             self._task = progress.add_task("starting", total=total, completed=done)
             try:
@@ -72,13 +76,20 @@ class Console:
                 self._progress = None
 
     def progress(self, items: Iterable[Any], text: str, total: int) -> Iterable[Any]:
-        """Passes items on and shows how many of `total` have gone by; nothing outside a terminal."""
-        if self._console.quiet or not self._console.is_terminal:
+        """Passes items on and shows how many of `total` have gone by; nothing outside a terminal or notebook."""
+        live = self._live()
+        if live is None:
             yield from items
             return
         columns = (*_columns(), TimeRemainingColumn())
-        with Progress(*columns, console=self._console, transient=True) as progress:
+        with live(*columns, console=self._console, transient=True) as progress:
             yield from progress.track(items, total=total, description=text)
+
+    def _live(self) -> type[Progress] | None:
+        """What can show progress here; None if nothing can."""
+        if self._console.quiet:
+            return None
+        return NotebookProgress if in_notebook() else Progress if self._console.is_terminal else None
 
     def step(self, step: int, epoch: int, epochs: float) -> None:
         """Moves the progress line."""

@@ -17,12 +17,12 @@ from fcnn.report.console import percent
 from fcnn.report.files import png
 from fcnn.report.fit import curve, fit
 from fcnn.report.history import history_note
-from fcnn.report.html import card, cards, code, page, paragraph, picture, shaded, table, wide
 from fcnn.report.pictures import MOST, thumbnail, tiles
 from fcnn.report.records import WEIGHTS, Record, read_records
 from fcnn.utils.cores import cores
 from fcnn.utils.errors import UserError
 from fcnn.utils.files import write_bytes
+from fcnn.utils.html import card, cards, code, page, paragraph, picture, shaded, table, wide
 from fcnn.utils.json_file import read_json
 from fcnn.utils.text import printable
 

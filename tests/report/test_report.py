@@ -19,10 +19,10 @@ from fcnn.report.answer import write_answer
 from fcnn.report.calibration import write_calibration
 from fcnn.report.files import png, readable
 from fcnn.report.fit import curve, fit, lag
-from fcnn.report.html import page, paragraph, picture, shaded, table
 from fcnn.report.page import Mistake, ReportData, write_page
 from fcnn.report.pictures import thumbnail, tiles
 from fcnn.training.predictions import Predictions
+from fcnn.utils.html import page, paragraph, picture, shaded, table
 
 
 @pytest.fixture(scope="module")

@@ -12,10 +12,10 @@ from fcnn.analysis.show.neighbors import show_neighbors
 from fcnn.analysis.show.predictions import show_confusion, show_mistakes, show_prediction
 from fcnn.analysis.show.receptive_field import show_receptive_field
 from fcnn.data.parallel import Progress
-from fcnn.report.html import page, paragraph, picture
 from fcnn.training.predictions import predict_split
 from fcnn.training.setup import TrainSetup
 from fcnn.utils.files import write_bytes
+from fcnn.utils.html import page, paragraph, picture
 
 __all__ = ["Figure", "draw_figures", "write_page"]
 

@@ -11,9 +11,9 @@ from string import Template
 from typing import Any
 
 from fcnn.inference.html.runtime import SCRIPT, WASM, integrity, read_runtime
-from fcnn.report.html import STYLE, table
 from fcnn.utils.errors import UserError
 from fcnn.utils.files import write_bytes
+from fcnn.utils.html import STYLE, table
 from fcnn.utils.text import join, printable
 from fcnn.utils.version import VERSION
 from fcnn.weights import Network, NetworkInfo

@@ -1,6 +1,7 @@
 """Pieces of HTML from plain values: text is escaped here, and every picture has an alternative text."""
 
 import base64
+import dataclasses
 from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Any
@@ -41,6 +42,23 @@ def page(title: str, sections: Iterable[tuple[str, str]]) -> bytes:
         f"<title>{escape(title)}</title><style>{STYLE}</style></head>\n<body><main><h1>{escape(title)}</h1>\n{body}\n"
         "</main></body></html>\n"
     ).encode("utf-8", "backslashreplace")
+
+
+@dataclasses.dataclass(frozen=True)
+class Inline:
+    """A page that a notebook shows, where a cell ends with it."""
+
+    page: bytes = dataclasses.field(repr=False)
+    """As `page` returns it."""
+
+    def _repr_html_(self) -> str:
+        source = escape(self.page.decode(errors="replace"))
+        return f'<iframe srcdoc="{source}" style="width: 100%; height: 45rem; border: 0"></iframe>'
+
+
+def details(summary: str, content: str) -> str:
+    """Returns HTML that a click on `summary`, a text, opens."""
+    return f"<details><summary>{escape(summary)}</summary>\n{content}</details>\n"
 
 
 def paragraph(text: str) -> str:
