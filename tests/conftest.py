@@ -6,12 +6,14 @@ import os
 os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=4 --xla_backend_optimization_level=0"
 os.environ["JAX_PLATFORMS"] = "cpu"
 
+import gc
 import signal
 import subprocess
 from pathlib import Path
 
 import hypothesis
 import jax
+import psutil
 import pytest
 from harness import shared_folder, start
 
@@ -49,6 +51,19 @@ def pytest_configure(config: pytest.Config) -> None:
     """Prepares the digits before the worker processes could do it at the same time."""
     if not hasattr(config, "workerinput"):
         load(DataConfig())
+
+
+LARGE = 4 << 30
+"""Bytes of a test process; two of them, and what they start, must fit in 16 GiB."""
+
+
+@pytest.fixture(autouse=True)
+def forget_programs():
+    """JAX keeps every program that it compiled, and those of large networks add up to more memory than there is."""
+    yield
+    if psutil.Process().memory_info().rss > LARGE:
+        jax.clear_caches()
+        gc.collect()
 
 
 @pytest.fixture(scope="session")

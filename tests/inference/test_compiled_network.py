@@ -35,9 +35,9 @@ def drawn(*shape, seed=0) -> Any:
 
 
 def by_xla(apply, variables, images):
-    """Programs for export have no oneDNN."""
-    function, shape = jax.jit(lambda x: apply(variables, x)), jax.ShapeDtypeStruct(images.shape, images.dtype)
-    return export.export(function, platforms=["cpu"])(shape).call(images)
+    """Programs for export have no oneDNN. The variables are arguments: a program keeps what it holds."""
+    shapes = jax.tree.map(lambda array: jax.ShapeDtypeStruct(array.shape, array.dtype), (variables, images))
+    return export.export(jax.jit(apply), platforms=["cpu"])(*shapes).call(variables, images)
 
 
 def check(apply, variables, images, within=2e-5):
