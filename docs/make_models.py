@@ -30,8 +30,7 @@ Every architecture also has `width_multiplier`, `activation`, `norm`, `kernel_in
 ([`classifier.py`](../fcnn/models/classifier.py)). On the command line they are `--model.width-multiplier 0.5`, `--model.norm group`
 and so on, an architecture's own options `--model.options.shortcut projection` or `--model.options.no-zero-init`.
 
-**Compared with** (the tests are in [`tests/models`](../tests/models) and
-[`tests/weights`](../tests/weights)):
+**Compared with** (the tests are in `tests/models` and `tests/weights`):
 
 | | reference |
 |---|---|

@@ -48,6 +48,7 @@ class Split:
 
 
 AnySplit = Split | Streamed
+"""Images in memory, or read batch by batch."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -23,6 +23,7 @@ ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "tanh": jax.nn.tanh,
     "softplus": jax.nn.softplus,
 }
+"""Functions of arrays, by the names that `--model.activation` takes."""
 
 
 def activation(name: str) -> Callable[[jax.Array], jax.Array]:

@@ -56,6 +56,7 @@ INITIALIZERS: dict[str, Initializer] = {
     "orthogonal": orthogonal,
     "normal": jax.nn.initializers.normal(0.01),
 }
+"""Functions `(key, shape, dtype) -> weights`, by the names that `--model.kernel-init` takes."""
 INITIALIZERS |= {name.replace("xavier", "glorot"): INITIALIZERS[name] for name in ("xavier_normal", "xavier_uniform")}
 INITIALIZERS |= {name.replace("he", "kaiming"): INITIALIZERS[name] for name in ("he_normal", "he_uniform")}
 

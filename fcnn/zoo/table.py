@@ -43,6 +43,7 @@ _ENTRIES = (
 )
 
 TABLE = {entry.name: entry for entry in _ENTRIES}
+"""The pretrained networks by name, as `fcnn zoo` lists them."""
 
 
 def most_accurate(model: str) -> Entry:

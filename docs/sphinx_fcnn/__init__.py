@@ -1,0 +1,1 @@
+"""What the documentation site needs beside Sphinx's own extensions: `docs/conf.py` names `extension`."""
