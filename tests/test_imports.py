@@ -18,7 +18,7 @@ LEVELS = [
     ["augment"],
     ["training"],
     ["transfer", "inference", "search"],
-    ["analysis", "bench"],
+    ["analysis", "bench", "doctor"],
     ["studies"],
     ["api"],
     ["cli"],

@@ -14,6 +14,7 @@ from fcnn.cli.bench import bench_command
 from fcnn.cli.check import check_command
 from fcnn.cli.compare import compare_command
 from fcnn.cli.data import data_command
+from fcnn.cli.doctor import doctor_command
 from fcnn.cli.evaluate import evaluate_command
 from fcnn.cli.export import export_command
 from fcnn.cli.models import models_command, summary_command
@@ -47,6 +48,7 @@ COMMANDS: dict[str, tuple[Callable[[list[str]], int], str]] = {
     "data": (data_command, "describe, draw or prepare a data set: fcnn data show digits"),
     "study": (study_command, "test a classic claim with a small experiment: fcnn study initialization"),
     "bench": (bench_command, "measure the speed of a step or of the input pipeline: fcnn bench step, fcnn bench data"),
+    "doctor": (doctor_command, "print what a bug report needs, and what is wrong with the installation"),
     "plan": (plan_command, "compile a preset for a TPU, without a TPU: fcnn plan --config NAME --target v5e:2x4"),
 }
 
