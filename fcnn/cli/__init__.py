@@ -13,6 +13,7 @@ from fcnn.cli.audit import audit_command
 from fcnn.cli.bench import bench_command
 from fcnn.cli.check import check_command
 from fcnn.cli.compare import compare_command
+from fcnn.cli.completion import completion_command
 from fcnn.cli.data import data_command
 from fcnn.cli.doctor import doctor_command
 from fcnn.cli.evaluate import evaluate_command
@@ -49,6 +50,7 @@ COMMANDS: dict[str, tuple[Callable[[list[str]], int], str]] = {
     "study": (study_command, "test a classic claim with a small experiment: fcnn study initialization"),
     "bench": (bench_command, "measure the speed of a step or of the input pipeline: fcnn bench step, fcnn bench data"),
     "doctor": (doctor_command, "print what a bug report needs, and what is wrong with the installation"),
+    "completion": (completion_command, "print a script for completion in bash, zsh or fish: fcnn completion bash"),
     "plan": (plan_command, "compile a preset for a TPU, without a TPU: fcnn plan --config NAME --target v5e:2x4"),
 }
 

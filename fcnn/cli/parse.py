@@ -4,7 +4,8 @@ import contextlib
 import dataclasses
 import re
 import typing
-from typing import Annotated, Any, NoReturn
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, NoReturn
 
 import tyro
 from docstring_parser import parse_from_object
@@ -195,7 +196,7 @@ def _options(kind: Any) -> list[str]:
 def _print_help(kind: Any, default: Any, program: str, *, whole: bool) -> NoReturn:
     """Print the options with the values that hold, and exit."""
     try:
-        tyro.cli(_help_type(kind, default, whole=whole), args=["--help"], prog=program)
+        tyro.cli(help_type(kind, default, whole=whole), args=["--help"], prog=program)
     except SystemExit:
         if not whole and any(hint in vars(schema).values() for hint in typing.get_type_hints(kind).values()):
             print(f"These are the most common options. {program} --help-all shows all.")
@@ -203,9 +204,15 @@ def _print_help(kind: Any, default: Any, program: str, *, whole: bool) -> NoRetu
     raise AssertionError("tyro exits after its help")
 
 
-def _help_type(kind: Any, default: Any, *, whole: bool, prefix: str = "") -> Any:
+def help_type(
+    kind: Any, default: Any, *, whole: bool, prefix: str = "", choices: Mapping[str, tuple[str, ...]] | None = None
+) -> Any:
     """Return a dataclass like `kind` for tyro to print the help of: with the defaults of the instance `default`, texts
-    without line breaks, and unless `whole`, only the COMMON fields of a config and no RARE options."""
+    without line breaks, and unless `whole`, only the COMMON fields of a config and no RARE options.
+
+    Args:
+      choices: for completion: the values of fields, by dotted name, in place of any text; the help is cut short.
+    """
     bases = [base for base in reversed(kind.__mro__) if dataclasses.is_dataclass(base)]
     texts = {text.arg_name: text.description or "" for base in bases for text in parse_from_object(base).params}
     hints = typing.get_type_hints(kind, include_extras=True)
@@ -219,7 +226,8 @@ def _help_type(kind: Any, default: Any, *, whole: bool, prefix: str = "") -> Any
             inner = options_type(default.name, value)
             source: dict[str, Any] = {"default": inner()}
         elif dataclasses.is_dataclass(inner):
-            inner = _help_type(inner, value, whole=whole, prefix="" if inner is Config else f"{name}.")
+            inside = "" if inner is Config else f"{name}."
+            inner = help_type(inner, value, whole=whole, prefix=inside, choices=choices)
             source = {"default": inner()}
         elif default is not None:
             source = {"default_factory": lambda value=value: value}
@@ -229,6 +237,10 @@ def _help_type(kind: Any, default: Any, *, whole: bool, prefix: str = "") -> Any
             shown = name in COMMON if is_config else name not in RARE
             marks += [] if shown else [tyro.conf.Suppress]
         text: Any = {"help": " ".join(texts.get(field.name, "").split()), "metavar": METAVARS.get(inner)}
+        if choices is not None:
+            text |= {"help": re.split(r"[.;:(,] ?", text["help"])[0], "help_behavior_hint": ""}
+            if inner is str and name in choices:
+                inner, text["metavar"] = Literal[*choices[name]], "NAME"
         if not is_config and source.get("default", field.default) in (None, (), ""):
             text["help_behavior_hint"] = ""  # the text says what happens without the option
         for mark in (tyro.conf.arg(**text), *marks):
