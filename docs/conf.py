@@ -27,11 +27,15 @@ exclude_patterns = [
 ]
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx_copybutton", "sphinx_fcnn.extension"]
 
+myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 4
 copybutton_prompt_text = r">>> |\.\.\. "
 copybutton_prompt_is_regexp = True
 smartquotes = False  # they would make one dash of two in `--option`
 nb_execution_mode = "off"  # the notebooks have a test of their own
+nb_merge_streams = True
+nb_execution_timeout = 600
+nb_execution_raise_on_error = True
 
 autodoc_default_options = {
     "members": True,
@@ -48,7 +52,11 @@ toc_object_entries_show_parents = "hide"
 
 nitpick_ignore = [("py:class", "ArrayTree")]  # within the type of Optax's states
 
+html_math_renderer = "mathml"
 html_theme = "furo"
 html_title = "fcnn"
+html_static_path = ["sphinx_fcnn/static"]
+html_css_files = ["site.css"]
+html_show_copyright = False
 html_show_sourcelink = False
 html_copy_source = False

@@ -54,7 +54,7 @@ def _section(name: str, part: str) -> Iterator[str]:
         section = group.removesuffix(" options")
         if section.startswith(SECTIONS):
             if name != "train":
-                yield f"`--{section}....`: those of [fcnn train](#fcnn-train). {about}\n"
+                yield f"`--{section}.*`: those of [fcnn train](#fcnn-train). {about}\n"
                 continue
             yield f"### --{section}\n"
         yield about + "\n"

@@ -12,7 +12,7 @@ from typing import Any
 from docutils import nodes
 from sphinx.application import Sphinx
 
-LINKED = re.compile(r"`fcnn(\.\w+)+`")
+LINKED = re.compile(r"`(fcnn(\.\w+)+)(\(\))?`")
 SECTIONS = {"Args": "Parameters", "Fields": "Fields", "Returns": "Returns", "Yields": "Yields", "Raises": "Raises"}
 """Sections, and what the site calls them."""
 ITEM = re.compile(r"(\*{0,2}[\w.]+(?:, \*{0,2}[\w.]+)*): (.*)", re.DOTALL)
@@ -46,8 +46,15 @@ def on_missing(app: Sphinx, env: Any, node: nodes.Element, text: nodes.Element) 
 
 
 def _blocks(text: str) -> list[str]:
-    """Splits at blank lines, but not within a section, whose lines are indented."""
-    return re.split(r"\n\s*\n(?=\S)|\n\s*\n(?= {4})(?<!\n\n\n)", text.strip("\n"))
+    """Splits at blank lines, but for those within a section or an example."""
+    blocks: list[str] = []
+    for paragraph in re.split(r"\n *\n", text.strip("\n")):
+        before = blocks[-1] if blocks else ""
+        if paragraph.startswith("  ") and (before.startswith("    ") or before.partition(":")[0] in SECTIONS):
+            blocks[-1] += "\n\n" + paragraph
+        else:
+            blocks.append(paragraph)
+    return blocks
 
 
 def _block(block: str) -> str:
@@ -95,8 +102,8 @@ def escape(text: str) -> str:
     for i, part in enumerate(parts):
         if i % 2 == 0:
             parts[i] = re.sub(r"([\\*|]|_\b)", r"\\\1", part)
-        elif LINKED.fullmatch(part):
-            parts[i] = f":py:obj:{part}"
+        elif match := LINKED.fullmatch(part):
+            parts[i] = f":py:obj:`{match[1]}`"
         else:
             parts[i] = f"`{part}`"
     return "".join(parts)

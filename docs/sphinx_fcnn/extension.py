@@ -10,6 +10,7 @@ from sphinx.util import logging
 from sphinx_fcnn import constants, public
 from sphinx_fcnn.commands import Commands
 from sphinx_fcnn.docstrings import on_docstring, on_missing, on_signature, on_skip
+from sphinx_fcnn.mathml import visit_block, visit_inline
 from sphinx_fcnn.sources import SourceLinks, add_source_links, pages
 
 CONTENTS = Path(__file__).with_name("contents.md")
@@ -17,6 +18,7 @@ CONTENTS = Path(__file__).with_name("contents.md")
 
 def setup(app: Sphinx) -> dict[str, Any]:
     app.add_directive("fcnn-commands", Commands)
+    app.add_html_math_renderer("mathml", (visit_inline, None), (visit_block, None))
     app.add_transform(SourceLinks)
     app.connect("builder-inited", constants.document)
     app.connect("source-read", add_contents)

@@ -5,6 +5,7 @@ import html
 import importlib
 import inspect
 import operator
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -28,8 +29,11 @@ class SourceLinks(SphinxTransform):
         for node in list(self.document.findall(addnodes.download_reference)):
             self.replace(node, self.env.relfn2path(node["reftarget"], self.env.docname)[0])
         for node in list(self.document.findall(addnodes.pending_xref)):
-            if node.get("refdomain") == "doc" and node["reftarget"] not in self.env.found_docs:
-                self.replace(node, node["reftarget"] + ".md")
+            if node.get("refdomain") == "doc":
+                if node["reftarget"] not in self.env.found_docs:
+                    self.replace(node, node["reftarget"] + ".md")
+                elif re.fullmatch(r"\S+\.(md|rst)", node.astext()):  # a code host shows the file, the site its title
+                    node["refexplicit"] = False
 
     def replace(self, node: nodes.Element, name: str) -> None:
         if (ROOT / name).is_file():
