@@ -4,16 +4,16 @@ import contextlib
 import io
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 from unittest import mock
 
 from docutils import nodes
 from sphinx.util.docutils import SphinxDirective
 
 from fcnn import cli
+from fcnn.cli.completion import COMMANDS
 
-PARTS = {"data": ("show", "prepare"), "bench": ("", "predict", "data", "photos")}
-"""Commands that are several."""
 SECTIONS = ("data", "augment", "model", "optim", "train", "parallel", "transfer")
 """Of the config: groups of options that several commands have."""
 
@@ -22,9 +22,17 @@ class Commands(SphinxDirective):
     """`fcnn-commands`: a section for each command, with its options."""
 
     def run(self) -> list[nodes.Node]:
-        words = [(name, part) for name in cli.COMMANDS for part in PARTS.get(name, ("",))]
-        text = "\n".join(line for name, part in words for line in _section(name, part))
+        text = "\n".join(line for words in commands() for line in _section(*words))
         return self.parse_text_to_nodes(text, allow_section_headings=True)
+
+
+def commands() -> Iterator[list[str]]:
+    """Yields the words of each command; those that follow a first one and have the same options as one, "step|eval"."""
+    for name, kind in COMMANDS.items():
+        parts: dict[Any, list[str]] = {}
+        for part, options in kind.items() if isinstance(kind, Mapping) else ():
+            parts.setdefault(options, []).append(part)
+        yield from ([name, "|".join(words)] for words in parts.values()) if len(parts) > 1 else ([name],)
 
 
 def help_of(*words: str) -> str:
@@ -40,11 +48,10 @@ def help_of(*words: str) -> str:
     return out.buffer.getvalue().decode()
 
 
-def _section(name: str, part: str) -> Iterator[str]:
+def _section(*words: str) -> Iterator[str]:
     """Yields the lines of a command's section, as Markdown."""
-    words = [name, part] if part else [name]
     program = " ".join(["fcnn", *words])
-    head, *boxes = help_of(*words).split("╭─ ")
+    head, *boxes = help_of(*(word.partition("|")[0] for word in words)).split("╭─ ")
     usage, _, description = head.partition("\n")
     yield f"## {program}\n"
     yield description.strip() + "\n"
@@ -53,7 +60,7 @@ def _section(name: str, part: str) -> Iterator[str]:
     for group, about, options in map(_group, boxes):
         section = group.removesuffix(" options")
         if section.startswith(SECTIONS):
-            if name != "train":
+            if words != ("train",):
                 yield f"`--{section}.*`: those of [fcnn train](#fcnn-train). {about}\n"
                 continue
             yield f"### --{section}\n"

@@ -12,6 +12,7 @@ from typing import Any
 from docutils import nodes
 from sphinx.application import Sphinx
 
+PYTHON, TEXT = ".. code-block:: python", ".. code-block:: text"
 LINKED = re.compile(r"`(fcnn(\.\w+)+)(\(\))?`")
 SECTIONS = {"Args": "Parameters", "Fields": "Fields", "Returns": "Returns", "Yields": "Yields", "Raises": "Raises"}
 """Sections, and what the site calls them."""
@@ -72,14 +73,23 @@ def _block(block: str) -> str:
 
 
 def _code(text: str) -> str:
-    """Returns an example, highlighted if it is Python: a formula isn't."""
+    """Returns an example, highlighted if it is Python."""
+    return f"{PYTHON if is_python(text) else TEXT}\n\n" + textwrap.indent(text, "    ")
+
+
+def is_python(text: str) -> bool:
+    """Returns whether an example is Python: a formula isn't."""
     try:
         ast.parse(text)
     except SyntaxError:
-        language = "text"
-    else:
-        language = "python"
-    return f".. code-block:: {language}\n\n" + textwrap.indent(text, "    ")
+        return False
+    return True
+
+
+def examples(docstring: str) -> list[str]:
+    """Returns the examples of a docstring that are Python, but no doctests."""
+    blocks = [_block(block) for block in _blocks(docstring)]
+    return [textwrap.dedent(block.partition("\n\n")[2]) for block in blocks if block.startswith(PYTHON)]
 
 
 def _section(head: str, body: str) -> str:

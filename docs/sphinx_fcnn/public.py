@@ -37,24 +37,25 @@ def problems(documented: Container[str]) -> list[str]:
     Args:
       documented: what is on a page, by its name in full. One of several names of a thing is enough.
     """
-    items = {name: _item(name) for name in names()}
-    on_pages = {id(item) for name, item in items.items() if name in documented}
-    missing = [f"{name} is public, but on no page" for name, item in items.items() if id(item) not in on_pages]
-    silent = [f"{name}{member} has no docstring" for name, item in items.items() for member in _without_docstring(item)]
+    items = {name: item(name) for name in names()}
+    on_pages = {id(thing) for name, thing in items.items() if name in documented}
+    missing = [f"{name} is public, but on no page" for name, thing in items.items() if id(thing) not in on_pages]
+    silent = [f"{name}{part} has no docstring" for name, thing in items.items() for part in _without_docstring(thing)]
     return missing + silent
 
 
-def _item(name: str) -> Any:
+def item(name: str) -> Any:
+    """Returns what has a name in full."""
     module, _, attribute = name.rpartition(".")
     return getattr(importlib.import_module(module), attribute)
 
 
-def _without_docstring(item: Any) -> Iterator[str]:
+def _without_docstring(thing: Any) -> Iterator[str]:
     """Yields "" for a function or class without a docstring, and ".METHOD" for each such method of its own."""
-    if inspect.isroutine(item) or inspect.isclass(item):
-        if not item.__doc__ or item.__doc__.startswith(f"{item.__name__}("):  # what a dataclass has by itself
+    if inspect.isroutine(thing) or inspect.isclass(thing):
+        if not thing.__doc__ or thing.__doc__.startswith(f"{thing.__name__}("):  # what a dataclass has by itself
             yield ""
-        for name, member in vars(item).items() if inspect.isclass(item) else ():
+        for name, member in vars(thing).items() if inspect.isclass(thing) else ():
             function = member.fget if isinstance(member, property) else member
             if not name.startswith("_") and inspect.isroutine(function) and not function.__doc__:
                 yield f".{name}"

@@ -4,11 +4,13 @@ import html
 import re
 import shlex
 import sys
+import textwrap
 import types
 
 import pytest
 from harness import ROOT
 
+import fcnn as fcnn_package
 from fcnn import cli
 from fcnn.config import Config
 from fcnn.config.serialize import flatten
@@ -63,6 +65,23 @@ def test_a_public_name_without_a_docstring_or_a_page_is_a_problem(planted):
     ]
     planted(Documented=property)
     assert public.problems([]) == ["planted.Documented is public, but on no page"]
+
+
+def test_every_page_is_in_the_table_of_contents():
+    contents = (ROOT / "docs/sphinx_fcnn/contents.md").read_text()
+    listed = {line.rpartition(" ")[2].strip("<>") for line in contents.splitlines()}
+    pages = [*(ROOT / "docs").glob("*.md"), *(ROOT / "docs/reference").iterdir(), *ROOT.glob("*.md")]
+    names = {page.relative_to(ROOT).with_suffix("").as_posix() for page in pages} - {"README"}
+    assert sorted(names - listed) == []
+    assert "docs/course/[0-9]*" in listed
+
+
+def test_the_examples_of_the_reference_run():
+    texts = "\n\n".join(page.read_text() for page in (ROOT / "docs/reference").glob("*.rst"))
+    examples = re.findall(r"code-block:: python\n\n((?: {3}.*\n)+)", texts)
+    assert len(examples) == texts.count("code-block::") > 0
+    for example in examples:
+        exec(textwrap.dedent(example), {"fcnn": fcnn_package})
 
 
 def sphinx_command():
