@@ -109,7 +109,7 @@ def compare_with_earlier(config: Config, workdir: Path, console: Console) -> dic
     ]
     console.log(table([["accuracy", "images", "before", "now"], *lines]))
     if new := [printable(str(name)) for name in names if name not in old.info.classes]:
-        console.log(f"The network from before doesn't know {', '.join(new)}.")
+        console.log(f"New classes: {', '.join(new)}.")
     return {"workdir": str(run), **result}
 
 

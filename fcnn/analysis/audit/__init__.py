@@ -44,7 +44,7 @@ def audit_folder(
     name = printable(str(root))
     if len(classes) < 2 or len(entries) < FOLDS:
         raise UserError(f"{name} has {len(entries)} images of {len(classes)} classes; an audit needs {FOLDS} of two")
-    log(f"{len(entries):,} images of {len(classes):,} classes in {name}, looked at with {weights}.")
+    log(f"{len(entries):,} images of {len(classes):,} classes in {name}; features of {weights}.")
     pairs, groups = duplicates([(info.hash, info.fine_hash) for info in infos])
     value_range = measure_range(entries, infos)
     paths = [root / entry.path for entry in entries]
