@@ -21,6 +21,7 @@ from fcnn.training.run_data import load_for_all
 from fcnn.training.setup import make_setup
 from fcnn.training.start import start_state
 from fcnn.training.workdir import read_choice
+from fcnn.transfer.earlier import learned_features
 from fcnn.transfer.estimate import Estimate, estimate
 
 FEW = 200
@@ -91,6 +92,8 @@ def decide(
         strategy, reason = by_number(dataset)
         choice = dataclasses.asdict(Choice(strategy, reason, expected))
         console.log(expected.text())
+        if (weights := config.transfer.weights) is not None and learned_features(weights):
+            console.log(f"Note: that is too high if {weights} was trained on some of these images.")
     console.log(f"Strategy {choice['strategy']}: {choice['reason']}.")
     return Decision(with_strategy(config, choice["strategy"]), choice, probe)
 

@@ -1,5 +1,6 @@
 """`transfer.strategy auto`: the estimate is a fair one, and a run says what it chose and keeps it."""
 
+import dataclasses
 import json
 from typing import Any
 
@@ -16,6 +17,7 @@ from fcnn.report import Console
 from fcnn.training import trainer
 from fcnn.training.evaluate import evaluate
 from fcnn.training.linear_probe import fit_linear_probe
+from fcnn.training.overrides import Overrides
 from fcnn.training.setup import make_setup
 from fcnn.training.workdir import read_choice
 from fcnn.transfer import auto
@@ -121,6 +123,15 @@ def test_ones_own_images_are_those_that_the_head_is_fitted_to(weights_file, tmp_
     assert "of the 40 training images right" in capsys.readouterr().out
     assert test["top1"] > 0.95
     np.testing.assert_array_equal(np.load(tmp_path / "run" / "held_out.npz")["labels"], own.train.labels)
+
+
+def test_an_estimate_from_features_that_may_know_the_images_says_so(weights_file, tmp_path, capsys):
+    own, before = dataset(images(40, told=True)), tmp_path / "before"
+    full = TransferConfig(weights=str(weights_file), strategy="full")
+    fcnn.train(dataclasses.replace(config(weights_file), transfer=full), workdir=before, dataset=own, quiet=True)
+    for weights, noted in ((weights_file, False), (before, True)):
+        auto.decide(config(weights), Console(), None, Overrides(dataset=own))
+        assert ("that is too high if" in capsys.readouterr().out) == noted
 
 
 def test_only_a_run_decides(weights_file):
