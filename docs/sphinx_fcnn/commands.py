@@ -1,6 +1,7 @@
 """The commands and their options, from what `--help-all` prints."""
 
 import contextlib
+import dataclasses
 import io
 import os
 import re
@@ -13,8 +14,9 @@ from sphinx.util.docutils import SphinxDirective
 
 from fcnn import cli
 from fcnn.cli.completion import COMMANDS
+from fcnn.config import Config
 
-SECTIONS = ("data", "augment", "model", "optim", "train", "parallel", "transfer")
+SECTIONS = tuple(field.name for field in dataclasses.fields(Config) if dataclasses.is_dataclass(field.type))
 """Of the config: groups of options that several commands have."""
 
 

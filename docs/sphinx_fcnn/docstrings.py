@@ -31,8 +31,8 @@ def on_signature(app: Sphinx, what: str, name: str, obj: Any, *rest: Any) -> tup
 
 
 def on_skip(app: Sphinx, what: str, name: str, obj: Any, *rest: Any) -> bool | None:
-    """Leaves out a field whose default is another package's function: it would be shown as a method."""
-    return True if what == "class" and inspect.isroutine(obj) and not obj.__module__.startswith("fcnn.") else None
+    """Leaves out a field whose default is a function: it would be shown as a method."""
+    return True if what == "class" and inspect.isroutine(obj) and "." not in getattr(obj, "__qualname__", ".") else None
 
 
 def on_missing(app: Sphinx, env: Any, node: nodes.Element, text: nodes.Element) -> nodes.Element | None:
