@@ -87,6 +87,9 @@ def _run(args: list[str]) -> int:
             print("usage: fcnn COMMAND [options]\n")
             print("\n".join(f"  {name:10} {text}" for name, (_, text) in COMMANDS.items()))
             print("\nfcnn COMMAND --help shows the most common options of a command, --help-all shows all.")
+            print(
+                "Exit codes: 0 done, 1 failed, 2 the command can't be carried out as given, 128 + N ended by signal N."
+            )
             return 0
         if command == "--version":
             print(f"fcnn {__version__}")

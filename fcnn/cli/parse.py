@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import os
 import re
 import typing
 from collections.abc import Mapping
@@ -194,7 +195,9 @@ def _options(kind: Any) -> list[str]:
 
 
 def _print_help(kind: Any, default: Any, program: str, *, whole: bool) -> NoReturn:
-    """Print the options with the values that hold, and exit."""
+    """Print the options with the values that hold, and exit; without colors if NO_COLOR is set (no-color.org)."""
+    if os.environ.get("NO_COLOR"):
+        getattr(tyro, "_experimental_options", {})["ansi_codes"] = False  # another release may have another way
     try:
         tyro.cli(help_type(kind, default, whole=whole), args=["--help"], prog=program)
     except SystemExit:

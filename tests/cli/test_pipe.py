@@ -1,6 +1,8 @@
 """A reader that leaves early, as `head` and `true` do, ends a command and leaves nothing on standard error."""
 
+import contextlib
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -92,3 +94,28 @@ def test_no_control_character_reaches_a_terminal(capsys):
     out, err = capsys.readouterr()
     assert err.startswith(r"fcnn: unknown command '\x1b[31mred\x07\x9b'")
     assert out == "runs/\\x1b]0;title\\x07 \\u202e\nnext line\n"
+
+
+BAR_AND_HELP = """
+from fcnn.cli import main
+from fcnn.report import Console
+list(Console().progress([1, 2], "images", 2))
+main(["zoo", "--help"])
+"""
+
+
+def test_no_color_is_honored_by_progress_bars_and_help(tmp_path):
+    pty = pytest.importorskip("pty")
+    reading, writing = pty.openpty()
+    env = {"NO_COLOR": "1", "TERM": "xterm-256color"}
+    with start("-c", BAR_AND_HELP, cwd=tmp_path, env=env, stdout=writing) as process:
+        os.close(writing)
+        text = b""
+        with contextlib.suppress(OSError):  # how Linux says that the terminal's other end is closed
+            while part := os.read(reading, 4096):
+                text += part
+    os.close(reading)
+    assert process.returncode == 0
+    assert b"2/2" in text  # the progress bar, which only a terminal gets
+    assert b"--json" in text
+    assert not re.findall(rb"\x1b\[[\d;]*m", text)
