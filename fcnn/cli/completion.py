@@ -41,8 +41,8 @@ class CompletionArgs:
     """Print a script that completes commands, options and names in a shell: save it where the shell looks for such
     scripts, as docs/install.md says."""
 
-    shell: Annotated[Literal["bash", "zsh", "fish"], tyro.conf.Positional]
-    """The shell."""
+    shell: Annotated[Literal["bash", "zsh", "fish"], tyro.conf.Positional, tyro.conf.arg(metavar="SHELL")]
+    """bash, zsh or fish."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -137,7 +137,7 @@ def _message(event: Any, kind: Any, program: str) -> str | None:
         case "UnrecognizedArgs":
             word = event.tokens[0].split("=")[0]
             if word.startswith("-"):
-                return unknown("option", word, _options(kind))
+                return unknown("option", word, _options(kind) or ["--help"])
             return f"unexpected argument {word!r}; see {program} --help"
         case "MissingArgs":
             names = ", ".join(_shown(missing.arg) for missing in event.missing_arguments)

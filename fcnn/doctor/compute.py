@@ -22,6 +22,8 @@ def devices(report: Report) -> None:
     """Add the devices, what computes convolutions, and whether one comes out right."""
     found, errors, end = _probe()
     report.values["probe"] = found
+    if "devices" in errors:
+        errors.pop("product", None)  # without a device there is none
     for step, error in errors.items():
         report.problem(f"{step}: {error}", _fix(error))
     if end:
@@ -78,7 +80,8 @@ def _judge_backend(report: Report, backend: str) -> None:
 
 def _fix(error: str) -> str:
     """Return what to do about an error of a step."""
-    if "Unable to initialize backend" in error or "JAX_PLATFORMS" in error:
-        wish = os.environ.get("JAX_PLATFORMS", "")
-        return f"unset JAX_PLATFORMS ({wish}), or install JAX for that device: pip install 'fcnn[cuda]' or 'fcnn[tpu]'"
-    return "correct what the message names" if error.startswith("UserError") else REINSTALL
+    if error.startswith("UserError"):
+        return "correct what the message names"
+    if (wish := os.environ.get("JAX_PLATFORMS", "cpu")) != "cpu":
+        return f"unset JAX_PLATFORMS ({wish}), or install JAX for that device: 'fcnn[cuda]', 'fcnn[tpu]'"
+    return REINSTALL

@@ -2,6 +2,7 @@
 fcnn.doctor.probe` writes a line when a step begins and one when it ends."""
 
 import json
+import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -68,7 +69,9 @@ def main() -> None:
         try:
             found = {"step": name, "result": step()}
         except Exception as error:  # a broken installation raises anything
-            found = {"step": name, "error": f"{type(error).__name__}: {error}"}
+            last = traceback.extract_tb(error.__traceback__)[-1]
+            what = str(error) or f"{last.filename}:{last.lineno}: {last.line}"
+            found = {"step": name, "error": f"{type(error).__name__}: {what}"}
         print(MARK + json.dumps(found), flush=True)
 
 

@@ -54,6 +54,8 @@ MISTAKES = [
         "--split must be one of all, test, train, validation",
     ),
     (("evaluate", "nowhere", "--jsn"), "did you mean --json"),
+    (("doctor", "--json"), "unknown option '--json'; known: --help"),
+    (("completion", "tcsh"), "SHELL must be one of bash, fish, zsh, got 'tcsh'"),
 ]
 
 
