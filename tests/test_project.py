@@ -25,10 +25,13 @@ def test_every_action_has_a_major_version_and_no_job_more_rights_than_it_needs(n
             assert re.fullmatch(r"[\w-]+/[\w-]+@(v\d+|release/v1)", step.get("uses", "a/b@v1"))
 
 
-def test_ci_builds_the_site_as_contributors_do():
+def test_ci_builds_the_site_as_contributors_do_and_runs_its_notebooks():
     steps = [step.get("run", "") for step in WORKFLOWS["ci.yml"]["jobs"]["docs"]["steps"]]
     (command,) = (step for step in steps if "sphinx" in step)
-    assert f".venv/bin/{command} " in (ROOT / "CONTRIBUTING.md").read_text()
+    page = (ROOT / "CONTRIBUTING.md").read_text()
+    build, option = command.split(" -D ")
+    assert f".venv/bin/{build} " in page
+    assert f"`-D {option}`" in page
 
 
 def test_ci_runs_every_python_that_the_page_lists():
