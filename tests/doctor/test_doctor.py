@@ -74,7 +74,7 @@ def test_what_the_probe_finds_is_judged(probe, problem, monkeypatch):
 
 
 def test_a_package_that_is_too_old_or_missing_is_a_problem(monkeypatch):
-    versions = {"optax": "0.0.1", "scipy": None}
+    versions = {"jaxlib": "0.0.1", "scipy": None}
     version = packages._version
     monkeypatch.setattr(packages, "_version", lambda name: versions.get(name, version(name)))
     report = Report()
@@ -82,7 +82,7 @@ def test_a_package_that_is_too_old_or_missing_is_a_problem(monkeypatch):
     text = report.text()
     assert "and 0.0.1 is installed" in text
     assert "jax needs scipy" in text
-    assert "pip install 'optax" in text
+    assert "pip install 'jaxlib" in text
     assert {what.split()[0] for what, _ in report.problems} <= set(packages.REQUIRING)
 
 
