@@ -14,7 +14,8 @@ import jax
 from jax.extend import core
 
 from fcnn.nn.onednn.convolution import by_lax, convolution_p, fused_convolution_p, one_by_one
-from fcnn.nn.pool import avg_pool_by_lax, avg_pool_p, max_pool_by_lax, max_pool_p
+from fcnn.nn.pool import avg_pool_p, max_pool_p
+from fcnn.nn.pool_by_lax import avg_pool_by_lax, max_pool_by_lax
 
 Pair = tuple[int, int]
 _IN_PARTS = {

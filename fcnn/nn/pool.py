@@ -1,18 +1,16 @@
 """Pooling: makes images smaller by keeping one number a window, its maximum or its mean; with PyTorch's rules."""
 
 import functools
-import itertools
-import math
-from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.interpreters import ad
 
 from fcnn.nn.geometry import Ints, Padding, Windows, padding_pairs, per_axis
+from fcnn.nn.onednn.max_pool import max_pool_jvp
 from fcnn.nn.onednn.primitive import jvp, make_primitive
+from fcnn.nn.pool_by_lax import avg_pool_by_lax, max_pool_by_lax
 
 
 def max_pool(
@@ -23,7 +21,8 @@ def max_pool(
         y[b, i, c] = max_k xpad[b, S i + k, c],   xpad = x between entries of -infinity
 
     Ties: the gradient goes to the first of the largest entries in row-major order, as PyTorch's, wherever the windows
-    lie; it isn't shared. A NaN in a window gives NaN.
+    lie; it isn't shared. A NaN in a window gives NaN, but not where oneDNN computes it, which passes over NaN: on one
+    CPU, in training (`fcnn.nn.onednn.max_pool`) and in networks that are compiled with their weights.
 
     Args:
       x: (B, W, C), (B, H, W, C) or (B, D, H, W, C) of any real type.
@@ -42,7 +41,7 @@ def max_pool(
 
     Source: PyTorch's `MaxPool2d`; Krizhevsky, Sutskever & Hinton 2012, section 3.4, for windows that overlap.
 
-    The maximum is taken of strided slices and not by XLA's reduce-window, whose gradient is slow. Against that,
+    XLA takes the maximum of strided slices and not by its reduce-window, whose gradient is slow. Against that,
     forward and backward together were 9 to 25 times as fast for window 2 (on three sizes), 7 to 9 times for window 3
     with stride 2, and 4 to 5 times for window 4. A reshape and a maximum over two axes, which shares the gradient
     evenly among ties, takes 2.4 to 5.6 times as long for window 2. (Float32, medians of the ratios of 15 interleaved
@@ -182,71 +181,6 @@ def pool_windows(
     return Windows(kernel, strides, (1,) * n, pairs, tuple(output))
 
 
-def pad_for_max(x: jax.Array, windows: Windows) -> jax.Array:
-    """x between entries that are smaller than any other."""
-    return _pad(x, windows, -jnp.inf if jnp.issubdtype(x.dtype, jnp.floating) else jnp.iinfo(x.dtype).min)
-
-
-def _pad(x: jax.Array, windows: Windows, value: float) -> jax.Array:
-    """x between `value`s, so many that every window, also one of ceil_mode, lies wholly inside."""
-    pairs = []
-    for size, k, s, (before, _), o in zip(
-        x.shape[1:-1], windows.kernel, windows.stride, windows.padding, windows.output, strict=True
-    ):
-        pairs.append((before, max((o - 1) * s + k - size - before, 0)))
-    if not any(map(any, pairs)):
-        return x
-    return jnp.pad(x, ((0, 0), *pairs, (0, 0)), constant_values=value)
-
-
-def _combine(x: jax.Array, windows: Windows, combine: Callable[[jax.Array, jax.Array], jax.Array]) -> jax.Array:
-    """Folds `combine` over the entries of every window of the padded x in row-major order.
-
-    Small windows are gone through entry by entry, larger ones axis by axis: first each row, then the rows' results,
-    which keeps the order and needs K + K slices instead of K * K.
-    """
-    n = len(windows.kernel)
-    together = [range(n)] if math.prod(windows.kernel) <= 9 else [(axis,) for axis in reversed(range(n))]
-    for axes in together:
-        kernel, stride, output = [1] * n, [1] * n, list(x.shape[1:-1])
-        for axis in axes:
-            kernel[axis], stride[axis] = windows.kernel[axis], windows.stride[axis]
-            output[axis] = windows.output[axis]
-        part = Windows(tuple(kernel), tuple(stride), (1,) * n, ((0, 0),) * n, tuple(output))
-        taps: list[Sequence[int]] = list(itertools.product(*map(range, kernel)))
-        x = functools.reduce(combine, [part.taps(x, tap) for tap in taps])
-    return x
-
-
-def _first_max(y: jax.Array, tap: jax.Array) -> jax.Array:
-    """The larger of two; the earlier one, and with it the gradient, if they are equal; NaN if one is (tap != tap)."""
-    return jnp.where((tap > y) | (tap != tap), tap, y)
-
-
-def max_pool_by_lax(x: jax.Array, *, windows: Windows) -> jax.Array:
-    """The largest entry of each window, by XLA's slices."""
-    return _combine(pad_for_max(x, windows), windows, _first_max)
-
-
-def avg_pool_by_lax(x: jax.Array, *, windows: Windows, count_include_pad: bool) -> jax.Array:
-    """The mean of each window, by XLA's slices."""
-    n = window_sizes(x.shape, windows, count_include_pad)
-    return _combine(_pad(x, windows, 0), windows, jnp.add) / jnp.asarray(n[None, ..., None], x.dtype)
-
-
-def window_sizes(x: tuple[int, ...], windows: Windows, count_include_pad: bool) -> np.ndarray:
-    """Counts the entries of each window of images of shape x: an array of the output's spatial shape."""
-    axes = zip(x[1:-1], windows.kernel, windows.stride, windows.padding, windows.output, strict=True)
-    return functools.reduce(np.multiply.outer, [_counts(*axis, count_include_pad) for axis in axes])
-
-
-def _counts(size: int, k: int, s: int, pair: tuple[int, int], output: int, padded: bool) -> np.ndarray:
-    """How many entries each window has along one axis, of the padded input or of the input itself."""
-    low, high = (-pair[0], size + pair[1]) if padded else (0, size)
-    start = np.arange(output) * s - pair[0]
-    return np.minimum(start + k, high) - np.maximum(start, low)
-
-
 def _floating(caller: str, x: jax.Array) -> tuple[jax.Array, jnp.dtype]:
     """x in the type to add it up in, at least float32, and its own type."""
     x = jnp.asarray(x)
@@ -262,6 +196,7 @@ def _abstract(x: Any, *, windows: Windows, **_: Any) -> Any:
 # Primitives, so that who walks a program, as an export to another format does, sees a pooling and not its slices.
 max_pool_p = make_primitive("max_pool", max_pool_by_lax, ("windows",))
 avg_pool_p = make_primitive("avg_pool", avg_pool_by_lax, ("windows", "count_include_pad"))
-for _primitive, _by_lax in ((max_pool_p, max_pool_by_lax), (avg_pool_p, avg_pool_by_lax)):
+for _primitive in (max_pool_p, avg_pool_p):
     _primitive.def_abstract_eval(_abstract)
-    ad.primitive_jvps[_primitive] = functools.partial(jvp, _by_lax)
+ad.primitive_jvps[max_pool_p] = max_pool_jvp
+ad.primitive_jvps[avg_pool_p] = functools.partial(jvp, avg_pool_by_lax)

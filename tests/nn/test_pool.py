@@ -9,7 +9,7 @@ from compare import check, normal, pool_cases, properties, quick
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fcnn.nn import adaptive_avg_pool, avg_pool, global_avg_pool, max_pool
+from fcnn.nn import adaptive_avg_pool, avg_pool, cpu_convolutions, global_avg_pool, max_pool
 
 
 @properties
@@ -86,6 +86,27 @@ def test_first_of_ties_means_row_by_row_in_windows_of_any_size(size):
     x = jnp.zeros((1, size, size, 1)).at[0, 0, -1, 0].set(1.0).at[0, -1, 0, 0].set(1.0)
     gradient = jax.grad(lambda x: max_pool(x, size).sum())(x)[0, :, :, 0]
     assert jnp.argwhere(gradient == 1).tolist() == [[0, size - 1]]
+
+
+@pytest.mark.skipif(not cpu_convolutions().startswith("oneDNN"), reason=cpu_convolutions())
+def test_in_training_onednn_keeps_the_places():
+    """Both programs of it are in the training program, and neither in one for two devices."""
+
+    def gradient(x):
+        return jax.grad(lambda x: jnp.square(max_pool(x, 3, stride=2, padding=1)).sum())(x)
+
+    x = jax.random.normal(jax.random.key(0), (4, 9, 9, 16))
+    texts = []
+    for count in (1, 2):
+        mesh = jax.sharding.Mesh(np.asarray(jax.devices()[:count]), "b")
+        placed = jax.device_put(x, jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("b")))
+        texts.append(jax.jit(gradient).lower(placed).as_text())
+    assert [text.count(name) for text in texts for name in (r"22max_pool\22", r"22max_pool_gradient\22")] == [
+        1,
+        1,
+        0,
+        0,
+    ]
 
 
 def test_low_precision_is_averaged_in_float32():

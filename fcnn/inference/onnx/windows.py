@@ -9,7 +9,7 @@ import numpy as np
 from fcnn.inference.onnx.graph import Graph, Unsupported, Value, channels_first
 from fcnn.inference.onnx.operations import Rule, shape_of
 from fcnn.nn.geometry import Windows
-from fcnn.nn.pool import window_sizes
+from fcnn.nn.pool_by_lax import window_sizes
 
 
 def _convolution(graph: Graph, op: Any, values: Sequence[Value]) -> Value:

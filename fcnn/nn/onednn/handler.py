@@ -16,10 +16,12 @@ from typing import Any
 
 import jax
 
+from fcnn.nn.geometry import Windows
 from fcnn.nn.onednn.convolution_plan import Geometry, convolution_plan
 from fcnn.nn.onednn.library import Unavailable
 from fcnn.nn.onednn.norm_plan import norm_gradient_plan, norm_plan
 from fcnn.nn.onednn.plan import ExecutionPlan, PostOps
+from fcnn.nn.onednn.pool_plan import max_pool_gradient_plan, max_pool_plan
 from fcnn.nn.onednn.winograd_plan import winograd_plan
 
 TARGET = "fcnn_onednn"
@@ -70,6 +72,8 @@ _PLANS: dict[str, Callable[..., ExecutionPlan]] = {
     "winograd": _for_convolution(winograd_plan),
     "norm": norm_plan,
     "norm_gradient": norm_gradient_plan,
+    "max_pool": lambda shape, windows: max_pool_plan(shape, Windows(*windows)),
+    "max_pool_gradient": lambda shape, windows: max_pool_gradient_plan(shape, Windows(*windows)),
 }
 _calls: dict[bytes, tuple[Callable[..., None], list[tuple[int, int]]]] = {}
 """For a call's text what runs its plan, and its large results by number, with their bytes."""

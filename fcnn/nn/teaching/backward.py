@@ -11,7 +11,8 @@ import jax
 import jax.numpy as jnp
 
 from fcnn.nn.geometry import Ints, Padding, Windows
-from fcnn.nn.pool import pad_for_max, pool_windows
+from fcnn.nn.pool import pool_windows
+from fcnn.nn.pool_by_lax import pad_for_max
 from fcnn.nn.teaching.edges import pad
 from fcnn.nn.teaching.geometry import conv_windows
 
