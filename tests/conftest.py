@@ -6,9 +6,11 @@ import os
 os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=4 --xla_backend_optimization_level=0"
 os.environ["JAX_PLATFORMS"] = "cpu"
 
+import ctypes
 import gc
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import hypothesis
@@ -64,6 +66,8 @@ def forget_programs():
     if psutil.Process().memory_info().rss > LARGE:
         jax.clear_caches()
         gc.collect()
+        if sys.platform == "linux":  # a test may have had malloc keep what is freed (fcnn/runtime/memory.py)
+            ctypes.CDLL(None).malloc_trim(0)
 
 
 @pytest.fixture(scope="session")
