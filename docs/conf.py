@@ -41,7 +41,6 @@ autodoc_default_options = {
     "members": True,
     "undoc-members": True,
     "member-order": "bysource",
-    "exclude-members": "name, parent, scope, setup",  # Linen's
 }
 autodoc_inherit_docstrings = False
 autodoc_preserve_defaults = True

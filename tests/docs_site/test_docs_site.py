@@ -1,5 +1,6 @@
 """The documentation site: it builds strictly, and what should fail its build does."""
 
+import dataclasses
 import html
 import re
 import shlex
@@ -103,6 +104,10 @@ def test_the_site_builds_strictly_and_has_what_it_should(tmp_path, fcnn):
     text = html.unescape(re.sub(r"<[^>]+>", "", pages["docs/reference/commands.html"]))
     assert [name for name in cli.COMMANDS if f"fcnn {name}" not in text] == []
     assert [option for option in options() if option not in text] == []
+    fields = {field.name: type(getattr(Config(), field.name)) for field in dataclasses.fields(Config)}
+    sections = [section for section in fields.values() if dataclasses.is_dataclass(section)]
+    ids = [f'id="fcnn.{cls.__name__}.{field.name}"' for cls in sections for field in dataclasses.fields(cls)]
+    assert [one for one in ids if one not in pages["docs/reference/config.html"]] == []
     for page in pages.values():  # reading it needs no network, either
         assert not re.search(r"<(script|img|iframe)[^>]* src=\"(https?:)?//|<link[^>]* href=\"(https?:)?//", page)
 
