@@ -141,7 +141,7 @@ def _dataset(args: ExportArgs, dataset: Any, console: Any) -> Any:
     except UserError as error:
         if args.dtype == "int8":
             raise
-        console.log(f"Note: {error}. Random images are compared instead.")
+        console.log(f"Note: the run's images can't be loaded, so random ones are compared: {error}")
         return None
     if dataset is None and args.dtype == "int8":
         raise UserError(

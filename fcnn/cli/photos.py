@@ -77,7 +77,7 @@ def config_for(photos: Path, args: TrainArgs, named: frozenset[str], began: floa
     if suggestion.config.transfer.strategy == "pretrained":
         length = "Nothing is left to train"
     over = duration(time.perf_counter() - began)
-    console.log(f"{length}: about {duration(suggestion.seconds)} in all, of which {over} are over.\n")
+    console.log(f"{length}: about {duration(suggestion.seconds)} in all, of which {over} have passed.\n")
     return suggestion.config, suggestion
 
 

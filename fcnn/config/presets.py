@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import re
 import runpy
+import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -78,6 +79,8 @@ def read_preset(name: str) -> Preset:
         if name.endswith(".py"):
             raise UserError(f"no preset file {name}")
         raise UserError(unknown("preset", name, names()) + " (or give the path of a .py file)")
+    if name.endswith(".py") and (beside := str(path.resolve().parent)) not in sys.path:
+        sys.path.insert(0, beside)  # as `python FILE` does: a model of one's own is often in a file of its own
     try:
         defined = runpy.run_path(str(path))
     except (Exception, SystemExit) as error:  # the file is the user's own program

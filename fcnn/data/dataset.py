@@ -51,7 +51,7 @@ AnySplit = Split | Streamed
 """Images in memory, or read batch by batch."""
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Dataset:
     """A data set's three splits; `validation` is empty where none was held out."""
 
@@ -162,6 +162,11 @@ class Dataset:
             # Which image has which label: a split that is cut anew shows here, at equal counts too.
             "labels": {name: hashlib.sha256(split.labels.tobytes()).hexdigest()[:24] for name, split in splits.items()},
         }
+
+    def __repr__(self) -> str:
+        parts = ", ".join(f"{len(getattr(self, name)):,} {name}" for name in ("train", "validation", "test"))
+        shape = " x ".join(map(str, self.image_shape))
+        return f"Dataset({self.name!r}, {len(self.classes)} classes, {parts} images of {shape})"
 
     def as_in(self, facts: dict[str, Any], workdir: str) -> "Dataset":
         """Returns this set, normalized as the run in `workdir` has it, by its `Dataset.facts`.

@@ -15,6 +15,8 @@ from fcnn.utils.text import join, printable
 
 WORSE = 0.05
 """A class whose recall is so far below the accuracy wants attention."""
+CLEARLY = 0.8
+"""A class with less than this share of the mean number of images has few."""
 NAMED = 3
 """Classes that are named, the worst."""
 WIDE = 0.1
@@ -77,7 +79,7 @@ def _classes(test: Record, train: dict[str, int], word: str, *, confusion: bool)
         f"{printable(name)}: {_of_100(recall[name])} of 100" + (f", from {train[name]:,} {word}" if train else "")
         for name in weak
     ]
-    few = [name for name in weak[:NAMED] if train and train[name] <= sum(train.values()) / len(train)]
+    few = [name for name in weak[:NAMED] if train and train[name] < CLEARLY * sum(train.values()) / len(train)]
     if not weak:
         return [f"All classes are recognized about equally well; more {word} of each help all of them."]
     advice = (

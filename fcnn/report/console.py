@@ -104,7 +104,7 @@ class Console:
 
     def epoch(self, records: list[Record]) -> None:
         """Prints one line for an epoch, an evaluation or both."""
-        parts = [f"epoch {records[0]['epoch']:g}"] if records else []
+        parts = [f"epoch {round(records[0]['epoch'], 3):g}"] if records else []
         for record in records:
             name = "averaged weights" if record["weights"] == "ema" else record["split"]
             parts.append(f"{name} loss {record['loss']:.4f} acc {percent(record['top1'])}")

@@ -72,7 +72,9 @@ def fit(records: Sequence[Record]) -> str:
         tail = train[-max(len(train) // 5, 2)]
         falling = last["loss"] < 0.97 * tail["loss"]
         more = (
-            "training longer, as the loss was still falling" if falling else "a larger network or another learning rate"
+            "training longer or a higher --optim.learning-rate, as the loss was still falling"
+            if falling
+            else "a larger network or another learning rate"
         )
         return (
             f"Underfitting: {numbers}, and the training images themselves aren't learned. Try {more}; or augment less."

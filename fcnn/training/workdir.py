@@ -114,8 +114,8 @@ def check_same_overrides(
     now = [name for name in names if needed is None or name in needed]
     if missing := [name for name in before if name not in now]:
         raise UserError(
-            f"the run in {workdir} was trained with your own {' and '.join(missing)}: pass them again, or the "
-            "preset that defines them with --config FILE.py"
+            f"the run in {workdir} was trained with your own {' and '.join(missing)}: pass the same again, or "
+            "the preset that defines it with --config FILE.py"
         )
     if extra := [name for name in now if name not in before]:
         raise UserError(f"the run in {workdir} was trained without your own {' and '.join(extra)}")

@@ -164,9 +164,8 @@ def _decide(config: Config, look: Look) -> Suggestion:
     setup = make_setup(config, dataset, sharding.make_mesh())
     speed = measure(setup, setup.init_state(), steps=strategy not in ("pretrained", "head"))
     costs = Costs.of(setup, speed)
-    look.log(
-        f"A first look at {costs.images:,} images: about {duration(look.budget.elapsed() + costs.probing)} in all."
-    )
+    needed = look.budget.elapsed() + costs.probing
+    look.log(f"A first look at {costs.images:,} images: about {duration(needed)} in all{_too_long(look, needed)}.")
     if is_free and strategy == "full" and (lacking := costs.lacking(look.budget)) and _epochs_free(look):
         strategy, reason = "pretrained", f"the {start} alone, as there is no time to fine-tune: {lacking}"
         first, dataset = _whole(first, look, dataset)
@@ -186,6 +185,12 @@ def _decide(config: Config, look: Look) -> Suggestion:
         config = dataclasses.replace(config, train=train)
     steps = make_setup(config, dataset, sharding.make_mesh()).total_steps
     return Suggestion(config, look.budget.elapsed() + costs.training(steps), choice, probe)
+
+
+def _too_long(look: Look, seconds: float) -> str:
+    """Returns what is to be said where not even the linear classifier fits the time."""
+    most = look.budget.seconds
+    return f", more than the {duration(most)} of --minutes, as this part is always done" if seconds > most else ""
 
 
 def _epochs_free(look: Look) -> bool:

@@ -44,12 +44,15 @@ def page(title: str, sections: Iterable[tuple[str, str]]) -> bytes:
     ).encode("utf-8", "backslashreplace")
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Inline:
     """A page that a notebook shows, where a cell ends with it."""
 
-    page: bytes = dataclasses.field(repr=False)
+    page: bytes
     """As `page` returns it."""
+
+    def __repr__(self) -> str:
+        return f"a page of {len(self.page):,} bytes, which a notebook shows"
 
     def _repr_html_(self) -> str:
         source = escape(self.page.decode(errors="replace"))

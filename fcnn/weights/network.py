@@ -276,7 +276,7 @@ def _recognize(arrays: dict[str, np.ndarray], path: Path) -> str:
     if len(names) == 1:
         return names[0]
     reason = f"fits {' and '.join(names)}" if names else "doesn't say which network it is of"
-    raise UserError(f"{path} {reason}: --model NAME does (in fcnn train --model.name NAME)")
+    raise UserError(f"{path} {reason}: choose one with --model NAME (in fcnn train --model.name NAME)")
 
 
 def linear_head(model: ModelConfig) -> bool:

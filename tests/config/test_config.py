@@ -4,6 +4,7 @@ import ast
 import dataclasses
 import json
 import re
+import sys
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
@@ -203,3 +204,14 @@ def test_presets_are_configs_and_broken_ones_are_named(tmp_path):
         presets.load_preset(str(mine))
     with pytest.raises(UserError, match="did you mean resnet"):
         presets.load_preset("resnett")
+
+
+def test_a_preset_may_import_what_is_beside_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "path", sys.path.copy())
+    (tmp_path / "beside_the_preset.py").write_text("EPOCHS = 7\n")
+    preset = tmp_path / "mine.py"
+    preset.write_text(
+        "from beside_the_preset import EPOCHS\nfrom fcnn.config import Config, TrainConfig\n"
+        "CONFIG = Config(train=TrainConfig(epochs=EPOCHS))\n"
+    )
+    assert presets.load_preset(str(preset)).train.epochs == 7

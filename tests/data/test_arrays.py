@@ -1,6 +1,7 @@
 """Data sets of a caller's own arrays: the cuts of every other set, the pixels that were passed, and clear refusals."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -141,3 +142,8 @@ def test_a_mistake_is_one_line(arguments, message):
         from_arrays(**{"images": IMAGES, "labels": LABELS} | arguments)
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_a_data_set_is_shown_in_a_line():
+    text = repr(from_arrays(np.zeros((20, 5, 6, 3), np.uint8), np.arange(20) % 2, classes=["a", "b"]))
+    assert re.fullmatch(r"Dataset\('.*', 2 classes, \d+ train, \d+ validation, \d+ test images of 5 x 6 x 3\)", text)

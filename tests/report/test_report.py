@@ -124,6 +124,16 @@ def test_the_answer_comes_first(tmp_path):
     assert "Training longer may help" in text
 
 
+def test_classes_with_about_as_many_images_as_others_do_not_want_more(tmp_path):
+    facts = {"classes": ["plastic", "glass", "paper"], "images": {"train": [49, 48, 48]}}
+    (tmp_path / "data.json").write_text(json.dumps(facts))
+    test = _tested(plastic=(0.42, 12), glass=(0.67, 12), paper=(0.95, 12))
+    text = Seen(write_answer(tmp_path, [test], {"data.name": "digits"}).encode()).text
+    assert "plastic: 42 of 100, from 49" in text
+    assert "would help most" not in text
+    assert "look at their labels" in text
+
+
 @pytest.mark.parametrize(
     ("test", "train", "words"),
     [

@@ -193,7 +193,7 @@ def test_import_writes_a_file_that_says_what_it_is(tmp_path, monkeypatch, capsys
     before = sorted(tmp_path.iterdir())
     for arguments, words in (
         (call, "resnet20.safetensors exists; take another --out"),
-        ([*call[:2]], "fits resnet20 and plain20: --model NAME does"),
+        ([*call[:2]], "fits resnet20 and plain20: choose one with --model NAME"),
         ([*call, "--out", "a.pth"], "must end in .safetensors"),
         ([*call[:3], "resnet2", "--out", "b.safetensors"], "unknown model.name 'resnet2'; did you mean resnet"),
         ([*call[:3], "resnet32", "--out", "b.safetensors"], "these weights fit resnet20 or plain20, not resnet32"),

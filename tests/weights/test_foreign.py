@@ -276,14 +276,14 @@ def test_weights_of_another_depth_are_said_to_be_of_it(tmp_path):
     save_file(drawn("resnet32"), tmp_path / "a.safetensors")
     with pytest.raises(UserError, match=r"these weights fit resnet32 or plain32, not resnet44$"):
         read_network(tmp_path / "a.safetensors", ModelConfig(name="resnet44"))
-    with pytest.raises(UserError, match=r"fits resnet32 and plain32: --model NAME does"):
+    with pytest.raises(UserError, match=r"fits resnet32 and plain32: choose one with --model NAME"):
         read_network(tmp_path / "a.safetensors", None)
     save_file(drawn("squeezenet1_1", 3), tmp_path / "a.safetensors")
     network = read_network(tmp_path / "a.safetensors", None)
     assert network.info.model.name == "squeezenet1_1"
     assert network.notes[0] == "By its names and shapes it is squeezenet1_1."
     save_file({"encoder.weight": np.ones(3)}, tmp_path / "a.safetensors")
-    with pytest.raises(UserError, match=r"doesn't say which network it is of: --model NAME does"):
+    with pytest.raises(UserError, match=r"doesn't say which network it is of: choose one with --model NAME"):
         read_network(tmp_path / "a.safetensors", None)
 
 
