@@ -22,7 +22,7 @@ TRAIN = ("train", "--config", "resnet")
 
 MISTAKES = [
     (("trian",), "unknown command 'trian'; did you mean train?"),
-    (("train",), "presets: alexnet_imagenet, cifar10_resnet20, "),
+    (("train",), "presets: alexnet_imagenet, cifar10_fast, cifar10_resnet20, "),
     (("train", "resnet", "--seed", "1"), "pass the preset with --config: fcnn train --config resnet --seed 1"),
     (("train", "--config"), "--config needs a value"),
     (("train", "--config", "resnt"), "did you mean resnet"),
