@@ -19,9 +19,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from fcnn.config import Config, DataConfig, OptimConfig, TrainConfig
+from fcnn.config import Config, DataConfig, OptimConfig, TrainConfig, in_steps
 from fcnn.data import load
 from fcnn.nn import BatchNorm, Conv, max_pool
+from fcnn.utils.errors import UserError
 
 CONFIG = Config(
     data=DataConfig(name="cifar10", val_fraction=0.0),  # all 50,000 images, as the records do
@@ -32,7 +33,7 @@ CONFIG = Config(
 
 def steps_per_epoch(config: Config) -> int:
     """Returns how many batches there are in an epoch."""
-    return (config.data.num_train or 50_000) // config.train.batch_size
+    return len(load(config.data).train) // config.train.batch_size
 
 
 def whitening_filters(images: np.ndarray) -> np.ndarray:
@@ -60,7 +61,8 @@ def whitening(data: DataConfig) -> nn.initializers.Initializer:
         dataset = load(data)
         mean, std = dataset.mean_std()
         filters = whitening_filters((dataset.train.images[:5000] / np.float32(255) - mean) / std)
-        assert filters.shape == shape, f"the images are not in color: {filters.shape}"
+        if filters.shape != shape:
+            raise UserError(f"cifar10_fast needs images in color, and {data.name} has {filters.shape[2]} channels")
         return jnp.asarray(filters, dtype)
 
     return init
@@ -140,7 +142,8 @@ def augment(config):
 
 def optimizer(config):
     """Muon for the convolutions, whose kernels keep their norm; SGD for biases and the classifier."""
-    steps, batch = round(config.train.epochs * steps_per_epoch(config)), config.train.batch_size
+    steps = in_steps(config.train.epochs, config.train.steps, steps_per_epoch(config))
+    batch = config.train.batch_size
 
     def sgd(rate):
         """The rates are of the sum of the losses over a batch, as is the weight decay."""

@@ -6,7 +6,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]  # for `sphinx_fcnn`, and for `fcnn` as it is in this checkout
 
-from fcnn import __version__  # noqa: E402
+from fcnn import __version__  # noqa: E402 - the path comes first
 
 project = "fcnn"
 version = release = __version__

@@ -19,6 +19,7 @@ from fcnn.training.pretrained import load_network
 from fcnn.utils.errors import UserError
 from fcnn.utils.html import Inline, table
 from fcnn.weights import Network
+from fcnn.zoo import TABLE
 
 SHOWN = 12
 """Names of classes in a notebook's table."""
@@ -147,5 +148,5 @@ def load(source: str | Path, *, model: nn.Module | None = None) -> LoadedNetwork
         model=module,
         apply=apply,
         logits=logits,
-        run=run if run.is_dir() else None,
+        run=run if run.is_dir() and str(source) not in TABLE else None,  # a name of the zoo comes before a folder's
     )

@@ -1,5 +1,6 @@
 """The parts of the preset cifar10_fast: properties of each, without CIFAR-10."""
 
+import dataclasses
 import runpy
 from typing import Any
 
@@ -11,10 +12,12 @@ import numpy as np
 import pytest
 from harness import ROOT
 
+from fcnn.config import DataConfig, TrainConfig
 from fcnn.utils.batch import make_batch
 
 preset: Any = runpy.run_path(str(ROOT / "configs/cifar10_fast.py"))
-CONFIG = preset["CONFIG"]
+# On the digits, which need no download: the steps of an epoch are counted there.
+CONFIG = dataclasses.replace(preset["CONFIG"], data=DataConfig(), train=TrainConfig(epochs=9, batch_size=64))
 IMAGES = np.random.default_rng(0).integers(0, 256, (64, 32, 32, 3)).astype(np.uint8)
 
 
@@ -72,6 +75,7 @@ def test_kernels_keep_the_norm_of_orthogonal_ones_and_fixed_ones_stay():
             params = jax.tree.map(jnp.add, params, updates)
         return params
 
+    params["conv2_1"] = jax.tree.map(lambda kernel: 3 * kernel, params["conv2_1"])  # the norm comes back
     after = two_steps(params)
     chex.assert_trees_all_equal(after["whiten"]["kernel"], params["whiten"]["kernel"])
     chex.assert_trees_all_equal(after["norm1_1"]["scale"], params["norm1_1"]["scale"])
@@ -80,3 +84,19 @@ def test_kernels_keep_the_norm_of_orthogonal_ones_and_fixed_ones_stay():
     kernel = after["conv2_1"]["kernel"]
     # Two steps of a matrix of singular values near 1 and length 0.24 leave the norm sqrt(16) within 0.24 sqrt(16).
     assert 0.7 * 4 < jnp.linalg.norm(kernel) < 1.4 * 4
+
+
+def test_the_schedule_ends_with_the_run():
+    """However the length is given, and whatever is held out for validation: the last step is nearly none."""
+    for config, last in (
+        (CONFIG, 9 * 20),
+        (dataclasses.replace(CONFIG, train=TrainConfig(steps=7, batch_size=64)), 7),
+        (dataclasses.replace(CONFIG, data=DataConfig(val_fraction=0.5)), 9 * 11),
+    ):
+        optimizer, params = preset["optimizer"](config), {"head": {"kernel": jnp.zeros((4, 10))}}
+        update, state = jax.jit(optimizer.update), optimizer.init(params)
+        sizes = []
+        for _ in range(last + 1):
+            updates, state = update(jax.tree.map(jnp.ones_like, params), state, params)
+            sizes.append(float(jnp.abs(updates["head"]["kernel"]).max()))
+        assert sizes[last - 1] > sizes[last] == 0

@@ -94,7 +94,7 @@ def sphinx_command():
 
 @pytest.mark.slow
 def test_the_site_builds_strictly_and_has_what_it_should(tmp_path, fcnn):
-    pytest.importorskip("sphinx")
+    pytest.importorskip("sphinx", reason="the extra docs is not installed")
     result = fcnn(*sphinx_command(), str(tmp_path), cwd=ROOT, program="-m sphinx")
     assert result.returncode == 0, result.stderr
     pages = {page.relative_to(tmp_path).as_posix(): page.read_text() for page in tmp_path.rglob("*.html")}
@@ -129,7 +129,7 @@ BROKEN = {
 
 @pytest.mark.slow
 def test_broken_links_fail_the_build(tmp_path, fcnn):
-    pytest.importorskip("sphinx")
+    pytest.importorskip("sphinx", reason="the extra docs is not installed")
     (tmp_path / "README.md").write_text("# Title\n\n" + "\n\n".join(BROKEN))
     page = ["-c", str(ROOT / "docs"), "-D", "include_patterns=README.md"]
     result = fcnn("-nW", "--keep-going", *page, ".", "site", cwd=tmp_path, program="-m sphinx")

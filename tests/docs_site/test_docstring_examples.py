@@ -53,7 +53,7 @@ def given() -> dict[str, Any]:
 
 
 def test_the_examples_run(tmp_path, monkeypatch):
-    pytest.importorskip("sphinx")
+    pytest.importorskip("sphinx", reason="the extra docs is not installed")
     from sphinx_fcnn import docstrings, public
 
     things = {name: importlib.import_module(name) for name in public.modules()}

@@ -31,7 +31,9 @@ def test_a_model_shows_its_layers():
     assert rows(shown)[-1] == "head"
 
 
-def test_a_network_without_a_run_has_no_report():
+def test_a_network_without_a_run_has_no_report(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "cifar10_resnet20").mkdir()  # the zoo's network is meant, not this folder
     network = fcnn.load("cifar10_resnet20")
     assert "resnet20" in network._repr_html_()
     assert "airplane" in network._repr_html_()

@@ -27,9 +27,8 @@ from fcnn.nn.pool_by_lax import max_pool_by_lax, pad_for_max
 
 def max_pool_jvp(primals: Any, tangents: Any, *, windows: Windows) -> Any:
     """The derivative of max pooling."""
-    (x,), (t,) = primals, tangents
-    y, places = placed_p.bind(x, windows=windows)
-    return y, tangent_p.bind(ad.instantiate_zeros(t), x, places, windows=windows)
+    (y, _), (t_y, _) = _placed_jvp(primals, tangents, windows=windows)
+    return y, t_y
 
 
 def _placed_by_lax(x: jax.Array, *, windows: Windows) -> tuple[jax.Array, jax.Array]:
@@ -84,8 +83,8 @@ def _tangent_transpose(dy: Any, t: Any, x: Any, places: Any, *, windows: Windows
 
 
 def _placed_jvp(primals: Any, tangents: Any, *, windows: Windows) -> Any:
-    y, t_y = max_pool_jvp(primals, tangents, windows=windows)
-    places = placed_p.bind(*primals, windows=windows)[1]
+    y, places = placed_p.bind(*primals, windows=windows)
+    t_y = tangent_p.bind(ad.instantiate_zeros(tangents[0]), *primals, places, windows=windows)
     return (y, places), (t_y, ad.Zero(jax.core.ShapedArray(places.shape, jax.dtypes.float0)))
 
 
