@@ -133,6 +133,7 @@ def test_the_time_decides_whether_it_is_fine_tuned(folder, weights, monkeypatch,
     assert found.choice is not None
     assert found.choice["strategy"] == strategy
     lines = "\n".join(said)
+    assert ("more than the" in lines) == (strategy == "pretrained")  # not even the probe fits the time
     if strategy == "full":
         assert found.config.train.epochs == timing.MOST_EPOCHS
         assert (found.config.data.val_fraction, len(found.probe.labels)) == (0.1, 17)

@@ -49,7 +49,8 @@ def _gradient_by_lax(dy: jax.Array, x: jax.Array, _: Any, *, windows: Windows) -
 def _placed_by_onednn(x: jax.Array, *, windows: Windows) -> tuple[jax.Array, jax.Array]:
     shape, workspace = (x.shape[0], *windows.output, x.shape[-1]), max_pool_plan(x.shape, windows).workspace_bytes
     results = [_array(shape, "float32"), _array(shape, "uint8"), _array((workspace,), "uint8")]
-    return tuple(handler.call((x,), results, "max_pool", x.shape, windows)[:2])
+    y, places, _ = handler.call((x,), results, "max_pool", x.shape, windows)
+    return y, places
 
 
 def _gradient_by_onednn(dy: jax.Array, x: jax.Array, places: jax.Array, *, windows: Windows) -> jax.Array:
