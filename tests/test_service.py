@@ -74,10 +74,10 @@ class Counted:
     def __getattr__(self, name):
         return getattr(self.network, name)
 
-    def predict(self, images):
+    def classify(self, images):
         self.sizes.append(len(images))
         time.sleep(0.2)
-        return self.network.predict(images)
+        return self.network.classify(images)
 
 
 def test_many_ask_at_once_and_each_gets_its_answer(tmp_path, monkeypatch):
@@ -92,8 +92,9 @@ def test_many_ask_at_once_and_each_gets_its_answer(tmp_path, monkeypatch):
         found = json.loads(text)
         order = row.argsort()[::-1][:5]
         assert status == 200
-        assert list(found) == [network.classes[i] for i in order]
-        assert list(found.values()) == pytest.approx(row[order], abs=1e-5)
+        assert found["class"] == network.classes[order[0]]
+        assert [one["class"] for one in found["top"]] == [network.classes[i] for i in order]
+        assert [one["probability"] for one in found["top"]] == pytest.approx(row[order], abs=1e-5)
     assert sum(network.sizes) == 40
     assert max(network.sizes) <= 32
     assert len(network.sizes) < 8
@@ -122,7 +123,7 @@ def test_what_can_t_be_answered_is_refused_and_the_next_is_answered(tmp_path, mo
             assert slow.recv(1000).startswith(b"HTTP/1.1 408 ")
         status, text = ask(port, DIGIT)
         assert status == 200
-        assert next(iter(json.loads(text))) == "3"
+        assert json.loads(text)["class"] == "3"
 
 
 @pytest.mark.slow
@@ -135,7 +136,7 @@ def test_the_page_s_commands(tmp_path):
             assert server.stderr is not None
             assert any("Uvicorn running on http://127.0.0.1:8000" in line for line in server.stderr)
             answer = subprocess.run(shlex.split(ASK), cwd=tmp_path, capture_output=True, text=True, check=True).stdout
-            assert next(iter(json.loads(answer))) == "3"
+            assert json.loads(answer)["class"] == "3"
             connections = [socket.create_connection(("127.0.0.1", 8000)) for _ in range(100)]
             assert ask(8000, DIGIT)[0] == 503
             for connection in connections:

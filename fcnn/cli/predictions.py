@@ -25,8 +25,8 @@ def print_line(prediction: dict[str, Any]) -> None:
 
 
 def csv_text(predictions: Sequence[dict[str, Any]], top: int) -> str:
-    """Returns a table with a row for each image: path, answer and its probability, the `top` likeliest classes with
-    theirs, the set where there are sets, and the reason where an image couldn't be read."""
+    """Returns a table with a row for each image: path, answer and its probability if it is a class, the `top` likeliest
+    classes with theirs, the set where there are sets, and the reason where an image couldn't be read."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     numbers = range(1, top + 1)
@@ -40,7 +40,8 @@ def csv_text(predictions: Sequence[dict[str, Any]], top: int) -> str:
             continue
         cells = [cell for one in prediction["top"] for cell in (printable(one["class"]), f"{one['probability']:.6f}")]
         inside = ["; ".join(map(printable, prediction["set"]))] if sets else []
-        writer.writerow([path, answer_of(prediction), cells[1], *cells, *inside, ""])
+        probability = "" if prediction["class"] is None else cells[1]
+        writer.writerow([path, answer_of(prediction), probability, *cells, *inside, ""])
     return out.getvalue()
 
 

@@ -1,7 +1,7 @@
 """A trained network as an object of Python: `fcnn.load(path).predict(images)`."""
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -13,7 +13,7 @@ from PIL import Image
 from fcnn.data.decode import BadImage, plain
 from fcnn.data.parallel import one_item
 from fcnn.inference.compiled import compiled
-from fcnn.inference.predict import BATCH, fitted, normalized, read_image
+from fcnn.inference.predict import BATCH, Outputs, answers, fitted, normalized, outputs_of, read_image
 from fcnn.report.page import FILE as REPORT
 from fcnn.training.pretrained import load_network
 from fcnn.utils.errors import UserError
@@ -25,6 +25,7 @@ SHOWN = 12
 """Names of classes in a notebook's table."""
 ImageFile = str | Path | IO[bytes] | Image.Image
 """A path, an open file, or an image of Pillow's."""
+Images = np.ndarray | ImageFile | Sequence[ImageFile]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
@@ -35,8 +36,9 @@ class LoadedNetwork(Network):
     """The Linen module."""
     apply: Callable[[Mapping[str, Any], jax.Array], jax.Array]
     """`(variables, images (B, H, W, C) float32 as `preprocess` gives them) -> logits (B, classes)`; compiled."""
-    logits: Callable[[jax.Array], jax.Array]
-    """The same of the images alone, with these variables; on a CPU faster by up to four times. Not differentiable."""
+    outputs: Callable[[jax.Array], Outputs]
+    """The same of the images alone, with these variables, and the features by which the network knows images of none of
+    its classes; on a CPU faster by up to four times. Not differentiable."""
     run: Path | None = None
     """The folder of the run that it was loaded from, if any."""
 
@@ -79,7 +81,11 @@ class LoadedNetwork(Network):
         """Normalizes uint8 images (B, H, W, C) as those that it was trained on: the same shape, float32."""
         return normalized(self.info, images)
 
-    def predict(self, images: np.ndarray | ImageFile | Sequence[ImageFile]) -> np.ndarray:
+    def logits(self, images: jax.Array) -> jax.Array:
+        """Computes the logits (B, classes) of images as `preprocess` gives them, by `outputs`."""
+        return self.outputs(images).logits
+
+    def predict(self, images: Images) -> np.ndarray:
         """Returns the probability of each class, (N, classes) float32, calibrated where the run had enough images.
 
         Args:
@@ -89,24 +95,57 @@ class LoadedNetwork(Network):
         Raises:
           UserError: a file can't be read, or the array isn't of that kind.
         """
+        none = np.zeros((0, len(self.classes)), np.float32)
+        return np.concatenate([none, *(probabilities for probabilities, _ in self._batches(images))])
+
+    def classify(
+        self, images: Images, *, top: int = 5, threshold: float = 0.0, coverage: float | None = None
+    ) -> list[dict[str, Any]]:
+        """Returns the answer of `fcnn predict --json` to each image.
+
+        Args:
+          images: as for `predict`.
+          top: how many classes to name, the likeliest first.
+          threshold: the least probability of an answer.
+          coverage: of the sets of classes, such as 0.95 (conformal prediction); None for no sets.
+
+        Returns:
+          {"class": the likeliest, None below the threshold and for an image of none of the classes, "top": [{"class",
+          "probability"}, ...]} of each image; with "none_of_these" (bool) and "nearest" (class) of a network that knows
+          such images, and "set" (classes) with `coverage`.
+
+        Raises:
+          UserError: as for `predict`, or the network can't promise the coverage.
+        """
+        return [
+            answer
+            for batch in self._batches(images)
+            for answer in answers(self.info, *batch, top=top, threshold=threshold, coverage=coverage)
+        ]
+
+    def _batches(self, images: Images) -> Iterator[tuple[np.ndarray, Any]]:
+        """Yields the probabilities and features of at most BATCH images at a time."""
+        pixels = self._pixels(images)
+        for start in range(0, len(pixels), BATCH):
+            batch = np.stack(pixels[start : start + BATCH])
+            count = len(batch)
+            size = 1 << (count - 1).bit_length()
+            padded = np.concatenate([batch, np.zeros((size - count, *batch.shape[1:]), np.uint8)])
+            logits, features = self.outputs(self.preprocess(padded))
+            probabilities = self.info.calibration.probabilities(logits)
+            yield probabilities[:count], None if features is None else features[:count]
+
+    def _pixels(self, images: Images) -> list[np.ndarray]:
+        """Returns images as they are read, each (H, W, C) uint8."""
         if isinstance(images, np.ndarray):
             shape = self.info.image_shape
             if images.dtype != np.uint8 or images.shape[1:] != shape:
                 size = " x ".join(map(str, shape))
                 raise UserError(f"images must be uint8, N x {size}, got {images.dtype} {images.shape}")
-            pixels = list(images)
-        else:
-            is_one = isinstance(images, str | Path | Image.Image) or hasattr(images, "read")
-            several: Any = [images] if is_one else images
-            pixels = [self.read(image) for image in several]
-        outputs = [np.zeros((0, len(self.classes)), np.float32)]
-        for start in range(0, len(pixels), BATCH):
-            batch = np.stack(pixels[start : start + BATCH])
-            size = 1 << (len(batch) - 1).bit_length()
-            padded = np.concatenate([batch, np.zeros((size - len(batch), *batch.shape[1:]), np.uint8)])
-            logits = np.asarray(self.logits(self.preprocess(padded)))
-            outputs.append(self.info.calibration.probabilities(logits)[: len(batch)])
-        return np.concatenate(outputs)
+            return list(images)
+        is_one = isinstance(images, str | Path | Image.Image) or hasattr(images, "read")
+        several: Any = [images] if is_one else images
+        return [self.read(image) for image in several]
 
     def read(self, image: ImageFile) -> np.ndarray:
         """Reads an image as the training images were, cropped and resized: (H, W, C) uint8.
@@ -142,11 +181,10 @@ def load(source: str | Path, *, model: nn.Module | None = None) -> LoadedNetwork
     apply: Any = jax.jit(lambda variables, images: module.apply(variables, images, train=False))
     variables = jax.device_put(dict(network.variables))
     run = Path(source).expanduser()
-    logits = compiled(lambda variables, images: module.apply(variables, images, train=False), variables)
     return LoadedNetwork(
         **vars(network) | {"variables": variables},
         model=module,
         apply=apply,
-        logits=logits,
+        outputs=compiled(outputs_of(network.info, module), variables),
         run=run if run.is_dir() and str(source) not in TABLE else None,  # a name of the zoo comes before a folder's
     )

@@ -69,16 +69,20 @@ def load_classifier(
 
 def classifier(network: Network) -> Classify:
     """A network as a function of images, compiled."""
-    info, model = network.info, network.create()
+    info, outputs = network.info, outputs_of(network.info, network.create())
+    return compiled(lambda variables, images: outputs(variables, normalized(info, images)), network.variables)
+
+
+def outputs_of(info: NetworkInfo, model: nn.Module) -> Callable[[Any, jax.Array], Outputs]:
+    """Returns `(variables, images (B, H, W, C), normalized) -> Outputs`, in evaluation."""
     endpoint = info.calibration.endpoint
 
     def apply(variables: Any, images: jax.Array) -> Outputs:
-        images = normalized(info, images)
         if not endpoint:
             return Outputs(model.apply(variables, images, train=False))
         return Outputs(*logits_and_features(model, variables, images, endpoint))
 
-    return compiled(apply, network.variables)
+    return apply
 
 
 def normalized(info: NetworkInfo, images: Any) -> jax.Array:
@@ -106,16 +110,11 @@ def predict(
       tta: whether to average the probabilities of an image and its mirror image (test-time augmentation).
 
     Yields:
-      {"image": path, "class": the likeliest, None below the threshold and for an image of none of the classes, "top":
-      [{"class", "probability"}, ...]}, with "none_of_these" (bool) and "nearest" (class) of a network that knows such
-      images, and "set" (classes) with `coverage`; or {"image": path, "error": why it can't be read}.
+      {"image": path} with what `answers` gives, or with "error": why it can't be read.
 
     Raises:
       UserError: the network can't promise the coverage.
     """
-    calibration = info.calibration
-    limit = None if coverage is None else threshold_for(calibration.thresholds, coverage, calibration.images)
-    means = calibration.means(len(info.classes))
     size = min(BATCH, len(paths))  # always so many at once: one program
     for start in range(0, len(paths), size):
         part = paths[start : start + size]
@@ -126,34 +125,56 @@ def predict(
             if not isinstance(image, str):
                 images[i] = image
         outputs = classify(images)
-        probabilities = calibration.probabilities(outputs.logits)
+        probabilities = info.calibration.probabilities(outputs.logits)
         if tta:
-            mirrored = calibration.probabilities(classify(images[:, :, ::-1]).logits)
+            mirrored = info.calibration.probabilities(classify(images[:, :, ::-1]).logits)
             probabilities = (probabilities + mirrored) / 2
-        answers = _answers(info, probabilities, top, threshold, limit)
-        if means is not None and outputs.features is not None:
-            for answer, row in zip(answers, similarities(np.asarray(outputs.features), means), strict=True):
-                answer |= {"none_of_these": bool(row.max() < calibration.least_similarity)}
-                answer |= {"nearest": info.classes[row.argmax()]}
-                answer["class"] = None if answer["none_of_these"] else answer["class"]
-        for path, image, answer in zip(part, read, answers, strict=False):  # the last batch is padded
+        found = answers(info, probabilities, outputs.features, top=top, threshold=threshold, coverage=coverage)
+        for path, image, answer in zip(part, read, found, strict=False):  # the last batch is padded
             yield {"image": str(path)} | ({"error": image} if isinstance(image, str) else answer)
 
 
-def _answers(
-    info: NetworkInfo, probabilities: np.ndarray, top: int, threshold: float, limit: float | None
+def answers(
+    info: NetworkInfo,
+    probabilities: np.ndarray,
+    features: Any = None,
+    *,
+    top: int,
+    threshold: float = 0.0,
+    coverage: float | None = None,
 ) -> list[dict[str, Any]]:
-    """Returns the class, the likeliest classes and the set of each image, from probabilities (B, classes)."""
-    sets = None if limit is None else prediction_sets(probabilities, limit)
-    answers = []
-    for i, row in enumerate(probabilities):
+    """Returns what a network says about each image.
+
+    Args:
+      probabilities: (B, classes).
+      features: (B, D), by which the network knows images of none of its classes, if it does.
+      top, threshold, coverage: as for `predict`.
+
+    Returns:
+      {"class": the likeliest, None below the threshold and for an image of none of the classes, "top": [{"class",
+      "probability"}, ...]} of each image, with "none_of_these" (bool) and "nearest" (class) of a network that knows
+      such images, and "set" (classes) with `coverage`.
+
+    Raises:
+      UserError: the network can't promise the coverage.
+    """
+    classes, calibration = info.classes, info.calibration
+    found: list[dict[str, Any]] = []
+    for row in probabilities:
         order = np.argsort(-row, kind="stable")
-        named = [{"class": info.classes[k], "probability": float(row[k])} for k in order[:top]]
-        answer: dict[str, Any] = {"class": info.classes[order[0]] if row[order[0]] >= threshold else None, "top": named}
-        if sets is not None:
-            answer["set"] = [info.classes[k] for k in order if sets[i, k]]
-        answers.append(answer)
-    return answers
+        named = [{"class": classes[k], "probability": float(row[k])} for k in order[:top]]
+        found.append({"class": classes[order[0]] if row.max() >= threshold else None, "top": named})
+    means = calibration.means(len(classes))
+    if means is not None and features is not None:
+        for answer, row in zip(found, similarities(np.asarray(features), means), strict=True):
+            answer |= {"none_of_these": bool(row.max() < calibration.least_similarity)}
+            answer |= {"nearest": classes[row.argmax()]}
+            answer["class"] = None if answer["none_of_these"] else answer["class"]
+    if coverage is not None:
+        sets = prediction_sets(probabilities, threshold_for(calibration.thresholds, coverage, calibration.images))
+        for answer, row, inside in zip(found, probabilities, sets, strict=True):
+            answer["set"] = [classes[k] for k in np.argsort(-row, kind="stable") if inside[k]]
+    return found
 
 
 def _read_or_reason(path: Path, info: NetworkInfo) -> np.ndarray | str:

@@ -97,6 +97,12 @@ def test_all_that_comes_of_a_run_is_calibrated(root, capsys):
             assert answer["top"][0]["probability"] == pytest.approx(row.max(), abs=1e-4)
             assert set(answer["set"]) == {network.classes[k] for k in np.flatnonzero(inside)}
             assert ("none_of_these" in answer) == (not name.endswith("hlo"))  # a program gives logits alone
+        if name == "run":  # the same answers in Python
+            for answer, own in zip(answers, network.classify(paths, coverage=0.9), strict=True):
+                assert answer.pop("image")
+                chances = [[one.pop("probability") for one in found["top"]] for found in (answer, own)]
+                assert chances[0] == pytest.approx(chances[1], abs=1e-5)
+                assert answer == own
     assert sets[np.arange(180), labels].mean() > 0.8
     assert read_network(root / "run/model.safetensors").info.calibration == calibration
 
@@ -187,7 +193,7 @@ def test_images_of_no_class_are_none_of_these(root, capsys, tmp_path):
     others = str(root / "others")
     assert cli.main(["predict", str(path), others, "--csv", "-"]) == 0
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
-    assert [row["class"] for row in rows] == ["none of these"] * 3
+    assert [(row["class"], row["probability"]) for row in rows] == [("none of these", "")] * 3
     assert cli.main(["predict", str(path), others, "--json"]) == 0
     answers = json.loads(capsys.readouterr().out)["predictions"]
     assert [(answer["class"], answer["none_of_these"]) for answer in answers] == [(None, True)] * 3
