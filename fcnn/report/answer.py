@@ -25,13 +25,14 @@ FEW = 10
 """Test images of a class below which its recall says nothing."""
 
 
-def write_answer(workdir: Path, records: Sequence[Record], config: dict[str, Any]) -> str:
+def write_answer(workdir: Path, records: Sequence[Record], config: dict[str, Any], *, confusion: bool = False) -> str:
     """Returns the answer as HTML.
 
     Args:
       workdir: the run's folder, for how many training images each class has.
       records: of the run.
       config: by dotted name.
+      confusion: whether the page shows which classes are confused.
     """
     name = str(config.get("data.name", ""))
     word = "photographs" if name.startswith("folder:") else "images"
@@ -50,7 +51,7 @@ def write_answer(workdir: Path, records: Sequence[Record], config: dict[str, Any
         f"Tested on {test['count']:,} {word} that were used for nothing else. Of others of the same kind expect "
         f"between {_of_100(low)} and {_of_100(high)} of 100 (95 % interval).{rough}"
     )
-    classes = _classes(test, _training_images(workdir), word, confusion=bool(curve(records, "validation")))
+    classes = _classes(test, _training_images(workdir), word, confusion=confusion)
     advice = [*classes, *_labels(name, config), *_more(workdir, word), _longer(records, config)]
     return answer(f"About {_of_100(test['top1'])} of 100 {word}", "are recognized.") + items([sure, *advice])
 

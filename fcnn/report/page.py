@@ -64,18 +64,20 @@ class ReportData:
     devices: str
     best_step: int | None
     confusion: np.ndarray | None
-    """Of the validation split, (classes, classes) int, rows are labels; None without one."""
+    """(classes, classes) int, rows are labels; None where no image was held out."""
     mistakes: Sequence[Mistake]
     first_layer: str
     filters: np.ndarray
     """(N, H, W, C)."""
+    predicted: str = "Validation images"
+    """Which images the confusion and the mistakes are of."""
 
 
 def write_page(workdir: Path, data: ReportData) -> Path:
     """Writes a run's `report.html`, whole or not at all; its curves are drawn already."""
     records, calibration = read_records(workdir), write_calibration(workdir)
     sections = [
-        ("The answer", write_answer(workdir, records, data.config)),
+        ("The answer", write_answer(workdir, records, data.config, confusion=data.confusion is not None)),
         ("Result", _result(records, data)),
         *([("Curves", _curves(workdir, records, data))] if curve(records, "train") or not _tested(records) else []),
         ("Which classes are confused", _confusion(data)),
@@ -141,21 +143,21 @@ def _confusion(data: ReportData) -> str:
     if counts is None:
         return paragraph("No validation split was held out, and the test images are for the final accuracy alone.")
     if len(names) <= CLASSES:
-        return shaded(counts.tolist(), names, "Validation images: rows are labels, columns predictions.")
+        return shaded(counts.tolist(), names, f"{data.predicted}: rows are labels, columns predictions.")
     off = counts * (1 - np.eye(len(names), dtype=counts.dtype))
     worst = np.argsort(-off, axis=None, kind="stable")[:CLASSES]
     pairs = [divmod(int(cell), len(names)) for cell in worst]
     rows = [(names[i], names[j], int(off[i, j]), int(counts[i].sum())) for i, j in pairs if off[i, j]]
-    return table(rows, ("label", "prediction", "times", "of"), "Validation images: the pairs that are confused most.")
+    return table(rows, ("label", "prediction", "times", "of"), f"{data.predicted}: the pairs that are confused most.")
 
 
 def _mistakes(data: ReportData) -> str:
     if not data.mistakes:
-        return paragraph("None: every validation image is right.")
+        return paragraph(f"None. {data.predicted}: all are right.")
     return cards(
         card(
             [png(thumbnail(mistake.image))],
-            f"A validation image of class {mistake.label}, predicted as {mistake.prediction}",
+            f"An image of class {mistake.label}, predicted as {mistake.prediction}",
             [
                 *([mistake.file] if mistake.file else []),
                 f"{mistake.label}, predicted as {mistake.prediction} ({100 * mistake.probability:.0f} %)",

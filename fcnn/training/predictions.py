@@ -21,6 +21,7 @@ from fcnn.data.parallel import Progress, no_progress
 from fcnn.distributed import sharding
 from fcnn.report.page import Mistake, ReportData
 from fcnn.training.evaluate import compile_on_each
+from fcnn.training.held_out import read_held_out
 from fcnn.training.notes import model_name
 from fcnn.training.setup import TrainSetup
 from fcnn.utils.text import printable
@@ -77,14 +78,28 @@ def predict_split(setup: TrainSetup, variables: Any, split: AnySplit, progress: 
     return Predictions(split, compile_on_each(setup, logits, variables, split)(progress))
 
 
-def describe(setup: TrainSetup, variables: Any, best_step: int | None, predictions: Predictions | None) -> ReportData:
+def cross_validated(setup: TrainSetup, workdir: Path) -> Predictions | None:
+    """Returns what a run's linear probe says about the training images that `predicted_places` names, each by a head
+    that was fitted to the other folds; None where `held_out.npz` hasn't them."""
+    train = setup.dataset.train
+    logits, labels = read_held_out(workdir, len(setup.dataset.classes))
+    if not np.array_equal(labels, train.labels):
+        return None
+    places = predicted_places(train)
+    return Predictions(train.take(places), logits[places])
+
+
+def describe(
+    setup: TrainSetup, variables: Any, best_step: int | None, predictions: Predictions | None, split: str
+) -> ReportData:
     """What a run's page shows beside its records. The test split stays out of it: whoever looks at its mistakes and
     changes something has used it up.
 
     Args:
       variables: of the network to report on, on the devices.
       best_step: where it is from, or None if nothing was held out to choose by.
-      predictions: for the validation split, if there is one.
+      predictions: for images of a split that the network was not fitted to, if there are any.
+      split: "validation", or "train" by cross-validation.
     """
     data, device = setup.dataset, setup.mesh.devices.flat[0].device_kind
     classes = [printable(name) for name in data.classes]
@@ -92,7 +107,7 @@ def describe(setup: TrainSetup, variables: Any, best_step: int | None, predictio
     confusion, mistakes = None, []
     if predictions is not None:
         confusion, wrong = predictions.confusion(), predictions.mistakes(SHOWN)
-        files, places = data.paths("validation"), predicted_places(data.validation)
+        files, places = data.paths(split), predicted_places(getattr(data, split))
         for i, image in zip(wrong, predictions.split.read(wrong), strict=True):
             label, answer = classes[predictions.split.labels[i]], classes[predictions.top1[i]]
             probability = float(predictions.probabilities[i].max())
@@ -111,6 +126,7 @@ def describe(setup: TrainSetup, variables: Any, best_step: int | None, predictio
         mistakes=mistakes,
         first_layer=layer,
         filters=filters,
+        predicted="Training images, by cross-validation" if split == "train" else "Validation images",
     )
 
 

@@ -15,7 +15,7 @@ from fcnn.training.calibrate import calibrate_run
 from fcnn.training.evaluate import BestWeights
 from fcnn.training.held_out import write_held_out
 from fcnn.training.notes import model_name
-from fcnn.training.predictions import describe, predict_split, predicted_places
+from fcnn.training.predictions import cross_validated, describe, predict_split, predicted_places
 from fcnn.training.setup import TrainSetup
 
 
@@ -38,8 +38,11 @@ def write_report(setup: TrainSetup, workdir: Path, console: Console, best: BestW
         paths = [data.paths("validation")[i] for i in predicted_places(data.validation)]
         write_held_out(workdir, predictions.logits, predictions.split.labels, paths)
     calibrate_run(setup, workdir, best, console.log)
+    split = "validation"
+    if predictions is None and setup.starts_from_probe and best.step == 0:
+        predictions, split = cross_validated(setup, workdir), "train"
     with drawing(PAGE, console.log):
-        page = describe(setup, best.variables, best_step, predictions)
+        page = describe(setup, best.variables, best_step, predictions, split)
         if processes.is_first():
             write_page(workdir, page)
     start = "the linear probe" if setup.starts_from_probe else "the network that it started from"

@@ -63,7 +63,10 @@ def test_a_folder_becomes_a_model_that_answers(folder, tmp_path, monkeypatch, ca
         " were expected.\n",
     ):
         assert words in told, words
-    assert (run / "report.html").exists()
+    report, held_out = (run / "report.html").read_text(), np.load(run / "held_out.npz")
+    assert "Training images, by cross-validation: rows are labels" in report
+    wrong = int((held_out["logits"].argmax(axis=1) != held_out["labels"]).sum())
+    assert report.count("predicted as ") == 2 * min(wrong, 12)  # below a picture and in its description
     config = from_json((run / "config.json").read_text(), "")
     assert (config.data.name, config.transfer.strategy, config.transfer.head_init, config.seed) == (
         f"folder:{tmp_path / 'my photos'}",
@@ -73,7 +76,7 @@ def test_a_folder_becomes_a_model_that_answers(folder, tmp_path, monkeypatch, ca
     )
     assert config.data.val_fraction == 0  # the images do more good in the probe
     assert json.loads((run / "strategy.json").read_text())["estimate"]["count"] == 19
-    assert np.load(run / "held_out.npz")["paths"].tolist() == [
+    assert held_out["paths"].tolist() == [
         row.path for row in Manifest.from_csv((run / "splits.csv").read_bytes(), "").rows if row.split == "train"
     ]
     # The options that it prints make the same config of the defaults.
