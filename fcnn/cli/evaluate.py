@@ -25,7 +25,7 @@ class DataArgs:
 
     name: Annotated[str | None, tyro.conf.arg(metavar="folder:PATH|NAME")] = None
     """Any labeled images, as for fcnn train; classes are matched by name. A folder with most of the run's own files
-    counts as the run's data, moved."""
+    is treated as the run's data in a new place."""
     manual_dir: str | None = None
     """Folder with the official files of mnist, fashion_mnist, cifar10 or cifar100; downloaded if not given."""
     on_bad_image: Literal["error", "skip"] = "error"
@@ -41,7 +41,7 @@ class EvaluateArgs:
     evaluated at its best checkpoint on validation, or the newest if it has no validation split."""
 
     network: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="WORKDIR|FILE|NAME")]
-    """A run's folder; with --data.name also a weight file, a .stablehlo program exported by fcnn, or a name from `fcnn
+    """A run's folder; with --data.name also a weight file, an exported .onnx or .stablehlo file, or a name from `fcnn
     zoo`."""
     split: Annotated[
         Literal["test", "validation", "train", "all"] | None, tyro.conf.arg(metavar="{test,validation,train,all}")

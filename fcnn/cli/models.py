@@ -20,7 +20,7 @@ MAX_SIZE = 4096
 class ModelsArgs:
     """List the architectures: image size, parameters, multiply-adds, the most accurate pretrained weights, paper."""
 
-    pattern: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="PATTERN")] = "*"
+    pattern: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="[PATTERN]")] = "*"
     """Names to list, such as 'resnet*'."""
     json: bool = False
     """Print the list as one JSON object on standard output."""

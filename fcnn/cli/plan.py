@@ -15,12 +15,12 @@ from fcnn.utils.errors import UserError
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PlanArgs(PresetArgs):
     """Compile a preset's training step for a TPU slice, without a TPU: memory, operations, communication, and an upper
-    bound on the speed. Needs the compiler, pip install 'fcnn[tpu]', and a few minutes for a deep network."""
+    bound on the speed. Requires the TPU compiler (pip install -e '.[tpu]'); takes a few minutes for a deep network."""
 
-    target: Annotated[str, tyro.conf.arg(metavar="CHIP:SHAPE")]
-    """The slice: v5e:2x4 is 8 chips of a v5e, v6e:1x1 one chip of a v6e."""
+    target: Annotated[str, tyro.conf.arg(metavar="CHIP:SHAPE", help_behavior_hint="(required)")]
+    """The slice: v5e:2x4 is 8 v5e chips, v6e:1x1 one v6e chip."""
     fit: bool = False
-    """Find the largest batch size that fits in memory, to within an eighth, and use it."""
+    """Find the largest batch size that fits in memory, to within 12.5 %, and use it."""
     json: bool = False
     """Print the plan as one JSON object on standard output; everything else goes to standard error."""
 

@@ -21,7 +21,7 @@ class PredictArgs:
     Images that can't be read are reported and skipped."""
 
     network: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="WORKDIR|EXPORT|NAME")]
-    """A run's folder, a .safetensors file or .stablehlo program written by fcnn, or a name from `fcnn zoo`."""
+    """A run's folder, a .safetensors, .onnx or .stablehlo file written by fcnn, or a name from `fcnn zoo`."""
     images: Annotated[
         tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="IMAGE...", help_behavior_hint="(required)")
     ]
@@ -31,8 +31,8 @@ class PredictArgs:
     """Number of classes to print, the most likely first."""
     threshold: Annotated[float, tyro.conf.arg(metavar="P")] = 0.0
     """Answer "unsure" if the probability of the most likely class is below this."""
-    coverage: Annotated[float | None, tyro.conf.arg(metavar="SHARE")] = None
-    """Print a set of classes that contains the right one with this probability, such as 0.95 (conformal prediction): on
+    coverage: Annotated[float | None, tyro.conf.arg(metavar="FRACTION")] = None
+    """Print a set of classes that contains the true class with this probability, such as 0.95 (conformal prediction): on
     average over images like the run's validation images, not for each class."""
     tta: bool = False
     """Test-time augmentation: average the probabilities of each image and its mirror image; takes twice as long."""

@@ -19,13 +19,13 @@ class StudyArgs:
     """Test a classic claim with a small experiment, which gives a table, a figure and a verdict. Without NAME, list the
     studies."""
 
-    name: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="NAME")] = ""
+    name: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="[NAME]")] = ""
     """The study."""
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
     """The images; by default the digits, on which a study takes at most three minutes."""
     weights: Annotated[str | None, tyro.conf.arg(metavar="FILE|WORKDIR")] = None
-    """Study transfer: the pretrained network, a file written by `fcnn convert` or `fcnn export`, or a run's folder. By
-    default one is trained on the first half of the classes."""
+    """For the study transfer: the pretrained network, a file written by `fcnn convert` or `fcnn export`, or a run's
+    folder. By default one is trained on the first half of the classes."""
     seed: Annotated[int, tyro.conf.arg(metavar="N")] = 0
     """Seed of the experiment."""
     out: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None

@@ -13,14 +13,14 @@ from fcnn.utils.errors import UserError
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainArgs(PresetArgs):
-    """Train a network from a preset: fcnn train --config resnet; or fine-tune one on a folder of images, which chooses
-    the options for you: fcnn train PHOTOS. Run the command again with the same --workdir to resume from the newest
+    """Train a network from a preset: fcnn train --config resnet; or fine-tune one on a folder of images, with
+    options chosen for you: fcnn train PHOTOS. Run the command again with the same --workdir to resume from the newest
     checkpoint."""
 
     workdir: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
     """Folder of the run; runs/PRESET-001, runs/PRESET-002, ... by default."""
     minutes: Annotated[float | None, tyro.conf.arg(metavar="M")] = None
-    """With PHOTOS: total time in minutes, including the check of the images; it determines the number of epochs. 5 by
+    """With PHOTOS: time budget in minutes, including the check of the images; sets the number of epochs. 5 by
     default."""
     from_: Annotated[Path | None, tyro.conf.arg(name="from", metavar="RUN")] = None
     """With PHOTOS, after images were added or changed: folder of an earlier, finished run to continue from. Its
@@ -28,10 +28,10 @@ class TrainArgs(PresetArgs):
     seeds: Annotated[str | None, tyro.conf.arg(metavar="N,N,...")] = None
     """Repeat the run with each of these seeds and report the mean and standard deviation of the test accuracy."""
     distributed: bool = False
-    """Train in several processes, each started with this command: on Slurm, on a TPU pod, or with the next three
-    options. --workdir must be on a disk that all of them can access."""
+    """Train in several processes, each started with this command: on Slurm, Open MPI or a TPU pod, or with the next
+    three options. --workdir must be on a disk that all of them can access."""
     coordinator: Annotated[str | None, tyro.conf.arg(metavar="HOST:PORT")] = None
-    """Address of process 0, with a free port; only needed outside of Slurm and TPU pods."""
+    """Address of process 0, with a free port; only needed outside Slurm, Open MPI and TPU pods."""
     num_processes: int | None = None
     """Number of processes; requires --coordinator."""
     process_id: int | None = None

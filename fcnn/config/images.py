@@ -22,15 +22,15 @@ class DataConfig:
     """Folder with the official files of mnist, fashion_mnist, cifar10 or cifar100, archives or extracted; downloaded if
     not given."""
     image_size: int | None = None
-    """Height and width in pixels: resize the shorter side to this, then crop the center; None for the images' own size
-    (128 for folder:)."""
+    """Height and width in pixels: resize the shorter side to this, then crop the center; None for the original size
+    (for folder: 128)."""
     val_fraction: float = 0.1
     """Fraction of the training split to hold out for validation (stratified), to choose the best epoch; 0 for none. No
     effect if the data set has a validation split."""
     num_train: int | None = None
     """Number of training images to use (stratified); None for all."""
     test_fraction: float = 0.2
-    """Fraction of the images to hold out for the test (stratified), if the data set has no test split."""
+    """Fraction of the images to hold out for testing (stratified), if the data set has no test split."""
     split_seed: int = 0
     """Seed of the splits. Separate from the run's seed, so that runs with different seeds use the same images."""
     splits: str | None = None
@@ -44,7 +44,7 @@ class DataConfig:
     is changed."""
     value_range: tuple[float, float] | None = None
     """folder: pixel values of black and white in gray images of more than 8 bits (16-bit PNG and TIFF, floats), such as
-    0 4095 for a 12-bit camera; None for the lowest and the highest value in the training files."""
+    0 4095 for a 12-bit camera; None for the range of the training files without 0.1 % of the pixels at each end."""
     pipeline: Literal["auto", "device", "stream"] = "auto"
     """device keeps all images on the device, as uint8; stream reads and decodes them batch by batch; auto streams a
     data set that is larger than a quarter of the memory. Results are the same, except that augment.resized-crop crops
@@ -52,8 +52,8 @@ class DataConfig:
     class_weights: Literal["none", "balanced"] = "none"
     """Weight of each training image in the loss: none is 1, balanced is images / (classes x images of its class). The
     loss is sum(w_i x loss_i) / sum(w_i), where w_i is the weight of image i's label; for a mixed label, the mean of its
-    classes' weights by their shares. With label smoothing or mixed labels this is not the loss of PyTorch's
-    CrossEntropyLoss(weight=...), which weights each class's term within an image; without them the two are equal."""
+    classes' weights by their shares. This is the loss of PyTorch's CrossEntropyLoss(weight=...), unless labels are
+    smoothed or mixed."""
     mean: tuple[float, ...] | None = None
     """Pixel mean per channel, from 0 to 1, to subtract; None to measure it on the training split."""
     std: tuple[float, ...] | None = None

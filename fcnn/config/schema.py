@@ -23,19 +23,19 @@ class ModelConfig:
     """Multiply the number of channels of every layer except the classifier by this."""
     activation: str | None = None
     """Activation: relu, relu6, leaky_relu, elu, selu, gelu, gelu_tanh, silu, mish, hard_swish, sigmoid, hard_sigmoid,
-    tanh or softplus."""
+    tanh or softplus; None for the architecture's own."""
     norm: str | None = None
-    """Normalization after convolutions: batch, group, layer, instance or none."""
+    """Normalization after convolutions: batch, group, layer, instance or none; None for the architecture's own."""
     kernel_init: str | None = None
     """Initializer of the kernels: he_normal, xavier_uniform, orthogonal, ...; None for the one that suits the
     activation."""
     dropout: float | None = None
-    """Dropout rate of every dropout layer."""
+    """Dropout rate of every dropout layer; None for the architecture's own."""
     remat: bool = False
     """Store only the outputs of the stages for the backward pass and recompute the rest (rematerialization): saves
     memory on a GPU or TPU, not on a CPU."""
     options: dict[str, bool | int | float | str | tuple[int, ...]] = dataclasses.field(default_factory=dict)
-    """The architecture's own fields: --model.options.shortcut projection, {"shortcut": "projection"} in a preset."""
+    """Options of this architecture: --model.options.shortcut projection, or {"shortcut": "projection"} in a preset."""
 
     def __post_init__(self) -> None:
         for field, known in (
@@ -61,30 +61,31 @@ class OptimConfig:
     learning_rate: float = 0.1
     """Peak learning rate of the schedule."""
     momentum: float | None = None
-    """Momentum of sgd and lars (0.9), muon (0.95) and rmsprop (0)."""
+    """Momentum: 0.9 by default for sgd and lars, 0.95 for muon, 0 for rmsprop."""
     nesterov: bool = False
     """sgd: use Nesterov momentum."""
     beta1: float | None = None
     """Decay of the first moment of adam, adamw, lamb, and of muon for params other than kernels; for schedule_free_sgd
-    and schedule_free_adamw, the weight of the average in the interpolation at which the gradient is taken (0.9)."""
+    and schedule_free_adamw, the interpolation coefficient beta. 0.9 by default."""
     beta2: float | None = None
-    """Decay of the second moment of adam, adamw, lamb, muon and schedule_free_adamw (0.999) and rmsprop (0.9)."""
+    """Decay of the second moment: 0.999 by default for adam, adamw, lamb, muon and schedule_free_adamw, 0.9 for
+    rmsprop."""
     epsilon: float | None = None
-    """Added to the denominator of adam, adamw, rmsprop, muon and schedule_free_adamw (1e-8), lamb (1e-6) and adagrad
-    (1e-10)."""
+    """Added to the denominator: 1e-8 by default for adam, adamw, rmsprop, muon and schedule_free_adamw, 1e-6 for lamb,
+    1e-10 for adagrad."""
     trust_coefficient: float | None = None
-    """Trust coefficient of lars (0.001)."""
+    """Trust coefficient of lars, 0.001 by default."""
     schedule: str = "cosine"
     """Learning-rate schedule: constant, step, cosine, linear, exponential or one_cycle."""
     milestones: tuple[float, ...] | None = None
-    """step: fractions of the run at which the learning rate drops, warm-up included (0.5 0.75)."""
+    """step: fractions of the run at which the learning rate drops, warm-up included; 0.5 0.75 by default."""
     gamma: float | None = None
-    """step: factor by which to multiply the learning rate at each milestone (0.1)."""
+    """step: factor by which to multiply the learning rate at each milestone, 0.1 by default."""
     end_lr_factor: float | None = None
-    """Final learning rate as a fraction of the peak: cosine and linear (0), exponential (0.01), one_cycle
-    (0.000004)."""
+    """Final learning rate as a fraction of the peak: 0 by default for cosine and linear, 0.01 for exponential, 0.000004
+    for one_cycle."""
     pct_start: float | None = None
-    """one_cycle: fraction of the run in which the learning rate rises, from 1/25 of the peak (0.3)."""
+    """one_cycle: fraction of the run in which the learning rate rises, from 1/25 of the peak; 0.3 by default."""
     warmup_epochs: float = 0.0
     """Epochs of linear warm-up of the learning rate."""
     warmup_steps: int | None = None
@@ -97,7 +98,7 @@ class OptimConfig:
     l1: float = 0.0
     """L1 regularization: adds this x sum |w| to the loss."""
     l2: float = 0.0
-    """L2 regularization: adds this / 2 x sum w^2 to the loss, which is the weight_decay of PyTorch's SGD."""
+    """L2 regularization: adds this / 2 x sum w^2 to the loss, like weight_decay of PyTorch's SGD."""
     loss: Literal["cross_entropy", "binary_cross_entropy"] = "cross_entropy"
     """Training loss: softmax cross-entropy, or sigmoid cross-entropy averaged over classes. Logged losses are always
     the softmax cross-entropy."""
@@ -208,7 +209,7 @@ class ParallelConfig:
     """jit: one program for all devices; pmap: one program per device. The results are the same."""
     batch_norm: Literal["global", "per_device"] = "global"
     """Normalize over the whole batch (global), or over each device's share, which saves communication in every layer;
-    running averages are then means over the devices, and results depend on their number."""
+    running statistics are then averaged over the devices, and results depend on their number."""
 
     def __post_init__(self) -> None:
         check_known("parallel.mode", self.mode, ("jit", "pmap"))
@@ -221,8 +222,8 @@ class TransferConfig:
     """Pretrained weights, and which layers are trained. Without weights, all layers are, from random ones."""
 
     weights: str | None = None
-    """Pretrained weights: a name from `fcnn zoo`, a weight file, an export, or a run's folder. Images are normalized
-    with their mean and std; the head keeps the weights of classes with the same name."""
+    """Pretrained weights: a name from `fcnn zoo`, a weight file or a run's folder. Images are normalized with the
+    network's mean and std; the head keeps the weights of classes with the same name."""
     strategy: Literal["auto", "pretrained", "head", "last_block", "full", "scratch", "mean_var"] = "full"
     """Layers to train: head (only the classifier), last_block (head and last convolutional stage), full (all),
     pretrained (none), scratch (all, from random weights, for comparison), mean_var (all, from random weights with the
@@ -230,18 +231,17 @@ class TransferConfig:
     images, full from there)."""
     head_init: Literal["random", "linear_probe", "extend"] = "random"
     """Initialization of a new head: random; linear_probe, a logistic regression on the features of the pretrained
-    network, with regularization chosen by 5-fold cross-validation (followed by strategy full it is LP-FT, Kumar et al.
-    2022, which avoids distorting the features by a random head); extend, the same for new classes only, with the rows
-    of the other classes unchanged."""
+    network, with C chosen by 5-fold cross-validation (with strategy full: LP-FT, Kumar et al. 2022); extend, the same for
+    new classes only, with the rows of the other classes fixed."""
     backbone_lr_scale: float = 0.1
     """full, last_block: learning rate of the backbone, as a fraction of the head's."""
     layer_decay: float = 1.0
-    """full, last_block: factor of the learning rate from each stage to the next one further from the head."""
+    """full, last_block: layer-wise decay of the learning rate: a factor for each stage away from the head."""
     freeze_batch_norm: bool = False
     """Batch norm uses the pretrained network's running statistics in training, too, and doesn't update them; scale and
     bias are still trained."""
     compare: str | None = None
-    """Also train with this strategy, on the same data and for as long, in a subfolder of the workdir, and print both
+    """Also train with this strategy, on the same data for as many steps, in a subfolder of the workdir, and print both
     results."""
 
     def __post_init__(self) -> None:
