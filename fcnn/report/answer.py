@@ -49,7 +49,7 @@ def write_answer(workdir: Path, records: Sequence[Record], config: dict[str, Any
     rough = f" With so few test {word} this is a rough figure." if high - low > WIDE else ""
     sure = (
         f"Tested on {test['count']:,} {word} that were used for nothing else. Of others of the same kind expect "
-        f"between {_of_100(low)} and {_of_100(high)} of 100 (95 % interval).{rough}"
+        f"between {_of_100(low)} and {_of_100(high)} of 100 (95 % confidence interval).{rough}"
     )
     classes = _classes(test, _training_images(workdir), word, confusion=confusion)
     advice = [*classes, *_labels(name, config), *_more(workdir, word), _longer(records, config)]
@@ -99,7 +99,7 @@ def _labels(name: str, config: dict[str, Any]) -> list[str]:
     corrections = config.get("data.corrections")
     options = [] if corrections is None else ["--data.corrections", str(corrections)]
     command = printable(shlex.join(["fcnn", "audit", name.removeprefix("folder:"), *options]))
-    return [f"Wrong labels, copies and bad photographs are listed by: {command}"]
+    return [f"Wrong labels, duplicates and bad photographs are listed by: {command}"]
 
 
 def _more(workdir: Path, word: str) -> list[str]:

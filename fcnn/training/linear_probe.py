@@ -63,7 +63,7 @@ def fit_linear_probe(
     Args:
       features: (N, D).
       labels: (N,) int; a class without an image gets logits that no softmax sees.
-      groups: (N,) int, one number for images that stay in one fold, copies of each other; None for none.
+      groups: (N,) int, one number for images that stay in one fold, duplicates of each other; None for none.
       known: rows that stay as they are, so that the others alone are fitted.
       class_weights: (classes,), how often an image of a class counts; None for once.
     """

@@ -60,7 +60,7 @@ def start_state(
         if None in rows:
             is_known = np.asarray([row is not None for row in rows])
             variables = with_head(variables, fit_probe(setup, variables, is_known))
-            message += " The new rows are a logistic regression on its features."
+            message += " New rows: logistic regression on the network's features."
     layers = [layer for name, layer in state.params.items() if name not in setup.trainable.frozen]
     count = sum(array.size for array in jax.tree.leaves(layers)) if setup.total_steps else 0
     source = transfer.weights + (f", {WEIGHTS[network.info.weights]}" if network.info.weights else "")

@@ -102,7 +102,7 @@ def compare_with_earlier(config: Config, workdir: Path, console: Console) -> dic
         for name, part in rows.items()
         if part.any()
     }
-    titles = {"shared": f"test images of {printable(run.name)}", "all": "all test images of today"}
+    titles = {"shared": f"test images of {printable(run.name)}", "all": "all current test images"}
     lines = [
         [titles[name], f"{one['count']:,}", f"{100 * one['before']:.2f} %", f"{100 * one['now']:.2f} %"]
         for name, one in result.items()

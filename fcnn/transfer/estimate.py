@@ -33,7 +33,7 @@ class Estimate:
     accuracy: float
     """0 to 1."""
     interval: tuple[float, float]
-    """The 95 % interval (`metrics.wilson`)."""
+    """The 95 % confidence interval (`metrics.wilson`)."""
     count: int
     """Training images."""
     chance: float
@@ -47,9 +47,8 @@ class Estimate:
         """Returns the accuracy in a sentence."""
         low, high = self.interval
         return (
-            f"A linear classifier on its features gets {100 * self.accuracy:.1f} % of the {self.count:,} training "
-            f"images right, each predicted by one that was not fitted to it (95 % interval {100 * low:.1f} to "
-            f"{100 * high:.1f} %, chance {100 * self.chance:.1f} %)."
+            f"Linear probe: cross-validated accuracy {100 * self.accuracy:.1f} % on {self.count:,} training images "
+            f"(95 % CI {100 * low:.1f} to {100 * high:.1f} %, chance {100 * self.chance:.1f} %)."
         )
 
     def curve_text(self) -> str:

@@ -69,13 +69,13 @@ def test_a_class_is_added_and_the_rest_is_kept(place, capsys):
     for words in (
         "the network of the earlier run",
         "Strategy full: everything is fine-tuned from the network of the earlier run.",
-        "The head keeps 2 of the weights' 2 classes and has 1 new: gray. The new rows are a logistic regression",
+        "The head keeps 2 of the weights' 2 classes and has 1 new: gray. New rows: logistic regression",
         "Note: since full: 40 added, 1 with another label (bright/was dark.png was dark)",
         "Note: classes that are new: gray",
         "New classes: gray.",
     ):
         assert words in err, words
-    assert "linear classifier" not in err  # its features have seen the images
+    assert "Linear probe" not in err  # its features have seen the images
     before, after, config = splits("full"), splits("new"), read_config(Path("new"))
     assert {one: after[one] for one in before} == before
     assert (config.data.image_size, config.transfer.head_init) == (32, "extend")
@@ -135,7 +135,7 @@ def test_a_linear_probe_is_fitted_anew_and_its_images_are_free_for_validation(pl
     monkeypatch.setattr(auto, "FEW", 90)
     draw(place / "photos", "gray")
     assert cli.main(["train", "photos", "--from", "probe", "--train.epochs", "1", "--workdir", "new"]) == 0
-    assert "A linear classifier on its features gets " in capsys.readouterr().out
+    assert "Linear probe: cross-validated accuracy " in capsys.readouterr().out
     config, before, after = read_config(Path("new")), splits("probe"), splits("new")
     assert (config.transfer.strategy, config.transfer.head_init) == ("full", "linear_probe")
     assert all((after[one] == "test") == (split == "test") for one, split in before.items())

@@ -1,4 +1,4 @@
-"""What is doubtful about a folder of images by class: labels that are likely wrong, copies, odd and bad photographs."""
+"""What is doubtful about a folder of images by class: likely wrong labels, duplicates, odd and bad photographs."""
 
 import io
 from collections.abc import Callable
