@@ -231,8 +231,8 @@ class TransferConfig:
     images, full from there)."""
     head_init: Literal["random", "linear_probe", "extend"] = "random"
     """Initialization of a new head: random; linear_probe, a logistic regression on the features of the pretrained
-    network, with C chosen by 5-fold cross-validation (with strategy full: LP-FT, Kumar et al. 2022); extend, the same for
-    new classes only, with the rows of the other classes fixed."""
+    network, with C chosen by 5-fold cross-validation (with strategy full: LP-FT, Kumar et al. 2022); extend, the same
+    for new classes only, with the rows of the other classes fixed."""
     backbone_lr_scale: float = 0.1
     """full, last_block: learning rate of the backbone, as a fraction of the head's."""
     layer_decay: float = 1.0
