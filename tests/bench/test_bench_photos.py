@@ -20,6 +20,7 @@ from fcnn.bench.photos.summary import summarize
 from fcnn.config import Config, DataConfig
 from fcnn.config.serialize import to_json
 from fcnn.data import load
+from fcnn.training.workdir import write_data
 from fcnn.utils.errors import UserError
 
 CELL = Cell(contender="torch", images_per_class=None, seed=0, minutes=0.01, images="", **GRID[0])
@@ -44,11 +45,12 @@ def run(photos, tmp_path):
     def run(val_fraction: float) -> Job:
         link_photos(photos, split_photos(photos, 0), tmp_path / "links")
         config = DataConfig(name=f"folder:{tmp_path / 'links'}", image_size=32, val_fraction=val_fraction)
-        manifest = load(config).manifest
+        dataset = load(config)
+        manifest = dataset.manifest
         assert manifest is not None
         (tmp_path / "run").mkdir()
         (tmp_path / "run/config.json").write_text(to_json(Config(data=config)))
-        (tmp_path / "run/splits.csv").write_bytes(manifest.to_csv())
+        write_data(tmp_path / "run", dataset.facts(), manifest.to_csv())
         return Job(cell=CELL, root=str(tmp_path / "links"), run=str(tmp_path / "run"), began=time.time())
 
     return run
@@ -88,6 +90,17 @@ def test_a_run_on_the_links_has_these_images_and_the_others_read_its_splits(phot
     pixels = {image.tobytes() for image in own.train.images}
     assert pixels == {image.tobytes() for image in images.read("train", "validation").images}
     assert images.read("test", size=36).images.shape[1:] == (36, 36, 3)
+
+
+def test_gray_values_of_16_bits_are_read_as_the_run_measured_them(photos, run):
+    for path in photos.glob("*/*.png"):
+        with Image.open(path) as image:
+            Image.fromarray(37 * np.asarray(image)[..., 0].astype(np.uint16)).save(path)
+    job = run(0.1)
+    test = RunPhotos(Path(job.root), Path(job.run)).read("test").images
+    own = load(DataConfig(name=f"folder:{job.root}", image_size=32, val_fraction=0.1))
+    assert own.value_range is not None
+    np.testing.assert_array_equal(test, np.repeat(own.test.images, 3, axis=3))
 
 
 def test_scores_are_those_of_the_package():

@@ -28,12 +28,13 @@ class RunPhotos:
         self._root, self._config = root, workdir.read_config(run)
         self._manifest = Manifest.from_csv(workdir.read_splits(run), str(run / workdir.SPLITS))
         self.classes, self.size = self._manifest.classes, self._config.data.image_size or 0
+        facts = workdir.read_data(run) or {}
+        self._value_range = self._config.data.value_range or facts.get("value_range")  # named, or measured by the run
 
     def read(self, *splits: str, size: int | None = None) -> Photos:
         """Decodes the images of splits; UserError if one can't be read."""
         rows = [row for row in self._manifest.rows if row.split in splits]
-        size, value_range = size or self.size, self._config.data.value_range
-        files = Files(self._root, tuple(row.path for row in rows), size, 3, "", value_range)
+        files = Files(self._root, tuple(row.path for row in rows), size or self.size, 3, "", self._value_range)
         with ignore_warnings():
             images = each(files.decode, range(len(rows)), "decoding", no_progress)
         labels = [self.classes.index(row.name) for row in rows]
