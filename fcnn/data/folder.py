@@ -90,9 +90,9 @@ def scan_folder(root: Path, on_bad_image: str, progress: Progress, corrections: 
     return folder
 
 
-def median_side(root: Path, on_bad_image: str, progress: Progress) -> int:
+def median_side(root: Path, config: DataConfig, progress: Progress) -> int:
     """Returns the median of the shorter sides of a folder's images, in pixels; UserError as for `load_folder`."""
-    infos = scan_folder(root, on_bad_image, progress).infos
+    infos = scan_folder(root, config.on_bad_image, progress, config.corrections).infos
     return int(np.median([min(info.width, info.height) for info in infos])) if infos else IMAGE_SIZE
 
 

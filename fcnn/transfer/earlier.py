@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from fcnn.config import Config, DataConfig
+from fcnn.data import Dataset
 from fcnn.data.earlier import read_earlier
 from fcnn.distributed import sharding
 from fcnn.report import Console, read_records
@@ -62,16 +63,40 @@ def options_from(run: Path, options: Config, named: Collection[str]) -> tuple[Co
 def learned_features(weights: str | Path) -> bool:
     """Returns whether weights are of a run that has trained more than a head: on its training images these features
     are better than on others, so that nothing can be cross-validated with them."""
-    path = Path(weights).expanduser()
-    if not (path / folder.CONFIG).is_file():
+    path = run_of(weights)
+    if path is None:
         return False
     transfer = folder.read_config(path).transfer
     if transfer.head_init == "extend":
         return True
     tests = [record for record in read_records(path) if record["kind"] == "test"]
-    if transfer.strategy not in ("head", "pretrained") and tests and tests[-1]["checkpoint"] > 0:
+    if transfer.strategy not in ("head", "pretrained") and (not tests or tests[-1]["checkpoint"] > 0):
         return True
     return transfer.weights is not None and learned_features(transfer.weights)
+
+
+def run_of(weights: str | Path) -> Path | None:
+    """Returns the folder of the run that weights are of, itself or its exported file; None if they are of none."""
+    path = Path(weights).expanduser()
+    return next((one for one in (path, path.parent) if path.exists() and (one / folder.CONFIG).is_file()), None)
+
+
+def check_untrained(config: Config, dataset: Dataset) -> None:
+    """Raises UserError where the weights have learned from images of a folder that is split anew: neither the accuracy
+    on its test images nor a cross-validated one would be honest."""
+    weights, manifest = config.transfer.weights, dataset.manifest
+    if weights is None or config.data.splits is not None or manifest is None or not learned_features(weights):
+        return
+    run: Any = run_of(weights)
+    if not (run / folder.SPLITS).is_file():
+        return
+    count = read_earlier(str(run / folder.SPLITS)).count_trained(row.hash for row in manifest.rows)
+    if count:
+        path = printable(str(run))
+        raise UserError(
+            f"{path} was trained on {count:,} of these images, so they can't test it: continue it with --from {path}, "
+            "which keeps its splits"
+        )
 
 
 def compare_with_earlier(config: Config, workdir: Path, console: Console) -> dict[str, Any] | None:

@@ -1,6 +1,6 @@
 """A folder of photographs to the config that suits it: whose weights, which image size, what learns, and how long.
 
-    suggestion = configure(Path("photos"), options); suggestion.config, suggestion.reasons
+    suggestion = configure(Path("photos"), options); suggestion.config, suggestion.seconds
 
 Nothing about the config is special: it is printed, kept in the run's folder, and could have been written by hand.
 """
@@ -21,7 +21,7 @@ from fcnn.training.linear_probe import LinearProbe
 from fcnn.training.pretrained import load_network
 from fcnn.training.setup import make_setup
 from fcnn.transfer import auto
-from fcnn.transfer.earlier import learned_features
+from fcnn.transfer.earlier import check_untrained, learned_features
 from fcnn.transfer.timing import LEAST_EPOCHS, Budget, Costs, duration, measure
 from fcnn.utils.errors import UserError
 from fcnn.weights import NetworkInfo, published
@@ -108,7 +108,8 @@ def configure(
     log(f"Images of {size} x {size} pixels: the network was trained on {trained_on} x {trained_on}.")
 
     def loaded(config: Config) -> Dataset:
-        return load(config.data, log=log, progress=progress).normalized_by(info.mean, info.std)
+        dataset = load(config.data, log=log, progress=progress)
+        return dataset if config.data.mean is not None else dataset.normalized_by(info.mean, info.std)
 
     head_init = "extend" if options.data.splits is not None and learned_features(name) else "linear_probe"
     return _decide(config, Look(options, named, loaded, log, budget, head_init))
@@ -134,7 +135,7 @@ def _first(root: Path, options: Config, name: str, info: NetworkInfo, progress: 
     if size is None and trained_on < LARGE:
         size = 2 * trained_on
     elif size is None:
-        side = median_side(root, options.data.on_bad_image, progress)
+        side = median_side(root, options.data, progress)
         size = max(min(trained_on, side // MULTIPLE * MULTIPLE), LEAST)
     return Config(
         data=dataclasses.replace(
@@ -151,6 +152,7 @@ def _first(root: Path, options: Config, name: str, info: NetworkInfo, progress: 
 def _decide(config: Config, look: Look) -> Suggestion:
     """The strategy, the probe and the length."""
     first, dataset = config, look.load(config)
+    check_untrained(config, dataset)
     strategy, reason = look.options.transfer.strategy, "as you asked"
     is_free, start = strategy == "auto", "linear classifier"
     if is_free and look.head_init == "extend":

@@ -12,6 +12,8 @@ from PIL import Image
 
 import fcnn
 from fcnn import cli
+from fcnn.config import Config, DataConfig, TransferConfig
+from fcnn.data import load
 from fcnn.data.manifest import Manifest
 from fcnn.report import Console
 from fcnn.training import trainer
@@ -21,6 +23,7 @@ from fcnn.training.run_data import build
 from fcnn.training.start import start_state
 from fcnn.training.workdir import read_config
 from fcnn.transfer import auto
+from fcnn.transfer.earlier import check_untrained
 from fcnn.weights import write_network
 
 SMALL = ["--transfer.weights", "small.safetensors"]
@@ -97,6 +100,17 @@ def test_a_class_is_added_and_the_rest_is_kept(place, capsys):
         assert record["earlier"]["shared"][name] == pytest.approx(right[shared].mean())
         assert record["earlier"]["shared"]["count"] == sum(split == "test" for split in before.values())
     assert record["earlier"]["all"]["before"] < 0.8 < record["earlier"]["all"]["now"] == record["top1"]
+
+
+@pytest.mark.parametrize("weights", ["full", "full/model.safetensors"])
+def test_images_that_the_weights_learned_from_do_not_test_them(place, capsys, weights):
+    count = sum(split == "train" for split in splits("full").values())
+    assert cli.main(["train", "photos", "--transfer.weights", weights]) == 2
+    assert f"full was trained on {count} of these images" in capsys.readouterr().err
+    assert not list(place.glob("runs/*"))
+    draw(place / "others", "bright", "dark", "gray")
+    config = Config(data=DataConfig(name="folder:others", image_size=16), transfer=TransferConfig(weights=weights))
+    check_untrained(config, load(config.data))  # those that it didn't see are no matter
 
 
 @pytest.mark.slow

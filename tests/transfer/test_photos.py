@@ -18,7 +18,9 @@ from fcnn.config import AugmentConfig, Config, DataConfig, ModelConfig, OptimCon
 from fcnn.config.serialize import from_json
 from fcnn.data.manifest import Manifest
 from fcnn.data.parallel import no_progress
+from fcnn.report import Console
 from fcnn.training import features
+from fcnn.training.run_data import load_for_all
 from fcnn.transfer import auto, photos, timing
 from fcnn.weights import to_torch, write_network
 
@@ -126,6 +128,15 @@ def test_a_default_that_is_named_is_kept(folder, weights):
     assert (kept.train.epochs, kept.train.batch_size) == (TrainConfig().epochs, 8)
 
 
+def test_the_probe_is_fitted_to_images_as_the_run_normalizes_them(folder, weights):
+    data = DataConfig(mean=(0.5,) * 3, std=(0.1,) * 3)
+    given = Config(data=data, transfer=TransferConfig(weights=weights, strategy="auto"))
+    found = photos.configure(folder, given, {"transfer.weights", "data.mean", "data.std"})
+    probe, _ = auto.probe_of(found.config, load_for_all(found.config, None, Console()))
+    assert found.probe is not None
+    np.testing.assert_allclose(found.probe.logits, probe.logits, rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize(("minutes", "strategy"), [(1e-4, "pretrained"), (60, "full")])
 def test_the_time_decides_whether_it_is_fine_tuned(folder, weights, monkeypatch, minutes, strategy):
     monkeypatch.setattr(auto, "FEW", 10)
@@ -162,8 +173,11 @@ def test_images_are_no_larger_than_the_photographs(tmp_path, size, expected):
     for kind in "ab":
         (tmp_path / kind).mkdir()
         Image.new("RGB", size).save(tmp_path / kind / "1.png")
+    (tmp_path / "a/bad.png").write_bytes(b"hello")
+    (tmp_path / "corrections.csv").write_text("path,label\na/bad.png,\n")  # as `fcnn audit` leaves it out
+    options = Config(data=DataConfig(name="folder:x", corrections=str(tmp_path / "corrections.csv")))
     info = random_network("lenet5", size=224).info
-    config = photos._first(tmp_path, Config(), "x", info, no_progress)
+    config = photos._first(tmp_path, options, "x", info, no_progress)
     assert config.data.image_size == expected
 
 
