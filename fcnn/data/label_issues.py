@@ -4,10 +4,23 @@
 import numpy as np
 
 FEWEST = 5
-"""With fewer images of a class than these, as many as there are folds, its labels are not judged."""
+"""With fewer images of a class than these, as many as there are folds, its labels are not judged; copies of each other,
+which are in one fold, are one image here."""
 
 
-def label_issues(labels: np.ndarray, logits: np.ndarray, *, confident: bool = True) -> tuple[np.ndarray, np.ndarray]:
+def judged_classes(labels: np.ndarray, groups: np.ndarray, num_classes: int) -> np.ndarray:
+    """Returns which classes have at least FEWEST groups of images: (classes,) bool.
+
+    Args:
+      labels, groups: (N,) int; groups as for `label_issues`.
+    """
+    pairs = np.unique(np.stack([labels, groups]), axis=1)
+    return np.bincount(pairs[0], minlength=num_classes) >= FEWEST
+
+
+def label_issues(
+    labels: np.ndarray, logits: np.ndarray, groups: np.ndarray | None = None, *, confident: bool = True
+) -> tuple[np.ndarray, np.ndarray]:
     """Finds the images whose label is likely wrong.
 
     A class's threshold is the mean probability that the images with its label have for it. An image's label is likely
@@ -19,13 +32,15 @@ def label_issues(labels: np.ndarray, logits: np.ndarray, *, confident: bool = Tr
     Args:
       labels: (N,) int.
       logits: (N, classes), of each image by a classifier that was fitted to others, as `LinearProbe.logits`.
+      groups: (N,) int, one number for images that are copies of each other; None for none.
       confident: False for all images that the classifier takes for another class, whatever the thresholds.
 
     Returns:
       (indices, suggested): (M,) int of the images, the most doubtful first, and the likeliest other class of each.
     """
     probabilities = softmax(logits)
-    judged = np.bincount(labels, minlength=logits.shape[1]) >= FEWEST
+    groups = np.arange(len(labels)) if groups is None else groups
+    judged = judged_classes(labels, groups, logits.shape[1])
     self_confidence = probabilities[np.arange(len(labels)), labels]
     candidates = np.where(judged, probabilities, -1.0)
     if confident:

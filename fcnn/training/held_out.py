@@ -18,7 +18,7 @@ from fcnn.utils.files import write_bytes
 FILE = "held_out.npz"
 
 
-def write_held_out(workdir: Path, logits: np.ndarray, labels: np.ndarray, paths: Sequence[str]) -> None:
+def write_held_out(workdir: Path, logits: np.ndarray, labels: np.ndarray, paths: Sequence[str] | np.ndarray) -> None:
     """Writes it, whole or not at all, in the first process."""
     if processes.is_first():
         buffer = io.BytesIO()

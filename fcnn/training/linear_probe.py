@@ -7,6 +7,7 @@ import dataclasses
 import numpy as np
 
 from fcnn.data.parallel import Progress, no_progress
+from fcnn.utils.errors import UserError
 
 FOLDS = 5
 INVERSE_STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
@@ -27,12 +28,14 @@ class LinearProbe:
     """(N, classes) float32: each image's by a head that was fitted to the other folds."""
     labels: np.ndarray
     """(N,) int: of the images."""
+    is_held_out: np.ndarray
+    """(N,) bool: whether the other folds have images of the class, too (`held_out`); elsewhere `logits` say nothing."""
     class_weights: np.ndarray | None = None
     """(classes,), how often an image of a class counted; None for once."""
 
     @property
     def accuracy(self) -> float:
-        """The cross-validated one, of `logits`, 0 to 1."""
+        """The cross-validated one, of `logits`, 0 to 1; where these say nothing, an image is wrong."""
         return float(np.mean(self.logits.argmax(axis=1) == self.labels))
 
 
@@ -66,15 +69,26 @@ def fit_linear_probe(
       groups: (N,) int, one number for images that stay in one fold, duplicates of each other; None for none.
       known: rows that stay as they are, so that the others alone are fitted.
       class_weights: (classes,), how often an image of a class counts; None for once.
+
+    Raises:
+      UserError: all images are of one group.
     """
+    if groups is not None and len(np.unique(groups)) < 2:
+        raise UserError(f"all {len(labels):,} images are copies of one another: nothing can be learned from them")
     features = np.asarray(features, np.float64)
     logits = {
         strength: cross_validate(features, labels, num_classes, strength, groups, known, class_weights)
         for strength in progress(INVERSE_STRENGTHS, "fitting heads", len(INVERSE_STRENGTHS))
     }
-    best = min(INVERSE_STRENGTHS, key=lambda strength: cross_entropy(logits[strength], labels, class_weights))
+    seen = held_out(labels, groups, known)
+
+    def loss(strength: float) -> float:
+        return cross_entropy(logits[strength][seen], labels[seen], class_weights)
+
+    best = min(INVERSE_STRENGTHS, key=loss)
     kernel, bias = _fit(features, labels, num_classes, best, known, class_weights)
-    return LinearProbe(kernel.astype(np.float32), bias.astype(np.float32), best, logits[best], labels, class_weights)
+    kernel, bias = kernel.astype(np.float32), bias.astype(np.float32)
+    return LinearProbe(kernel, bias, best, logits[best], labels, seen, class_weights)
 
 
 def cross_validate(
@@ -111,12 +125,22 @@ def folds(labels: np.ndarray, groups: np.ndarray | None = None) -> np.ndarray:
     return fold_of[group]
 
 
+def held_out(labels: np.ndarray, groups: np.ndarray | None = None, known: KnownRows | None = None) -> np.ndarray:
+    """Returns which images are of a class that other folds have, too, or whose row is known: (N,) bool.
+
+    A head that never saw the class of an image says nothing about it: its logit is UNSEEN.
+    """
+    pairs = np.unique(np.stack([labels, folds(labels, groups)]), axis=1)
+    seen = np.bincount(pairs[0]) > 1
+    return seen[labels] if known is None else seen[labels] | known.is_known[labels]
+
+
 def cross_entropy(logits: np.ndarray, labels: np.ndarray, class_weights: np.ndarray | None = None) -> float:
-    """Computes the mean cross-entropy of logits (N, classes) and labels (N,), in nats, weighted by class."""
+    """Computes the sum of the cross-entropies of logits (N, classes) and labels (N,), in nats, weighted by class."""
     from scipy.special import log_softmax
 
     log_probabilities = log_softmax(logits.astype(np.float64), axis=1)[np.arange(len(labels)), labels]
-    return -float(np.average(log_probabilities, weights=_of_images(class_weights, labels)))
+    return -float(log_probabilities @ _of_images(class_weights, labels))
 
 
 def _of_images(class_weights: np.ndarray | None, labels: np.ndarray) -> np.ndarray:

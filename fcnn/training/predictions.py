@@ -22,6 +22,7 @@ from fcnn.distributed import sharding
 from fcnn.report.page import Mistake, ReportData
 from fcnn.training.evaluate import compile_on_each
 from fcnn.training.held_out import read_held_out
+from fcnn.training.linear_probe import held_out
 from fcnn.training.notes import model_name
 from fcnn.training.setup import TrainSetup
 from fcnn.utils.text import printable
@@ -34,9 +35,12 @@ SHOWN = 12
 
 @dataclasses.dataclass(frozen=True)
 class Predictions:
-    """What a network says about the images of a split."""
+    """What a network says about images of a split."""
 
     split: AnySplit
+    """These images alone."""
+    indices: np.ndarray
+    """(N,) int: theirs in the whole split."""
     logits: np.ndarray
     """(N, classes) float32."""
 
@@ -70,23 +74,25 @@ def predicted_places(split: AnySplit) -> np.ndarray:
 
 def predict_split(setup: TrainSetup, variables: Any, split: AnySplit, progress: Progress = no_progress) -> Predictions:
     """Returns the predictions for the images of a split that `predicted_places` names; `variables` on the devices."""
-    split = split.take(predicted_places(split))
+    places = predicted_places(split)
+    split = split.take(places)
 
     def logits(variables: Any, images: jax.Array) -> Any:
         return setup.model.apply(variables, images, train=False)
 
-    return Predictions(split, compile_on_each(setup, logits, variables, split)(progress))
+    return Predictions(split, places, compile_on_each(setup, logits, variables, split)(progress))
 
 
 def cross_validated(setup: TrainSetup, workdir: Path) -> Predictions | None:
-    """Returns what a run's linear probe says about the training images that `predicted_places` names, each by a head
-    that was fitted to the other folds; None where `held_out.npz` hasn't them."""
+    """Returns what a run's linear probe says about its training images, or MOST of them, each by a head that was fitted
+    to the other folds; None where `held_out.npz` hasn't them."""
     train = setup.dataset.train
     logits, labels = read_held_out(workdir, len(setup.dataset.classes))
-    if not np.array_equal(labels, train.labels):
+    indices = np.flatnonzero(held_out(train.labels, setup.dataset.groups))
+    if not len(indices) or not np.array_equal(labels, train.labels[indices]):
         return None
-    places = predicted_places(train)
-    return Predictions(train.take(places), logits[places])
+    chosen = evenly_spaced(len(indices), MOST)
+    return Predictions(train.take(indices[chosen]), indices[chosen], logits[chosen])
 
 
 def describe(
@@ -107,11 +113,11 @@ def describe(
     confusion, mistakes = None, []
     if predictions is not None:
         confusion, wrong = predictions.confusion(), predictions.mistakes(SHOWN)
-        files, places = data.paths(split), predicted_places(getattr(data, split))
+        files = data.paths(split)
         for i, image in zip(wrong, predictions.split.read(wrong), strict=True):
             label, answer = classes[predictions.split.labels[i]], classes[predictions.top1[i]]
             probability = float(predictions.probabilities[i].max())
-            mistakes.append(Mistake(image, label, answer, probability, files[places[i]]))
+            mistakes.append(Mistake(image, label, answer, probability, files[predictions.indices[i]]))
     layer, filters = first_filters(setup, variables["params"])
     return ReportData(
         title=f"{model_name(setup)} on {data.name}",

@@ -4,6 +4,8 @@ same."""
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from fcnn.distributed import processes
 from fcnn.report import Console, draw_curves, read_records, write_page
 from fcnn.report.curves import FILE as CURVES
@@ -15,7 +17,7 @@ from fcnn.training.calibrate import calibrate_run
 from fcnn.training.evaluate import BestWeights
 from fcnn.training.held_out import write_held_out
 from fcnn.training.notes import model_name
-from fcnn.training.predictions import cross_validated, describe, predict_split, predicted_places
+from fcnn.training.predictions import cross_validated, describe, predict_split
 from fcnn.training.setup import TrainSetup
 
 
@@ -35,7 +37,7 @@ def write_report(setup: TrainSetup, workdir: Path, console: Console, best: BestW
     data = setup.dataset
     predictions = predict_split(setup, best.variables, data.validation) if len(data.validation) else None
     if predictions is not None and not (setup.starts_from_probe and best.step == 0):
-        paths = [data.paths("validation")[i] for i in predicted_places(data.validation)]
+        paths = np.asarray(data.paths("validation"))[predictions.indices]
         write_held_out(workdir, predictions.logits, predictions.split.labels, paths)
     calibrate_run(setup, workdir, best, console.log)
     split = "validation"

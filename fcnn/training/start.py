@@ -53,7 +53,8 @@ def start_state(
         probe = probe or fit_probe(setup, variables)
         variables, message = probed_head(variables, probe)
         if workdir is not None:
-            write_held_out(workdir, probe.logits, probe.labels, setup.dataset.paths("train"))
+            seen, paths = probe.is_held_out, np.asarray(setup.dataset.paths("train"))
+            write_held_out(workdir, probe.logits[seen], probe.labels[seen], paths[seen])
     if transfer.head_init == "extend":
         classes = setup.dataset.classes
         rows = match_classes(network.info.names, classes) if same_head else (None,) * len(classes)

@@ -54,6 +54,19 @@ def test_a_class_of_few_images_is_not_judged():
     assert 3 not in suggested
 
 
+def test_copies_of_an_image_are_one():
+    """They are in one fold, so that the classifier of the others has never seen their class."""
+    features, labels, _ = flipped(0)
+    few = np.flatnonzero(labels == 3)[:20]
+    labels = np.where(labels == 3, 2, labels)
+    labels[few] = 3
+    groups = np.arange(len(labels))
+    groups[few] = few[0]
+    logits = fit_linear_probe(features, labels, 4, groups).logits
+    assert np.isin(few, label_issues(labels, logits)[0]).mean() > 0.8
+    assert not np.isin(few, label_issues(labels, logits, groups, confident=False)[0]).any()
+
+
 def test_a_class_of_few_images_is_not_suggested():
     """Its threshold is as low as its probabilities, which every image reaches."""
     probabilities = np.asarray(

@@ -271,7 +271,7 @@ def test_of_raw_and_averaged_weights_the_better_is_what_a_run_is_judged_by():
 def test_confusion_and_mistakes_are_counted_by_hand():
     probabilities = np.asarray([[0.9, 0.1, 0], [0.2, 0.8, 0], [0.3, 0.1, 0.6], [0.05, 0.95, 0]], np.float32)
     split = Split(np.zeros((4, 2, 2, 1), np.uint8), np.asarray([0, 0, 2, 2], np.int32))
-    found = Predictions(split, np.log(np.maximum(probabilities, 1e-9)))
+    found = Predictions(split, np.arange(4), np.log(np.maximum(probabilities, 1e-9)))
     np.testing.assert_allclose(found.probabilities, probabilities, atol=1e-6)
     assert found.confusion().tolist() == [[1, 1, 0], [0, 0, 0], [0, 1, 1]]
     assert found.mistakes(5).tolist() == [3, 1]

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 from harness import MEAN, STD, random_network
-from scipy.special import softmax
+from scipy.special import log_softmax, softmax
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import PredefinedSplit, cross_val_predict
 from sklearn.pipeline import make_pipeline
@@ -21,7 +21,9 @@ from fcnn.data.dataset import Dataset, Split
 from fcnn.distributed import sharding
 from fcnn.training import linear_probe
 from fcnn.training.features import compile_features
-from fcnn.training.linear_probe import FOLDS, KnownRows, fit_linear_probe, folds
+from fcnn.training.held_out import read_held_out
+from fcnn.training.linear_probe import FOLDS, KnownRows, fit_linear_probe, folds, held_out
+from fcnn.training.predictions import cross_validated
 from fcnn.training.setup import make_setup
 from fcnn.training.start import start_state
 from fcnn.utils.batch import make_batch
@@ -103,6 +105,26 @@ def test_a_class_without_an_image_gets_no_probability():
     assert softmax(features @ probe.kernel + probe.bias, axis=1)[:, [1, 4]].max() < 1e-9
 
 
+def test_a_class_that_the_other_folds_lack_is_not_judged():
+    """The head that predicts its images never saw it: they choose nothing, however much they weigh."""
+    features, labels = clouds(90, 3)
+    groups = np.arange(90)
+    groups[:4] = 0
+    labels[:5], labels[5:][labels[5:] == 1] = [1, 1, 1, 1, 3], 2
+    weights = np.asarray([1.0, 1e3, 1.0, 1e3])
+    probe = fit_linear_probe(features, labels, 4, groups, class_weights=weights)
+    np.testing.assert_array_equal(probe.is_held_out, np.arange(90) >= 5)
+    losses = {}
+    for strength in linear_probe.INVERSE_STRENGTHS:
+        logits = linear_probe.cross_validate(features, labels, 4, strength, groups, class_weights=weights)
+        losses[strength] = -log_softmax(logits, axis=1)[np.arange(90), labels][5:].mean()
+    assert probe.inverse_strength == min(losses, key=lambda strength: losses[strength])
+    known = KnownRows(probe.kernel, probe.bias, np.asarray([False, True, False, False]))
+    assert held_out(labels, groups, known).sum() == 89
+    with pytest.raises(UserError, match="all 90 images are copies of one another"):
+        fit_linear_probe(features, labels, 4, np.zeros(90, int))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [names[0] for names in models.variants() if names[0] != "linear"])
 def test_the_last_endpoint_is_what_every_head_takes(name):
@@ -117,10 +139,11 @@ def test_the_last_endpoint_is_what_every_head_takes(name):
 
 def probe_setup(path, model):
     labels = np.arange(40, dtype=np.int32) % 4
+    labels[7] = 4  # the only one
     pixels = RNG.integers(0, 60, (40, 32, 32, 3)) + 50 * labels[:, None, None, None]
     split = Split(pixels.astype(np.uint8), labels)
     normalization = np.asarray(MEAN, np.float32), np.asarray(STD, np.float32)
-    dataset = Dataset("made up", tuple("wxyz"), split, split.take(np.arange(0)), split, normalization=normalization)
+    dataset = Dataset("made up", tuple("vwxyz"), split, split.take(np.arange(0)), split, normalization=normalization)
     transfer = TransferConfig(weights=str(path), strategy="pretrained", head_init="linear_probe")
     train = TrainConfig(batch_size=20, eval_batch_size=16, steps=2)
     config = Config(model=model, train=train, transfer=transfer)
@@ -132,14 +155,21 @@ def test_the_models_logits_are_the_probes(name, options, tmp_path):
     write_network(tmp_path / "a.safetensors", random_network(name, width_multiplier=0.25))
     model = ModelConfig(name=name, width_multiplier=0.25, options=options)
     setup, lines = probe_setup(tmp_path / "a.safetensors", model), []
-    state = start_state(setup, lines.append)
+    state = start_state(setup, lines.append, workdir=tmp_path)
     assert re.search(r"logistic regression .* \(C .*\)\. 0 parameters are trained\.", lines[0])
     features = compile_features(setup, state.variables, setup.dataset.train)()
-    probe = fit_linear_probe(features.images, features.labels, 4)
+    probe = fit_linear_probe(features.images, features.labels, 5)
     images = normalize(*setup.dataset.mean_std())(make_batch(setup.dataset.train.images, features.labels))["image"]
     logits: Any = setup.model.apply(state.variables, images, train=False)
     np.testing.assert_allclose(logits, features.images @ probe.kernel + probe.bias, rtol=1e-3, atol=1e-2)
     assert np.mean(np.argmax(logits, axis=1) == features.labels) > 0.9
+    others = np.delete(np.arange(40), 7)
+    held_out, predictions = read_held_out(tmp_path, 5), cross_validated(setup, tmp_path)
+    np.testing.assert_array_equal(held_out[1], features.labels[others])
+    assert predictions is not None
+    np.testing.assert_array_equal(predictions.indices, others)
+    np.testing.assert_array_equal(predictions.split.images, setup.dataset.train.images[others])
+    np.testing.assert_array_equal(predictions.logits, held_out[0])
 
 
 def test_what_can_not_be_probed_is_said(tmp_path):

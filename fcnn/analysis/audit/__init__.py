@@ -12,7 +12,7 @@ from fcnn.data.audit import measure_range
 from fcnn.data.decode import BadImage, open_image
 from fcnn.data.fingerprint import duplicates
 from fcnn.data.folder import scan_folder
-from fcnn.data.label_issues import FEWEST
+from fcnn.data.label_issues import FEWEST, judged_classes
 from fcnn.data.parallel import Progress
 from fcnn.report.audit import THUMBNAIL, Audit
 from fcnn.training.linear_probe import FOLDS, fit_linear_probe
@@ -52,16 +52,16 @@ def audit_folder(
     labels = np.asarray([classes.index(entry.name) for entry in entries], np.int64)
     probe = fit_linear_probe(features, labels, len(classes), groups, progress=progress)
     issues = [
-        *label_doubts(entries, classes, labels, probe.logits),
+        *label_doubts(entries, classes, labels, probe.logits, groups),
         *copy_issues(entries, infos, pairs),
         *quality_issues(entries, infos, qualities, min(network.info.image_shape[:2])),
         *odd_issues(entries, features, groups),
         *unreadable_issues(folder.bad),
     ]
     notes = [folder.note] if folder.note else []
-    counts = np.bincount(labels, minlength=len(classes))
-    if few := [printable(name) for name, count in zip(classes, counts, strict=True) if count < FEWEST]:
-        notes.append(f"Classes with fewer than {FEWEST} images, whose labels can't be judged: {join(few)}")
+    judged = judged_classes(labels, groups, len(classes))
+    if few := [printable(classes[i]) for i in np.flatnonzero(~judged)]:
+        notes.append(f"Classes with fewer than {FEWEST} different images, whose labels can't be judged: {join(few)}")
     if failed:
         notes.append(f"Changed while they were read, and not judged: {join(map(printable, failed))}")
     return Audit(
@@ -69,7 +69,7 @@ def audit_folder(
         images=len(entries),
         classes=classes,
         weights=weights,
-        accuracy=float(np.mean(probe.logits.argmax(axis=1) == labels)),
+        accuracy=probe.accuracy,
         issues=tuple(issues),
         corrected=(*((e.path, e.name) for e in folder.corrected), *((row.path, "") for row in folder.removed)),
         notes=tuple(notes),

@@ -12,12 +12,12 @@ from fcnn.report.audit import Issue
 
 
 def label_doubts(
-    entries: Sequence[Entry], classes: Sequence[str], labels: np.ndarray, logits: np.ndarray
+    entries: Sequence[Entry], classes: Sequence[str], labels: np.ndarray, logits: np.ndarray, groups: np.ndarray
 ) -> Iterator[Issue]:
     """Yields the images that are taken for another class, by the probability of their label; scores are 1 less it."""
     probabilities = softmax(logits)
-    sure = set(label_issues(labels, logits)[0].tolist())
-    indices, suggested = label_issues(labels, logits, confident=False)
+    sure = set(label_issues(labels, logits, groups)[0].tolist())
+    indices, suggested = label_issues(labels, logits, groups, confident=False)
     for i, other in zip(indices.tolist(), suggested.tolist(), strict=True):
         own = float(probabilities[i, labels[i]])
         name = classes[int(other)]

@@ -44,7 +44,7 @@ def draw_figures(
     yield show_neighbors(inputs, variables, split, None if label is None else int(image), progress)
     predictions = predict_split(setup, variables, split, progress)
     yield show_confusion(inputs, predictions, split_name)
-    yield show_mistakes(inputs, predictions, split, split_name)
+    yield show_mistakes(inputs, predictions, split_name)
 
 
 def write_page(path: Path, title: str, figures: Sequence[Figure]) -> None:

@@ -6,9 +6,8 @@ import numpy as np
 
 from fcnn.analysis.figure import Figure, draw_image, subplots
 from fcnn.analysis.show.input import AnalysisInput
-from fcnn.data import AnySplit
 from fcnn.report.files import new_figure, png, shorten
-from fcnn.training.predictions import Predictions, predicted_places
+from fcnn.training.predictions import Predictions
 
 TOP, MISTAKES, NUMBERS = 5, 24, 20
 """Classes of an image, mistakes that are drawn, and the classes up to which a matrix shows its numbers."""
@@ -61,9 +60,9 @@ def show_confusion(inputs: AnalysisInput, predictions: Predictions, name: str) -
     return Figure("confusion", "Which classes are taken for which", f"{caption}.", png(figure), head, rows)
 
 
-def show_mistakes(inputs: AnalysisInput, predictions: Predictions, split: AnySplit, name: str) -> Figure:
-    """The wrong predictions that the network is surest of; `split` as a whole, for the images' places in it."""
-    heading, wrong, indices = "The most confident mistakes", predictions.mistakes(MISTAKES), predicted_places(split)
+def show_mistakes(inputs: AnalysisInput, predictions: Predictions, name: str) -> Figure:
+    """The wrong predictions that the network is surest of, for images of the split `name`."""
+    heading, wrong, indices = "The most confident mistakes", predictions.mistakes(MISTAKES), predictions.indices
     if not len(wrong):
         return Figure(
             "mistakes", heading, f"There are none: all {len(indices):,} images of the {name} split are right."
