@@ -154,8 +154,8 @@ def _summary(audit: Audit, counts: dict[str, int]) -> str:
 def _what_to_do(command: str) -> str:
     return paragraph(
         f"Open {TABLE}, which lies beside this page. Where a label is wrong, put the right class into the column "
-        '"label"; empty it to leave the image out. Lines that you don\'t change make no difference. Then train with '
-        "it; no file is moved or deleted:"
+        '"label"; empty it to leave the image out. Lines that you don\'t change make no difference, except that files '
+        "that can't be read are left out. Then train with it; no file is moved or deleted:"
     ) + code(command)
 
 

@@ -1,7 +1,7 @@
 """`fcnn train PHOTOS --from RUN`: what a run takes over from an earlier one, and how good each is on today's images."""
 
 import dataclasses
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -81,18 +81,22 @@ def run_of(weights: str | Path) -> Path | None:
     return next((one for one in (path, path.parent) if path.exists() and (one / folder.CONFIG).is_file()), None)
 
 
+def count_learned(weights: str | Path, hashes: Iterable[str]) -> int:
+    """Returns how many files, by their `ImageInfo.sha`, are of those that the weights have learned features from."""
+    run = run_of(weights) if learned_features(weights) else None
+    if run is None or not (run / folder.SPLITS).is_file():
+        return 0
+    return read_earlier(str(run / folder.SPLITS)).count_trained(hashes)
+
+
 def check_untrained(config: Config, dataset: Dataset) -> None:
     """Raises UserError where the weights have learned from images of a folder that is split anew: neither the accuracy
     on its test images nor a cross-validated one would be honest."""
     weights, manifest = config.transfer.weights, dataset.manifest
-    if weights is None or config.data.splits is not None or manifest is None or not learned_features(weights):
+    if weights is None or config.data.splits is not None or manifest is None:
         return
-    run: Any = run_of(weights)
-    if not (run / folder.SPLITS).is_file():
-        return
-    count = read_earlier(str(run / folder.SPLITS)).count_trained(row.hash for row in manifest.rows)
-    if count:
-        path = printable(str(run))
+    if count := count_learned(weights, (row.hash for row in manifest.rows)):
+        path = printable(str(run_of(weights)))
         raise UserError(
             f"{path} was trained on {count:,} of these images, so they can't test it: continue it with --from {path}, "
             "which keeps its splits"

@@ -16,8 +16,12 @@ from html_page import Seen
 from PIL import Image, ImageFilter
 
 from fcnn import cli
+from fcnn.analysis.audit import audit_folder
+from fcnn.analysis.audit.issues import label_doubts
+from fcnn.data.audit import measure_range
 from fcnn.data.corrections import correct
-from fcnn.data.layout import read_layout
+from fcnn.data.layout import Entry, read_layout
+from fcnn.data.parallel import no_progress
 from fcnn.report.audit import KINDS, Audit, Issue, write_page, write_table
 from fcnn.weights import write_network
 
@@ -113,6 +117,38 @@ def test_a_table_that_nobody_edited_changes_nothing(folder, audited):
     assert [entry.path for entry in corrected.removed] == ["b/bad.png"]
 
 
+def test_a_label_that_is_likely_wrong_is_so_for_the_class_that_is_suggested():
+    """Of class 1, whose own images have 0.9, 0.5 is little; of class 2, whose own have 0.4, 0.45 is much."""
+    own = {0: [0.8, 0.1, 0.1], 1: [0.05, 0.9, 0.05], 2: [0.3, 0.3, 0.4]}
+    labels = np.repeat([0, 1, 2], 6)
+    probabilities = np.asarray([own[label] for label in labels.tolist()])
+    probabilities[0] = [0.05, 0.5, 0.45]
+    entries = [Entry(f"{i}.png", "train", "abc"[label]) for i, label in enumerate(labels.tolist())]
+    (issue,) = label_doubts(entries, "abc", labels, np.log(probabilities), np.arange(18))
+    assert (issue.kind, issue.path, issue.suggested) == ("wrong label", "0.png", "c")
+    assert issue.details == "a 5.0 %, c 45.0 %"
+
+
+def test_files_that_vanish_meanwhile_are_left_out(folder, monkeypatch, tmp_path):
+    """What the others are judged by doesn't see them, and they are no doubt."""
+    shutil.copytree(folder, tmp_path / "photos")
+    lost, weights = ("a/0.png", "b/1.png", "b/3.png"), str(folder.parent / "small.safetensors")
+
+    def vanish(entries, infos):
+        for path in lost:
+            (tmp_path / "photos" / path).unlink(missing_ok=True)
+        return measure_range(entries, infos)
+
+    monkeypatch.setattr("fcnn.analysis.audit.measure_range", vanish)
+    first, second = (  # of what is there, and of what is left
+        audit_folder(tmp_path / "photos", weights=weights, corrections=None, log=print, progress=no_progress)
+        for _ in range(2)
+    )
+    assert first.notes == (f"Changed while they were read, and not judged: {', '.join(lost)}",)
+    assert (first.issues, first.accuracy, first.images) == (second.issues, second.accuracy, second.images)
+    assert second.notes == ()
+
+
 def edited(source: Path, target: Path, **labels: str) -> None:
     lines = rows(source)
     for path, label in labels.items():
@@ -165,11 +201,17 @@ def test_a_table_is_not_overwritten(folder, audited, capsys):
         (["{folder}/a"], "put the images of each class"),
         (["{folder}", "--weights", "resnet19"], "unknown network 'resnet19'"),
         (["{folder}", "--data.corrections", "no.csv"], "data.corrections no.csv can't be read"),
+        (["{copies}"], "all 6 images are copies of one another"),
     ],
 )
 def test_mistakes_are_a_line(folder, tmp_path, monkeypatch, capsys, arguments, words):
     monkeypatch.chdir(tmp_path)
-    assert cli.main(["audit", *(word.format(folder=folder) for word in arguments)]) == 2
+    copies = folder.parent / "copies"
+    weights = [] if "--weights" in arguments else ["--weights", str(folder.parent / "small.safetensors")]
+    for name in ("a/1", "a/2", "a/3", "b/1", "b/2", "b/3"):
+        (copies / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(folder / "a/0.png", copies / f"{name}.png")
+    assert cli.main(["audit", *(word.format(folder=folder, copies=copies) for word in arguments), *weights]) == 2
     said = capsys.readouterr().err
     assert words in said
     assert "Traceback" not in said

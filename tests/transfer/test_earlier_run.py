@@ -109,6 +109,10 @@ def test_images_that_the_weights_learned_from_do_not_test_them(place, capsys, we
     assert f"full was trained on {count} of these images" in capsys.readouterr().err
     assert not list(place.glob("runs/*"))
     draw(place / "others", "bright", "dark", "gray")
+    assert cli.main(["audit", "photos", "--weights", weights]) == 0
+    assert f"{weights} was fine-tuned on {count} of these images" in capsys.readouterr().out
+    assert cli.main(["audit", "others", "--weights", weights]) == 0
+    assert "was fine-tuned" not in capsys.readouterr().out
     config = Config(data=DataConfig(name="folder:others", image_size=16), transfer=TransferConfig(weights=weights))
     check_untrained(config, load(config.data))  # those that it didn't see are no matter
 

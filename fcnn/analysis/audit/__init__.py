@@ -1,7 +1,7 @@
 """What is doubtful about a folder of images by class: likely wrong labels, duplicates, odd and bad photographs."""
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,15 +13,15 @@ from fcnn.data.decode import BadImage, open_image
 from fcnn.data.fingerprint import duplicates
 from fcnn.data.folder import scan_folder
 from fcnn.data.label_issues import FEWEST, judged_classes
+from fcnn.data.layout import Entry
 from fcnn.data.parallel import Progress
+from fcnn.data.scan import ImageInfo
 from fcnn.report.audit import THUMBNAIL, Audit
 from fcnn.training.linear_probe import FOLDS, fit_linear_probe
 from fcnn.training.pretrained import load_network
+from fcnn.transfer.earlier import count_learned
 from fcnn.utils.errors import UserError
 from fcnn.utils.text import join, printable
-
-WEIGHTS = "efficientnet_lite0"
-"""The network of whose features everything is measured, unless another is named; it is installed with fcnn."""
 
 
 def audit_folder(
@@ -40,15 +40,16 @@ def audit_folder(
     network = load_network(weights, head=False)
     folder = scan_folder(root, "skip", progress, corrections)
     entries, infos = folder.entries, folder.infos
-    classes = tuple(sorted({entry.name for entry in entries}))
-    name = printable(str(root))
-    if len(classes) < 2 or len(entries) < FOLDS:
-        raise UserError(f"{name} has {len(entries)} images of {len(classes)} classes; an audit needs {FOLDS} of two")
-    log(f"{len(entries):,} images of {len(classes):,} classes in {name}; features of {weights}.")
-    pairs, groups = duplicates([(info.hash, info.fine_hash) for info in infos])
+    classes = _classes(root, entries)
+    log(f"{len(entries):,} images of {len(classes):,} classes in {printable(str(root))}; features of {weights}.")
+    notes = [*filter(None, [folder.note]), *_learned(weights, infos)]
     value_range = measure_range(entries, infos)
-    paths = [root / entry.path for entry in entries]
-    features, qualities, failed = look_at(paths, network, value_range, progress)
+    features, qualities, present = look_at([root / entry.path for entry in entries], network, value_range, progress)
+    if lost := [entries[i].path for i in np.setdiff1d(np.arange(len(entries)), present)]:
+        notes.append(f"Changed while they were read, and not judged: {join(map(printable, lost))}")
+    entries, infos = [entries[i] for i in present], [infos[i] for i in present]
+    classes = _classes(root, entries)
+    pairs, groups = duplicates([(info.hash, info.fine_hash) for info in infos])
     labels = np.asarray([classes.index(entry.name) for entry in entries], np.int64)
     probe = fit_linear_probe(features, labels, len(classes), groups, progress=progress)
     issues = [
@@ -58,12 +59,8 @@ def audit_folder(
         *odd_issues(entries, features, groups),
         *unreadable_issues(folder.bad),
     ]
-    notes = [folder.note] if folder.note else []
-    judged = judged_classes(labels, groups, len(classes))
-    if few := [printable(classes[i]) for i in np.flatnonzero(~judged)]:
+    if few := [printable(classes[i]) for i in np.flatnonzero(~judged_classes(labels, groups, len(classes)))]:
         notes.append(f"Classes with fewer than {FEWEST} different images, whose labels can't be judged: {join(few)}")
-    if failed:
-        notes.append(f"Changed while they were read, and not judged: {join(map(printable, failed))}")
     return Audit(
         root=root,
         images=len(entries),
@@ -75,6 +72,25 @@ def audit_folder(
         notes=tuple(notes),
         thumbnail=lambda path: _thumbnail(root / path, value_range),
     )
+
+
+def _classes(root: Path, entries: Sequence[Entry]) -> tuple[str, ...]:
+    """Returns the classes; UserError where they are too few, or the images are."""
+    classes = tuple(sorted({entry.name for entry in entries}))
+    if len(classes) < 2 or len(entries) < FOLDS:
+        found = f"{printable(str(root))} has {len(entries)} images of {len(classes)} classes"
+        raise UserError(f"{found}; an audit needs {FOLDS} of two")
+    return classes
+
+
+def _learned(weights: str, infos: Sequence[ImageInfo]) -> list[str]:
+    """Returns a note where a network was fine-tuned on these images."""
+    if not (count := count_learned(weights, (info.sha for info in infos))):
+        return []
+    return [
+        f"{printable(weights)} was fine-tuned on {count:,} of these images and may have learned their wrong labels, "
+        "which are then not listed; take a network that has not seen them"
+    ]
 
 
 def _thumbnail(path: Path, value_range: tuple[float, float] | None) -> bytes | None:

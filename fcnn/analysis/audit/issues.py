@@ -14,13 +14,17 @@ from fcnn.report.audit import Issue
 def label_doubts(
     entries: Sequence[Entry], classes: Sequence[str], labels: np.ndarray, logits: np.ndarray, groups: np.ndarray
 ) -> Iterator[Issue]:
-    """Yields the images that are taken for another class, by the probability of their label; scores are 1 less it."""
+    """Yields the images that are taken for another class, by the probability of their label; scores are 1 less it.
+
+    Where a label is likely wrong, the class that makes it so is suggested, elsewhere the likeliest.
+    """
     probabilities = softmax(logits)
-    sure = set(label_issues(labels, logits, groups)[0].tolist())
+    indices, suggested = label_issues(labels, logits, groups)
+    sure = dict(zip(indices.tolist(), suggested.tolist(), strict=True))
     indices, suggested = label_issues(labels, logits, groups, confident=False)
-    for i, other in zip(indices.tolist(), suggested.tolist(), strict=True):
-        own = float(probabilities[i, labels[i]])
-        name = classes[int(other)]
+    for i, likeliest in zip(indices.tolist(), suggested.tolist(), strict=True):
+        own, other = float(probabilities[i, labels[i]]), sure.get(i, likeliest)
+        name = classes[other]
         text = f"{entries[i].name} {100 * own:.1f} %, {name} {100 * probabilities[i, other]:.1f} %"
         yield Issue("wrong label" if i in sure else "label", entries[i].path, entries[i].name, name, 1 - own, text)
 

@@ -17,12 +17,11 @@ from fcnn.weights import Network, NetworkInfo
 
 BATCH = 32
 """Images at once."""
-BLANK = Quality(0.0, 0.0)
 
 
 def look_at(
     paths: Sequence[Path], network: Network, value_range: ValueRange | None, progress: Progress
-) -> tuple[np.ndarray, list[Quality], list[str]]:
+) -> tuple[np.ndarray, list[Quality], np.ndarray]:
     """Reads images and computes their features, the activations before the head.
 
     Args:
@@ -30,7 +29,7 @@ def look_at(
       value_range: as for `fcnn.data.decode.open_image`.
 
     Returns:
-      (features (N, D) float32, the quality of each, the files that can no longer be read, whose features are 0).
+      (features (M, D) float32, the quality of each, the indices (M,) int of their files: those that can still be read).
 
     Raises:
       UserError: the network has no endpoint before its head.
@@ -46,19 +45,18 @@ def look_at(
 
     compute, variables = jax.jit(features), jax.device_put(dict(network.variables))
     batches = [paths[start : start + BATCH] for start in range(0, len(paths), BATCH)]
-    results, qualities, failed = [], [], []
+    results, qualities, readable = [], [], []
     for batch in progress(batches, "computing features", len(batches)):
         with ignore_warnings():
             read = each(lambda path: _read(path, info, value_range), batch, "reading", no_progress)
+        present = [content for content in read if content is not None]
         images = np.zeros((BATCH, *info.image_shape), np.uint8)  # always so many: one program
-        for i, (path, content) in enumerate(zip(batch, read, strict=True)):
-            if content is None:
-                failed.append(str(path))
-                continue
-            images[i] = content[0]
-        qualities += [BLANK if content is None else content[1] for content in read]
-        results.append(np.asarray(compute(variables, images))[: len(batch)])
-    return np.concatenate(results), qualities, failed
+        for i, (image, _) in enumerate(present):
+            images[i] = image
+        qualities += [quality for _, quality in present]
+        readable += [content is not None for content in read]
+        results.append(np.asarray(compute(variables, images))[: len(present)])
+    return np.concatenate(results), qualities, np.flatnonzero(readable)
 
 
 def _read(path: Path, info: NetworkInfo, value_range: ValueRange | None) -> tuple[np.ndarray, Quality] | None:
