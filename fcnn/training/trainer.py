@@ -203,7 +203,7 @@ class Trainer:
         self.console.step(
             self.step, (self.step - 1) // setup.steps_per_epoch, setup.total_steps / setup.steps_per_epoch
         )
-        if config.checkpoint_steps and self.step % config.checkpoint_steps == 0 and not self.at_boundary():
+        if self._checkpoint_due() and not self.at_boundary():
             self.save()
 
     def _epoch_ends(self) -> bool:
@@ -213,6 +213,10 @@ class Trainer:
         if self.step == 0:
             return self.setup.compares_start and self.validate is not None
         return self.step % self.setup.eval_every == 0 or self.step == self.setup.total_steps
+
+    def _checkpoint_due(self) -> bool:
+        every = self.setup.config.train.checkpoint_steps
+        return every is not None and self.step > 0 and self.step % every == 0
 
     def at_boundary(self) -> bool:
         """Whether an epoch ends or an evaluation is due at this step."""
@@ -227,7 +231,7 @@ class Trainer:
         for record in records + evaluations:
             self.records.write(record)
         self.boundary_done = True
-        if self._evaluation_due():
+        if self._evaluation_due() or self._checkpoint_due():
             self.save(evaluations)
         self.console.epoch(records + evaluations)  # once it is saved: the reader may be gone by now
         decay = self.setup.config.train.ema_decay

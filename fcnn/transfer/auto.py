@@ -1,4 +1,4 @@
-"""`transfer.strategy auto`: a linear probe, and from some hundred images on, fine-tuning from there.
+"""`transfer.strategy auto`: a linear probe and, with enough images, fine-tuning from there.
 
 Both are the strategies of LP-FT (Kumar et al. 2022, arXiv:2202.10054): a head that is fitted to the features of the
 pretrained network, then everything from there, so that no random head distorts the features first. How good the probe
@@ -24,9 +24,9 @@ from fcnn.training.workdir import read_choice
 from fcnn.transfer.earlier import learned_features
 from fcnn.transfer.estimate import Estimate, estimate
 
-FEW = 200
-"""With fewer training and validation images than this, the linear probe is the result: a tenth of them is too few to
-choose by, and they do more good in the probe."""
+FEW = 500
+"""With fewer training and validation images than this, the linear probe is the result: fine-tuning needs LEAST_IMAGES
+for validation, which choose between the two and calibrate probabilities, and they do more good in the probe."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,13 +6,24 @@ Nothing about the config is special: it is printed, kept in the run's folder, an
 """
 
 import dataclasses
+import math
 import time
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
 from fcnn import zoo
-from fcnn.config import AugmentConfig, Config, ModelConfig, OptimConfig, TrainConfig, TransferConfig
+from fcnn.calibration import LEAST_IMAGES
+from fcnn.config import (
+    AugmentConfig,
+    Config,
+    DataConfig,
+    ModelConfig,
+    OptimConfig,
+    TrainConfig,
+    TransferConfig,
+    in_steps,
+)
 from fcnn.data import Dataset, load
 from fcnn.data.folder import median_side
 from fcnn.data.parallel import Progress, no_progress
@@ -38,6 +49,11 @@ MINUTES = 5.0
 RATE, WARMUP, CROP = 2e-4, 1.0, 0.6
 """Of fine-tuning by AdamW: the learning rate, its warm-up in epochs, the least share of the area in a random crop. How
 they were chosen is in docs/transfer.md."""
+MOST_HELD_OUT = 0.25
+"""Of the images, for validation."""
+EVALUATION = {"train.eval_epochs", "train.eval_steps", "train.checkpoint_steps", "train.patience"}
+"""Options of when to evaluate. Without them a fine-tuned network is evaluated at the end alone: the schedule makes the
+last epoch the best, and the best of many on a hundred images is often another one by chance."""
 PROBED = ("pretrained", "full", "last_block")
 """The strategies that start from a linear probe, or from the head of the run that they go on from."""
 
@@ -160,8 +176,8 @@ def _decide(config: Config, look: Look) -> Suggestion:
         strategy, reason = "full", f"everything is fine-tuned from the {start}"
     elif is_free:
         strategy, reason = auto.by_number(dataset)
-        if strategy == "pretrained":
-            first, dataset = _whole(first, look, dataset)
+        share = 0.0 if strategy == "pretrained" else _held_out(dataset)
+        first, dataset = _with_validation(first, look, dataset, share)
     config = _for(first, look, strategy, dataset)
     setup = make_setup(config, dataset, sharding.make_mesh())
     speed = measure(setup, setup.init_state(), steps=strategy not in ("pretrained", "head"))
@@ -170,7 +186,7 @@ def _decide(config: Config, look: Look) -> Suggestion:
     look.log(f"A first look at {costs.images:,} images: about {duration(needed)} in all{_too_long(look, needed)}.")
     if is_free and strategy == "full" and (lacking := costs.lacking(look.budget)) and _epochs_free(look):
         strategy, reason = "pretrained", f"the {start} alone, as there is no time to fine-tune: {lacking}"
-        first, dataset = _whole(first, look, dataset)
+        first, dataset = _with_validation(first, look, dataset, 0.0)
         config = _for(first, look, strategy, dataset)
     probe = choice = None
     if config.transfer.head_init == "linear_probe":
@@ -182,9 +198,11 @@ def _decide(config: Config, look: Look) -> Suggestion:
     look.log(f"Strategy {strategy}: {reason}.")
     setup = make_setup(config, dataset, sharding.make_mesh())
     costs = Costs.of(setup, speed)
-    if strategy not in ("pretrained", "head") and _epochs_free(look):
-        train = dataclasses.replace(config.train, epochs=costs.epochs(look.budget))
-        config = dataclasses.replace(config, train=train)
+    if strategy not in ("pretrained", "head"):
+        epochs = costs.epochs(look.budget) if _epochs_free(look) else config.train.epochs
+        config = dataclasses.replace(config, train=dataclasses.replace(config.train, epochs=epochs))
+        if not EVALUATION & set(look.named):
+            config = _evaluated_at_the_end(config, costs.steps_per_epoch)
     steps = make_setup(config, dataset, sharding.make_mesh()).total_steps
     return Suggestion(config, look.budget.elapsed() + costs.training(steps), choice, probe)
 
@@ -199,11 +217,17 @@ def _epochs_free(look: Look) -> bool:
     return not {"train.epochs", "train.steps"} & set(look.named)
 
 
-def _whole(config: Config, look: Look, dataset: Dataset) -> tuple[Config, Dataset]:
-    """Holds out nothing for validation, as nothing is chosen by it; unless the user wants it."""
-    if "data.val_fraction" in look.named or not len(dataset.validation):
+def _held_out(dataset: Dataset) -> float:
+    """Returns the share of validation images: a tenth, or more where a tenth would be too few to calibrate by."""
+    needed = 1.05 * LEAST_IMAGES / (len(dataset.train) + len(dataset.validation))  # classes are rounded down
+    return min(max(DataConfig().val_fraction, math.ceil(100 * needed) / 100), MOST_HELD_OUT)
+
+
+def _with_validation(config: Config, look: Look, dataset: Dataset, share: float) -> tuple[Config, Dataset]:
+    """Holds out a share of the images for validation, unless the user wants another or the folder has its own."""
+    if "data.val_fraction" in look.named or not len(dataset.validation) or share == config.data.val_fraction:
         return config, dataset
-    config = dataclasses.replace(config, data=dataclasses.replace(config.data, val_fraction=0.0))
+    config = dataclasses.replace(config, data=dataclasses.replace(config.data, val_fraction=share))
     return config, look.load(config)
 
 
@@ -233,6 +257,15 @@ def _for(config: Config, look: Look, strategy: str, dataset: Dataset) -> Config:
             ),  # until it is known how many there is time for
         )
     return replaced(config, look.options, set(look.named) - {"transfer.strategy"})
+
+
+def _evaluated_at_the_end(config: Config, steps_per_epoch: int) -> Config:
+    """The config without evaluations within the run, but with a checkpoint after each epoch."""
+    train = config.train
+    steps = in_steps(train.epochs, train.steps, steps_per_epoch)
+    every = steps_per_epoch if steps > steps_per_epoch else None
+    train = dataclasses.replace(train, eval_epochs=train.epochs, eval_steps=train.steps, checkpoint_steps=every)
+    return dataclasses.replace(config, train=train)
 
 
 def replaced(config: Config, options: Config, named: Collection[str]) -> Config:

@@ -95,7 +95,7 @@ class Costs:
     probing: float
     """The features of the training images, and the linear probe."""
     epoch: float
-    """An epoch with its evaluation."""
+    """The steps of an epoch."""
     steps_per_epoch: int
     rest: float
     """Compiling, evaluations before and after training, the report."""
@@ -108,15 +108,16 @@ class Costs:
         forward, step = speed.compiling
         fitting = train * (FITTING[0] + FITTING[1] * len(data.classes))
         compiling = step + forward * (1 + 2 * bool(validation))  # test; validation in training, and for the report
+        evaluated = 3 * validation + test  # validation before, after and for the report
         features = train * speed.image if setup.config.transfer.strategy == "head" else 0.0
         if setup.config.data.splits is not None:  # the test images once more, by the network from before and by this
             features += 2 * (forward + test * speed.image)
         return cls(
             images=train,
             probing=forward + train * speed.image + fitting,
-            epoch=setup.steps_per_epoch * speed.step + validation * speed.image,
+            epoch=setup.steps_per_epoch * speed.step,
             steps_per_epoch=setup.steps_per_epoch,
-            rest=ENDING + compiling + features + (2 * validation + test) * speed.image,
+            rest=ENDING + compiling + features + evaluated * speed.image,
         )
 
     def epochs(self, budget: Budget) -> float:

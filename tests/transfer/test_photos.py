@@ -150,7 +150,8 @@ def test_the_time_decides_whether_it_is_fine_tuned(folder, weights, monkeypatch,
     assert ("more than the" in lines) == (strategy == "pretrained")  # not even the probe fits the time
     if strategy == "full":
         assert found.config.train.epochs == timing.MOST_EPOCHS
-        assert (found.config.data.val_fraction, len(found.probe.labels)) == (0.1, 17)
+        assert (found.config.train.eval_epochs, found.config.train.checkpoint_steps) == (timing.MOST_EPOCHS, 3)
+        assert (found.config.data.val_fraction, len(found.probe.labels)) == (photos.MOST_HELD_OUT, 14)
     else:
         assert re.search(r"no time to fine-tune: 2 epochs take about .* in all; --minutes \d+ allows it\.", lines)
         assert (found.config.data.val_fraction, len(found.probe.labels)) == (0, 19)
