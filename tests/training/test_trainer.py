@@ -154,6 +154,14 @@ def test_a_longer_run_goes_on_from_the_newest_checkpoint(tmp_path, console, caps
     assert kept == [r for r in comparable(tmp_path / "whole") if r["kind"] != "test"]
 
 
+def test_checkpoints_are_saved_when_due_at_the_end_of_an_epoch_that_is_not_evaluated(tmp_path, console):
+    config = change(train={"eval_epochs": 3, "checkpoint_steps": 10, "max_to_keep": 9})
+    trainer.train(config, tmp_path / "run", console)
+    assert sorted(int(path.name) for path in (tmp_path / "run/checkpoints").glob("[0-9]*")) == [10, 20, 30, 40, 50, 60]
+    (validation,) = [r for r in read_records(tmp_path / "run") if r["split"] == "validation"]
+    assert validation["step"] == 60
+
+
 def test_early_stopping_ends_a_run_that_does_not_improve(tmp_path, console, capsys):
     """With a learning rate of next to nothing, the first epoch's accuracy stays the best."""
     config = change(optim={"learning_rate": 1e-9}, train={"epochs": 9, "patience": 2.0})
