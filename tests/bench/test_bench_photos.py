@@ -13,13 +13,14 @@ from PIL import Image
 import fcnn
 from fcnn import cli
 from fcnn.bench.photos import jax_side, measure
-from fcnn.bench.photos.images import RunPhotos, score
+from fcnn.bench.photos.images import Photos, RunPhotos, score
 from fcnn.bench.photos.job import GRID, RATES, Cell, Job
 from fcnn.bench.photos.split import identity, link_photos, split_photos, subsample
 from fcnn.bench.photos.summary import summarize
 from fcnn.config import Config, DataConfig
 from fcnn.config.serialize import to_json
 from fcnn.data import load
+from fcnn.models.efficientnet_lite import EfficientNetLite
 from fcnn.training.workdir import write_data
 from fcnn.utils.errors import UserError
 
@@ -215,6 +216,15 @@ def test_logistic_regression_on_a_networks_features(run, monkeypatch):
     assert 0 < found["seconds"] < 60
 
 
+@pytest.fixture
+def loop(monkeypatch):
+    """PyTorch's loop, on one thread: on a busy machine several would wait for each other."""
+    loop = pytest.importorskip("fcnn.bench.photos.torch_loop", exc_type=ImportError, reason="needs PyTorch")
+    monkeypatch.setattr(loop, "cores", lambda: 1)
+    loop.torch.set_num_threads(1)
+    return loop
+
+
 def test_pytorchs_network_is_ours():
     torch_lite0 = pytest.importorskip("fcnn.bench.photos.torch_lite0", exc_type=ImportError, reason="needs PyTorch")
     import torch
@@ -227,9 +237,30 @@ def test_pytorchs_network_is_ours():
     np.testing.assert_allclose(logits, np.asarray(ours), atol=1e-4)
 
 
+def test_pytorchs_network_is_trained_as_ours():
+    torch_lite0 = pytest.importorskip("fcnn.bench.photos.torch_lite0", exc_type=ImportError, reason="needs PyTorch")
+    ours, network = fcnn.create_model("efficientnet_lite0"), torch_lite0.Lite0(2)
+    assert isinstance(ours, EfficientNetLite)
+    norms = [module for module in network.modules() if hasattr(module, "running_mean")]
+    assert {norm.momentum for norm in norms} == {round(1 - ours.momentum, 6)}
+    (dropout,) = [module for module in network.modules() if type(module).__name__ == "Dropout"]
+    assert dropout.p == ours.paper_dropout
+
+
+def test_measuring_pytorchs_step_does_not_change_the_training(loop):
+    images, labels = np.random.default_rng(0).integers(0, 256, (8, 36, 36, 3), np.uint8), np.arange(8) % 2
+    weights = []
+    for measured in (False, True):
+        training = loop.Training(Photos(images[:, :32, :32], labels), Photos(images, labels), 2, seed=3)
+        if measured:
+            assert training.seconds_per_step(False) > 0
+        training.fit(1, 1e-3, False)
+        weights.append(training.model.state_dict())
+    assert all(bool((weights[0][name] == weights[1][name]).all()) for name in weights[0])
+
+
 @pytest.mark.parametrize("val_fraction", [0.1, 0.0])
-def test_pytorchs_loop_learns(val_fraction, run, monkeypatch):
-    loop = pytest.importorskip("fcnn.bench.photos.torch_loop", exc_type=ImportError, reason="needs PyTorch")
+def test_pytorchs_loop_learns(val_fraction, run, loop, monkeypatch):
     monkeypatch.setattr(loop, "MOST_EPOCHS", 3.0)
     job = run(val_fraction)
     job = dataclasses.replace(job, cell=dataclasses.replace(job.cell, minutes=1.0))

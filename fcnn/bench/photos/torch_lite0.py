@@ -8,6 +8,8 @@ from fcnn import zoo
 
 MEAN, STD = 127.0, 128.0
 """Of pixels from 0 to 255."""
+MOMENTUM, DROPOUT = 0.1, 0.2
+"""Of batch norm's running statistics, in PyTorch's sense, and in front of the head: as fcnn's network has them."""
 FEATURES = 1280
 STAGES = (
     *((3, 1, 1, 16, 1), (3, 2, 6, 24, 2), (5, 2, 6, 40, 2), (3, 2, 6, 80, 3)),
@@ -32,7 +34,7 @@ class _SameConv(nn.Conv2d):
 
 
 def _norm(channels: int) -> nn.BatchNorm2d:
-    return nn.BatchNorm2d(channels, eps=1e-3, momentum=0.01)
+    return nn.BatchNorm2d(channels, eps=1e-3, momentum=MOMENTUM)
 
 
 class _Block(nn.Module):
@@ -67,7 +69,7 @@ class Lite0(nn.Module):
                 inputs = outputs
         self._blocks = nn.Sequential(*blocks)
         self._conv_head, self._bn1 = nn.Conv2d(inputs, FEATURES, 1, bias=False), _norm(FEATURES)
-        self._fc = nn.Linear(FEATURES, classes)
+        self._dropout, self._fc = nn.Dropout(DROPOUT), nn.Linear(FEATURES, classes)
 
     def features(self, x: Tensor) -> Tensor:
         """Averaged features (B, 1280) of images."""
@@ -76,7 +78,7 @@ class Lite0(nn.Module):
         return x.mean((2, 3))
 
     def forward(self, x: Tensor) -> Tensor:
-        return self._fc(self.features(x))
+        return self._fc(self._dropout(self.features(x)))
 
 
 def pretrained(classes: int | None = None) -> Lite0:

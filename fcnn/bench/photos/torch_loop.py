@@ -1,6 +1,7 @@
 """Fine-tuning as somebody writes it in PyTorch who knows how: the head on the features of the frozen network, then all
 layers, by AdamW and one cycle, from photographs that are decoded once, in as much time as `fcnn train` has."""
 
+import copy
 import time
 from pathlib import Path
 from typing import Any
@@ -69,13 +70,16 @@ class Training:
         self.model.eval()
 
     def seconds_per_step(self, freeze_batch_norm: bool) -> float:
-        """Measures a step, the second and third of three, and leaves everything as it was."""
-        state = {name: value.clone() for name, value in self.model.state_dict().items()}
-        self.fit(1, 1e-5, freeze_batch_norm)
-        began = time.perf_counter()
-        self.fit(2, 1e-5, freeze_batch_norm)
+        """Measures a step, the second and third of three, and leaves everything as it was, random generators too."""
+        state, drawn = copy.deepcopy(self.model.state_dict()), self._rng.bit_generator.state
+        with torch.random.fork_rng(range(torch.cuda.device_count())):
+            self.fit(1, 1e-5, freeze_batch_norm)
+            began = time.perf_counter()
+            self.fit(2, 1e-5, freeze_batch_norm)
+            seconds = (time.perf_counter() - began) / 2
         self.model.load_state_dict(state)
-        return (time.perf_counter() - began) / 2
+        self._rng.bit_generator.state = drawn
+        return seconds
 
     def _batches(self, steps: int) -> list[Tensor]:
         """Returns the indices of so many batches: each image as often as any other, or once more."""
