@@ -61,9 +61,14 @@ def bench_photos_command(args: list[str]) -> int:
 
 
 def _sizes(text: str) -> list[int | None]:
+    from fcnn.training.linear_probe import FOLDS
+
     if not re.fullmatch(r"([1-9]\d*|all)(,([1-9]\d*|all))*", text):
         raise UserError(f"--images-per-class must be numbers or all, separated by commas, like 10,50,all; got {text!r}")
-    return list(dict.fromkeys(None if part == "all" else int(part) for part in text.split(",")))
+    sizes = list(dict.fromkeys(None if part == "all" else int(part) for part in text.split(",")))
+    if any(size is not None and size < FOLDS for size in sizes):
+        raise UserError(f"--images-per-class must be {FOLDS} or more, for {FOLDS}-fold cross-validation; got {text!r}")
+    return sizes
 
 
 def _lines(rows: list[dict[str, Any]], minutes: float) -> str:

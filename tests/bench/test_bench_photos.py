@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,10 @@ from PIL import Image
 import fcnn
 from fcnn import cli
 from fcnn.bench.photos import jax_side, measure
+from fcnn.bench.photos.environment import Environment, checked
 from fcnn.bench.photos.images import Photos, RunPhotos, score
 from fcnn.bench.photos.job import GRID, RATES, Cell, Job
+from fcnn.bench.photos.process import last_line
 from fcnn.bench.photos.split import identity, link_photos, split_photos, subsample
 from fcnn.bench.photos.summary import summarize
 from fcnn.config import Config, DataConfig
@@ -52,7 +55,7 @@ def run(photos, tmp_path):
         (tmp_path / "run").mkdir()
         (tmp_path / "run/config.json").write_text(to_json(Config(data=config)))
         write_data(tmp_path / "run", dataset.facts(), manifest.to_csv())
-        return Job(cell=CELL, root=str(tmp_path / "links"), run=str(tmp_path / "run"), began=time.time())
+        return Job(cell=CELL, root=str(tmp_path / "links"), run=str(tmp_path / "run"), device="cpu", began=time.time())
 
     return run
 
@@ -66,14 +69,14 @@ def test_fewer_images_are_some_of_more_and_the_test_images_stay(photos):
     assert {row.split for row in whole.rows} == {"train", "test"}
     assert [sum(row.name == kind for row in whole.rows) for kind in ("bright", "dark")] == [20, 30]
     assert len(whole.paths("test")) == 10
-    three, five = (subsample(whole, count, 1) for count in (3, 5))
-    for part, count in ((three, 3), (five, 5)):
+    five, nine = (subsample(whole, count, 1) for count in (5, 9))
+    for part, count in ((five, 5), (nine, 9)):
         assert sorted(name for name, _ in files(part, "train")) == ["bright"] * count + ["dark"] * count
         assert files(part, "test") == files(whole, "test")
-    assert files(three, "train") < files(five, "train") < files(whole, "train")
+    assert files(five, "train") < files(nine, "train") < files(whole, "train")
     assert subsample(whole, None, 1) == whole
-    assert files(subsample(whole, 3, 2), "train") != files(three, "train")
-    assert len({identity(part) for part in (three, five, whole, split_photos(photos, 0))}) == 4
+    assert files(subsample(whole, 5, 2), "train") != files(five, "train")
+    assert len({identity(part) for part in (five, nine, whole, split_photos(photos, 0))}) == 4
     with pytest.raises(UserError, match=r"^bright has 16 training images, fewer than 17 a class$"):
         subsample(whole, 17, 1)
 
@@ -118,16 +121,20 @@ class Trainings:
     def __init__(self, monkeypatch):
         self.calls: list[Any] = []
         self.stop_after: int | None = None
-        monkeypatch.setattr(measure, "_last_line", self)
-        monkeypatch.setattr(measure.importlib.util, "find_spec", lambda name: True)
+        self.accuracy = 0.5  # that `fcnn train` prints; a tenth is one of the test images
+        self.environment = Environment(device="cpu", versions={"fcnn": "1", "jax": "2", "torch": "3"})
+        monkeypatch.setattr(measure, "last_line", self)
+        monkeypatch.setattr(measure, "find_environment", lambda: self.environment)
+        monkeypatch.setattr(measure.zoo, "obtain", lambda entry: None)
 
-    def __call__(self, arguments):
+    def __call__(self, arguments, folder):
         if len(self.calls) == self.stop_after:
             raise KeyboardInterrupt
         self.calls.append(arguments)
         result = {"top1": 0.5, "loss": 1.0, "count": 10, "seconds": 2.0, "epoch": 3}
         if arguments[1] == "fcnn":
             Path(arguments[arguments.index("--workdir") + 1]).mkdir()
+            result["top1"] = self.accuracy
         elif json.loads(arguments[2])["cell"]["contender"] == "torch":
             result["validation"] = {"top1": json.loads(arguments[2])["cell"]["rate"], "loss": 1.0}
         return result
@@ -135,7 +142,7 @@ class Trainings:
 
 def test_what_was_measured_is_not_measured_again(photos, tmp_path, monkeypatch, capsys):
     trainings = Trainings(monkeypatch)
-    command = ["bench", "photos", str(photos), "--seeds", "0,1", "--images-per-class", "4,all", "--json"]
+    command = ["bench", "photos", str(photos), "--seeds", "0,1", "--images-per-class", "5,all", "--json"]
     command += ["--out", str(tmp_path / "out"), "--minutes", "2"]
     first_split, other_split = 3 + len(GRID), 3 + 1  # fcnn trains and is scored
     trainings.stop_after = first_split + 1
@@ -150,7 +157,7 @@ def test_what_was_measured_is_not_measured_again(photos, tmp_path, monkeypatch, 
     assert len(trainings.calls) == once + 1  # the one that was interrupted begins anew
     first = json.loads(capsys.readouterr().out)
     assert [(row["contender"], row["images_per_class"], row["n"]) for row in first["rows"]] == [
-        (contender, size, 2) for size in (4, None) for contender in ("fcnn", "torch", "logistic regression")
+        (contender, size, 2) for size in (5, None) for contender in ("fcnn", "torch", "logistic regression")
     ]
     on_the_other = [cell["rate"] for cell in first["cells"] if (cell["contender"], cell["seed"]) == ("torch", 1)]
     assert on_the_other == [max(RATES)] * 2  # the best on validation, as `Trainings` has it
@@ -163,9 +170,88 @@ def test_what_was_measured_is_not_measured_again(photos, tmp_path, monkeypatch, 
     assert len(trainings.calls) == 3 * once + 1
 
 
+def test_cells_of_other_versions_are_measured_again(photos, tmp_path, monkeypatch, capsys):
+    trainings = Trainings(monkeypatch)
+    command = ["bench", "photos", str(photos), "--seeds", "0", "--images-per-class", "all"]
+    command += ["--out", str(tmp_path / "out")]
+    assert cli.main(command) == 0
+    before = len(trainings.calls)
+    old = trainings.environment
+    trainings.environment = dataclasses.replace(old, versions=old.versions | {"torch": "3.1"})
+    capsys.readouterr()
+    assert cli.main(command) == 0
+    assert len(trainings.calls) == before + len(GRID)  # only PyTorch's
+    assert capsys.readouterr().err.count("measured before, and now again: torch was 3 and is 3.1\n") == len(GRID)
+    trainings.environment = dataclasses.replace(old, versions=old.versions | {"fcnn": "1.1"})
+    assert cli.main(command) == 0
+    assert len(trainings.calls) == 2 * before + len(GRID)
+    trainings.environment = old
+    assert cli.main(command) == 0
+    assert len(trainings.calls) == 2 * before + len(GRID)
+    records = [json.loads(line) for line in (tmp_path / "out/results.jsonl").read_text().splitlines()]
+    assert (records[0]["versions"], records[-1]["versions"]["fcnn"]) == (old.versions, "1.1")
+
+
+def test_a_run_and_its_network_may_differ_by_two_images(photos, tmp_path, monkeypatch, capsys):
+    trainings = Trainings(monkeypatch)
+    command = ["bench", "photos", str(photos), "--seeds", "0", "--images-per-class", "all"]
+    trainings.accuracy = 0.7000001  # as float32 has it
+    assert cli.main([*command, "--out", str(tmp_path / "two")]) == 0
+    trainings.accuracy = 0.8
+    capsys.readouterr()
+    assert cli.main([*command, "--out", str(tmp_path / "three")]) == 2
+    assert "model.safetensors gets 0.5000 of the test images, the run 0.8" in capsys.readouterr().err
+
+
+def test_seeds_of_a_folder_with_test_images_of_its_own_have_a_run_each(photos, tmp_path, monkeypatch, capsys):
+    shutil.copytree(photos, tmp_path / "own/train")
+    for split, count in (("val", 3), ("test", 5)):
+        for path in [
+            p for kind in ("bright", "dark") for p in sorted((tmp_path / "own/train" / kind).glob("*"))[:count]
+        ]:
+            place = tmp_path / "own" / split / path.parent.name / path.name
+            place.parent.mkdir(parents=True, exist_ok=True)
+            path.rename(place)
+    trainings = Trainings(monkeypatch)
+    options = ["--seeds", "0,1", "--images-per-class", "all", "--out", str(tmp_path / "out")]
+    assert cli.main(["bench", "photos", str(tmp_path / "own"), *options]) == 0
+    assert "test images of its own, the same for all seeds" in capsys.readouterr().err
+    runs = {arguments[arguments.index("--workdir") + 1] for arguments in trainings.calls if arguments[1] == "fcnn"}
+    assert len(runs) == 2
+    assert all(Path(run).is_dir() for run in runs)
+    (links,) = (path for path in (tmp_path / "out").glob("images-*"))
+    assert len([*links.glob("train/*/*")]) == 40  # of its own validation images too
+    assert len([*links.glob("test/*/*")]) == 10
+
+
+def test_pytorch_trains_where_jax_does_or_is_refused():
+    versions = {"fcnn": "1", "jax": "2", "torch": "3"}
+    for device, cuda in (("cpu", False), ("cpu", True), ("gpu", True)):
+        assert checked(environment := Environment(device=device, versions=versions), cuda) == environment
+    for device, cuda in (("gpu", False), ("tpu", True)):
+        with pytest.raises(UserError, match=f"^JAX trains on a {device.upper()}, which this PyTorch can't use"):
+            checked(Environment(device=device, versions=versions), cuda)
+
+
+def test_each_process_has_caches_of_its_own(photos, tmp_path):
+    script = (
+        "import json, os, sys; from fcnn.config import DataConfig; from fcnn.data import load; "
+        "from fcnn.data.cache import cache_dir; empty = not cache_dir().exists(); "
+        "load(DataConfig(name='folder:' + sys.argv[1], image_size=32)); "
+        "print(json.dumps({'empty': empty, 'cache': str(cache_dir()), 'kept': len(list(cache_dir().rglob('*.npy'))), "
+        "'compiled': os.environ['JAX_COMPILATION_CACHE_DIR']}))"
+    )
+    first, second = (last_line(["-c", script, str(photos)], tmp_path) for _ in range(2))
+    for found in (first, second):
+        assert found["empty"]
+        assert found["kept"] > 0
+        assert Path(found["compiled"]).parent == Path(found["cache"]).parent
+        assert not Path(found["cache"]).parent.exists()
+    assert first["cache"] != second["cache"]
+
+
 def test_pytorch_is_left_out_where_it_is_not_installed(photos, tmp_path, monkeypatch, capsys):
-    Trainings(monkeypatch)
-    monkeypatch.setattr(measure.importlib.util, "find_spec", lambda name: None)
+    Trainings(monkeypatch).environment = Environment(device="gpu", versions={"fcnn": "1", "jax": "2"})
     options = ["--seeds", "0", "--images-per-class", "all", "--out", str(tmp_path / "out")]
     assert cli.main(["bench", "photos", str(photos), *options]) == 0
     *lines, last = capsys.readouterr().out.splitlines()
@@ -193,7 +279,8 @@ def test_of_pytorchs_grid_the_point_counts_that_is_best_on_validation():
     [
         (["nowhere"], "there is no folder nowhere"),
         (["PHOTOS", "--images-per-class", "10,0"], "like 10,50,all; got '10,0'"),
-        (["PHOTOS", "--images-per-class", "17"], "bright has 16 training images, fewer than 17 a class"),
+        (["PHOTOS", "--images-per-class", "all,4"], "must be 5 or more, for 5-fold cross-validation; got 'all,4'"),
+        (["PHOTOS", "--images-per-class", "10,17"], "bright has 16 training images, fewer than 17 a class"),
         (["PHOTOS", "--minutes", "0"], "--minutes must be above 0, got 0"),
         (["PHOTOS", "--seeds", "0,0"], "--seeds names a seed twice: 0,0"),
     ],

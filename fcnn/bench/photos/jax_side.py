@@ -11,12 +11,11 @@ import numpy as np
 from fcnn.augment import normalize
 from fcnn.bench.photos.images import RunPhotos, score
 from fcnn.bench.photos.job import WEIGHTS, Job
+from fcnn.training.linear_probe import FOLDS, INVERSE_STRENGTHS
 from fcnn.training.pretrained import load_network
 from fcnn.utils.batch import make_batch
 
 BATCH = 64
-STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
-"""scikit-learn's C, for standardized features."""
 
 
 def evaluate_run(job: Job) -> dict[str, Any]:
@@ -42,8 +41,8 @@ def logistic_regression(job: Job) -> dict[str, Any]:
     photos = RunPhotos(Path(job.root), Path(job.run))
     train = photos.read("train", "validation")
     features = _outputs(WEIGHTS, train.images, "pool")
-    grid = {"logisticregression__C": STRENGTHS}
-    search = GridSearchCV(make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)), grid, cv=5)
+    grid = {"logisticregression__C": INVERSE_STRENGTHS}
+    search = GridSearchCV(make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)), grid, cv=FOLDS)
     with threadpool_limits(1, "blas"):  # threads of such small products wait for each other
         search.fit(features, train.labels)
     seconds = time.time() - job.began

@@ -35,6 +35,8 @@ class Job:
     """The folder of the images."""
     run: str
     """The folder of the `fcnn train` that was the first on these images: it knows their splits and their size."""
+    device: str
+    """As `Environment.device`."""
     began: float
     """When the process was started, by `time.time`."""
 

@@ -1,19 +1,20 @@
 """Trains what isn't trained yet, one after the other, and keeps each result as a line of a file."""
 
 import dataclasses
-import importlib.util
 import json
 import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from fcnn.bench.photos.job import GRID, Cell, Job
+from fcnn import zoo
+from fcnn.bench.photos.environment import Environment, find_environment
+from fcnn.bench.photos.job import GRID, WEIGHTS, Cell, Job
+from fcnn.bench.photos.process import last_line
 from fcnn.bench.photos.split import identity, link_photos, split_photos, subsample
 from fcnn.bench.photos.summary import best_point
+from fcnn.data.manifest import Manifest
 from fcnn.utils.errors import UserError
 
 RESULTS = "results.jsonl"
@@ -38,41 +39,50 @@ def measure(
       sizes: images per class for training and validation; None for all.
 
     Returns:
-      A record for each cell: the fields of `Cell`, "top1", "loss", "count" of the test images, "seconds", and what else
-      its contender says (`jax_side`, `torch_loop`).
+      A record for each cell: the fields of `Cell`, "top1", "loss", "count" of the test images, "seconds", what
+      else its contender says (`jax_side`, `torch_loop`), and the fields of `Environment`.
 
     Raises:
       UserError: the photographs can't be used, or a training ended with an error.
     """
+    parts = _parts(photos, seeds, sizes)  # all of them before the first training: what is impossible is said now
+    zoo.obtain(zoo.TABLE[WEIGHTS])  # not while a training is timed
+    environment = find_environment()
+    if len(seeds) > 1 and len({tuple(parts[seed, sizes[0]].paths("test")) for seed in seeds}) == 1:
+        log(f"{photos} has test images of its own, the same for all seeds")
     records: list[dict[str, Any]] = []
-    for seed in seeds:
-        manifest = split_photos(photos, seed)
-        for size in sizes:
-            part = subsample(manifest, size, seed)
-            root = out / f"images-{identity(part)}"
-            tried = [r for r in records if (r["contender"], r["images_per_class"]) == ("torch", size)]
-            points = [best_point(tried)] if tried else GRID  # all on the first split, then what is best there
-            for cell in cells(size, seed, minutes, identity(part), points):
-                record = find(out, cell)
-                if record is None:
-                    log(name(cell))
-                    link_photos(photos, part, root)
-                    record = dataclasses.asdict(cell) | _train(cell, root, out)
-                    _append(out, record)
-                log(f"{name(cell)}: {100 * record['top1']:.1f} % in {record['seconds']:.0f} s")
-                records.append(record)
+    for (seed, size), part in parts.items():
+        tried = [r for r in records if (r["contender"], r["images_per_class"]) == ("torch", size)]
+        points = [best_point(tried)] if tried else GRID  # all on the first split, then what is best there
+        points = points if "torch" in environment.versions else ()
+        for cell in cells(size, seed, minutes, identity(part), points):
+            record = find(out, cell, environment, log)
+            if record is None:
+                log(name(cell))
+                root = out / f"images-{cell.images}"
+                link_photos(photos, part, root)
+                record = dataclasses.asdict(cell) | dataclasses.asdict(environment)
+                record |= _train(cell, root, out, environment.device)
+                _append(out, record)
+            log(f"{name(cell)}: {100 * record['top1']:.1f} % in {record['seconds']:.0f} s")
+            records.append(record)
     return records
+
+
+def _parts(photos: Path, seeds: Sequence[int], sizes: Sequence[int | None]) -> dict[tuple[int, int | None], Manifest]:
+    """Returns the images of each seed and number of images; UserError if one of them can't be."""
+    manifests = {seed: split_photos(photos, seed) for seed in seeds}
+    return {(seed, size): subsample(manifests[seed], size, seed) for seed in seeds for size in sizes}
 
 
 def cells(size: int | None, seed: int, minutes: float, images: str, points: Sequence[dict[str, Any]]) -> Iterator[Cell]:
     """Yields the cells of a number of images and a split, in the order in which they are measured: the others take the
-    size of the images and the validation images from fcnn's run. Without PyTorch its points are left out."""
+    size of the images and the validation images from fcnn's run. `points` are PyTorch's."""
     common: dict[str, Any] = {"images_per_class": size, "seed": seed, "minutes": minutes, "images": images}
     yield Cell(contender="fcnn", **common)
     yield Cell(contender="logistic regression", **common)
-    if importlib.util.find_spec("torch") is not None:
-        for point in points:
-            yield Cell(contender="torch", **point, **common)
+    for point in points:
+        yield Cell(contender="torch", **point, **common)
 
 
 def name(cell: Cell) -> str:
@@ -84,17 +94,31 @@ def name(cell: Cell) -> str:
     return f"{cell.contender}, {size}, seed {cell.seed}{point}"
 
 
-def find(out: Path, cell: Cell) -> dict[str, Any] | None:
-    """Returns the record of a cell if it was measured before."""
-    path, wanted = out / RESULTS, dataclasses.asdict(cell)
+def find(out: Path, cell: Cell, environment: Environment, log: Callable[[str], None]) -> dict[str, Any] | None:
+    """Returns the record of a cell if it was measured before in this environment; logs that it is measured again if it
+    was in another one."""
+    path, wanted, changes = out / RESULTS, dataclasses.asdict(cell), ""
     for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
         try:
             record = json.loads(line)
         except ValueError:  # the last one, of a process that was killed
             continue
-        if {key: record.get(key) for key in wanted} == wanted:
+        is_cell = {key: record.get(key) for key in wanted} == wanted
+        if is_cell and not (changes := _changes(record, environment)):
             return record
+    if changes:
+        log(f"{name(cell)}: measured before, and now again: {changes}")
     return None
+
+
+def _changes(record: dict[str, Any], environment: Environment) -> str:
+    """Returns in what a record's environment differs from this one, as far as its contender knows it; "" if in
+    nothing."""
+    library = "torch" if record["contender"] == "torch" else "jax"
+    before, now = record.get("versions", {}), environment.versions
+    pairs = [(name, before.get(name), now.get(name)) for name in ("fcnn", library)]
+    pairs.append(("device", record.get("device"), environment.device))
+    return ", ".join(f"{name} was {old or 'not noted'} and is {new}" for name, old, new in pairs if old != new)
 
 
 def _append(out: Path, record: dict[str, Any]) -> None:
@@ -105,38 +129,29 @@ def _append(out: Path, record: dict[str, Any]) -> None:
         file.write(f"{start}{json.dumps(record)}\n")
 
 
-def _train(cell: Cell, root: Path, out: Path) -> dict[str, Any]:
+def _train(cell: Cell, root: Path, out: Path, device: str) -> dict[str, Any]:
     """Returns what a contender's processes say."""
-    run = out / f"run-{cell.images}-{cell.minutes:g}"
+    run = out / f"run-{cell.images}-seed{cell.seed}-{cell.minutes:g}"
+
+    def work() -> dict[str, Any]:
+        job = Job(cell=cell, root=str(root), run=str(run), device=device, began=time.time())
+        return last_line(["-m", "fcnn.bench.photos.worker", json.dumps(dataclasses.asdict(job))], out)
+
     if cell.contender != "fcnn":
         if not run.is_dir():
             raise UserError(
                 f"{run} is missing, whose splits the others need; remove {out / RESULTS} to measure it again"
             )
-        return _work(Job(cell=cell, root=str(root), run=str(run), began=time.time()))
+        return work()
     if run.exists():  # interrupted: going on would not take the time that is measured
         shutil.rmtree(run)
     command = ["-m", "fcnn", "train", str(root), "--minutes", f"{cell.minutes:g}", "--seed", str(cell.seed)]
     began = time.time()
-    own = _last_line([*command, "--workdir", str(run), "--json"])
+    own = last_line([*command, "--workdir", str(run), "--json"], out)
     seconds = time.time() - began
-    record = _work(Job(cell=cell, root=str(root), run=str(run), began=time.time()))
-    if abs(record["top1"] - own["top1"]) * record["count"] > 2:  # another program may round two draws otherwise
+    record = work()
+    if round(abs(record["top1"] - own["top1"]) * record["count"]) > 2:  # another program may round two draws otherwise
         raise UserError(
             f"{run / 'model.safetensors'} gets {record['top1']:.4f} of the test images, the run {own['top1']}"
         )
     return record | {"seconds": seconds, "epochs": own["epoch"]}
-
-
-def _work(job: Job) -> dict[str, Any]:
-    return _last_line(["-m", "fcnn.bench.photos.worker", json.dumps(dataclasses.asdict(job))])
-
-
-def _last_line(arguments: Sequence[str]) -> dict[str, Any]:
-    """Runs Python, and returns the JSON object in the last line that it prints; UserError with its last word if it
-    fails. What it says about itself is not shown."""
-    result = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=False)
-    if result.returncode:
-        words = result.stderr.strip().splitlines()[-1:] or ["without a message"]
-        raise UserError(f"{' '.join(arguments[1:4])} ended with exit code {result.returncode}: {words[0]}")
-    return json.loads(result.stdout.strip().splitlines()[-1])

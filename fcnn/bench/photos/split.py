@@ -11,12 +11,14 @@ from filelock import FileLock
 from fcnn.config import DataConfig
 from fcnn.data import load
 from fcnn.data.cache import digest
-from fcnn.data.manifest import Manifest, Row
+from fcnn.data.manifest import UNUSED, Manifest, Row
+from fcnn.training.linear_probe import FOLDS
 from fcnn.utils.errors import UserError
 
 
 def split_photos(photos: Path, seed: int) -> Manifest:
     """Returns the training and test images of a folder, as a run with this `data.split_seed` would hold them out.
+    Validation images of its own are among the training images: each run holds out what it wants of these.
 
     Raises:
       UserError: it isn't a folder of images by class, or one of them can't be read.
@@ -24,7 +26,8 @@ def split_photos(photos: Path, seed: int) -> Manifest:
     config = DataConfig(name=f"folder:{photos}", val_fraction=0.0, split_seed=seed, pipeline="stream")
     manifest = load(config).manifest
     assert manifest is not None
-    return manifest
+    own = (row._replace(split="train") if row.split == UNUSED else row for row in manifest.rows)  # val/, beside test/
+    return Manifest(tuple(own))
 
 
 def subsample(manifest: Manifest, images_per_class: int | None, seed: int) -> Manifest:
@@ -32,7 +35,7 @@ def subsample(manifest: Manifest, images_per_class: int | None, seed: int) -> Ma
     depend on how many there are; all of them for None.
 
     Raises:
-      UserError: a class has fewer.
+      UserError: a class has fewer; or none has enough for the logistic regression's cross-validation.
     """
     train = [row for row in manifest.rows if row.split == "train"]
     test = [row for row in manifest.rows if row.split == "test"]
@@ -47,6 +50,8 @@ def subsample(manifest: Manifest, images_per_class: int | None, seed: int) -> Ma
         if least < images_per_class:
             raise UserError(f"{name} has {least:,} training images, fewer than {images_per_class:,} a class")
         train = sorted(chosen, key=lambda row: row.path)
+    if max(Counter(row.name for row in train).values()) < FOLDS:
+        raise UserError(f"no class has {FOLDS} training images, which {FOLDS}-fold cross-validation needs")
     return Manifest((*train, *test))
 
 

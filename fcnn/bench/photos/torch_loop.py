@@ -34,20 +34,22 @@ LARGER = 8 / 7
 class Training:
     """The training images of a fine-tuning, and the network."""
 
-    def __init__(self, photos: Photos, crops: Photos, classes: int, seed: int) -> None:
+    def __init__(self, photos: Photos, crops: Photos, classes: int, seed: int, device: str = "cpu") -> None:
         """Args:
         photos: of the size that the network takes.
         crops: the same ones, larger, to cut random crops from.
+        device: PyTorch's name of where the images are, and everything is computed.
         """
         torch.manual_seed(seed)
-        self.photos, self.crops, self._rng = photos, torch.from_numpy(crops.images), np.random.default_rng(seed)
-        self._labels, self._size = torch.from_numpy(photos.labels), photos.images.shape[1]
+        self.photos, self._rng = photos, np.random.default_rng(seed)
+        self.crops, self._labels = (torch.from_numpy(part).to(device) for part in (crops.images, photos.labels))
+        self._size, self._device = photos.images.shape[1], device
         model: Any = pretrained(classes)
-        self.model = model.to(memory_format=torch.channels_last)
+        self.model = model.to(device, memory_format=torch.channels_last)
 
     def fit_head(self) -> None:
         """Fits the head to the features of the frozen network."""
-        features = outputs(self.model.features, self.photos.images)
+        features = outputs(self.model.features, self.photos.images, self._device)
         steps = HEAD_EPOCHS * max(len(features) // BATCH, 1)
         optimizer = torch.optim.AdamW(self.model._fc.parameters(), HEAD_RATE)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, HEAD_RATE, total_steps=steps)
@@ -67,6 +69,8 @@ class Training:
         for indices in self._batches(steps):
             _step(self.model, optimizer, self._augmented(indices), self._labels[indices])
             schedule.step()
+        if self._device == "cuda":
+            torch.cuda.synchronize()  # who asks for the time from here on means that of finished steps
         self.model.eval()
 
     def seconds_per_step(self, freeze_batch_norm: bool) -> float:
@@ -94,6 +98,7 @@ class Training:
         for image in self.crops[indices]:
             left, top, right, bottom = random_box(image.shape[1], image.shape[0], MIN_AREA, self._rng)
             crop = image[top:bottom, left:right].permute(2, 0, 1)[None]
+            crop = crop.float() if crop.is_cuda else crop  # bytes are faster on a CPU, and unknown to CUDA
             crop = F.interpolate(crop, (self._size, self._size), mode="bilinear", antialias=True)
             images.append(crop.flip(3) if self._rng.integers(2) else crop)
         return normalized(torch.cat(images))
@@ -110,11 +115,11 @@ def normalized(images: Tensor) -> Tensor:
     return ((images.float() - MEAN) / STD).contiguous(memory_format=torch.channels_last)
 
 
-def outputs(function: Any, images: np.ndarray) -> Tensor:
-    """Returns what a network in evaluation makes of uint8 images (N, H, W, 3): (N, ...)."""
+def outputs(function: Any, images: np.ndarray, device: str) -> Tensor:
+    """Returns what a network in evaluation on a device makes of uint8 images (N, H, W, 3): (N, ...), there."""
     with torch.no_grad():
         batches = torch.from_numpy(images).permute(0, 3, 1, 2).split(EVAL_BATCH)
-        return torch.cat([function(normalized(batch)) for batch in batches])
+        return torch.cat([function(normalized(batch.to(device))) for batch in batches])
 
 
 def fine_tune(job: Job) -> dict[str, Any]:
@@ -126,30 +131,37 @@ def fine_tune(job: Job) -> dict[str, Any]:
       it holds none out, a part of the training images, of a second training without them.
     """
     torch.set_num_threads(cores())
-    photos = RunPhotos(Path(job.root), Path(job.run))
+    torch.backends.cudnn.benchmark = True  # all batches have one shape; means nothing on a CPU
+    photos, device = RunPhotos(Path(job.root), Path(job.run)), "cuda" if job.device == "gpu" else "cpu"
     train, crops = photos.read("train"), photos.read("train", size=round(LARGER * photos.size))
     left = 60 * job.cell.minutes - (time.time() - job.began)
-    model, length = _trained(train, crops, len(photos.classes), job.cell, left)
-    seconds, test, validation = time.time() - job.began, photos.read("test"), photos.read("validation")
-    result = score(outputs(model, test.images).numpy(), test.labels) | length | {"seconds": seconds}
+
+    def trained(train: Photos, crops: Photos) -> tuple[Lite0, dict[str, Any]]:
+        training = Training(train, crops, len(photos.classes), job.cell.seed, device)
+        return training.model, _train(training, job.cell, left)
+
+    def scored(model: Lite0, part: Photos) -> dict[str, Any]:
+        return score(outputs(model, part.images, device).cpu().numpy(), part.labels)
+
+    model, length = trained(train, crops)
+    seconds, validation = time.time() - job.began, photos.read("validation")
+    result = scored(model, photos.read("test")) | length | {"seconds": seconds}
     if not len(validation.labels):
         kept, held_out = stratified_holdout(train.labels, HELD_OUT, job.cell.seed)
         validation = Photos(train.images[held_out], train.labels[held_out])
         less, less_crops = (Photos(part.images[kept], part.labels[kept]) for part in (train, crops))
-        model, _ = _trained(less, less_crops, len(photos.classes), job.cell, left)
-    return result | {"validation": score(outputs(model, validation.images).numpy(), validation.labels)}
+        model, _ = trained(less, less_crops)
+    return result | {"validation": scored(model, validation)}
 
 
-def _trained(train: Photos, crops: Photos, classes: int, cell: Cell, seconds: float) -> tuple[Lite0, dict[str, Any]]:
-    """Returns the network after the head and all layers, and how long that was."""
-    began, frozen = time.perf_counter(), bool(cell.freeze_batch_norm)
-    training = Training(train, crops, classes, cell.seed)
+def _train(training: Training, cell: Cell, seconds: float) -> dict[str, Any]:
+    """Trains the head, then all layers, for so many seconds in all; returns how long that was."""
+    began, frozen, count = time.perf_counter(), bool(cell.freeze_batch_norm), len(training.photos.labels)
     training.model.eval()
     training.fit_head()
     step = training.seconds_per_step(frozen)
     left = seconds - (time.perf_counter() - began)
-    most = MOST_EPOCHS * max(len(train.labels) / BATCH, 1)
+    most = MOST_EPOCHS * max(count / BATCH, 1)
     steps = max(int(min(left / step, most)), 1)
     training.fit(steps, cell.rate or 0.0, frozen)
-    images = steps * min(BATCH, len(train.labels))
-    return training.model, {"steps": steps, "epochs": images / len(train.labels), "step_seconds": step}
+    return {"steps": steps, "epochs": steps * min(BATCH, count) / count, "step_seconds": step}
