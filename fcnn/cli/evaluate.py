@@ -134,7 +134,7 @@ def _lines(metrics: dict[str, Any], weights: str) -> list[str]:
     """Returns the result in words; `weights` names the network's where it had a choice."""
     low, high = metrics["interval"]
     numbers = (
-        f"{100 * metrics['top1']:.2f} % (95 % interval {100 * low:.2f} to {100 * high:.2f} %), "
+        f"{100 * metrics['top1']:.2f} % (95 % CI {100 * low:.2f} to {100 * high:.2f} %), "
         f"top-5 {100 * metrics['top5']:.2f} %, loss {metrics['loss']:.4f}"
     )
     if "workdir" in metrics:
@@ -174,10 +174,10 @@ def _share(value: float | None) -> str:
 
 
 def _reliability_table(report: dict[str, Any]) -> str:
-    """Returns how many of the answers are right, by their calibrated probability."""
+    """Returns the accuracy of the predictions by their calibrated probability."""
     bins = [part for part in report["reliability"]["after"] if part.count]
     rows = [[f"{100 * part.confidence:.1f} %", f"{100 * part.accuracy:.1f} %", f"{part.count:,}"] for part in bins]
-    return table([["probability", "right", "images"], *rows])
+    return table([["probability", "accuracy", "images"], *rows])
 
 
 def _calibration_lines(report: dict[str, Any], split: str) -> list[str]:
@@ -185,18 +185,16 @@ def _calibration_lines(report: dict[str, Any], split: str) -> list[str]:
     lines = [
         f"Expected calibration error: {100 * report['error_before']:.2f} %, calibrated {100 * report['error']:.2f} % "
         f"(temperature {report['temperature']:.2f})",
-        f"{report['images']:,} images have about {100 * report['error_floor']:.2f} % by chance even if every "
-        "probability is right",
+        f"A perfectly calibrated model would have about {100 * report['error_floor']:.2f} % on "
+        f"{report['images']:,} images",
     ]
     if (coverage := report["coverage"]) is not None:
         lines.append(
-            f"{100 * coverage:g} % sets: {report['set_size']:.2f} classes on average, "
-            f"{100 * report['covered']:.1f} % of the images have theirs in it"
+            f"{100 * coverage:g} % prediction sets: mean size {report['set_size']:.2f}, "
+            f"coverage {100 * report['covered']:.1f} %"
         )
     if "false_alarms" in report:
-        lines.append(
-            f"None of these: {100 * report['false_alarms']:.1f} % of the images get this answer and should not"
-        )
+        lines.append(f"None of these: {100 * report['false_alarms']:.1f} % false alarms")
     if split == "validation":
         lines.append("Note: the calibration was fitted on these images; the test split tells how good it is.")
     return lines

@@ -28,7 +28,7 @@ def log_result(record: dict[str, Any], config: Config, folder: Path, console: An
     if record.get("skipped"):  # records of older runs don't say
         console.log(f"{record['skipped']} files that can't be read were left out; data.json lists them")
     console.log(
-        f"Test accuracy {100 * record['top1']:.2f} % ({_hits(record)} of {record['count']}; 95 % interval "
+        f"Test accuracy {100 * record['top1']:.2f} % ({_hits(record)} of {record['count']}; 95 % CI "
         f"{100 * low:.2f} to {100 * high:.2f} %), loss {record['loss']:.4f}: epoch {record['epoch']:g}, {best}"
     )
 
@@ -55,7 +55,7 @@ def log_comparison(config: Config, record: dict[str, Any], other: dict[str, Any]
     compare = str(config.transfer.compare)
     names = [f"{config.transfer.strategy}, from {config.transfer.weights}", compare]
     width = max(map(len, names))
-    console.log(f"\n{'':{width}}   test accuracy   95 % interval       right")
+    console.log(f"\n{'':{width}}   test accuracy             95 % CI  correct")
     for name, one in zip(names, (record, other), strict=True):
         low, high = one["interval"]
         console.log(

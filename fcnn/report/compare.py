@@ -39,7 +39,7 @@ def write_comparison(path: Path, runs: Sequence[Compared]) -> None:
     write_bytes(path, page(f"{len(runs)} runs side by side", sections))
 
 
-HEAD = ("run", "best on validation", "its loss", "in epoch", "test accuracy", "95 % interval", "images/s", "epochs")
+HEAD = ("run", "best on validation", "its loss", "in epoch", "test accuracy", "95 % CI", "images/s", "epochs")
 
 
 def _row(run: Compared) -> list[str]:

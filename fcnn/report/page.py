@@ -97,7 +97,8 @@ def _result(records: Sequence[Record], data: ReportData) -> str:
     rows: list[tuple[str, str]] = []
     if test := _tested(records):
         low, high = test["interval"]
-        rows.append(("test accuracy", f"{percent(test['top1'])} (95 % interval {percent(low)} to {percent(high)})"))
+        interval = f"95 % confidence interval {percent(low)} to {percent(high)}"
+        rows.append(("test accuracy", f"{percent(test['top1'])} ({interval})"))
         rows.append(("test loss", f"{test['loss']:.4f}, of {test['count']:,} images, read once at the end"))
     if test and any(r.get("weights") == "ema" for r in records):
         why = "no validation split was held out" if data.best_step is None else "the better on validation"

@@ -202,10 +202,10 @@ def class_metrics(sums: Sequence[ClassMetrics], classes: Sequence[str]) -> dict[
     """Returns how sure the accuracy is and which classes it comes from, as JSON can write it.
 
     Returns:
-      {"interval": [low, high], the 95 % interval of top-1, "precision": {class: share of the images predicted to be of
-      it that are}, "recall": {class: share of its images that are top-1 hits}, "f1": {class: their harmonic mean},
-      "images": {class: how many it has}, "macro": {"precision", "recall", "f1": means over the classes with images}}.
-      None where there is nothing to divide by, which is 0 in a mean.
+      {"interval": [low, high], the 95 % confidence interval of top-1, "precision": {class: share of the images
+      predicted to be of it that are}, "recall": {class: share of its images that are top-1 hits}, "f1": {class: their
+      harmonic mean}, "images": {class: how many it has}, "macro": {"precision", "recall", "f1": means over the classes
+      with images}}. None where there is nothing to divide by, which is 0 in a mean.
     """
 
     def total(name: str) -> np.ndarray:

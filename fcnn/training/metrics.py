@@ -137,7 +137,7 @@ def _rank(logits: jax.Array, labels: jax.Array) -> jax.Array:
 
 
 def wilson(hits: int, count: int) -> tuple[float, float]:
-    """Returns the 95 % interval of a share that was measured as `hits` of `count`, at least 1.
+    """Returns the 95 % confidence interval of a share that was measured as `hits` of `count`, at least 1.
 
     Unlike hits / count +- 1.96 standard errors it stays within 0 and 1 and doesn't shrink to nothing at either end. It
     says how much the number of images leaves open, not how much another seed would change.

@@ -45,5 +45,5 @@ def few_images(count: int) -> str:
     low, high = wilson(hits, count)
     return (
         f"the best epoch is chosen by {count} validation images, which is few: {hits} of {count} right is an accuracy "
-        f"with a 95 % interval of {100 * low:.0f} to {100 * high:.0f} %"
+        f"with a 95 % CI of {100 * low:.0f} to {100 * high:.0f} %"
     )

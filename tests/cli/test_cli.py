@@ -181,7 +181,7 @@ def test_numbered_folders_and_a_preset_of_ones_own(tmp_path, monkeypatch, capsys
         lines = capsys.readouterr().out.splitlines()
         assert lines[-2].endswith(f"are in runs/mine-{number}")
         assert re.match(
-            r"Test accuracy [\d.]+ % \(\d+ of 360; 95 % interval [\d.]+ to [\d.]+ %\), loss [\d.]+: "
+            r"Test accuracy [\d.]+ % \(\d+ of 360; 95 % CI [\d.]+ to [\d.]+ %\), loss [\d.]+: "
             r"epoch \d, the best on validation$",
             lines[-1],
         )

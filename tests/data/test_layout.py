@@ -164,7 +164,7 @@ def test_a_class_whose_name_is_no_text_has_one_that_can_be_written(tmp_path, dra
 
 def test_few_validation_images_are_said_to_be_few():
     # Wilson's interval of 8 of 10: 0.4902 to 0.9433 (R, binom::binom.wilson).
-    assert "8 of 10 right is an accuracy with a 95 % interval of 49 to 94 %" in few_images(10)
+    assert "8 of 10 right is an accuracy with a 95 % CI of 49 to 94 %" in few_images(10)
 
 
 def test_a_run_s_folder_that_is_not_utf_8_is_refused_before_anything_is_written(tmp_path):

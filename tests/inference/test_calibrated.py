@@ -136,9 +136,9 @@ def test_evaluate_gives_precision_f1_and_calibration(root, capsys):
     assert cli.main(["evaluate", str(root / "run"), "--split", "validation"]) == 0
     said = capsys.readouterr().out
     assert "Expected calibration error: " in said
-    assert "% sets: " in said
+    assert "% prediction sets: mean size " in said
     assert "None of these: " in said
-    assert "by chance even if every probability is right" in said
+    assert "A perfectly calibrated model would have about " in said
     assert "probability  " in said
     assert "Note: the calibration was fitted on these images" in said
     assert "mean of all classes" in said

@@ -39,7 +39,7 @@ def test_a_run_writes_its_page(runs):
     seen = check_stands_alone((runs / "a/report.html").read_bytes())
     headings = ("The answer", "Result", "Curves", "are confused", "mistakes", "first layer", "repeat", "Configuration")
     assert all(heading in seen.text for heading in headings)
-    assert re.search(r"test accuracy\s*\d+\.\d\d % \(95 % interval", seen.text)
+    assert re.search(r"test accuracy\s*\d+\.\d\d % \(95 % confidence interval", seen.text)
     assert re.search(r"Overfitting|Underfitting|Neither", seen.text)
     assert "10 of 10 kernels of head, 8 x 8 pixels" in seen.text
     assert "images/s in training" in seen.text
