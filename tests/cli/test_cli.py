@@ -131,7 +131,7 @@ def test_the_whole_help_has_every_field_of_the_config(command, capsys):
     text = read_help(capsys, command, "--config", "resnet", "--help-all")
     for field in serialize.flatten(Config()):
         assert field == "model.options" or f"--{field.replace('_', '-')}" in text
-    assert "not the loss of PyTorch's CrossEntropyLoss(weight=...)" in text
+    assert "the loss of PyTorch's CrossEntropyLoss(weight=...)" in text
     assert "(default: 0.005)" in text
 
 
