@@ -22,7 +22,7 @@ from fcnn.report.records import WEIGHTS, Record, read_records
 from fcnn.utils.cores import cores
 from fcnn.utils.errors import UserError
 from fcnn.utils.files import write_bytes
-from fcnn.utils.html import card, cards, code, page, paragraph, picture, shaded, table, wide
+from fcnn.utils.html import card, cards, code, items, page, paragraph, picture, shaded, table, wide
 from fcnn.utils.json_file import read_json
 from fcnn.utils.text import printable
 
@@ -84,6 +84,7 @@ def write_page(workdir: Path, data: ReportData) -> Path:
         *([("The most confident mistakes", _mistakes(data))] if data.confusion is not None else []),
         *([("How far to trust a probability", calibration)] if calibration else []),
         ("Filters of the first layer", _filters(data)),
+        *_notes(workdir),
         *_facts(workdir),
         ("How to repeat it", code(data.command) + _environment(data)),
         ("Configuration", table((name, str(value)) for name, value in data.config.items())),
@@ -175,6 +176,18 @@ def _filters(data: ReportData) -> str:
         f"{'in color' if channels == 3 else 'in gray'}; gray is zero"
     )
     return picture(tiles(data.filters), words) + paragraph(words + ".")
+
+
+def _notes(workdir: Path) -> list[tuple[str, str]]:
+    """What the run noted about its images: duplicates across splits, files that were skipped, ..."""
+    try:
+        facts = read_json(workdir / "data.json")
+        notes = [*map(str, facts["notes"]), *(f"skipped {one}" for one in facts["skipped"])]
+    except (UserError, RecursionError, KeyError, TypeError):  # none, or damaged
+        return []
+    shown = [printable(note) for note in notes[:LISTED]]
+    more = [f"and {len(notes) - LISTED:,} more, in data.json"] if len(notes) > LISTED else []
+    return [("Notes on the images", items([*shown, *more]))] if notes else []
 
 
 def _facts(workdir: Path) -> list[tuple[str, str]]:

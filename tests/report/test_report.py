@@ -184,6 +184,8 @@ def test_what_else_a_run_keeps_is_a_table(tmp_path):
     strategy = {"strategy": "head", "estimates": {"head": {"accuracy": 0.876543, "interval": [0.85, 0.9]}}, EVIL: EVIL}
     (tmp_path / "strategy.json").write_text(json.dumps(strategy | {"bins": list(range(99))}))
     (tmp_path / "calibration.json").write_text("{damaged")
+    notes = [EVIL, *(f"note {i}" for i in range(20))]
+    (tmp_path / "data.json").write_text(json.dumps({"notes": notes, "skipped": ["a.png: damaged"]}))
     data = ReportData(
         title="t", command="c", config={}, classes=["a"], parameters=1, devices="d", best_step=None, confusion=None,
         mistakes=[], first_layer="l", filters=np.ones((1, 3, 3, 3), np.float32),
@@ -191,6 +193,8 @@ def test_what_else_a_run_keeps_is_a_table(tmp_path):
     text = " ".join(check_stands_alone(write_page(tmp_path, data).read_bytes()).text.split())
     for words in ("How it was chosen", "estimates.head.accuracy 0.8765", "interval 0.85, 0.9", "bins 99 values", EVIL):
         assert words in text
+    assert f"Notes on the images {EVIL} note 0" in text
+    assert "note 10 and 10 more, in data.json" in text
     assert "Calibration" not in text
 
 
