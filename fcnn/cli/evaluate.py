@@ -11,7 +11,7 @@ from fcnn.cli.parse import PresetFile, named_options, parse
 from fcnn.config import Config, DataConfig
 from fcnn.runtime.ready import get_ready
 from fcnn.utils.errors import UserError
-from fcnn.utils.text import table
+from fcnn.utils.text import short, table
 from fcnn.zoo import TABLE
 
 MOST_CLASSES = 20
@@ -138,7 +138,9 @@ def _lines(metrics: dict[str, Any], weights: str) -> list[str]:
         f"top-5 {100 * metrics['top5']:.2f} %, loss {metrics['loss']:.4f}"
     )
     if "workdir" in metrics:
-        result = f"{metrics['split']} split, {metrics['count']} images, state of epoch {metrics['epoch']:g}{weights}"
+        result = (
+            f"{metrics['split']} split, {metrics['count']} images, state of epoch {short(metrics['epoch'])}{weights}"
+        )
         return [f"{result}: top-1 {numbers}"]
     images = "all" if metrics["split"] == "all" else f"{metrics['split']} split,"
     few, many = metrics["num_classes"], metrics["network_classes"]

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from fcnn.config import Config
+from fcnn.utils.text import short
 
 FILES = ("metrics.jsonl", "tensorboard", "curves.png", "report.html")
 """What a run leaves beside its checkpoints."""
@@ -29,7 +30,7 @@ def log_result(record: dict[str, Any], config: Config, folder: Path, console: An
         console.log(f"{record['skipped']} files that can't be read were left out; data.json lists them")
     console.log(
         f"Test accuracy {100 * record['top1']:.2f} % ({_hits(record)} of {record['count']}; 95 % CI "
-        f"{100 * low:.2f} to {100 * high:.2f} %), loss {record['loss']:.4f}: epoch {record['epoch']:g}, {best}"
+        f"{100 * low:.2f} to {100 * high:.2f} %), loss {record['loss']:.4f}: epoch {short(record['epoch'])}, {best}"
     )
 
 

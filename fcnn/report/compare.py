@@ -11,6 +11,7 @@ from fcnn.report.fit import curve, fit
 from fcnn.report.records import Record
 from fcnn.utils.files import write_bytes
 from fcnn.utils.html import page, paragraph, picture, table
+from fcnn.utils.text import short
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +50,7 @@ def _row(run: Compared) -> list[str]:
     speeds = sorted(r["images_per_second"] for r in train if "images_per_second" in r)
     return [
         run.name,
-        *((percent(best["top1"]), f"{best['loss']:.4f}", f"{best['epoch']:g}") if best else ("-", "-", "-")),
+        *((percent(best["top1"]), f"{best['loss']:.4f}", short(best["epoch"])) if best else ("-", "-", "-")),
         *((percent(test["top1"]), " to ".join(map(percent, test["interval"]))) if test else ("not finished", "-")),
         f"{speeds[len(speeds) // 2]:,.0f}" if speeds else "-",
         f"{max((r['epoch'] for r in (*train, *validation)), default=0):g}",

@@ -5,6 +5,7 @@ from pathlib import Path
 from fcnn.report.files import new_figure, png, shorten
 from fcnn.report.records import Record, read_records
 from fcnn.utils.files import write_bytes
+from fcnn.utils.text import short
 
 FILE = "curves.png"
 
@@ -48,7 +49,7 @@ def draw_curves(workdir: Path, title: str, best_step: int | None, *, smoothed: b
         axis.grid(alpha=0.3)
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))  # of a run shorter than two epochs: fractions
         if best := next((r for r in records if r["step"] == best_step), None):
-            axis.axvline(best["epoch"], color="tab:green", linestyle=":", label=f"best, epoch {best['epoch']:g}")
+            axis.axvline(best["epoch"], color="tab:green", linestyle=":", label=f"best, epoch {short(best['epoch'])}")
         axis.legend()
     path = workdir / FILE
     write_bytes(path, png(figure, dpi=120))

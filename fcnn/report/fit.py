@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Sequence
 
 from fcnn.report.records import Record, better, rank
+from fcnn.utils.text import short
 
 GAP = 0.05
 """Difference of the accuracies, training less validation, that is worth a note."""
@@ -60,7 +61,7 @@ def fit(records: Sequence[Record]) -> str:
     rises = validation[-1]["loss"] > RISE * least
     numbers = (
         f"at the end the training accuracy is {100 * last['top1']:.1f} %, that of validation "
-        f"{100 * validation[-1]['top1']:.1f} % (its best {100 * best['top1']:.1f} % in epoch {best['epoch']:g})"
+        f"{100 * validation[-1]['top1']:.1f} % (its best {100 * best['top1']:.1f} % in epoch {short(best['epoch'])})"
     )
     if gap > GAP or (rises and last["loss"] < validation[-1]["loss"]):
         loss = ", and the validation loss rises again" if rises else ""

@@ -24,7 +24,7 @@ from fcnn.utils.errors import UserError
 from fcnn.utils.files import write_bytes
 from fcnn.utils.html import card, cards, code, items, page, paragraph, picture, shaded, table, wide
 from fcnn.utils.json_file import read_json
-from fcnn.utils.text import printable
+from fcnn.utils.text import printable, short
 
 FILE = "report.html"
 FACTS = {"strategy.json": "How it was chosen"}
@@ -106,7 +106,7 @@ def _result(records: Sequence[Record], data: ReportData) -> str:
         rows.append(("weights", f"{WEIGHTS[test['weights']]}: {why}"))
     if best := _best(records, data):
         rows.append(
-            ("best on validation", f"{percent(best['top1'])}, loss {best['loss']:.4f}, epoch {best['epoch']:g}")
+            ("best on validation", f"{percent(best['top1'])}, loss {best['loss']:.4f}, epoch {short(best['epoch'])}")
         )
     speeds = [r["images_per_second"] for r in curve(records, "train") if "images_per_second" in r]
     if speeds:
@@ -135,7 +135,7 @@ def _curves(workdir: Path, records: Sequence[Record], data: ReportData) -> str:
                 f"{percent(rows[0]['top1'])} to {percent(rows[-1]['top1'])}."
             )
     if best := _best(records, data):
-        words += f" The best epoch on validation, {best['epoch']:g}, is marked."
+        words += f" The best epoch on validation, {short(best['epoch'])}, is marked."
     note = history_note(workdir)
     return wide(picture(picture_path.read_bytes(), words)) + paragraph(words) + (paragraph(note) if note else "")
 

@@ -13,6 +13,7 @@ from fcnn.report.files import new_figure, png, write_table
 from fcnn.search.space import Dimension
 from fcnn.utils import text
 from fcnn.utils.files import write_bytes
+from fcnn.utils.text import short
 
 SHOWN = 10
 """Trials in the table."""
@@ -35,7 +36,7 @@ def describe(trial: FrozenTrial, space: Sequence[Dimension]) -> str:
     values, best, note = (trial.user_attrs.get(name) for name in ("values", "best", "note"))
     drawn = ", ".join(f"{d.option} {(values or {}).get(d.field)}" for d in space)
     state = f"{STATES[trial.state]} ({note})" if note is not None else STATES[trial.state]
-    result = f"validation {percent(best['top1'])} in epoch {best['epoch']:g}, {state}" if best else state
+    result = f"validation {percent(best['top1'])} in epoch {short(best['epoch'])}, {state}" if best else state
     return f"{_name(trial)}: {result}; {drawn}"
 
 
@@ -54,7 +55,7 @@ def _row(trial: FrozenTrial, space: Sequence[Dimension]) -> list[Any]:
     values, best = trial.user_attrs.get("values", {}), trial.user_attrs.get("best")
     metrics = ["-"] * 4
     if best:
-        metrics = [percent(best["top1"]), f"{best['loss']:.4f}", f"{best['epoch']:g}", f"{best['epochs']:g}"]
+        metrics = [percent(best["top1"]), f"{best['loss']:.4f}", short(best["epoch"]), f"{best['epochs']:g}"]
     return [*metrics, *(values.get(d.field) for d in space), STATES[trial.state], _name(trial)]
 
 

@@ -45,3 +45,8 @@ def table(rows: Sequence[Sequence[str]], left: int = 1) -> str:
     sides = ["<" if i < left else ">" for i in range(len(widths))]
     lines = [zip(row, sides, widths, strict=True) for row in rows]
     return "\n".join("  ".join(f"{cell:{side}{width}}" for cell, side, width in line).rstrip() for line in lines)
+
+
+def short(number: float) -> str:
+    """Returns a number with at most two decimals: 5.09524 -> "5.1"."""
+    return f"{round(number, 2):g}"
