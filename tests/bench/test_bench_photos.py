@@ -2,7 +2,9 @@
 
 import dataclasses
 import json
+import os
 import shutil
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ from PIL import Image
 
 import fcnn
 from fcnn import cli
-from fcnn.bench.photos import jax_side, measure
+from fcnn.bench.photos import jax_side, measure, worker
 from fcnn.bench.photos.environment import Environment, checked
 from fcnn.bench.photos.images import Photos, RunPhotos, score
 from fcnn.bench.photos.job import GRID, RATES, Cell, Job
@@ -344,6 +346,14 @@ def test_measuring_pytorchs_step_does_not_change_the_training(loop):
         training.fit(1, 1e-3, False)
         weights.append(training.model.state_dict())
     assert all(bool((weights[0][name] == weights[1][name]).all()) for name in weights[0])
+
+
+def test_beside_pytorch_jax_leaves_the_gpu_alone(loop, run, monkeypatch, capsys):
+    monkeypatch.setenv("JAX_PLATFORMS", "cuda")
+    monkeypatch.setattr(loop, "fine_tune", lambda job: {"minutes": job.cell.minutes, "on": os.environ["JAX_PLATFORMS"]})
+    monkeypatch.setattr(sys, "argv", ["worker", json.dumps(dataclasses.asdict(run(0.1)))])
+    worker.main()
+    assert json.loads(capsys.readouterr().out) == {"minutes": CELL.minutes, "on": "cpu"}
 
 
 @pytest.mark.parametrize("val_fraction", [0.1, 0.0])

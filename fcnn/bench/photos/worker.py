@@ -2,6 +2,7 @@
 JSON object, the last line of its standard output."""
 
 import json
+import os
 import sys
 
 from fcnn.bench.photos.job import Cell, Job
@@ -12,6 +13,7 @@ def main() -> None:
     values = json.loads(sys.argv[1])
     job = Job(**values | {"cell": Cell(**values["cell"])})
     if job.cell.contender == "torch":
+        os.environ["JAX_PLATFORMS"] = "cpu"  # JAX only scores there, and would take most of a GPU's memory for itself
         from fcnn.bench.photos.torch_loop import fine_tune as work
     else:
         from fcnn.runtime.ready import get_ready
