@@ -153,8 +153,10 @@ def test_what_was_measured_is_not_measured_again(photos, tmp_path, monkeypatch, 
     assert len((tmp_path / "out/results.jsonl").read_text().splitlines()) == first_split - 1
     with (tmp_path / "out/results.jsonl").open("a") as file:
         file.write('{"contender": "fc')  # as a process leaves it that is killed
+    (tmp_path / "out/.cache-killed/fcnn-cache").mkdir(parents=True)
     trainings.stop_after = None
     assert cli.main(command) == 0
+    assert not (tmp_path / "out/.cache-killed").exists()
     once = 2 * (first_split + other_split)
     assert len(trainings.calls) == once + 1  # the one that was interrupted begins anew
     first = json.loads(capsys.readouterr().out)

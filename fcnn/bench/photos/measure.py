@@ -11,7 +11,7 @@ from typing import Any
 from fcnn import zoo
 from fcnn.bench.photos.environment import Environment, find_environment
 from fcnn.bench.photos.job import GRID, WEIGHTS, Cell, Job
-from fcnn.bench.photos.process import last_line
+from fcnn.bench.photos.process import last_line, remove_caches
 from fcnn.bench.photos.split import identity, link_photos, split_photos, subsample
 from fcnn.bench.photos.summary import best_point
 from fcnn.data.manifest import Manifest
@@ -48,6 +48,7 @@ def measure(
     parts = _parts(photos, seeds, sizes)  # all of them before the first training: what is impossible is said now
     zoo.obtain(zoo.TABLE[WEIGHTS])  # not while a training is timed
     environment = find_environment()
+    remove_caches(out)
     if len(seeds) > 1 and len({tuple(parts[seed, sizes[0]].paths("test")) for seed in seeds}) == 1:
         log(f"{photos} has test images of its own, the same for all seeds")
     records: list[dict[str, Any]] = []

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -10,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from fcnn.utils.errors import UserError
+
+_CACHE = ".cache-"
 
 
 def last_line(arguments: Sequence[str], folder: Path) -> dict[str, Any]:
@@ -26,7 +29,7 @@ def last_line(arguments: Sequence[str], folder: Path) -> dict[str, Any]:
       UserError: it fails; with its last word.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".cache-", dir=folder) as cache:
+    with tempfile.TemporaryDirectory(prefix=_CACHE, dir=folder) as cache:
         path = str(Path(cache).absolute())
         environment = os.environ | {"TFDS_DATA_DIR": path, "JAX_COMPILATION_CACHE_DIR": f"{path}/compiled"}
         command = [sys.executable, *arguments]
@@ -35,3 +38,9 @@ def last_line(arguments: Sequence[str], folder: Path) -> dict[str, Any]:
         words = result.stderr.strip().splitlines()[-1:] or ["without a message"]
         raise UserError(f"{' '.join(arguments[1:4])} ended with exit code {result.returncode}: {words[0]}")
     return json.loads(result.stdout.strip().splitlines()[-1])
+
+
+def remove_caches(folder: Path) -> None:
+    """Removes the caches in a folder of processes that were killed."""
+    for cache in folder.glob(f"{_CACHE}*"):
+        shutil.rmtree(cache, ignore_errors=True)
