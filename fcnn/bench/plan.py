@@ -22,7 +22,7 @@ from fcnn.distributed import sharding
 from fcnn.models.summary import summarize
 from fcnn.training.pretrained import source_of
 from fcnn.training.setup import TrainSetup, make_setup, trace_train_step
-from fcnn.utils.errors import UserError, unknown
+from fcnn.utils.errors import UserError, install, unknown
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,7 +126,7 @@ def devices(target: str) -> list[Any]:
     """
     _, shape = parse_target(target)
     if importlib.util.find_spec("libtpu") is None:
-        raise UserError("fcnn plan needs the TPU compiler (not a TPU): pip install 'fcnn[tpu]'")
+        raise UserError(f"fcnn plan needs the TPU compiler (not a TPU): {install('tpu')}")
     # Else libtpu asks the network for the TPU that it's on, complains that there is none, and locks out all others that
     # load it, since it can't know that it will only compile.
     for name, value in {

@@ -10,7 +10,7 @@ import tyro
 from fcnn import zoo
 from fcnn.cli.parse import PresetFile, parse
 from fcnn.cli.weights import described
-from fcnn.utils.errors import UserError
+from fcnn.utils.errors import UserError, install
 from fcnn.utils.text import printable_lines
 
 
@@ -97,7 +97,7 @@ def _check(args: ExportArgs) -> None:
             raise UserError(f"--{name} has no effect with {args.format}; it belongs to {belongs}")
     packages = {"onnx": ("onnx", "onnxruntime"), "html": ("onnx",)}.get(args.format, ())
     if missing := [package for package in packages if not importlib.util.find_spec(package)]:
-        raise UserError(f"--format {args.format} needs {' and '.join(missing)}: pip install 'fcnn[onnx]'")
+        raise UserError(f"--format {args.format} needs {' and '.join(missing)}: {install('onnx')}")
 
 
 def _write_onnx(out: Path, network: Any, args: ExportArgs, dataset: Any) -> list[str]:

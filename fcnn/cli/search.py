@@ -15,7 +15,7 @@ from fcnn.config import Config
 from fcnn.config.serialize import options
 from fcnn.runtime.ready import get_ready
 from fcnn.training.workdir import check_path
-from fcnn.utils.errors import UserError
+from fcnn.utils.errors import UserError, install
 from fcnn.utils.text import printable
 
 
@@ -72,7 +72,7 @@ def _job(args: SearchArgs, name: str) -> Any:
         if value is not None and value < 1:
             raise UserError(f"--{option} must be at least 1, got {value}")
     if importlib.util.find_spec("optuna") is None:
-        raise UserError("fcnn search needs Optuna: pip install 'fcnn[search]'")
+        raise UserError(f"fcnn search needs Optuna: {install('search')}")
 
     from fcnn.search.space import default_space, parse_space
 

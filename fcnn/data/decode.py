@@ -13,6 +13,7 @@ from PIL import ExifTags, Image, ImageOps
 
 from fcnn.config.names import Interpolation
 from fcnn.data.parallel import take_turn
+from fcnn.utils.errors import install
 
 with contextlib.suppress(ImportError):  # the extra "heif"
     import pillow_heif  # pyright: ignore[reportMissingImports]
@@ -169,7 +170,7 @@ def _unreadable(source: Path | IO[bytes]) -> str:
     if kind in (b"avif", b"avis"):
         return "AVIF, which this version of Pillow can't read: pip install --upgrade pillow"
     if kind in (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"):
-        return "HEIC, which Pillow can't read: pip install 'fcnn[heif]', or convert it to JPEG"
+        return f"HEIC, which Pillow can't read: {install('heif')}, or convert it to JPEG"
     return "not an image that Pillow can read"
 
 

@@ -19,7 +19,7 @@ from fcnn.data.cache import cached_arrays, data_dir
 from fcnn.data.decode import BadImage, ignore_warnings, open_image, resize_crop
 from fcnn.data.manifest import SPLITS
 from fcnn.data.parallel import Progress, each
-from fcnn.utils.errors import UserError, unknown
+from fcnn.utils.errors import UserError, install, unknown
 from fcnn.utils.files import is_abandoned, owned, sync_folder, sync_tree
 
 BLOCK = 256  # records that are read at once
@@ -126,7 +126,7 @@ def _user_fault(error: BaseException | None, folder: Path) -> str | None:
         if isinstance(cause, RuntimeError) and ".array_record" in str(cause):  # of its writer, in C++
             return f"{_first_line(cause)}; TFDS_DATA_DIR names the folder to prepare in"
     if importlib.util.find_spec("tensorflow") is None and any("tensorflow" in str(e).lower() for e in chain):
-        return "TFDS needs TensorFlow to prepare it (not to read it): pip install 'fcnn[tensorflow]'"
+        return f"TFDS needs TensorFlow to prepare it (not to read it): {install('tensorflow')}"
     for cause in chain:
         if isinstance(cause, ImportError):
             return f"{_first_line(cause)} (a package that TFDS needs for this set)"

@@ -10,6 +10,7 @@ from typing import Any
 
 from fcnn.doctor.probe import MARK
 from fcnn.doctor.report import Report
+from fcnn.utils.errors import install
 
 TIMEOUT = 120
 """Seconds; the start of a GPU or TPU can take half a minute."""
@@ -75,7 +76,7 @@ def _judge_backend(report: Report, backend: str) -> None:
     if backend != "cpu" or os.environ.get("JAX_PLATFORMS") == "cpu":
         return
     if Path("/dev/nvidia0").exists() and os.environ.get("CUDA_VISIBLE_DEVICES", "0") not in ("", "-1"):
-        report.problem("there is an NVIDIA GPU, and JAX doesn't use it", "pip install 'fcnn[cuda]'; see TPU.md")
+        report.problem("there is an NVIDIA GPU, and JAX doesn't use it", f"{install('cuda')}; see TPU.md")
 
 
 def _fix(error: str) -> str:
@@ -83,5 +84,5 @@ def _fix(error: str) -> str:
     if error.startswith("UserError"):
         return "correct what the message names"
     if (wish := os.environ.get("JAX_PLATFORMS", "cpu")) != "cpu":
-        return f"unset JAX_PLATFORMS ({wish}), or install JAX for that device: 'fcnn[cuda]', 'fcnn[tpu]'"
+        return f"unset JAX_PLATFORMS ({wish}), or install JAX for that device, such as {install('cuda')}"
     return REINSTALL

@@ -1,4 +1,4 @@
-"""Errors of the user, which the command line prints in a line or two, and hints at what was meant."""
+"""Errors of the user, which the command line prints in a line or two, and hints at what to write or install."""
 
 import difflib
 import re
@@ -17,6 +17,11 @@ MAX_KNOWN = 60
 """Names that it lists, where none is near."""
 SHORT = {"lr": "learning_rate", "wd": "weight_decay"}
 """Names that others use, too short to be recognized by their letters."""
+
+
+def install(extra: str) -> str:
+    """Returns the command that installs an extra, in a checkout of the repository."""
+    return f"pip install -e '.[{extra}]'"
 
 
 def unknown(what: str, name: str, known: Iterable[str]) -> str:

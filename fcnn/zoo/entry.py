@@ -31,8 +31,8 @@ class Entry:
     """The installed package that the file is in, if one is: its name in Python."""
     path: str | None = None
     """Of the file in `package`."""
-    requirement: str | None = None
-    """What pip installs to have `package`; None if it comes with fcnn."""
+    extra: str | None = None
+    """The extra of fcnn that installs `package`; None if it comes with fcnn."""
     classes: str | None = None
     """The file beside this one with the names of the classes, a line each; None where the weights' file has them."""
     crop: float = 1.0

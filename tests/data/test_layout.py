@@ -139,7 +139,7 @@ def test_heic_is_an_error_that_names_what_reads_it(tmp_path, draw):
         (root / name).write_bytes(start)
     message = refusal(root)
     assert "2 of the 12 files" in message
-    assert "a/IMG_1.HEIC (HEIC, which Pillow can't read: pip install 'fcnn[heif]', or convert it to JPEG)" in message
+    assert "a/IMG_1.HEIC (HEIC, which Pillow can't read: pip install -e '.[heif]', or convert it to JPEG)" in message
     assert "b/IMG_2.jpg (HEIC, " in message
     with pytest.raises(decode.BadImage, match=r"HEIC, which Pillow can't read"):
         decode.open_image(root / "a/IMG_1.HEIC")

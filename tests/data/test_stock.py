@@ -156,7 +156,7 @@ def test_a_stock_set_that_needs_tensorflow_names_the_extra(monkeypatch, data_fol
         archive.writestr("horses/1.png", b"")
     given = str(tmp_path / "archive.zip")
     monkeypatch.setattr(tfds.download.DownloadManager, "download", lambda *_: [given, given])
-    with pytest.raises(UserError, match=r"needs TensorFlow to prepare it .*pip install 'fcnn\[tensorflow\]'"):
+    with pytest.raises(UserError, match=r"needs TensorFlow to prepare it .*pip install -e '\.\[tensorflow\]'"):
         load_fixed("tfds:horses_or_humans")
     assert not list(data_folder.glob("horses_or_humans/3*"))
 

@@ -258,7 +258,7 @@ def test_a_study_is_about_one_thing(tmp_path):
 def test_without_optuna_it_says_what_to_install(monkeypatch, capsys):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert cli.main(["search", "--config", "resnet"]) == 2
-    assert capsys.readouterr().err == "fcnn: fcnn search needs Optuna: pip install 'fcnn[search]'\n"
+    assert capsys.readouterr().err == "fcnn: fcnn search needs Optuna: pip install -e '.[search]'\n"
 
 
 def test_options_are_what_makes_one_config_of_another():

