@@ -7,7 +7,7 @@ NumPy arrays.
 
 from fcnn.calibration.conformal import conformal_thresholds, prediction_sets, threshold_for
 from fcnn.calibration.record import LEAST_IMAGES, Calibration, calibrate
-from fcnn.calibration.report import calibration_report
+from fcnn.calibration.report import calibration_report, cross_fitted_report
 from fcnn.calibration.temperature import (
     calibration_error,
     calibration_error_floor,
@@ -19,7 +19,7 @@ from fcnn.calibration.unknown import class_means, similarities, similarity_thres
 
 __all__ = [
     "LEAST_IMAGES", "Calibration", "calibrate", "calibration_error", "calibration_error_floor", "calibration_report",
-    "class_means", "conformal_thresholds",
+    "class_means", "conformal_thresholds", "cross_fitted_report",
     "fit_temperature", "prediction_sets", "reliability", "similarities", "similarity_threshold", "softmax",
     "threshold_for",
 ]  # fmt: skip

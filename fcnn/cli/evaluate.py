@@ -197,6 +197,6 @@ def _calibration_lines(report: dict[str, Any], split: str) -> list[str]:
         )
     if "false_alarms" in report:
         lines.append(f"None of these: {100 * report['false_alarms']:.1f} % false alarms")
-    if split == "validation":
+    if report.get("fitted_on") == split:
         lines.append("Note: the calibration was fitted on these images; the test split tells how good it is.")
     return lines

@@ -115,7 +115,7 @@ def predict(
     Raises:
       UserError: the network can't promise the coverage.
     """
-    size = min(BATCH, len(paths))  # always so many at once: one program
+    size = min(BATCH, len(paths)) or BATCH  # always so many at once: one program
     for start in range(0, len(paths), size):
         part = paths[start : start + size]
         with ignore_warnings():

@@ -10,8 +10,8 @@ import numpy as np
 from fcnn.calibration import (
     LEAST_IMAGES,
     calibrate,
-    calibration_report,
     class_means,
+    cross_fitted_report,
     similarities,
     similarity_threshold,
 )
@@ -47,18 +47,26 @@ def calibrate_run(setup: TrainSetup, workdir: Path, best: BestWeights, log: Call
     calibration = calibrate(logits, labels)
     if directions is not None:
         calibration = calibration.with_means(*directions)
-    report = calibration_report(calibration, logits, labels)
+    report = cross_fitted_report(calibration, logits, labels)
     log(
         f"Calibrated on {count:,} held-out images: temperature {calibration.temperature:.2f}, expected calibration "
-        f"error {100 * report['error_before']:.1f} % before, {100 * report['error']:.1f} % after."
+        f"error {100 * report['error_before']:.1f} % before, {100 * report['error']:.1f} % after (each half by the "
+        f"other; about {100 * report['error_floor']:.1f} % if perfectly calibrated)."
     )
     values = {
         "step": best.step,
         "weights": best.weights,
+        "split": held_out_split(setup, best),
         "calibration": dataclasses.asdict(calibration),
         "held_out": report,
     }
     write_bytes(workdir / FILE, (json.dumps(with_version(values)) + "\n").encode())
+
+
+def held_out_split(setup: TrainSetup, best: BestWeights) -> str:
+    """Returns what the images in `held_out.npz` are of: "train", by cross-validation, where the weights are a linear
+    probe, else "validation"."""
+    return "train" if setup.starts_from_probe and best.step == 0 else "validation"
 
 
 def _held_out(setup: TrainSetup, workdir: Path, best: BestWeights) -> tuple[np.ndarray, np.ndarray]:

@@ -6,8 +6,19 @@ from pathlib import Path
 
 from fcnn.calibration import Calibration
 from fcnn.config.serialize import build
+from fcnn.utils.errors import UserError
+from fcnn.utils.json_file import read_json
 
 FILE = "calibration.json"
+
+
+def read_split(workdir: Path) -> str | None:
+    """Returns the split that a run's calibration was fitted to, "train" (by cross-validation) or "validation"; None if
+    that isn't known."""
+    try:
+        return read_json(workdir / FILE).get("split")
+    except UserError:
+        return None
 
 
 def read_calibration(

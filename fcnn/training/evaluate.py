@@ -18,7 +18,7 @@ from fcnn.models import logits_and_features
 from fcnn.report import Console
 from fcnn.report.records import Record
 from fcnn.training import workdir as folder
-from fcnn.training.calibration_file import read_calibration
+from fcnn.training.calibration_file import read_calibration, read_split
 from fcnn.training.checkpoint import Checkpoints, Weights
 from fcnn.training.metrics import ClassMetrics, Metrics, compute_class_metrics, wilson
 from fcnn.training.overrides import Overrides
@@ -53,12 +53,15 @@ def evaluate(
     Returns:
       {"kind": "evaluation", "split", "weights", "step", "epoch", "count", "loss", "top1", "top5", "interval",
       "precision", "recall", "f1", "images", "macro" (as `class_metrics` has them)}, and "calibration"
-      (`calibration_report`) of a run that is calibrated.
+      (`calibration_report`, and "fitted_on", the split that it was fitted to) of a run that is calibrated.
     """
     setup, best = restore(workdir, console, split, data=data, overrides=overrides)
     classes = len(setup.dataset.classes)
     calibration = read_calibration(workdir, best.step, best.weights, classes, lambda note: console.log(f"Note: {note}"))
-    return evaluate_best(setup, best, split, calibration) | {"kind": "evaluation"}
+    record: dict[str, Any] = evaluate_best(setup, best, split, calibration) | {"kind": "evaluation"}
+    if "calibration" in record:
+        record["calibration"]["fitted_on"] = read_split(workdir)
+    return record
 
 
 def restore(

@@ -13,7 +13,7 @@ from fcnn.report.files import drawing
 from fcnn.report.fit import curve
 from fcnn.report.page import FILE as PAGE
 from fcnn.report.records import Record, rank
-from fcnn.training.calibrate import calibrate_run
+from fcnn.training.calibrate import calibrate_run, held_out_split
 from fcnn.training.evaluate import BestWeights
 from fcnn.training.held_out import write_held_out
 from fcnn.training.notes import model_name
@@ -36,12 +36,13 @@ def write_report(setup: TrainSetup, workdir: Path, console: Console, best: BestW
     """
     data = setup.dataset
     predictions = predict_split(setup, best.variables, data.validation) if len(data.validation) else None
-    if predictions is not None and not (setup.starts_from_probe and best.step == 0):
+    is_probe = held_out_split(setup, best) == "train"
+    if predictions is not None and not is_probe:
         paths = np.asarray(data.paths("validation"))[predictions.indices]
         write_held_out(workdir, predictions.logits, predictions.split.labels, paths)
     calibrate_run(setup, workdir, best, console.log)
     split = "validation"
-    if predictions is None and setup.starts_from_probe and best.step == 0:
+    if predictions is None and is_probe:
         predictions, split = cross_validated(setup, workdir), "train"
     with drawing(PAGE, console.log):
         page = describe(setup, best.variables, best_step, predictions, split)

@@ -19,6 +19,7 @@ from fcnn.calibration import (
     calibration_report,
     class_means,
     conformal_thresholds,
+    cross_fitted_report,
     fit_temperature,
     prediction_sets,
     reliability,
@@ -153,8 +154,9 @@ def test_a_coverage_that_is_not_kept_is_refused():
     thresholds = conformal_thresholds(*(array[:50] for array in draw(0, 50)))
     with pytest.raises(UserError, match=r"0\.5 to 0\.99 in whole percents, got 95"):
         threshold_for(thresholds, 95, 50)
-    with pytest.raises(UserError, match=r"whole percents, got 0\.955"):
-        threshold_for(thresholds, 0.955, 50)
+    for wrong, text in ((0.955, r"0\.955"), (math.nan, "nan"), (math.inf, "inf")):
+        with pytest.raises(UserError, match=f"whole percents, got {text}"):
+            threshold_for(thresholds, wrong, 50)
     with pytest.raises(UserError, match=r"--coverage 0\.99 needs at least 99 held-out images; .* calibrated on 50"):
         threshold_for(thresholds, 0.99, 50)
     with pytest.raises(UserError, match="needs a calibrated network"):
@@ -194,6 +196,30 @@ def test_a_report_is_of_the_images_it_is_for():
     assert report["error"] < 0.05
     assert report["covered"] == pytest.approx(0.95, abs=0.02)
     assert calibration_report(calibrate(logits[:18], labels[:18]), logits, labels)["coverage"] is None
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_report_on_the_images_of_a_calibration_is_of_each_half_by_the_other(seed):
+    """By their own calibration, sets keep their promise by construction."""
+    logits, labels = draw(seed, 120, temperature=2.0)
+    calibration, order = calibrate(logits, labels), np.argsort(labels, kind="stable")
+    halves = order[::2], order[1::2]
+    parts = [
+        calibration_report(calibrate(logits[other], labels[other]), logits[half], labels[half])
+        for half, other in (halves, halves[::-1])
+    ]
+    report = cross_fitted_report(calibration, logits, labels)
+    for name in ("covered", "set_size"):
+        assert report[name] == pytest.approx(np.mean([part[name] for part in parts]))
+    temperatures = [fit_temperature(logits[other], labels[other]) for other in halves[::-1]]
+    probabilities = np.concatenate([softmax(logits[h], t) for h, t in zip(halves, temperatures, strict=True)])
+    assert report["error"] == pytest.approx(calibration_error(probabilities, labels[np.concatenate(halves)]))
+    assert report["error_floor"] == pytest.approx(calibration_error_floor(probabilities))
+    assert report["temperature"] == calibration.temperature
+    own = calibration_report(calibration, logits, labels)
+    assert own["covered"] == pytest.approx(math.ceil(121 * 0.95) / 120)  # whatever the images
+    assert own["set_size"] != report["set_size"]
+    assert cross_fitted_report(calibration, logits[:20], labels[:20])["coverage"] is None  # halves of 10
 
 
 def test_a_calibration_survives_json_and_a_damaged_one_is_refused():

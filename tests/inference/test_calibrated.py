@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import io
 import json
+import shutil
 from typing import Any
 
 import chex
@@ -16,6 +17,7 @@ import fcnn
 from fcnn import cli
 from fcnn.calibration import Calibration, calibration_error, prediction_sets, softmax, threshold_for
 from fcnn.config import Config, DataConfig, ModelConfig, OptimConfig, TrainConfig
+from fcnn.inference.predict import load_classifier, predict
 from fcnn.report import Console
 from fcnn.training import trainer
 from fcnn.training.pretrained import load_network
@@ -144,6 +146,23 @@ def test_evaluate_gives_precision_f1_and_calibration(root, capsys):
     assert "mean of all classes" in said
 
 
+def test_evaluate_names_the_split_that_the_calibration_was_fitted_to(root, tmp_path, capsys):
+    """The validation split; of a linear probe that is kept, the training split."""
+    shutil.copytree(root / "run", tmp_path / "run")
+    path = tmp_path / "run" / "calibration.json"
+    values = json.loads(path.read_text())
+    assert values["split"] == "validation"
+    path.write_text(json.dumps(values | {"split": "train"}))
+    for split in ("validation", "train"):
+        assert cli.main(["evaluate", str(tmp_path / "run"), "--split", split]) == 0
+        assert ("the calibration was fitted on these images" in capsys.readouterr().out) == (split == "train")
+
+
+def test_no_paths_have_no_predictions(root):
+    info, classify = load_classifier(str(root / "run"))
+    assert list(predict(info, classify, [], top=1)) == []
+
+
 def test_other_images_are_reported_as_the_runs_own(root, capsys):
     def calibration(*args):
         assert cli.main(["evaluate", *map(str, args), "--json"]) == 0
@@ -152,7 +171,7 @@ def test_other_images_are_reported_as_the_runs_own(root, capsys):
     own, images = calibration(root / "run"), f"folder:{root / 'images/test'}"
     for network in ("run/model.safetensors", "run/model.stablehlo"):
         found = calibration(root / network, "--data.name", images)
-        assert found.keys() == own.keys() - ({"false_alarms"} if network.endswith("hlo") else set())
+        assert found.keys() == own.keys() - {"fitted_on"} - ({"false_alarms"} if network.endswith("hlo") else set())
         for name in ("images", "temperature", "error_before", "error", "covered", "set_size"):
             assert found[name] == pytest.approx(own[name], abs=1e-5)
 

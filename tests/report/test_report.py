@@ -201,7 +201,7 @@ def test_what_else_a_run_keeps_is_a_table(tmp_path):
 def test_the_page_shows_how_far_to_trust_a_probability(tmp_path):
     bins = [(0, 0.0, 0.0), (40, 0.6, 0.5), (60, 0.9, 1.0)]
     report = {"images": 100, "temperature": 0.5, "error_before": 0.2, "error": 0.1, "coverage": 0.95, "covered": 0.96}
-    report |= {"set_size": 1.5, "reliability": {"before": bins, "after": bins}}
+    report |= {"set_size": 1.5, "error_floor": 0.07, "reliability": {"before": bins, "after": bins}}
     values = {"held_out": report, "calibration": {"least_similarity": 0.4, "class_means": "long"}}
     (tmp_path / "calibration.json").write_text(json.dumps(values))
     content = str(write_calibration(tmp_path))
@@ -209,6 +209,7 @@ def test_the_page_shows_how_far_to_trust_a_probability(tmp_path):
     for words in (
         "On 100 images",
         "10.0 points apart",
+        "would have about 7.0 points",
         "it would be 20.0 points",
         "96.0 % of these images",
         "5 % of the",

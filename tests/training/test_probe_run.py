@@ -55,7 +55,9 @@ def test_the_better_of_probe_and_fine_tuned_network_is_kept(config, tmp_path, ca
         assert [r["step"] for r in records] == [0, 0, 5, 5, 10, 10]
         assert (test["checkpoint"] == 0) == (name == "worse")
         best = max(r["top1"] for r in records)
-        assert evaluate(run, "validation", Console())["top1"] == best
+        evaluation = evaluate(run, "validation", Console())
+        assert evaluation["top1"] == best
+        assert evaluation["calibration"]["fitted_on"] == ("train" if name == "worse" else "validation")
         held_out = np.load(run / FILE)
         dataset = build(config, Console(quiet=True), run).dataset
         split = dataset.train if name == "worse" else dataset.validation

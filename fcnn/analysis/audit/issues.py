@@ -24,7 +24,7 @@ def label_doubts(
     indices, suggested = label_issues(labels, logits, groups, confident=False)
     for i, likeliest in zip(indices.tolist(), suggested.tolist(), strict=True):
         own, other = float(probabilities[i, labels[i]]), sure.get(i, likeliest)
-        name = classes[other]
+        name = classes[int(other)]
         text = f"{entries[i].name} {100 * own:.1f} %, {name} {100 * probabilities[i, other]:.1f} %"
         yield Issue("wrong label" if i in sure else "label", entries[i].path, entries[i].name, name, 1 - own, text)
 
