@@ -77,7 +77,7 @@ def _lines(rows: list[dict[str, Any]], minutes: float) -> str:
         size, accuracy = row["images_per_class"], f"{100 * row['mean']:.1f} +- {100 * row['std']:.1f} %"
         cells = ["all" if size is None else str(size), row["contender"], accuracy, str(row["n"])]
         lines.append([*cells, f"{row['seconds']:.0f}"])
-    return "\n".join([f"At most {minutes:g} minutes for each training", table(lines, left=2), *_notes(rows)])
+    return "\n".join([f"{minutes:g} minutes were allowed for each training", table(lines, left=2), *_notes(rows)])
 
 
 def _notes(rows: list[dict[str, Any]]) -> list[str]:

@@ -259,6 +259,7 @@ def test_pytorch_is_left_out_where_it_is_not_installed(photos, tmp_path, monkeyp
     options = ["--seeds", "0", "--images-per-class", "all", "--out", str(tmp_path / "out")]
     assert cli.main(["bench", "photos", str(photos), *options]) == 0
     *lines, last = capsys.readouterr().out.splitlines()
+    assert lines[0] == "10 minutes were allowed for each training"  # the seconds say who kept to it
     assert last == "PyTorch is not installed: no comparison"
     assert lines[-1].split() == ["all", "logistic", "regression", "50.0", "+-", "0.0", "%", "1", "2"]
 
