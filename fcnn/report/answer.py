@@ -44,7 +44,7 @@ def write_answer(workdir: Path, records: Sequence[Record], config: dict[str, Any
         else:
             share = _of_100(max(record["top1"] for record in validation))
             first = answer(f"About {share} of 100 {word}", "are recognized, of the validation images; not tested yet.")
-        return first + items([_longer(records, config)])
+        return first + items([_longer(records, config, _reason(workdir))])
     low, high = test["interval"]
     rough = f" With so few test {word} this is a rough figure." if high - low > WIDE else ""
     sure = (
@@ -52,7 +52,7 @@ def write_answer(workdir: Path, records: Sequence[Record], config: dict[str, Any
         f"between {_of_100(low)} and {_of_100(high)} of 100 (95 % confidence interval).{rough}"
     )
     classes = _classes(test, _training_images(workdir), word, confusion=confusion)
-    advice = [*classes, *_labels(name, config), *_more(workdir, word), _longer(records, config)]
+    advice = [*classes, *_labels(name, config), *_more(workdir, word), _longer(records, config, _reason(workdir))]
     return answer(f"About {_of_100(test['top1'])} of 100 {word}", "are recognized.") + items([sure, *advice])
 
 
@@ -81,8 +81,11 @@ def _classes(test: Record, train: dict[str, int], word: str, *, confusion: bool)
         for name in weak
     ]
     few = [name for name in weak[:NAMED] if train and train[name] < CLEARLY * sum(train.values()) / len(train)]
+    if len(judged) < 2:
+        return [f"There are too few test {word} of each class to compare the classes: {FEW} of each are needed."]
     if not weak:
-        return [f"All classes are recognized about equally well; more {word} of each help all of them."]
+        some = "All classes" if len(judged) == len(recall) else f"Classes with at least {FEW} test {word}"
+        return [f"{some} are recognized about equally well; more {word} of each help all of them."]
     advice = (
         f"More {word} of {join(map(printable, few))} would help most."
         if few
@@ -107,18 +110,31 @@ def _more(workdir: Path, word: str) -> list[str]:
     try:
         choice = read_json(workdir / "strategy.json")
         (few, before, *_), (many, after, *_) = choice["estimate"]["learning_curve"][-2:]
-        gain = 100 * (after - before)
+        gain = round(100 * (after - before), 1)
+        more = f"{gain} more of 100 {word}" if gain > 0 else f"no more {word}"
         return [
-            f"With {many:,} instead of {few:,} training {word}, {gain:.1f} more of 100 were recognized (estimated)."
+            f"With {many:,} instead of {few:,} training {word}, a linear classifier on the network's features "
+            f"recognizes {more} (cross-validated)."
         ]
     except (UserError, ValueError, TypeError, KeyError):  # none, or of another kind
         return []
 
 
-def _longer(records: Sequence[Record], config: dict[str, Any]) -> str:
+def _reason(workdir: Path) -> str:
+    """Returns why the run has its strategy; "" if the folder doesn't say it."""
+    try:
+        return str(read_json(workdir / "strategy.json")["reason"])
+    except (UserError, TypeError, KeyError):
+        return ""
+
+
+def _longer(records: Sequence[Record], config: dict[str, Any], reason: str) -> str:
     """Returns whether training longer would help."""
     if config.get("transfer.strategy") == "pretrained":
-        return "Only the last layer was fitted. Training the others, too, may help: give it more time (--minutes)."
+        if "no time" in reason:
+            return "Only the last layer was fitted. Training the others, too, may help: give it more time (--minutes)."
+        few = ", as there are few images; more of them may help, or" if "too few" in reason else "; what may help is"
+        return f"Only the last layer was fitted{few} training the others, too (--transfer.strategy full)."
     text = fit(records)
     if "training longer" in text:
         return "Training longer may help (--train.epochs): the loss was still falling."

@@ -29,8 +29,8 @@ def _text(report: dict[str, Any]) -> str:
         f"the network was not fitted to, probability and truth are {100 * report['error']:.1f} points apart on average "
         f"(expected calibration error); a perfectly calibrated model would have about "
         f"{100 * report['error_floor']:.1f} points with so many images. Without calibration, which divides the "
-        f"logits by {report['temperature']:.2f}, it would be {100 * report['error_before']:.1f} points. Each half of the "
-        "images is measured with a calibration that was fitted to the other half."
+        f"logits by {report['temperature']:.2f}, it would be {100 * report['error_before']:.1f} points. Each half of "
+        "the images is measured with a calibration that was fitted to the other half."
     )
 
 

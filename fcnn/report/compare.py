@@ -8,7 +8,7 @@ from typing import Any
 from fcnn.report.console import percent
 from fcnn.report.files import new_figure, png, shorten
 from fcnn.report.fit import curve, fit
-from fcnn.report.records import Record
+from fcnn.report.records import Record, rank
 from fcnn.utils.files import write_bytes
 from fcnn.utils.html import page, paragraph, picture, table
 from fcnn.utils.text import short
@@ -45,7 +45,7 @@ HEAD = ("run", "best on validation", "its loss", "in epoch", "test accuracy", "9
 
 def _row(run: Compared) -> list[str]:
     validation, train = curve(run.records, "validation"), curve(run.records, "train")
-    best = max(validation, key=lambda r: (r["top1"], r["step"]), default=None)
+    best = max(validation, key=lambda r: (rank(r), r["step"]), default=None)
     test = next((r for r in reversed(run.records) if r["kind"] == "test"), None)
     speeds = sorted(r["images_per_second"] for r in train if "images_per_second" in r)
     return [

@@ -17,6 +17,7 @@ from fcnn import cli
 from fcnn.data import Split
 from fcnn.report.answer import write_answer
 from fcnn.report.calibration import write_calibration
+from fcnn.report.compare import Compared, write_comparison
 from fcnn.report.files import png, readable
 from fcnn.report.fit import curve, fit, lag
 from fcnn.report.page import Mistake, ReportData, write_page
@@ -60,6 +61,13 @@ def test_runs_side_by_side(runs, tmp_path, monkeypatch, capsys):
     assert "optim.learning_rate" in seen.text
     assert "optim.momentum" not in seen.text  # the same in both
     assert "2 runs side by side" in seen.text
+
+
+def test_of_equal_accuracies_the_lower_loss_is_the_best(tmp_path):
+    """As everywhere (`records.rank`)."""
+    rows = records([(1, 0.5)] * 3, [(1, 0.5), (0.6125, 0.8), (0.9, 0.8)])
+    write_comparison(tmp_path / "x.html", [Compared("one", {}, rows)])
+    assert "one 80.00 % 0.6125 2 " in " ".join(Seen((tmp_path / "x.html").read_bytes()).text.split())
 
 
 @pytest.mark.parametrize(
@@ -139,8 +147,9 @@ def test_classes_with_about_as_many_images_as_others_do_not_want_more(tmp_path):
     [
         (_tested(a=(0.87, 80), b=(0.85, 80)), [9, 9], "All classes are recognized about equally well"),
         (_tested(a=(0.5, 80), b=(0.9, 80)), [900, 9], "They don't have fewer images than others"),
-        (_tested(a=(0.0, 2), b=(0.9, 80)), [9, 9], "All classes"),  # two images say nothing
-        (_tested(a=(None, 0), b=(0.9, 80)), [9, 9], "All classes"),
+        (_tested(a=(0.0, 2), b=(0.9, 80)), [9, 9], "too few test images of each class"),  # two say nothing
+        (_tested(a=(0.9, 9), b=(0.1, 9)), [9, 9], "too few test images of each class to compare the classes: 10"),
+        (_tested(a=(None, 0), b=(0.9, 80), c=(0.88, 90)), [9, 9], "Classes with at least 10 test images are recogn"),
         (_tested(top1=0.996, interval=(0.95, 1.0)), [9, 9], "About 99.6 of 100 images"),
         (_tested(interval=(0.7, 0.95)), [9, 9], "a rough figure"),
         (None, [9, 9], "About 70 of 100 images"),
@@ -171,13 +180,23 @@ def test_the_answer_of_a_linear_probe(tmp_path):
     )  # fmt: skip
     text = " ".join(Seen(write_page(tmp_path, data).read_bytes()).text.split())
     for words in (
-        "With 212 instead of 106 training photographs, 3.5 more of 100",
+        "With 212 instead of 106 training photographs, a linear classifier on the",
+        "recognizes 3.5 more of 100 photographs (cross-validated)",
         "look at their labels.",
-        "give it more time (--minutes)",
+        "what may help is training the others, too (--transfer.strategy full)",
     ):
         assert words in text
     for words in ("below at what", "too short", "Curves", "mistakes"):
         assert words not in text
+    choice["estimate"]["learning_curve"][1][1] = 0.7352
+    for reason, words in (
+        ("as 212 images are too few to fine-tune", "few images; more of them may help, or training"),
+        ("as there is no time to fine-tune: ...", "give it more time (--minutes)"),
+    ):
+        (tmp_path / "strategy.json").write_text(json.dumps(choice | {"reason": reason}))
+        text = " ".join(Seen(write_page(tmp_path, data).read_bytes()).text.split())
+        assert words in text
+        assert "recognizes no more photographs (cross-validated)" in text
 
 
 def test_what_else_a_run_keeps_is_a_table(tmp_path):

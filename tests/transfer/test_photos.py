@@ -67,6 +67,7 @@ def test_a_folder_becomes_a_model_that_answers(folder, tmp_path, monkeypatch, ca
         assert words in told, words
     report, held_out = (run / "report.html").read_text(), np.load(run / "held_out.npz")
     assert "Training images, by cross-validation: rows are labels" in report
+    assert "Only the last layer was fitted, as there are few images; more of them may help" in report
     wrong = int((held_out["logits"].argmax(axis=1) != held_out["labels"]).sum())
     assert report.count("predicted as ") == 2 * min(wrong, 12)  # below a picture and in its description
     config = from_json((run / "config.json").read_text(), "")
