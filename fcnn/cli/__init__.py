@@ -49,14 +49,15 @@ COMMANDS: dict[str, tuple[Callable[[list[str]], int], str]] = {
     "data": (data_command, "describe, draw or prepare a data set: fcnn data show digits"),
     "study": (study_command, "test a classic claim with a small experiment: fcnn study initialization"),
     "bench": (bench_command, "measure the speed of a step or of the input pipeline: fcnn bench step, fcnn bench data"),
-    "doctor": (doctor_command, "print what a bug report needs, and what is wrong with the installation"),
+    "doctor": (doctor_command, "print system information for bug reports and check the installation"),
     "completion": (completion_command, "print a script for completion in bash, zsh or fish: fcnn completion bash"),
     "plan": (plan_command, "compile a preset for a TPU, without a TPU: fcnn plan --config NAME --target v5e:2x4"),
 }
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command and return its exit code: 0 done, 1 failed, 2 the user's mistake, 128 + N stopped by signal N."""
+    """Run a command and return its exit code: 0 done, 1 failed, 2 invalid arguments or input, 128 + N stopped by
+    signal N."""
     open_closed()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # names of files may be what a terminal's encoding can't write
@@ -87,9 +88,7 @@ def _run(args: list[str]) -> int:
             print("usage: fcnn COMMAND [options]\n")
             print("\n".join(f"  {name:10} {text}" for name, (_, text) in COMMANDS.items()))
             print("\nfcnn COMMAND --help shows the most common options of a command, --help-all shows all.")
-            print(
-                "Exit codes: 0 done, 1 failed, 2 the command can't be carried out as given, 128 + N ended by signal N."
-            )
+            print("Exit codes: 0 done, 1 failed, 2 invalid arguments or input, 128 + N stopped by signal N.")
             return 0
         if command == "--version":
             print(f"fcnn {__version__}")

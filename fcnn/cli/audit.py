@@ -27,8 +27,8 @@ class CorrectionArgs:
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class AuditArgs:
     """Check every image in a folder for likely wrong labels (by cross-validation on a pretrained network's features),
-    copies, and odd, blurred, dark or small images. Writes audit.html, to view, and audit.csv, to edit and pass to fcnn
-    train --data.corrections."""
+    duplicates, and odd, blurred, dark or small images. Writes audit.html (report) and audit.csv (edit it, then pass it
+    to fcnn train --data.corrections)."""
 
     photos: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="PHOTOS")]
     """A folder with a subfolder of images for each class, or with such folders for train, val and test."""
@@ -71,9 +71,7 @@ def audit_command(args: list[str]) -> int:
     write_table(out / TABLE, audit)
     for line in _lines(audit):
         console.log(line)
-    console.log(
-        f"\nTo look at: {out / PAGE}. To edit: the column label of {out / TABLE}. Then:\n  {printable(command)}"
-    )
+    console.log(f"\nOpen {out / PAGE}, correct the column label in {out / TABLE}, then run:\n  {printable(command)}")
     return 0
 
 
@@ -83,7 +81,7 @@ def _lines(audit: Any) -> list[str]:
 
     lines = [
         *map(printable, audit.notes),
-        f"A classifier that has not seen an image recognizes {100 * audit.accuracy:.1f} % of the labels.",
+        f"A cross-validated classifier agrees with {100 * audit.accuracy:.1f} % of the labels.",
     ]
     if not audit.issues:
         return [*lines, "Nothing is doubtful."]

@@ -18,7 +18,7 @@ from fcnn.utils.errors import UserError, unknown
 from fcnn.utils.text import table
 
 VS = ("lax", "flax", "torch")
-"""With whom training and evaluation are compared."""
+"""Baselines of training and evaluation."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -26,9 +26,9 @@ class BenchArgs:
     """Measure the speed of a training step (`step`), an evaluation step (`eval`), or both for a standard list of
     networks (`all`).
 
-    Each contender runs in its own process, and they take turns. A ratio above 1 means that fcnn is faster by that
-    factor. "1st step" is the time from the start of a process to the end of its first step, "again" the same with a
-    warm compilation cache. torch needs PyTorch. For inference compared with ONNX Runtime and others, see fcnn bench
+    Each implementation runs in its own process, in alternating rounds. A ratio above 1 means that fcnn is faster by
+    that factor. "1st step": from the start of the process to the end of the first step; "again": the same with a warm
+    compilation cache. torch requires PyTorch. For inference compared with ONNX Runtime and others, see fcnn bench
     predict --help; for the input pipeline, fcnn bench data --help; for the accuracy of fine-tuning on photos, fcnn
     bench photos --help.
     """
@@ -44,10 +44,10 @@ class BenchArgs:
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Data type of the activations."""
     vs: str = "lax"
-    """Contenders, separated by commas: torch (the fastest of eager and compiled, channels first and last), lax (fcnn
+    """Baselines, separated by commas: torch (the fastest of eager and compiled, channels first and last), lax (fcnn
     with XLA's convolutions), flax (Linen's own layers)."""
     rounds: Annotated[int, tyro.conf.arg(metavar="N")] = 7
-    """Number of rounds; in each, every contender runs for about a second."""
+    """Number of rounds; in each, every implementation runs for about a second."""
     json: bool = False
     """Print the results as one JSON object on standard output; everything else goes to standard error."""
 
@@ -66,7 +66,7 @@ def bench_command(args: list[str]) -> int:
     against = [name for name in parsed.vs.split(",") if name]
     for name in against:
         if name not in VS:
-            raise UserError(unknown("contender", name, VS))
+            raise UserError(unknown("baseline", name, VS))
     if parsed.model not in registry.MODELS:
         raise UserError(unknown("model", parsed.model, registry.MODELS))
     if min(parsed.batch, parsed.image_size, parsed.rounds) < 1:

@@ -30,7 +30,7 @@ class BenchDataArgs:
     folder: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="[folder:PATH]")] = None
     """A folder of JPEGs; by default 1,000 crops of two photographs."""
     rounds: Annotated[int, tyro.conf.arg(metavar="N")] = 5
-    """Number of rounds; in each, every contender runs once."""
+    """Number of rounds; in each, every implementation runs once."""
     json: bool = False
     """Print the results as one JSON object on standard output; everything else goes to standard error."""
 

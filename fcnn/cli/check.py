@@ -22,7 +22,7 @@ class CheckArgs(PresetArgs):
     exit code is 1 if a check fails. The test split is not read."""
 
     out: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
-    """Folder for pictures and their numbers; runs/check-PRESET by default."""
+    """Folder for figures (.png) and their data (.csv); runs/check-PRESET by default."""
 
 
 def check_command(args: list[str]) -> int:

@@ -1,4 +1,4 @@
-"""`fcnn doctor`: what a bug report needs, and what is wrong."""
+"""`fcnn doctor`: system information for a bug report, and problems with their fixes."""
 
 import dataclasses
 
@@ -8,9 +8,9 @@ from fcnn.doctor import diagnose
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DoctorArgs:
-    """Print what a bug report needs: versions, processor, memory, devices, folders and environment variables, and what
-    is wrong, with what to do about it. The home folder is written as ~. The exit code is 1 if something is wrong. Where
-    fcnn doesn't start, python -m fcnn.doctor does the same."""
+    """Print system information for a bug report (versions, processor, memory, devices, folders and environment
+    variables) and problems with their fixes. The home folder is written as ~. The exit code is 1 if there is a problem.
+    If fcnn doesn't start, use python -m fcnn.doctor."""
 
 
 def doctor_command(args: list[str]) -> int:

@@ -19,7 +19,7 @@ class ExportArgs:
     """Write a run's best weights to one file, with classes and preprocessing: fcnn export WORKDIR.
 
     safetensors: the weights with torchvision's names, metadata in the header. onnx: a network for ONNX Runtime,
-    OpenVINO and others, compared with fcnn's outputs; a .json file next to it has the result. html: a page that
+    OpenVINO and others, verified against fcnn's outputs; the result is in a .json file next to it. html: a page that
     classifies images in a browser. stablehlo: a program that JAX runs on a CPU, GPU or TPU without fcnn; metadata in a
     .json file next to it. The exported networks take any batch size.
     """
@@ -32,8 +32,8 @@ class ExportArgs:
     """onnx, stablehlo: the network takes uint8 pixels (B, H, W, C) and normalizes them itself, instead of normalized
     float32 images; onnx: it then returns calibrated probabilities instead of logits."""
     dtype: Literal["float32", "float16", "int8"] = "float32"
-    """onnx: type of weights and activations; float16 halves the file; int8 quarters it and is faster (quantization
-    calibrated on a run's training images), and the loss of accuracy is printed."""
+    """onnx: type of weights and activations: float16 halves the file; int8 (static quantization, calibrated on a run's
+    training images) quarters it, runs faster, and the loss of accuracy is printed."""
     runtime: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
     """html: the unpacked npm package onnxruntime-web, to embed in the page, which then works offline."""
     out: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
@@ -101,7 +101,7 @@ def _check(args: ExportArgs) -> None:
 
 
 def _write_onnx(out: Path, network: Any, args: ExportArgs, dataset: Any) -> list[str]:
-    """Writes the file and its certificate; returns what to print."""
+    """Writes the file and its validation report; returns what to print."""
     from fcnn.inference.onnx.certificate import certify, images_to_compare, write_certified
     from fcnn.inference.onnx.export import to_onnx
     from fcnn.report import Console

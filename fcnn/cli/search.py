@@ -21,13 +21,14 @@ from fcnn.utils.text import printable
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SearchArgs(PresetArgs):
-    """Search for the hyperparameters with the best validation accuracy; the test split is not read. The same command
-    again resumes the search, or extends it if --trials is larger; on another machine, with the same --storage, it joins
-    the search."""
+    """Search for the hyperparameters with the best validation accuracy; the test split is not read. Run the command
+    again to resume, with a larger --trials to extend, or on another machine with the same --storage to join the
+    search."""
 
     over: Annotated[tuple[str, ...], tyro.conf.arg(metavar="FIELD=SPACE")] = ()
-    """An option and the values to search: FIELD=LOW:HIGH, FIELD=log:LOW:HIGH or FIELD=A,B,...; for a grid, ranges end
-    in :POINTS. May be repeated. By default the learning rate around the preset's, and weight decay."""
+    """An option and the values to search: FIELD=LOW:HIGH, FIELD=log:LOW:HIGH or FIELD=A,B,...; for --sampler
+    grid, append :POINTS to a range. May be repeated. By default: the learning rate around the preset's, and weight
+    decay."""
     sampler: Literal["random", "grid", "tpe"] = "random"
     """random; grid, all combinations; or tpe, the tree-structured Parzen estimator, which learns from the trials so
     far."""
@@ -36,7 +37,7 @@ class SearchArgs(PresetArgs):
     workers: Annotated[int, tyro.conf.arg(metavar="N")] = 1
     """Number of trials to train at the same time, each in a process with its share of the cores."""
     workdir: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
-    """Folder of the search and its trials, which also names Optuna's study; runs/search-PRESET by default."""
+    """Folder of the search and its trials, also the name of the Optuna study; runs/search-PRESET by default."""
     storage: Annotated[str | None, tyro.conf.arg(metavar="URL")] = None
     """URL of Optuna's database, for several machines (postgresql://...); a SQLite file in the folder by default."""
 

@@ -22,8 +22,8 @@ class DataArgs:
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ShowArgs:
     """Look inside a trained network: filters of the first layer; one image's activation maps, Grad-CAM, receptive
-    fields, nearest neighbors and prediction; the confusion matrix and the most confident mistakes. Pictures (.png),
-    their numbers (.csv) and a page with all of them (show.html) are written to WORKDIR/show."""
+    fields, nearest neighbors and prediction; the confusion matrix and the most confident mistakes. Figures (.png),
+    their data (.csv) and a page with all of them (show.html) are written to WORKDIR/show."""
 
     workdir: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="WORKDIR")]
     """The run's folder."""

@@ -20,8 +20,8 @@ class ConvertArgs:
     preprocessing in the header: fcnn convert FILE --model NAME."""
 
     file: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="FILE|NAME")]
-    """A .safetensors file or one of PyTorch (.pth, .pt, .th, .pth.tar, .ckpt, .bin), which is read without PyTorch; or
-    a name from `fcnn zoo`, which is downloaded."""
+    """A .safetensors or PyTorch file (.pth, .pt, .th, .pth.tar, .ckpt, .bin; PyTorch isn't needed), or a name from
+    `fcnn zoo`, which is downloaded."""
     model: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
     """The architecture; `fcnn models` lists them. Not needed if the names and shapes in the file fit only one. Its
     options are written as --options.NAME: --options.no-auxiliary."""
@@ -33,10 +33,10 @@ class ConvertArgs:
     """Pixel mean per channel, from 0 to 1, that the network was trained with; by default ImageNet's, or 0.5 for
     GoogLeNet and Inception v3, as in torchvision."""
     std: tuple[float, ...] | None = None
-    """Standard deviation per channel, from 0 to 1; goes with --mean."""
-    crop: Annotated[float | None, tyro.conf.arg(metavar="SHARE")] = None
+    """Standard deviation per channel, from 0 to 1; requires --mean."""
+    crop: Annotated[float | None, tyro.conf.arg(metavar="FRACTION")] = None
     """Center crop, as a fraction of a photograph's height and width: 0.875 for weights that were evaluated on the
-    central 224 pixels of 256; all by default."""
+    central 224 pixels of 256; 1 by default (no crop)."""
     interpolation: Interpolation | None = None
     """Interpolation for resizing photographs; bilinear by default."""
     ema: bool = True
@@ -58,7 +58,7 @@ def convert_command(args: list[str]) -> int:
     except ValueError as error:
         raise UserError(str(error)) from None
     if model is not None:
-        model = dataclasses.replace(model, options=parse_options(model.name, words, "fcnn import", "--options."))
+        model = dataclasses.replace(model, options=parse_options(model.name, words, "fcnn convert", "--options."))
     labels = None if parsed.labels is None else _labels(parsed.labels)
 
     from fcnn.training.pretrained import load_network

@@ -32,7 +32,7 @@ def audit(entries: Sequence[Entry], infos: Sequence[ImageInfo], pairs: np.ndarra
             f"{len(relabeled)} images have two labels (= the same file, ~ nearly the same image): {join(relabeled)}"
         )
     if within := sum(a.split == b.split and a.name == b.name for a, b, _ in copies):
-        notes.append(f"{within} images have a copy, or nearly one, in their class")
+        notes.append(f"{within} images have a duplicate or near-duplicate in their class")
     files = list(zip(entries, infos, strict=True))
     if wrong := [f"{printable(e.path)} (is {info.format})" for e, info in files if is_mislabeled(e.path, info)]:
         notes.append(f"{len(wrong)} files are of another format than their names say; they are used: {join(wrong)}")

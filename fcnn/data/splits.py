@@ -146,8 +146,8 @@ def shortages(
     places: Mapping[str, tuple[str, np.ndarray]],
     classes: Sequence[str],
 ) -> list[str]:
-    """Returns a line for each split that was held out and has, since copies stay together, fewer images of a class than
-    its share; `labels` (N,) are those of the set's own training images."""
+    """Returns a line for each split that was held out and has, since duplicates stay together, fewer images of a class
+    than its share; `labels` (N,) are those of the set's own training images."""
     notes, left = [], np.arange(len(labels))
     for name, share in (("test", config.test_fraction), ("validation", config.val_fraction)):
         own, held_out = places[name]
@@ -158,7 +158,7 @@ def shortages(
         counts = zip(classes, actual, due, strict=True)
         if fewer := [f"{printable(name)} {count:,} of {share:,}" for name, count, share in counts if count < share]:
             notes.append(
-                f"classes with fewer {name} images than their share, because an image and its copies stay in one "
+                f"classes with fewer {name} images than their share, because an image and its duplicates stay in one "
                 f"split: {join(fewer)}"
             )
         left = np.setdiff1d(left, held_out)
@@ -166,10 +166,10 @@ def shortages(
 
 
 def why_empty(groups: np.ndarray | None) -> str:
-    """Returns what to add to "no image in a split" if copies are the reason."""
+    """Returns what to add to "no image in a split" if duplicates are the reason."""
     if groups is None or (distinct := len(np.unique(groups))) == len(groups):
         return ""
     return (
-        f": its {len(groups):,} images are {distinct:,} and copies of these, the same or nearly, which stay in one "
-        "split.\nRemove the copies, or sort the images into train/CLASS and test/CLASS yourself"
+        f": only {distinct:,} of its {len(groups):,} images are distinct; duplicates and near-duplicates stay in one "
+        "split.\nRemove the duplicates, or sort the images into train/CLASS and test/CLASS yourself"
     )

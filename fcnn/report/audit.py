@@ -27,16 +27,16 @@ KINDS = {
     ),
     "label": (
         "Labels in doubt",
-        "A classifier that has not seen the image takes it for another class, but is less sure. Many of these "
-        "labels are right: the image is difficult.",
+        "A cross-validated classifier predicts another class, but with less confidence. Many of these labels are "
+        "right: the image is difficult.",
     ),
-    "two labels": ("Copies with two labels", "The same image, or nearly, is in two classes: one label is wrong."),
+    "two labels": ("Duplicates with two labels", "The same image, or nearly, is in two classes: one label is wrong."),
     "two splits": (
-        "Copies in two splits",
+        "Duplicates in two splits",
         "The same image, or nearly, is in training and in another split: the accuracy would be too high.",
     ),
-    "duplicate": ("Copies in one class", "The same image, or nearly. fcnn keeps copies in one split."),
-    "odd": ("Unlike all others", "Nothing else in the folder looks like them. Do they belong here?"),
+    "duplicate": ("Duplicates in one class", "The same image, or nearly. fcnn keeps duplicates in one split."),
+    "odd": ("Outliers", "Nothing else in the folder looks like them. Do they belong here?"),
     "blurred": ("Blurred", "Much less sharp than the others; large even areas look so, too."),
     "dark": ("Dark", "Much darker than the others."),
     "overexposed": ("Overexposed", "Much brighter than the others."),
@@ -65,7 +65,7 @@ class Issue:
     """The higher, the more doubtful; comparable within a kind alone."""
     details: str
     other: str = ""
-    """The file that it is a copy of."""
+    """The file that it is a duplicate of."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -165,7 +165,7 @@ def _card(issue: Issue, pictures: dict[str, bytes | None]) -> str:
     if issue.kind in ("wrong label", "label"):
         lines.append(f"{label} → {printable(issue.suggested)}")
     elif other:
-        lines.append(f"copy of {other}")
+        lines.append(f"duplicate of {other}")
     images = [pictures.get(path) for path in (issue.path, issue.other) if path]
     words = f"An image of class {label}" if label else "A file that can't be read"
     return card([image for image in images if image], words, [*lines, printable(issue.details)])

@@ -104,7 +104,7 @@ def test_the_page_needs_nothing_and_shows_what_is_doubtful(audited):
     assert {tag for tag, _ in seen.tags}.isdisjoint({"script", "link", "iframe"})
     assert all(values["src"].startswith("data:image/") for tag, values in seen.tags if tag == "img")
     assert all(values["alt"] for tag, values in seen.tags if tag == "img")
-    for words in ("Labels that are likely wrong", "a/wrong.png", "a → b", "copy of b/1.png", "fcnn train"):
+    for words in ("Labels that are likely wrong", "a/wrong.png", "a → b", "duplicate of b/1.png", "fcnn train"):
         assert words in seen.text, words
     order = [seen.text.index(f"{KINDS[kind][0]} (") for kind in ("wrong label", "two labels", "duplicate", "dark")]
     assert order == sorted(order)

@@ -150,6 +150,6 @@ def test_pytorch_s_network_is_ours(job):
     assert torch_side.parameters(torch_side.create(job)) == sum(leaf.size for leaf in jax.tree.leaves(ours))
 
 
-def test_an_unknown_contender_names_the_nearest(capsys):
+def test_an_unknown_baseline_names_the_nearest(capsys):
     assert cli.main(["bench", "step", "--vs", "lx"]) == 2
-    assert capsys.readouterr().err == "fcnn: unknown contender 'lx'; did you mean lax or flax?\n"
+    assert capsys.readouterr().err == "fcnn: unknown baseline 'lx'; did you mean lax or flax?\n"

@@ -1,4 +1,4 @@
-"""Cutting splits: classes in proportion, copies in one split, and a word where that costs test images."""
+"""Cutting splits: classes in proportion, duplicates in one split, and a word where that costs test images."""
 
 import numpy as np
 import pytest
@@ -67,7 +67,7 @@ def flat(tmp_path):
 
 
 def test_a_set_of_copies_alone_is_refused_with_the_cause(flat, data_folder):
-    with pytest.raises(UserError, match="no image in its test split: its 80 images are 2 and copies of these") as found:
+    with pytest.raises(UserError, match="no image in its test split: only 2 of its 80 images are distinct") as found:
         load(DataConfig(name=f"folder:{flat}", image_size=16))
     assert len(str(found.value).splitlines()) == 2
     for i in range(40):  # and with images of its own, the one class is named

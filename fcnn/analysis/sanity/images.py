@@ -102,7 +102,7 @@ def check_leak(setup: TrainSetup) -> CheckResult:
         "leak",
         both <= 0.005 * len(validation),
         f"{both} of {len(validation):,} validation images are training images too, pixel for pixel",
-        "cut the splits so that an image and its copies stay on one side; `fcnn data show folder:PATH` names them",
+        "cut the splits so that an image and its duplicates stay on one side; `fcnn data show folder:PATH` names them",
     )
 
 
