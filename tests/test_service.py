@@ -105,7 +105,7 @@ def test_what_can_t_be_answered_is_refused_and_the_next_is_answered(tmp_path, mo
     header = struct.pack(">IIBBBBB", 20_000, 20_000, 8, 0, 0, 0, 0)
     bomb = noise[:16] + header + struct.pack(">I", zlib.crc32(b"IHDR" + header)) + noise[33:]
     with serving(tmp_path, monkeypatch, MAX_BYTES=20_000, SECONDS=0.5) as (_, port):
-        assert ask(port, bytes(20_001)) == (413, "an image may have 20000 bytes")
+        assert ask(port, bytes(20_001)) == (413, "an image may have at most 20000 bytes")
         for data, words in (
             (b"", "not an image"),
             (b"hello", "not an image"),
