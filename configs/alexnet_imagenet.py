@@ -2,13 +2,12 @@
 
     python train.py --config alexnet_imagenet --workdir DIR
 
-The paper's: rate 0.01, divided by ten three times, momentum 0.9, weight decay 0.0005 in the loss, dropout, roughly 90
-epochs. It drops the rate when the validation error stops falling, without saying when; here the rate drops
-after 0.3, 0.6 and 0.9 of the run. Its crops of 224 pixels out of 256 are shifts by up to 16 pixels here; its color
-augmentation along principal components is left out.
+As in the paper: learning rate 0.01, divided by ten three times, momentum 0.9, weight decay 0.0005 in the loss, dropout,
+roughly 90 epochs. The paper drops it when the validation error stops falling; here at 0.3, 0.6 and 0.9 of the run.
+224-pixel crops of 256 become shifts by up to 16 pixels. Color augmentation along principal components is left out.
 
-Nothing has been measured: ImageNet was not available. The step has only been lowered for a TPU. The paper's
-accuracy of one network is 59.3 % (table 2, on ten crops of each image; here on one).
+Never trained here: ImageNet was not available. The training step was only lowered for a TPU, not compiled or run. The
+paper reports 59.3 % for one network (table 2, on ten crops of each image; here on one).
 """
 
 from fcnn.config import AugmentConfig, Config, DataConfig, ModelConfig, OptimConfig, TrainConfig

@@ -2,11 +2,11 @@
 
     python train.py --config convnext_tiny_imagenet --workdir DIR
 
-Liu et al. 2022, arXiv:2201.03545, table 5: AdamW at 0.004 with weight decay 0.05, warm-up of 20 epochs, half a cosine,
-RandAugment at magnitude 9 of 10, which is 27 of 30 here, random erasing, mixup and CutMix, stochastic depth 0.1,
-averaged weights.
+Liu et al. 2022, arXiv:2201.03545, table 5: AdamW at 0.004 with weight decay 0.05, warm-up of 20 epochs, cosine
+schedule, RandAugment at magnitude 9 of 10, which is 27 of 30 here, random erasing, mixup and CutMix, stochastic depth
+0.1, averaged weights.
 
-Never trained here: ImageNet was not available. The paper has 82.1 % (table 1).
+Never trained here: ImageNet was not available. The paper reports 82.1 % (table 1).
 """
 
 from fcnn.config import AugmentConfig, Config, DataConfig, ModelConfig, OptimConfig, TrainConfig

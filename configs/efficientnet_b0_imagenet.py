@@ -2,12 +2,12 @@
 
     python train.py --config efficientnet_b0_imagenet --workdir DIR
 
-Tan & Le 2019, arXiv:1905.11946, section 5.2: RMSProp with decay and momentum 0.9, a rate of 0.256 that falls by 3 %
-every 2.4 epochs (smoothly here), weight decay 0.00001 in the loss, AutoAugment, dropout 0.2, stochastic depth 0.2. The
-warm-up of 5 epochs, labels smoothed by 0.1, RMSProp's epsilon of 0.001 and the averaged weights are those of the
+Tan & Le 2019, arXiv:1905.11946, section 5.2: RMSProp with decay and momentum 0.9, a learning rate of 0.256 that falls
+by 3 % every 2.4 epochs (smoothly here), weight decay 0.00001 in the loss, AutoAugment, dropout 0.2, stochastic depth
+0.2. The warm-up of 5 epochs, label smoothing 0.1, RMSProp's epsilon of 0.001 and the averaged weights are those of the
 authors' code.
 
-Never trained here: ImageNet was not available. The paper has 77.1 % (table 2).
+Never trained here: ImageNet was not available. The paper reports 77.1 % (table 2).
 """
 
 from fcnn.config import AugmentConfig, Config, DataConfig, ModelConfig, OptimConfig, TrainConfig

@@ -3,11 +3,12 @@
     python train.py --config googlenet_imagenet --workdir DIR
 
 From Szegedy et al. 2014, section 6, are momentum 0.9, crops of 8 to 100 % of the area, and the heads' weight of 0.3.
-It does not give batch size and rate; these follow Goyal et al. 2017, "Accurate, large minibatch SGD": 0.1 for each 256
-images of a batch, reached over 5 epochs, weight decay 0.0001 in the loss. Its color augmentation is jitter here.
+It doesn't give batch size and learning rate; these follow Goyal et al. 2017, "Accurate, large minibatch SGD": learning
+rate 0.1 per 256 images, 5 epochs of warm-up, weight decay 0.0001 in the loss; the schedule is a cosine. Color jitter
+replaces the paper's color augmentation.
 
-Nothing has been measured: ImageNet was not available. The step has only been lowered for a TPU. The paper gives
-89.9 % top-5 accuracy for one network and one crop (table 3), without batch norm.
+Never trained here: ImageNet was not available. The training step was only lowered for a TPU, not compiled or run. The
+paper reports 89.9 % top-5 accuracy for one network and one crop (table 3), without batch norm.
 """
 
 from fcnn.config import AugmentConfig, Config, DataConfig, ModelConfig, OptimConfig, TrainConfig

@@ -2,13 +2,13 @@
 
     python train.py --config inception_v3_imagenet --workdir DIR
 
-The paper's: RMSProp with decay 0.9 and epsilon 1, rate 0.045 times 0.94 every two epochs, gradients clipped at 2,
-labels smoothed by 0.1 (section 7), 100 epochs. There 50 replicas with batches of 32 updated the weights asynchronously;
-here one batch of 1,024 does, with momentum 0.9 and the rate reached over 5 epochs. Weight decay of 0.00004 is
+As in the paper: RMSProp with decay 0.9 and epsilon 1, learning rate 0.045 times 0.94 every two epochs, gradients
+clipped at 2, label smoothing 0.1 (section 7), 100 epochs. There 50 replicas with batches of 32 updated the weights
+asynchronously; here one batch of 1,024 does, with momentum 0.9 and 5 epochs of warm-up. The weight decay of 0.00004 is
 that of the authors' program.
 
-Nothing has been measured: ImageNet was not available. The step has only been lowered for a TPU. The paper's
-accuracy on one crop is 78.8 % (table 3; 21.2 % error).
+Never trained here: ImageNet was not available. The training step was only lowered for a TPU, not compiled or run. The
+paper reports 78.8 % on one crop (table 3; 21.2 % error).
 """
 
 from fcnn.config import AugmentConfig, Config, DataConfig, ModelConfig, OptimConfig, TrainConfig

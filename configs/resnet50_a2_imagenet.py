@@ -3,11 +3,10 @@
     python train.py --config resnet50_a2_imagenet --workdir DIR
 
 Wightman, Touvron & Jegou 2021, arXiv:2110.00476, table 2: LAMB, binary cross-entropy, mixup and CutMix, RandAugment at
-magnitude 7 of 10, which is 21 of 30 here. What the paper has beyond that and fcnn doesn't: an image 3 times in a batch
-(repeated augmentation), magnitudes that vary (mstd 0.5), mixed labels as 0 and 1 above a threshold of 0.2, and tests on
-95 % of an image.
+magnitude 7 of 10, which is 21 of 30 here. Not implemented here: repeated augmentation (3x), random magnitudes (mstd
+0.5), targets binarized at 0.2 (BCE), and a test crop ratio of 0.95.
 
-Never trained here: ImageNet was not available. The paper has 79.8 % (table 1), tested at 224 pixels.
+Never trained here: ImageNet was not available. The paper reports 79.8 % (table 1), tested at 224 pixels.
 """
 
 from fcnn.config import AugmentConfig, Config, DataConfig, ModelConfig, OptimConfig, TrainConfig

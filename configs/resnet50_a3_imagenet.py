@@ -3,11 +3,10 @@
     python train.py --config resnet50_a3_imagenet --workdir DIR
 
 Wightman, Touvron & Jegou 2021, arXiv:2110.00476, table 2: LAMB, binary cross-entropy, mixup and CutMix, RandAugment at
-magnitude 6 of 10, which is 18 of 30 here. It trains at 160 pixels. What the paper has beyond that and fcnn doesn't:
-magnitudes that vary (mstd 0.5), mixed labels as 0 and 1 above a threshold of 0.2, and tests at 224 pixels on 95 % of an
-image.
+magnitude 6 of 10, which is 18 of 30 here. It trains at 160 pixels. Not implemented here: random magnitudes (mstd 0.5),
+targets binarized at 0.2 (BCE), and tests at 224 pixels with a crop ratio of 0.95.
 
-Never trained here: ImageNet was not available. The paper has 78.1 % (table 1), tested at 224 pixels.
+Never trained here: ImageNet was not available. The paper reports 78.1 % (table 1), tested at 224 pixels.
 """
 
 from fcnn.config import AugmentConfig, Config, DataConfig, ModelConfig, OptimConfig, TrainConfig

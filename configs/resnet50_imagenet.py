@@ -1,14 +1,14 @@
-"""ResNet-50 on ImageNet (ILSVRC 2012) in batches of 2,048, 90 epochs in bfloat16: for 8 TPU chips or GPUs, 256 on each.
+"""ResNet-50 on ImageNet (ILSVRC 2012), 90 epochs in batches of 2,048: 256 images on each of 8 TPU chips or GPUs.
 
     python train.py --config resnet50_imagenet --workdir DIR
 
-The recipe is Goyal et al. 2017, "Accurate, large minibatch SGD": a rate of 0.1 for each 256 images of a batch, reached
-over 5 epochs, momentum 0.9, weight decay 0.0001 in the loss, and each block's last scale starting at 0. From He et al.
-2018, "Bag of tricks", are the cosine instead of steps and labels smoothed by 0.1. For another batch scale the rate with
-it: --train.batch-size 1024 --optim.learning-rate 0.4; the paper goes up to 8,192.
+The recipe is Goyal et al. 2017, "Accurate, large minibatch SGD", in bfloat16: learning rate 0.1 per 256 images, 5
+epochs of warm-up, momentum 0.9, weight decay 0.0001 in the loss, and a zero-initialized last batch-norm scale in each
+block. He et al. 2018, "Bag of tricks", add the cosine schedule and label smoothing 0.1. Scale the learning rate with
+the batch size: --train.batch-size 1024 --optim.learning-rate 0.4; the paper goes up to 8,192.
 
-Nothing has been measured: ImageNet was not available. The step has only been compiled for a TPU (TPU.md). The
-first paper has 76.3 % at a batch of 8,192 (table 1).
+Never trained here: ImageNet was not available. The training step was only compiled for a TPU (TPU.md). The first paper
+reports 76.3 % at a batch size of 8,192 (table 1).
 """
 
 from fcnn.config import AugmentConfig, Config, DataConfig, ModelConfig, OptimConfig, TrainConfig

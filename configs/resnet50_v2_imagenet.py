@@ -2,12 +2,11 @@
 
     python train.py --config resnet50_v2_imagenet --workdir DIR
 
-Half a cosine from 0.5 at batches of 1,024, TrivialAugment, random erasing, mixup and CutMix, smoothed labels, no weight
+Cosine schedule from 0.5, batch size 1,024, TrivialAugment, random erasing, mixup and CutMix, label smoothing, no weight
 decay on norms and biases, averaged weights, training at 176 pixels: pytorch.org/blog, "How to train state-of-the-art
-models using TorchVision's latest primitives". torchvision also has each image 4 times in a batch, each augmented
-differently (repeated augmentation), and tests at 224 pixels; neither is done here.
+models using TorchVision's latest primitives". Not implemented here: repeated augmentation (4x) and tests at 224 pixels.
 
-Never trained here: ImageNet was not available. torchvision has 80.858 % at 224 pixels.
+Never trained here: ImageNet was not available. torchvision reports 80.858 % at 224 pixels.
 """
 
 from fcnn.config import AugmentConfig, Config, DataConfig, ModelConfig, OptimConfig, TrainConfig

@@ -2,13 +2,13 @@
 
     python train.py --config vgg16_imagenet --workdir DIR
 
-The paper's: rate 0.01, divided by ten three times, momentum 0.9, weight decay 0.0005 in the loss, dropout, 370,000
-steps. It drops the rate when the validation accuracy stops rising, without saying when; here after 0.4, 0.7 and 0.9 of
-the run. The initial weights are He's, instead of those of a shallower network that was trained before. Its crops of
-224 pixels out of 256 are shifts by up to 16 pixels here; its color augmentation is left out.
+As in the paper: learning rate 0.01, divided by ten three times, momentum 0.9, weight decay 0.0005 in the loss, dropout,
+370,000 steps. The paper drops it when the validation accuracy stops rising; here at 0.4, 0.7 and 0.9 of the run. The
+initial weights are He's instead of those of a shallower trained network. 224-pixel crops of 256 become shifts by up to
+16 pixels. Color augmentation is left out.
 
-Nothing has been measured: ImageNet was not available. The step has only been lowered for a TPU. The paper's
-accuracy at this one scale is 73.0 % (table 3, network D, 256 pixels, on whole images).
+Never trained here: ImageNet was not available. The training step was only lowered for a TPU, not compiled or run. The
+paper reports 73.0 % at this one scale (table 3, network D, 256 pixels, on whole images).
 """
 
 from fcnn.config import AugmentConfig, Config, DataConfig, ModelConfig, OptimConfig, TrainConfig
