@@ -28,11 +28,11 @@ TITLES = {
 }
 INTRODUCTION = """# The studies
 
-Each study tests a classic claim by one small experiment. `fcnn study` lists the studies, and `fcnn study NAME` runs one,
-on scikit-learn's digits unless `--data.name` names other images, in at most three minutes on two cores. It prints a table,
-writes a figure and all numbers, and says whether the claim held: by a criterion that was fixed beforehand, from means and
-standard errors over several seeds. Results of networks this small on images of 8 x 8 pixels may not carry over to yours;
-`--seed 1` repeats an experiment with other random numbers.
+Each study tests a classic claim by one small experiment. `fcnn study` lists the studies, and `fcnn study NAME` runs
+one, on scikit-learn's digits unless `--data.name` names other images, in at most three minutes on two cores. It prints
+a table, writes a figure and all numbers, and says whether the claim held: by a criterion that was fixed beforehand,
+from means and standard errors over several seeds. Results of networks this small on images of 8 x 8 pixels may not
+carry over to yours; `--seed 1` repeats an experiment with other random numbers.
 
 These are the results with seed 0 ([make_studies.py](make_studies.py) writes this page):
 """
@@ -73,7 +73,7 @@ def section(name: str, verdict: str) -> str:
 
 
 def wrapped(text: str) -> str:
-    return text if text[0] in "#`!" else textwrap.fill(text, 118, break_long_words=False, break_on_hyphens=False) + "\n"
+    return text if text[0] in "#`!" else textwrap.fill(text, 120, break_long_words=False, break_on_hyphens=False) + "\n"
 
 
 def anchor(title: str) -> str:

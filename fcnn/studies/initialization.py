@@ -1,4 +1,4 @@
-"""Initialization: how large the weights must start for a signal to come through a deep network."""
+"""Initialization: how large the initial weights must be for the signal to propagate through a deep network."""
 
 import dataclasses
 import functools
@@ -34,15 +34,15 @@ class Initialization(Study):
     of the activations over units and images, and how `flat` they are, the share of activations where the derivative is
     below 0.1, which let next to no gradient through."""
 
-    claim = "the scale of the initial weights decides whether a signal comes through: Xavier's suits tanh, He's ReLU"
+    claim = "the scale of the initial weights determines whether the signal propagates: Xavier for tanh, He for ReLU"
     paper = (
         "LeCun et al. 1998, Efficient BackProp, section 4.6; Glorot & Bengio 2010, section 4.2.1; He et al. 2015, "
         "Delving deep into rectifiers, arXiv:1502.01852, section 2.2"
     )
     criterion = (
         f"from the first layer to the last the signal changes less than {KEPT}-fold with Xavier and tanh and with He "
-        f"and ReLU, is lost {LOST}-fold with small weights and with Xavier's under ReLU, and large weights raise "
-        f"ReLU's {LOST}-fold and make half of all tanh flat"
+        f"and ReLU, shrinks {LOST}-fold with small weights and with Xavier and ReLU, and large weights amplify ReLU's "
+        f"{LOST}-fold and saturate half of the tanh units"
     )
     keys = ("activation", "weights", "layer")
 
@@ -94,7 +94,7 @@ class Initialization(Study):
         return Verdict(
             held,
             f"over {last} layers the signal changed by a factor of {factors} and {grown:.2g} with large weights and "
-            f"ReLU, and {100 * flat:.0f} % of tanh were flat with large weights",
+            f"ReLU, and {100 * flat:.0f} % of the tanh units were saturated with large weights",
         )
 
     def draw(self, rows: Sequence[Row], figure: Any) -> None:

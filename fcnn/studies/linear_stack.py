@@ -28,8 +28,8 @@ class LinearStack(Study):
     claim = "convolutions without an activation between them are one convolution, so depth needs the activation"
     paper = "Goodfellow, Bengio & Courville 2016, Deep Learning, section 6.1"
     criterion = (
-        f"one convolution gives what the stack gives up to a relative error of {EXACT:g} without activation, and none "
-        f"comes nearer than {FAR:g} with ReLU"
+        f"without activation, one convolution reproduces the stack within a relative error of {EXACT:g}; with ReLU, "
+        f"none within {FAR:g}"
     )
     keys = ("layers", "between", "kernel")
 

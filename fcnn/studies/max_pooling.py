@@ -49,7 +49,7 @@ class MaxPooling(Study):
     )
     criterion = (
         "moved by one pixel, the features change clearly less and the accuracy is clearly higher (by two standard "
-        "errors) with max pooling than where every second position is kept"
+        "errors) with max pooling than with strided subsampling"
     )
     keys = ("pool", "shift")
 
@@ -84,9 +84,9 @@ class MaxPooling(Study):
         )
         held = clearly_above(changes["every second"], changes["max"])
         held = held and clearly_above(accuracies["max"], accuracies["every second"])
-        names = {"max": "max pooling", "average": "average pooling", "every second": "every second position"}
+        names = {"max": "max pooling", "average": "average pooling", "every second": "strided subsampling"}
         results = ", ".join(
-            f"{mean_and_std(changes[pool], '.2f')} of their size with {name} ({percent(accuracies[pool])} right)"
+            f"{mean_and_std(changes[pool], '.2f')} of their size with {name} (accuracy {percent(accuracies[pool])})"
             for pool, name in names.items()
         )
         return Verdict(held, f"moved by one pixel, the features changed by {results}")

@@ -28,8 +28,7 @@ class BatchNormRates(Study):
     claim = "batch norm allows learning rates at least 5 times as high"
     paper = "Ioffe & Szegedy 2015, arXiv:1502.03167, sections 3.3 and 4.2.2 (5 and 30 times)"
     criterion = (
-        f"the highest rate that trains the network (to {100 * TRAINED:.0f} % in the mean) is at least 5 times as high "
-        "with batch norm"
+        f"the highest rate that reaches {100 * TRAINED:.0f} % mean accuracy is at least 5 times as high with batch norm"
     )
     keys = ("norm", "rate")
 
@@ -66,8 +65,8 @@ class BatchNormInit(Study):
     claim = "batch norm makes a network insensitive to the scale of its initial weights"
     paper = "Ioffe & Szegedy 2015, arXiv:1502.03167, sections 1 and 3.3, BN(aWu) = BN(Wu)"
     criterion = (
-        f"the range of factors that train the network (to {100 * TRAINED:.0f} % in the mean), highest over lowest, is "
-        "at least 10 times as wide with batch norm"
+        f"the range of factors that reach {100 * TRAINED:.0f} % mean accuracy, highest over lowest, is at least 10 "
+        "times as wide with batch norm"
     )
     keys = ("norm", "scale")
 
@@ -137,7 +136,10 @@ class BatchSize(Study):
     """The same images seen by batches of different size, at a rate in proportion to it: the accuracy on the test
     images, and the `gap` |loss in evaluation - loss in training mode| on the training images after the last step."""
 
-    claim = "with small batches batch norm loses accuracy and opens a gap between training and evaluation; others don't"
+    claim = (
+        "with small batches, batch norm loses accuracy and behaves differently in training and evaluation; group and "
+        "layer norm don't"
+    )
     paper = (
         "Ioffe 2017, Batch renormalization, arXiv:1702.03275, section 1; Wu & He 2018, Group normalization, "
         "arXiv:1803.08494, section 4.1 (figures 1 and 5)"

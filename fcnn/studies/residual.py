@@ -19,7 +19,7 @@ class Residual(Study):
     """The paper's plain and residual networks for small images, both with batch norm and as many parameters: the loss
     on the training images in the last quarter of the steps, and the accuracy on the test images."""
 
-    claim = "deeper plain networks have a higher training error than shallow ones, and residual networks have not"
+    claim = "deeper plain networks have a higher training error than shallow ones; residual networks don't"
     paper = "He et al. 2015, arXiv:1512.03385, sections 1 (figure 1) and 4.2 (figure 6)"
     criterion = (
         "the deepest plain network's training loss is clearly above the shallowest's (by two standard errors), the "

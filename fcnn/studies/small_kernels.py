@@ -1,4 +1,4 @@
-"""Small kernels: three 3 x 3 convolutions see as far as one 7 x 7, for half the price."""
+"""Small kernels: three 3 x 3 convolutions have the receptive field of one 7 x 7, for half the parameters."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -22,7 +22,10 @@ class SmallKernels(Study):
     parameters and the multiply-adds for one image are those of what is compared alone, the accuracy is the network's on
     the test images."""
 
-    claim = "three 3 x 3 convolutions see what one 7 x 7 sees, with fewer parameters, less work and no loss of accuracy"
+    claim = (
+        "three 3 x 3 convolutions have the receptive field of one 7 x 7, with fewer parameters and operations and no "
+        "accuracy loss"
+    )
     paper = "Simonyan & Zisserman 2014, arXiv:1409.1556, section 2.3"
     criterion = (
         "the receptive fields are equal, parameters and multiply-adds are lower with three 3 x 3, and its test "
@@ -52,10 +55,10 @@ class SmallKernels(Study):
         cheaper = all(small[column] < large[column] for column in ("parameters", "multiply_adds"))
         return Verdict(
             small["field"] == large["field"] and cheaper and not clearly_above(accuracies[1], accuracies[0]),
-            f"three 3 x 3 see {small['field']} x {small['field']} pixels with {small['parameters']:,} parameters and "
-            f"{small['multiply_adds']:,} multiply-adds an image, one 7 x 7 sees {large['field']} x {large['field']} "
-            f"with {large['parameters']:,} and {large['multiply_adds']:,}; the test accuracy was "
-            f"{percent(accuracies[0])} against {percent(accuracies[1])}",
+            f"three 3 x 3 have a receptive field of {small['field']} x {small['field']} pixels with "
+            f"{small['parameters']:,} parameters and {small['multiply_adds']:,} multiply-adds per image, one 7 x 7 has "
+            f"{large['field']} x {large['field']} with {large['parameters']:,} and {large['multiply_adds']:,}; the "
+            f"test accuracy was {percent(accuracies[0])} and {percent(accuracies[1])}",
         )
 
     def draw(self, rows: Sequence[Row], figure: Any) -> None:

@@ -43,7 +43,10 @@ class Transfer(Study):
     compiling and, for head, the features of all images come before.
     """
 
-    claim = "transferred weights learn faster and better from few images than random ones of the same mean and variance"
+    claim = (
+        "with few images, pretrained weights train faster and reach a higher accuracy than random ones of the same "
+        "mean and variance"
+    )
     paper = (
         "Yosinski et al. 2014, How transferable are features, arXiv:1411.1792, section 4; Raghu et al. 2019, "
         "Transfusion, arXiv:1902.07208, sections 3 and 5.1 (better: doubted; faster: confirmed)"

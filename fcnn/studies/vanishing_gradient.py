@@ -30,9 +30,8 @@ class VanishingGradient(Study):
         "Glorot, Bordes & Bengio 2011, Deep sparse rectifier neural networks, section 3.1"
     )
     criterion = (
-        f"in the deepest network the gradient of the early layers, as a share of the last ones', is below {VANISHED:g} "
-        f"with sigmoid and above {KEPT:g} with the others, and all of them end clearly more accurate (by two standard "
-        "errors)"
+        f"in the deepest network, the ratio of early-layer to last-layer gradients is below {VANISHED:g} with sigmoid "
+        f"and above {KEPT:g} with the others, which are all clearly more accurate (by two standard errors)"
     )
     keys = ("activation", "depth")
 
@@ -63,10 +62,11 @@ class VanishingGradient(Study):
         held = ratios["sigmoid"] < VANISHED and all(
             ratios[act] > KEPT and clearly_above(accuracy[act], accuracy["sigmoid"]) for act in ACTIVATIONS[1:]
         )
-        results = ", ".join(f"{ratios[act]:.2g} with {act} ({percent(accuracy[act])} right)" for act in ACTIVATIONS)
+        results = ", ".join(f"{ratios[act]:.2g} and {percent(accuracy[act])} with {act}" for act in ACTIVATIONS)
         return Verdict(
             held,
-            f"with {depth} hidden layers the early gradient was this share of the late one: {results} after training",
+            f"with {depth} hidden layers, the ratio of early-layer to last-layer gradients and the accuracy after "
+            f"training were {results}",
         )
 
     def draw(self, rows: Sequence[Row], figure: Any) -> None:

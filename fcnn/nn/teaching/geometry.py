@@ -65,7 +65,7 @@ def receptive_field(layers: Sequence[int | Sequence[int]]) -> ReceptiveField:
 
     Source: Araujo, Norris & Sim 2019, "Computing receptive fields of convolutional neural networks", equation 2.
 
-    >>> receptive_field([3, 3, 3])  # three 3x3 convolutions see what one 7x7 does
+    >>> receptive_field([3, 3, 3])  # three 3x3 convolutions have the receptive field of one 7x7
     ReceptiveField(input=7, previous=3)
     >>> receptive_field([(7, 2), (3, 2), (3, 1)])  # ResNet: stem, max pool, first convolution
     ReceptiveField(input=19, previous=3)
