@@ -10,11 +10,11 @@ from fcnn.models.summary import Row, summarize
 
 HEAD = """# The architectures
 
-Create one with `fcnn.create_model(NAME, num_classes=...)` or `--model.name NAME`; `fcnn summary NAME` prints its layers.
-Parameters, multiply-adds (in billions, of convolutions and dense layers; torchvision calls them GFLOPs) and outputs of
-all layers (float32) are for one image, with the image size and number of classes of the published network, without the
-auxiliary heads used only in training. "From" is the smallest possible image size; in brackets, with the auxiliary heads
-in training.
+Create one with `fcnn.create_model(NAME, num_classes=...)` or `--model.name NAME`; `fcnn summary NAME` prints its
+layers. Parameters, multiply-adds (in billions, of convolutions and dense layers; torchvision calls them GFLOPs) and
+outputs of all layers (float32) are for one image, with the image size and number of classes of the published network,
+without the auxiliary heads used only in training. "From" is the smallest possible image size; in brackets, with the
+auxiliary heads in training.
 
 "Weights" are the pretrained weights in `fcnn zoo`, with their published top-1 accuracy (for ImageNet, on the validation
 split).

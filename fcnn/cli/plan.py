@@ -14,7 +14,7 @@ from fcnn.utils.errors import UserError
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PlanArgs(PresetArgs):
-    """Compile a preset's training step for a TPU slice, without a TPU: memory, operations, communication, and an upper
+    """Compile a preset's training step for a TPU slice, without a TPU: memory, FLOPs, communication, and an upper
     bound on the speed. Requires the TPU compiler (pip install -e '.[tpu]'); takes a few minutes for a deep network."""
 
     target: Annotated[str, tyro.conf.arg(metavar="CHIP:SHAPE", help_behavior_hint="(required)")]
@@ -73,9 +73,9 @@ def _table(args: PlanArgs, result: Any, seconds: float) -> str:
     rows = {
         "memory": f"{result.needed / gb:.2f} of {result.available / gb:.2f} GB, {result.temporaries / gb:.2f} of them "
         f"temporaries; {(result.available - result.needed) / gb:.2f} GB left",
-        "work": f"{result.flops / 1e12:.3f} TFLOP and {result.moved / gb:.2f} GB moved a step, "
-        f"{result.flops / result.moved:.1f} FLOP a byte",
-        "roofline": f"{computing:.2f} ms of operations, {moving:.2f} ms of memory: the longer one bounds the speed",
+        "work": f"{result.flops / 1e12:.3f} TFLOP and {result.moved / gb:.2f} GB of HBM traffic per step; arithmetic "
+        f"intensity {result.flops / result.moved:.1f} FLOP/byte",
+        "roofline": f"{computing:.2f} ms at peak FLOP/s, {moving:.2f} ms at peak bandwidth; the longer is the bound",
         "at most": f"{result.images_per_second:,.0f} images/s on {result.chips} chips",
         "exchange": f"{', '.join(exchanged) or 'nothing'}; the kernels' gradients in {len(reduced)} of them, "
         f"{sum(one.bytes for one in reduced) / 1e6:,.2f} MB",
