@@ -24,7 +24,7 @@ class BenchPredictArgs:
     """Measure inference time: logits of 1, 8 and 32 normalized images in memory, by fcnn and by the runtimes that load
     its exports.
 
-    Each runs in its own process, and they take turns. Runtimes that aren't installed are left out. The networks are
+    Each runs in its own process, in alternating rounds. Runtimes that aren't installed are left out. The networks are
     untrained, which doesn't change the time.
     """
 

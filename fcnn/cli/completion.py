@@ -38,8 +38,7 @@ from fcnn.config import names, presets
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CompletionArgs:
-    """Print a script that completes commands, options and names in a shell: save it where the shell looks for such
-    scripts, as docs/install.md says."""
+    """Print a script that completes commands, options and names in a shell. docs/install.md says where to save it."""
 
     shell: Annotated[Literal["bash", "zsh", "fish"], tyro.conf.Positional, tyro.conf.arg(metavar="SHELL")]
     """bash, zsh or fish."""

@@ -33,8 +33,8 @@ class PredictArgs:
     """Answer "unsure" if the probability of the most likely class is below this."""
     coverage: Annotated[float | None, tyro.conf.arg(metavar="FRACTION")] = None
     """Print a set of classes that contains the true class with about this probability, such as 0.95 (conformal
-    prediction): on average over images like those that the run was calibrated on, not for each class; only about, as
-    these images served to fit other things, too."""
+    prediction): on average over images like those that the run was calibrated on, not for each class; approximate, as
+    these images were used for other choices, too."""
     tta: bool = False
     """Test-time augmentation: average the probabilities of each image and its mirror image; takes twice as long."""
     csv: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
