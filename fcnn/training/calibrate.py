@@ -22,7 +22,7 @@ from fcnn.training.calibration_file import FILE
 from fcnn.training.evaluate import BestWeights
 from fcnn.training.features import compile_features
 from fcnn.training.held_out import read_held_out
-from fcnn.training.linear_probe import FOLDS, folds
+from fcnn.training.linear_probe import FOLDS, folds, held_out
 from fcnn.training.setup import TrainSetup
 from fcnn.utils.files import write_bytes
 from fcnn.utils.version import with_version
@@ -92,12 +92,8 @@ def _directions(setup: TrainSetup, best: BestWeights) -> tuple[np.ndarray, float
     if transfer.head_init != "extend" and (best.step == 0 or transfer.strategy in ("head", "pretrained")):
         # Nothing learned these features from the images.
         features = _features(setup, best, train)
-        means, nearest = class_means(features, train.labels, classes), np.zeros(len(train))
-        fold = folds(train.labels, None if data.groups is None else data.groups[chosen])
-        for held_out in range(FOLDS):
-            others, inside = fold != held_out, fold == held_out
-            known = class_means(features[others], train.labels[others], classes)
-            nearest[inside] = similarities(features[inside], known).max(axis=1)
+        means = class_means(features, train.labels, classes)
+        nearest = cross_similarities(features, train.labels, None if data.groups is None else data.groups[chosen])
     elif len(data.validation):
         means = class_means(_features(setup, best, train), train.labels, classes)
         validation = data.validation.take(_few(data.validation, classes))
@@ -106,6 +102,22 @@ def _directions(setup: TrainSetup, best: BestWeights) -> tuple[np.ndarray, float
         return None
     threshold = similarity_threshold(nearest)
     return None if threshold is None else (means, threshold, places[-1].name)
+
+
+def cross_similarities(features: np.ndarray, labels: np.ndarray, groups: np.ndarray | None) -> np.ndarray:
+    """Computes the similarity of images to the nearest class of those in the other folds, without the images of classes
+    that these lack: (M,).
+
+    Args:
+      features: (N, D).
+      labels, groups: (N,) int, as for `linear_probe.folds`.
+    """
+    fold, nearest = folds(labels, groups), np.zeros(len(labels))
+    for k in range(FOLDS):
+        others, inside = fold != k, fold == k
+        known = class_means(features[others], labels[others], labels.max() + 1)
+        nearest[inside] = similarities(features[inside], known).max(axis=1)
+    return nearest[held_out(labels, groups)]
 
 
 def _few(split: AnySplit, classes: int) -> np.ndarray:

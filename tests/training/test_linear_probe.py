@@ -20,6 +20,7 @@ from fcnn.config import Config, ModelConfig, TrainConfig, TransferConfig
 from fcnn.data.dataset import Dataset, Split
 from fcnn.distributed import sharding
 from fcnn.training import linear_probe
+from fcnn.training.calibrate import cross_similarities
 from fcnn.training.features import compile_features
 from fcnn.training.held_out import read_held_out
 from fcnn.training.linear_probe import FOLDS, KnownRows, fit_linear_probe, folds, held_out
@@ -123,6 +124,16 @@ def test_a_class_that_the_other_folds_lack_is_not_judged():
     assert held_out(labels, groups, known).sum() == 89
     with pytest.raises(UserError, match="all 90 images are copies of one another"):
         fit_linear_probe(features, labels, 4, np.zeros(90, int))
+
+
+def test_a_class_that_the_other_folds_lack_sets_no_threshold_of_similarity():
+    """Its images are like none of the others, which says nothing about images of none of the classes."""
+    labels, groups = np.repeat([0, 1, 2], [20, 20, 4]), np.minimum(np.arange(44), 40)
+    features = np.eye(3)[labels] + 0.01 * RNG.normal(size=(44, 3))
+    found = cross_similarities(features, labels, groups)
+    assert found.shape == (40,)
+    assert found.min() > 0.99
+    assert cross_similarities(features, labels, None).shape == (44,)
 
 
 @pytest.mark.slow
