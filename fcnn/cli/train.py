@@ -122,13 +122,21 @@ def _run(
 
     overrides = Overrides() if preset is None else Overrides.of_preset(preset, config)
     config, choice, probe = auto.decide(config, console, folder, overrides)
+    held_out = None
     if suggestion is not None:
         choice = suggestion.choice
         is_same = dataclasses.replace(config, seed=suggestion.config.seed) == suggestion.config
-        probe = suggestion.probe if is_same else None
+        probe, held_out = (suggestion.probe, suggestion.held_out) if is_same else (None, None)
     callbacks = () if preset is None else preset.callbacks(config)
     record = trainer.train(
-        config, folder, console, overrides=overrides, callbacks=callbacks, choice=choice, probe=probe
+        config,
+        folder,
+        console,
+        overrides=overrides,
+        callbacks=callbacks,
+        choice=choice,
+        probe=probe,
+        held_out=held_out,
     )
     log_result(record, config, folder, console)
     if preset is None and (earlier := compare_with_earlier(config, folder, console)) is not None:

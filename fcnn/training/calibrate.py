@@ -21,7 +21,7 @@ from fcnn.models import Classifier, endpoints
 from fcnn.training.calibration_file import FILE
 from fcnn.training.evaluate import BestWeights
 from fcnn.training.features import compile_features
-from fcnn.training.held_out import read_held_out
+from fcnn.training.held_out import HeldOut, read_held_out
 from fcnn.training.linear_probe import FOLDS, folds, held_out
 from fcnn.training.setup import TrainSetup
 from fcnn.utils.files import write_bytes
@@ -34,14 +34,14 @@ MOST, PER_CLASS = 500, 5
 def calibrate_run(setup: TrainSetup, workdir: Path, best: BestWeights, log: Callable[[str], None]) -> None:
     """Calibrates the weights that a run's results are of by the images in `held_out.npz`, and writes FILE; without
     enough of them, logs that."""
-    logits, labels = _held_out(setup, workdir, best)
+    logits, labels, _, similarity = _held_out(setup, workdir, best)
     count = processes.of_first(len(labels))  # other hosts may not see the file
     if count < LEAST_IMAGES:
         log(f"Probabilities are not calibrated: that needs {LEAST_IMAGES} held-out images, there are {count}.")
         if processes.is_first():
             (workdir / FILE).unlink(missing_ok=True)
         return
-    directions = _directions(setup, best)  # every process computes features
+    directions = _directions(setup, best, similarity)  # every process computes features
     if not processes.is_first():
         return
     calibration = calibrate(logits, labels)
@@ -65,22 +65,30 @@ def calibrate_run(setup: TrainSetup, workdir: Path, best: BestWeights, log: Call
 
 def held_out_split(setup: TrainSetup, best: BestWeights) -> str:
     """Returns what the images in `held_out.npz` are of: "train", by cross-validation, where the weights are a linear
-    probe, else "validation"."""
-    return "train" if setup.starts_from_probe and best.step == 0 else "validation"
+    probe or there is no validation split, else "validation"."""
+    is_probe = setup.starts_from_probe and best.step == 0
+    return "train" if is_probe or not len(setup.dataset.validation) else "validation"
 
 
-def _held_out(setup: TrainSetup, workdir: Path, best: BestWeights) -> tuple[np.ndarray, np.ndarray]:
-    """Returns logits (N, classes) and labels (N,) of images that the weights were not fitted to."""
-    # Without a validation split, it holds what a linear probe says that the run began with.
+def _held_out(setup: TrainSetup, workdir: Path, best: BestWeights) -> HeldOut:
+    """Returns what is known of images that the weights, or those like them, were not fitted to."""
     classes = len(setup.dataset.classes)
-    if not (len(setup.dataset.validation) or best.step == 0):
-        return np.zeros((0, classes)), np.zeros(0, int)
-    return read_held_out(workdir, classes)
+    found = read_held_out(workdir, classes)
+    # Without a validation split, it may hold what the linear probe says that the run began with.
+    if len(setup.dataset.validation) or best.step == 0 or found.nearest is not None:
+        return found
+    return HeldOut(np.zeros((0, classes)), np.zeros(0, int))
 
 
-def _directions(setup: TrainSetup, best: BestWeights) -> tuple[np.ndarray, float, str] | None:
+def _directions(
+    setup: TrainSetup, best: BestWeights, similarity: np.ndarray | None
+) -> tuple[np.ndarray, float, str] | None:
     """Returns what tells images of none of the classes (`Calibration.with_means`), of a run on files; None where the
-    network has no features, or every image was used to train them."""
+    network has no features, or every image was used to train them.
+
+    Args:
+      similarity: (N,), to the nearest class, of images that networks like this one were not trained on, if known.
+    """
     data = setup.dataset
     places = endpoints(setup.model, data.image_shape) if isinstance(setup.model, Classifier) else []
     if data.manifest is None or not places:
@@ -98,6 +106,9 @@ def _directions(setup: TrainSetup, best: BestWeights) -> tuple[np.ndarray, float
         means = class_means(_features(setup, best, train), train.labels, classes)
         validation = data.validation.take(_few(data.validation, classes))
         nearest = similarities(_features(setup, best, validation), means).max(axis=1)
+    elif processes.of_first(similarity is not None):  # other hosts may not see the file
+        means = class_means(_features(setup, best, train), train.labels, classes)
+        nearest = np.zeros(0) if similarity is None else similarity
     else:
         return None
     threshold = similarity_threshold(nearest)

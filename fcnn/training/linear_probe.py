@@ -112,8 +112,8 @@ def cross_validate(
     return logits
 
 
-def folds(labels: np.ndarray, groups: np.ndarray | None = None) -> np.ndarray:
-    """Returns the fold of each image, (N,) int, 0 to FOLDS - 1: every class in proportion, groups whole.
+def folds(labels: np.ndarray, groups: np.ndarray | None = None, count: int = FOLDS) -> np.ndarray:
+    """Returns the fold of each image, (N,) int, 0 to count - 1: every class in proportion, groups whole.
 
     How groups are numbered makes no difference.
     """
@@ -121,16 +121,18 @@ def folds(labels: np.ndarray, groups: np.ndarray | None = None) -> np.ndarray:
     _, first, group = np.unique(groups, return_index=True, return_inverse=True)
     order = np.lexsort((first, labels[first]))
     fold_of = np.empty(len(first), int)
-    fold_of[order] = np.arange(len(first)) % FOLDS
+    fold_of[order] = np.arange(len(first)) % count
     return fold_of[group]
 
 
-def held_out(labels: np.ndarray, groups: np.ndarray | None = None, known: KnownRows | None = None) -> np.ndarray:
+def held_out(
+    labels: np.ndarray, groups: np.ndarray | None = None, known: KnownRows | None = None, count: int = FOLDS
+) -> np.ndarray:
     """Returns which images are of a class that other folds have, too, or whose row is known: (N,) bool.
 
     A head that never saw the class of an image says nothing about it: its logit is UNSEEN.
     """
-    pairs = np.unique(np.stack([labels, folds(labels, groups)]), axis=1)
+    pairs = np.unique(np.stack([labels, folds(labels, groups, count)]), axis=1)
     seen = np.bincount(pairs[0]) > 1
     return seen[labels] if known is None else seen[labels] | known.is_known[labels]
 

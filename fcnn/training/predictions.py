@@ -21,8 +21,8 @@ from fcnn.data.parallel import Progress, no_progress
 from fcnn.distributed import sharding
 from fcnn.report.page import Mistake, ReportData
 from fcnn.training.evaluate import compile_on_each
-from fcnn.training.held_out import read_held_out
-from fcnn.training.linear_probe import held_out
+from fcnn.training.held_out import TUNED_FOLDS, read_held_out
+from fcnn.training.linear_probe import FOLDS, held_out
 from fcnn.training.notes import model_name
 from fcnn.training.setup import TrainSetup
 from fcnn.utils.text import printable
@@ -83,12 +83,15 @@ def predict_split(setup: TrainSetup, variables: Any, split: AnySplit, progress: 
     return Predictions(split, places, compile_on_each(setup, logits, variables, split)(progress))
 
 
-def cross_validated(setup: TrainSetup, workdir: Path) -> Predictions | None:
-    """Returns what a run's linear probe says about its training images, or MOST of them, each by a head that was fitted
-    to the other folds; None where `held_out.npz` hasn't them."""
+def cross_validated(setup: TrainSetup, workdir: Path, step: int) -> Predictions | None:
+    """Returns what networks like the one of `step` say about its training images, or MOST of them, each by one that was
+    fitted to the other folds: linear probes, or fine-tuned ones; None where `held_out.npz` hasn't them."""
     train = setup.dataset.train
-    logits, labels = read_held_out(workdir, len(setup.dataset.classes))
-    indices = np.flatnonzero(held_out(train.labels, setup.dataset.groups))
+    logits, labels, _, nearest = read_held_out(workdir, len(setup.dataset.classes))
+    if nearest is None and not (setup.starts_from_probe and step == 0):
+        return None
+    count = FOLDS if nearest is None else TUNED_FOLDS
+    indices = np.flatnonzero(held_out(train.labels, setup.dataset.groups, count=count))
     if not len(indices) or not np.array_equal(labels, train.labels[indices]):
         return None
     chosen = evenly_spaced(len(indices), MOST)

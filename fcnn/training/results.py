@@ -15,7 +15,7 @@ from fcnn.report.page import FILE as PAGE
 from fcnn.report.records import Record, rank
 from fcnn.training.calibrate import calibrate_run, held_out_split
 from fcnn.training.evaluate import BestWeights
-from fcnn.training.held_out import write_held_out
+from fcnn.training.held_out import HeldOut, write_held_out
 from fcnn.training.notes import model_name
 from fcnn.training.predictions import cross_validated, describe, predict_split
 from fcnn.training.setup import TrainSetup
@@ -39,11 +39,11 @@ def write_report(setup: TrainSetup, workdir: Path, console: Console, best: BestW
     is_probe = held_out_split(setup, best) == "train"
     if predictions is not None and not is_probe:
         paths = np.asarray(data.paths("validation"))[predictions.indices]
-        write_held_out(workdir, predictions.logits, predictions.split.labels, paths)
+        write_held_out(workdir, HeldOut(predictions.logits, predictions.split.labels, paths))
     calibrate_run(setup, workdir, best, console.log)
     split = "validation"
-    if predictions is None and is_probe:
-        predictions, split = cross_validated(setup, workdir), "train"
+    if predictions is None:
+        predictions, split = cross_validated(setup, workdir, best.step), "train"
     with drawing(PAGE, console.log):
         page = describe(setup, best.variables, best_step, predictions, split)
         if processes.is_first():

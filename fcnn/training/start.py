@@ -10,7 +10,7 @@ import numpy as np
 from fcnn.distributed import sharding
 from fcnn.report.records import WEIGHTS
 from fcnn.training.features import fit_probe, probed_head, with_head
-from fcnn.training.held_out import write_held_out
+from fcnn.training.held_out import HeldOut, read_held_out, write_held_out
 from fcnn.training.linear_probe import LinearProbe
 from fcnn.training.pretrained import load_network
 from fcnn.training.setup import TrainSetup
@@ -52,9 +52,9 @@ def start_state(
     if transfer.head_init == "linear_probe":
         probe = probe or fit_probe(setup, variables)
         variables, message = probed_head(variables, probe)
-        if workdir is not None:
+        if workdir is not None and read_held_out(workdir, len(setup.dataset.classes)).nearest is None:
             seen, paths = probe.is_held_out, np.asarray(setup.dataset.paths("train"))
-            write_held_out(workdir, probe.logits[seen], probe.labels[seen], paths[seen])
+            write_held_out(workdir, HeldOut(probe.logits[seen], probe.labels[seen], paths[seen]))
     if transfer.head_init == "extend":
         classes = setup.dataset.classes
         rows = match_classes(network.info.names, classes) if same_head else (None,) * len(classes)

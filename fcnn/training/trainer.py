@@ -21,6 +21,7 @@ from fcnn.training import workdir as folder
 from fcnn.training.checkpoint import Checkpoints
 from fcnn.training.evaluate import best_weights, compile_evaluation, evaluate_best
 from fcnn.training.features import on_features
+from fcnn.training.held_out import HeldOut, write_held_out
 from fcnn.training.linear_probe import LinearProbe
 from fcnn.training.metric_log import MetricLog, NonFinite
 from fcnn.training.notes import introduction
@@ -47,6 +48,7 @@ def train(
     test: bool = True,
     choice: Mapping[str, Any] | None = None,
     probe: LinearProbe | None = None,
+    held_out: HeldOut | None = None,
 ) -> Record:
     """Trains to the end of the run in `workdir`, from its newest checkpoint if it has one.
 
@@ -56,6 +58,7 @@ def train(
       test: whether to read the test split at the end. Without it the run stays open: the same call with it continues.
       choice: how the config was chosen, kept beside it.
       probe: the linear probe of the run's training images, if it was fitted already; changes nothing but the time.
+      held_out: what networks that were trained like this one say about training images that they didn't see.
 
     Returns:
       Without `test` the record of the best evaluation on validation; else the test record: {"kind": "test", "split":
@@ -93,6 +96,8 @@ def train(
                 manifest = setup.dataset.manifest
                 facts = setup.dataset.facts() | {"overrides": overrides.names()}
                 folder.write_data(workdir, facts, None if manifest is None else manifest.to_csv())
+                if held_out is not None:
+                    write_held_out(workdir, held_out)
         max_to_keep, keep_best = config.train.max_to_keep, config.train.keep_best
         checkpoints = stack.enter_context(
             Checkpoints(workdir / "checkpoints", max_to_keep=max_to_keep, keep_best=keep_best)

@@ -29,6 +29,10 @@ FEW = 500
 for validation, which choose between the two and calibrate probabilities, and they do more good in the probe."""
 
 
+LEAST = 40
+"""With fewer images than this, not even cross-validation says whether fine-tuning helps (`fcnn train PHOTOS`)."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Choice:
     """A strategy and why."""
@@ -102,11 +106,8 @@ def by_number(dataset: Dataset) -> tuple[str, str]:
     """Returns the strategy that suits the number of images, and why."""
     images = len(dataset.train) + len(dataset.validation)
     if images < FEW:
-        return "pretrained", f"the linear classifier alone, as {images:,} images are too few to fine-tune and compare"
-    return (
-        "full",
-        "everything is fine-tuned from the linear classifier, and the better of the two on validation is kept",
-    )
+        return "pretrained", f"the linear probe alone, as {images:,} images are too few to fine-tune and compare"
+    return "full", "all layers are fine-tuned from the linear probe; the better of the two on validation is kept"
 
 
 def with_strategy(config: Config, strategy: str) -> Config:

@@ -28,10 +28,12 @@ from fcnn.data import Dataset, load
 from fcnn.data.folder import median_side
 from fcnn.data.parallel import Progress, no_progress
 from fcnn.distributed import sharding
+from fcnn.training.held_out import TUNED_FOLDS, HeldOut
 from fcnn.training.linear_probe import LinearProbe
 from fcnn.training.pretrained import load_network
 from fcnn.training.setup import make_setup
 from fcnn.transfer import auto
+from fcnn.transfer.cross_validation import cross_validate_fine_tuning
 from fcnn.transfer.earlier import check_untrained, learned_features
 from fcnn.transfer.timing import LEAST_EPOCHS, Budget, Costs, duration, measure
 from fcnn.utils.errors import UserError
@@ -66,9 +68,11 @@ class Suggestion:
     seconds: float
     """That is expected from the beginning to the end, the first look included."""
     choice: dict[str, Any] | None
-    """Of `auto.Choice`, to be kept beside the config; None without a linear probe."""
+    """Of `auto.Choice`, to be kept beside the config, with `FineTuning.facts`; None without a linear probe."""
     probe: LinearProbe | None
     """Of the training images, where the run starts from it."""
+    held_out: HeldOut | None = None
+    """What cross-validated fine-tuning says about the training images."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,6 +88,7 @@ class Look:
     budget: Budget
     head_init: str
     """Of the strategies in PROBED."""
+    progress: Progress = no_progress
 
 
 def configure(
@@ -128,7 +133,7 @@ def configure(
         return dataset if config.data.mean is not None else dataset.normalized_by(info.mean, info.std)
 
     head_init = "extend" if options.data.splits is not None and learned_features(name) else "linear_probe"
-    return _decide(config, Look(options, named, loaded, log, budget, head_init))
+    return _decide(config, Look(options, named, loaded, log, budget, head_init, progress))
 
 
 def _here(model: ModelConfig | None) -> str:
@@ -170,41 +175,59 @@ def _decide(config: Config, look: Look) -> Suggestion:
     first, dataset = config, look.load(config)
     check_untrained(config, dataset)
     strategy, reason = look.options.transfer.strategy, "as you asked"
-    is_free, start = strategy == "auto", "linear classifier"
+    is_free, start, folds = strategy == "auto", "linear probe", 1
     if is_free and look.head_init == "extend":
         start = "network of the earlier run"
-        strategy, reason = "full", f"everything is fine-tuned from the {start}"
+        strategy, reason = "full", f"all layers are fine-tuned from the {start}"
     elif is_free:
         strategy, reason = auto.by_number(dataset)
         share = 0.0 if strategy == "pretrained" else _held_out(dataset)
         first, dataset = _with_validation(first, look, dataset, share)
+        if strategy == "pretrained" and len(dataset.train) >= auto.LEAST and not len(dataset.validation):
+            strategy, folds = "full", TUNED_FOLDS
     config = _for(first, look, strategy, dataset)
     setup = make_setup(config, dataset, sharding.make_mesh())
     speed = measure(setup, setup.init_state(), steps=strategy not in ("pretrained", "head"))
-    costs = Costs.of(setup, speed)
+    costs = Costs.of(setup, speed, folds=folds)
     needed = look.budget.elapsed() + costs.probing
     look.log(f"A first look at {costs.images:,} images: about {duration(needed)} in all{_too_long(look, needed)}.")
     if is_free and strategy == "full" and (lacking := costs.lacking(look.budget)) and _epochs_free(look):
         strategy, reason = "pretrained", f"the {start} alone, as there is no time to fine-tune: {lacking}"
         first, dataset = _with_validation(first, look, dataset, 0.0)
         config = _for(first, look, strategy, dataset)
-    probe = choice = None
+    probe, estimates = None, {}
     if config.transfer.head_init == "linear_probe":
         probe, expected = auto.probe_of(config, dataset)
         look.log(expected.text())
         if expected.learning_curve:
             look.log(expected.curve_text())
-        choice = dataclasses.asdict(auto.Choice(strategy, reason, expected))
+        estimates["estimate"] = dataclasses.asdict(expected)
+    costs = Costs.of(make_setup(config, dataset, sharding.make_mesh()), speed, folds=folds)
+    if strategy not in ("pretrained", "head"):
+        config = _of_length(config, look, costs)
+    held_out = None
+    if folds > 1 and strategy == "full":
+        look.log(f"Cross-validating fine-tuning: about {duration(costs.cross_validation(config.train.epochs))}.")
+        tuned = cross_validate_fine_tuning(config, dataset, look.progress)
+        look.log(tuned.text())
+        estimates["fine_tuning"] = tuned.facts()
+        if tuned.helps:
+            held_out, reason = tuned.predictions, f"all layers are fine-tuned from the {start}, on all images"
+        else:
+            strategy, reason = "pretrained", f"the {start} alone, as fine-tuning was no better in cross-validation"
+            config = _for(first, look, strategy, dataset)
     look.log(f"Strategy {strategy}: {reason}.")
     setup = make_setup(config, dataset, sharding.make_mesh())
-    costs = Costs.of(setup, speed)
-    if strategy not in ("pretrained", "head"):
-        epochs = costs.epochs(look.budget) if _epochs_free(look) else config.train.epochs
-        config = dataclasses.replace(config, train=dataclasses.replace(config.train, epochs=epochs))
-        if not EVALUATION & set(look.named):
-            config = _evaluated_at_the_end(config, costs.steps_per_epoch)
-    steps = make_setup(config, dataset, sharding.make_mesh()).total_steps
-    return Suggestion(config, look.budget.elapsed() + costs.training(steps), choice, probe)
+    seconds = look.budget.elapsed() + Costs.of(setup, speed).training(setup.total_steps)
+    choice = {"strategy": strategy, "reason": reason, **estimates} if estimates else None
+    return Suggestion(config, seconds, choice, probe, held_out)
+
+
+def _of_length(config: Config, look: Look, costs: Costs) -> Config:
+    """The config with as many epochs as there is time for, evaluated at their end, but for what the user named."""
+    epochs = costs.epochs(look.budget) if _epochs_free(look) else config.train.epochs
+    config = dataclasses.replace(config, train=dataclasses.replace(config.train, epochs=epochs))
+    return config if EVALUATION & set(look.named) else _evaluated_at_the_end(config, costs.steps_per_epoch)
 
 
 def _too_long(look: Look, seconds: float) -> str:

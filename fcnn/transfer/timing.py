@@ -99,10 +99,18 @@ class Costs:
     steps_per_epoch: int
     rest: float
     """Compiling, evaluations before and after training, the report."""
+    folds: int = 1
+    """What all steps take, of the time of the run's: with N folds, each on the other folds, and then the run, N."""
+    validating: float = 0.0
+    """What cross-validation takes beside its steps."""
 
     @classmethod
-    def of(cls, setup: TrainSetup, speed: Speed) -> "Costs":
-        """Returns the costs of a setup, whatever its length."""
+    def of(cls, setup: TrainSetup, speed: Speed, *, folds: int = 1) -> "Costs":
+        """Returns the costs of a setup, whatever its length.
+
+        Args:
+          folds: of a cross-validation before; 1 for none.
+        """
         data = setup.dataset
         train, validation, test = (len(split) for split in (data.train, data.validation, data.test))
         forward, step = speed.compiling
@@ -118,20 +126,27 @@ class Costs:
             epoch=setup.steps_per_epoch * speed.step,
             steps_per_epoch=setup.steps_per_epoch,
             rest=ENDING + compiling + features + evaluated * speed.image,
+            folds=folds,
+            validating=(folds > 1) * folds * (step + 2 * forward + 3 * train * speed.image + fitting),
         )
 
     def epochs(self, budget: Budget) -> float:
         """Returns the epochs that fit into what is left of a budget, in tenths."""
-        left = (budget.seconds - budget.elapsed() - self.rest) / max(self.epoch, 1e-9)
+        left = (budget.seconds - budget.elapsed() - self.rest - self.validating) / max(self.folds * self.epoch, 1e-9)
         return min(max(math.floor(10 * left) / 10, LEAST_EPOCHS), MOST_EPOCHS)
 
     def lacking(self, budget: Budget) -> str:
         """Returns what is missing to fine-tune, before the linear probe is fitted; "" if nothing is."""
-        needed = budget.elapsed() + self.probing + self.rest + LEAST_EPOCHS * self.epoch
+        steps = LEAST_EPOCHS * self.folds * self.epoch
+        needed = budget.elapsed() + self.probing + self.validating + self.rest + steps
         if needed <= budget.seconds:
             return ""
         minutes = math.ceil(needed / 60 + 0.5)
         return f"{LEAST_EPOCHS:g} epochs take about {duration(needed)} in all; --minutes {minutes} allows it"
+
+    def cross_validation(self, epochs: float) -> float:
+        """Returns the seconds of a cross-validation with so many epochs."""
+        return self.validating + (self.folds - 1) * self.epoch * epochs
 
     def training(self, steps: int) -> float:
         """Returns the seconds from the first step to the end of a run of so many steps."""

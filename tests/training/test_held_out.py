@@ -6,7 +6,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from fcnn.training.held_out import FILE, read_held_out, write_held_out
+from fcnn.training.held_out import FILE, HeldOut, read_held_out, write_held_out
 from fcnn.utils.errors import UserError
 
 
@@ -17,14 +17,20 @@ def header(shape: tuple[int, ...], descr: str = "<f4") -> bytes:
 
 
 def test_what_is_written_is_read(tmp_path):
-    assert [len(part) for part in read_held_out(tmp_path, 3)] == [0, 0]
+    empty = read_held_out(tmp_path, 3)
+    assert (len(empty.logits), len(empty.labels), empty.nearest) == (0, 0, None)
     logits, labels = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32), np.asarray([0, 1, 2, 1, 0])
-    write_held_out(tmp_path, logits, labels, ["a"] * 5)
-    read = read_held_out(tmp_path, 3)
-    assert np.array_equal(read[0], logits)
-    assert np.array_equal(read[1], labels)
+    for nearest in (None, np.linspace(0, 1, 5, dtype=np.float32)):
+        write_held_out(tmp_path, HeldOut(logits, labels, ["a"] * 5, nearest))
+        read = read_held_out(tmp_path, 3)
+        assert np.array_equal(read.logits, logits)
+        assert np.array_equal(read.labels, labels)
+        assert read.nearest is None if nearest is None else np.array_equal(read.nearest, nearest)
     with pytest.raises(UserError, match="is damaged: logits of shape"):
         read_held_out(tmp_path, 4)
+    write_held_out(tmp_path, HeldOut(logits, labels, ["a"] * 5, np.full(5, np.nan)))
+    with pytest.raises(UserError, match="is damaged: similarities that are not finite"):
+        read_held_out(tmp_path, 3)
 
 
 @pytest.mark.parametrize(

@@ -175,7 +175,7 @@ def test_the_models_logits_are_the_probes(name, options, tmp_path):
     np.testing.assert_allclose(logits, features.images @ probe.kernel + probe.bias, rtol=1e-3, atol=1e-2)
     assert np.mean(np.argmax(logits, axis=1) == features.labels) > 0.9
     others = np.delete(np.arange(40), 7)
-    held_out, predictions = read_held_out(tmp_path, 5), cross_validated(setup, tmp_path)
+    held_out, predictions = read_held_out(tmp_path, 5), cross_validated(setup, tmp_path, 0)
     np.testing.assert_array_equal(held_out[1], features.labels[others])
     assert predictions is not None
     np.testing.assert_array_equal(predictions.indices, others)

@@ -59,7 +59,7 @@ def test_a_folder_becomes_a_model_that_answers(folder, tmp_path, monkeypatch, ca
     for words in (
         "Weights ",
         "Images of 32 x 32 pixels: the network was trained on 16 x 16.",
-        "Strategy pretrained: the linear classifier alone, as 19 images are too few to fine-tune and compare.",
+        "Strategy pretrained: the linear probe alone, as 19 images are too few to fine-tune and compare.",
         "Nothing is left to train: about ",
         "the linear probe\n",
         " were expected.\n",

@@ -51,7 +51,8 @@ export function csv(items) {
     const cells = (result?.top ?? []).flatMap(({ name, probability }) => [name, probability.toFixed(6)]);
     const padding = Array(2 * count - cells.length).fill("");
     const set = sets ? [result?.set.join("; ") ?? ""] : [];
-    rows.push([path, result?.name ?? "", cells[1] ?? "", ...cells, ...padding, ...set, error ?? ""]);
+    const probability = result?.noneOfThese ? "" : (cells[1] ?? "");
+    rows.push([path, result?.name ?? "", probability, ...cells, ...padding, ...set, error ?? ""]);
   }
   return rows.map((row) => row.map(quoted).join(",") + "\n").join("");
 }
