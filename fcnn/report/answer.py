@@ -133,6 +133,8 @@ def _longer(records: Sequence[Record], config: dict[str, Any], reason: str) -> s
     if config.get("transfer.strategy") == "pretrained":
         if "no time" in reason:
             return "Only the last layer was fitted. Training the others, too, may help: give it more time (--minutes)."
+        if "no better" in reason:
+            return "Only the last layer was fitted: training the others, too, was no better in cross-validation."
         few = ", as there are few images; more of them may help, or" if "too few" in reason else "; what may help is"
         return f"Only the last layer was fitted{few} training the others, too (--transfer.strategy full)."
     text = fit(records)

@@ -36,8 +36,7 @@ def write_report(setup: TrainSetup, workdir: Path, console: Console, best: BestW
     """
     data = setup.dataset
     predictions = predict_split(setup, best.variables, data.validation) if len(data.validation) else None
-    is_probe = held_out_split(setup, best) == "train"
-    if predictions is not None and not is_probe:
+    if predictions is not None and held_out_split(setup, best) == "validation":
         paths = np.asarray(data.paths("validation"))[predictions.indices]
         write_held_out(workdir, HeldOut(predictions.logits, predictions.split.labels, paths))
     calibrate_run(setup, workdir, best, console.log)

@@ -51,11 +51,12 @@ def options_from(run: Path, options: Config, named: Collection[str]) -> tuple[Co
     chosen = {name: getattr(options.data, name) for name in fields if f"data.{name}" in named}
     kept = {"image_size": facts["image_shape"][0], "splits": str(run / folder.SPLITS), "num_train": None}
     data = dataclasses.replace(config.data, **kept | chosen)
-    if not data.val_fraction and not learned_features(run):  # few images, of which a linear probe took all
+    weights = str(run.resolve() if str(run) in TABLE else run)  # a name of the zoo would be taken for that
+    if not data.val_fraction:  # few images, which were all trained on
         data = dataclasses.replace(data, val_fraction=options.data.val_fraction)
+        weights = untrained(weights)
     transfer = options.transfer
     if "transfer.weights" not in named:
-        weights = str(run.resolve() if str(run) in TABLE else run)  # a name of the zoo would be taken for that
         transfer = dataclasses.replace(transfer, weights=weights)
     return dataclasses.replace(options, data=data, transfer=transfer), frozenset({*named, "transfer.weights"})
 
@@ -73,6 +74,16 @@ def learned_features(weights: str | Path) -> bool:
     if transfer.strategy not in ("head", "pretrained") and (not tests or tests[-1]["checkpoint"] > 0):
         return True
     return transfer.weights is not None and learned_features(transfer.weights)
+
+
+def untrained(weights: str) -> str:
+    """Returns the weights that a run began with, or the run before it, whose features have learned nothing from the
+    images; the same ones if there are none."""
+    start: str | None = weights
+    while start is not None and learned_features(start):
+        run: Any = run_of(start)
+        start = folder.read_config(run).transfer.weights
+    return weights if start is None else start
 
 
 def run_of(weights: str | Path) -> Path | None:

@@ -121,8 +121,11 @@ def configure(
     network = load_network(name, model, head=False)
     info = network.info
     chosen = "as you asked" if weights else "the best for photographs of those that are here (fcnn zoo lists others)"
-    if options.data.splits is not None and Path(name) == Path(options.data.splits).parent:
-        chosen = "the network of the earlier run"
+    if options.data.splits is not None:
+        is_earlier = Path(name) == Path(options.data.splits).parent
+        chosen = (
+            "the network of the earlier run" if is_earlier else "training starts over, with the earlier run's splits"
+        )
     log(" ".join([f"Weights {name}: {chosen}.", *network.notes]))
     config = _first(root, options, name, info, progress)
     size, trained_on = config.data.image_size, info.image_shape[0]

@@ -13,6 +13,7 @@ import fcnn
 from fcnn import cli
 from fcnn.config import Config, DataConfig, OptimConfig, TrainConfig, TransferConfig
 from fcnn.data.dataset import Dataset, Split
+from fcnn.data.manifest import Manifest
 from fcnn.training.held_out import TUNED_FOLDS, read_held_out
 from fcnn.training.linear_probe import folds
 from fcnn.training.workdir import read_config
@@ -80,7 +81,7 @@ def test_few_photographs_are_fine_tuned_where_that_is_better(network, tmp_path, 
     monkeypatch.chdir(tmp_path)
     draw(tmp_path / "photos", lambda along, _, phase: 50 * np.sin(2 * np.pi / 5 * along + phase))
     monkeypatch.setattr(photos, "RATE", 0.01)
-    small = ["--transfer.weights", "small.safetensors", "--data.image-size", "16"]
+    small = ["--transfer.weights", "small.safetensors", "--data.image-size", "16", "--minutes", "60"]
     assert cli.main(["train", "photos", *small, "--workdir", "run"]) == 0
     told = capsys.readouterr().out
     numbers = re.search(r"Fine-tuning: 3-fold cross-validated accuracy ([\d.]+) % .*, and ([\d.]+) % by", told)
@@ -103,6 +104,15 @@ def test_few_photographs_are_fine_tuned_where_that_is_better(network, tmp_path, 
     longer = ["--train.epochs", str(config.train.epochs + 1)]
     assert cli.main(["train", "photos", "--workdir", "run", *longer]) == 0
     assert Path("run/held_out.npz").read_bytes() == before
+    # With nothing held out it can't be continued: what follows keeps its test images and starts over.
+    Image.new("RGB", (16, 16), (1, 2, 3)).save("photos/a/new.png")
+    assert cli.main(["train", "photos", "--from", "run", "--minutes", "60", "--workdir", "next"]) == 0
+    assert "training starts over, with the earlier run's splits" in capsys.readouterr().out
+    assert read_config(Path("next")).transfer.weights == "small.safetensors"
+    rows = [Manifest.from_csv(Path(run, "splits.csv").read_bytes(), "").rows for run in ("run", "next")]
+    tests = [{row.hash for row in part if row.split == "test"} for part in rows]
+    assert tests[0] <= tests[1]
+    assert not tests[0] & {row.hash for row in rows[1] if row.split != "test"}
 
 
 @pytest.mark.slow
@@ -111,7 +121,7 @@ def test_few_photographs_keep_the_probe_where_fine_tuning_is_no_better(network, 
     monkeypatch.chdir(tmp_path)
     draw(tmp_path / "photos", lambda _, label, __: np.tile(np.linspace(-40, 40, 16), (16, 1)) * (1, -1)[label])
     monkeypatch.setattr(photos, "RATE", 0.03)
-    small = ["--transfer.weights", "small.safetensors", "--data.image-size", "16"]
+    small = ["--transfer.weights", "small.safetensors", "--data.image-size", "16", "--minutes", "60"]
     assert cli.main(["train", "photos", *small, "--workdir", "run"]) == 0
     told = capsys.readouterr().out
     assert "Strategy pretrained: the linear probe alone, as fine-tuning was no better in cross-validation." in told

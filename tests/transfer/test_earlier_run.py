@@ -71,7 +71,7 @@ def test_a_class_is_added_and_the_rest_is_kept(place, capsys):
     record = json.loads(told)
     for words in (
         "the network of the earlier run",
-        "Strategy full: everything is fine-tuned from the network of the earlier run.",
+        "Strategy full: all layers are fine-tuned from the network of the earlier run.",
         "The head keeps 2 of the weights' 2 classes and has 1 new: gray. New rows: logistic regression",
         "Note: since full: 40 added, 1 with another label (bright/was dark.png was dark)",
         "Note: classes that are new: gray",
