@@ -40,7 +40,7 @@ def options_from(run: Path, options: Config, named: Collection[str]) -> tuple[Co
     if not any(record["kind"] == "test" for record in read_records(run)):
         raise UserError(f"the run in {path} is not finished: continue it with the same command and --workdir {path}")
     try:
-        read_earlier(str(run / folder.SPLITS))
+        earlier = read_earlier(str(run / folder.SPLITS))
     except UserError as error:  # of an older version, perhaps
         hint = "Nothing says which images the run was trained on: train without --from"
         raise UserError(f"{error}\n{hint}") from None
@@ -52,7 +52,7 @@ def options_from(run: Path, options: Config, named: Collection[str]) -> tuple[Co
     kept = {"image_size": facts["image_shape"][0], "splits": str(run / folder.SPLITS), "num_train": None}
     data = dataclasses.replace(config.data, **kept | chosen)
     weights = str(run.resolve() if str(run) in TABLE else run)  # a name of the zoo would be taken for that
-    if not data.val_fraction:  # few images, which were all trained on
+    if not any(row.split == "validation" for row in earlier.rows):  # few images, which were all trained on
         data = dataclasses.replace(data, val_fraction=options.data.val_fraction)
         weights = untrained(weights)
     transfer = options.transfer

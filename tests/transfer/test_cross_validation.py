@@ -52,6 +52,7 @@ def test_no_network_has_seen_the_image_that_it_speaks_about(network, tmp_path):
         found = cross_validate_fine_tuning(config, dataset.normalized_by([0.5] * 3, [0.25] * 3))
         hits = found.predictions.logits.argmax(axis=1) == labels
         assert found.accuracy == pytest.approx(hits.mean())
+        assert found.predictions.nearest is not None
         assert found.predictions.nearest.shape == (24,)
         return found.predictions.logits
 
@@ -108,7 +109,7 @@ def test_few_photographs_are_fine_tuned_where_that_is_better(network, tmp_path, 
     Image.new("RGB", (16, 16), (1, 2, 3)).save("photos/a/new.png")
     assert cli.main(["train", "photos", "--from", "run", "--minutes", "60", "--workdir", "next"]) == 0
     assert "training starts over, with the earlier run's splits" in capsys.readouterr().out
-    assert read_config(Path("next")).transfer.weights == "small.safetensors"
+    assert read_config(Path("next")).transfer.weights == str(tmp_path / "small.safetensors")
     rows = [Manifest.from_csv(Path(run, "splits.csv").read_bytes(), "").rows for run in ("run", "next")]
     tests = [{row.hash for row in part if row.split == "test"} for part in rows]
     assert tests[0] <= tests[1]
