@@ -35,7 +35,7 @@ def test_a_run_evaluates_as_it_did(written, capsys):
     assert (now["step"], now["weights"], now["count"]) == (before["step"], before["weights"], before["count"])
     assert now["top1"] == pytest.approx(before["top1"], abs=1.5 / now["count"])
     assert now["loss"] == pytest.approx(before["loss"], rel=1e-4)
-    assert now["calibration"].keys() == before["calibration"].keys()
+    assert now["calibration"].keys() >= before["calibration"].keys()
 
 
 def test_a_run_and_its_exported_weights_predict_the_same(written):

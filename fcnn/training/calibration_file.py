@@ -16,9 +16,10 @@ def read_split(workdir: Path) -> str | None:
     """Returns the split that a run's calibration was fitted to, "train" (by cross-validation) or "validation"; None if
     that isn't known."""
     try:
-        return read_json(workdir / FILE).get("split")
+        values = read_json(workdir / FILE)
     except UserError:
         return None
+    return values.get("split") if isinstance(values, dict) else None
 
 
 def read_calibration(
