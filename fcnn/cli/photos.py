@@ -59,8 +59,9 @@ def config_for(photos: Path, args: TrainArgs, named: frozenset[str], began: floa
         raise UserError(f"--minutes must be above 0, got {minutes:g}")
     if args.minutes is not None and (length := sorted({"train.epochs", "train.steps"} & named)):
         raise UserError(f"--minutes has no effect with --{length[0]}; leave one of them out")
-    if args.workdir is not None and (args.workdir / folder.CONFIG).exists():
-        return _config_in(args.workdir, photos, args.from_), None
+    runs = [] if args.workdir is None else [args.workdir, *sorted(args.workdir.glob("seed-*"))]
+    if (begun := next((run for run in runs if (run / folder.CONFIG).exists()), None)) is not None:
+        return _config_in(begun, photos, args.from_), None
     if args.from_ is not None:
         options, named = options_from(args.from_.expanduser(), options, named)
     get_ready()

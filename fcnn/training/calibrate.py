@@ -34,14 +34,15 @@ MOST, PER_CLASS = 500, 5
 def calibrate_run(setup: TrainSetup, workdir: Path, best: BestWeights, log: Callable[[str], None]) -> None:
     """Calibrates the weights that a run's results are of by the images in `held_out.npz`, and writes FILE; without
     enough of them, logs that."""
-    logits, labels, _, similarity = _held_out(setup, workdir, best)
+    found = _held_out(setup, workdir, best)
+    logits, labels = found.logits, found.labels
     count = processes.of_first(len(labels))  # other hosts may not see the file
     if count < LEAST_IMAGES:
         log(f"Probabilities are not calibrated: that needs {LEAST_IMAGES} held-out images, there are {count}.")
         if processes.is_first():
             (workdir / FILE).unlink(missing_ok=True)
         return
-    directions = _directions(setup, best, similarity)  # every process computes features
+    directions = _directions(setup, best, found.nearest)  # every process computes features
     if not processes.is_first():
         return
     calibration = calibrate(logits, labels)
@@ -75,7 +76,7 @@ def _held_out(setup: TrainSetup, workdir: Path, best: BestWeights) -> HeldOut:
     classes = len(setup.dataset.classes)
     found = read_held_out(workdir, classes)
     # Without a validation split, it may hold what the linear probe says that the run began with.
-    if len(setup.dataset.validation) or best.step == 0 or found.nearest is not None:
+    if len(setup.dataset.validation) or best.step == 0 or found.is_of(best.step):
         return found
     return HeldOut(np.zeros((0, classes)), np.zeros(0, int))
 

@@ -87,10 +87,11 @@ def cross_validated(setup: TrainSetup, workdir: Path, step: int) -> Predictions 
     """Returns what networks like the one of `step` say about its training images, or MOST of them, each by one that was
     fitted to the other folds: linear probes, or fine-tuned ones; None where `held_out.npz` hasn't them."""
     train = setup.dataset.train
-    logits, labels, _, nearest = read_held_out(workdir, len(setup.dataset.classes))
-    if nearest is None and not (setup.starts_from_probe and step == 0):
+    found = read_held_out(workdir, len(setup.dataset.classes))
+    logits, labels, is_tuned = found.logits, found.labels, found.is_of(step)
+    if not is_tuned and not (setup.starts_from_probe and step == 0):
         return None
-    count = FOLDS if nearest is None else TUNED_FOLDS
+    count = TUNED_FOLDS if is_tuned else FOLDS
     indices = np.flatnonzero(held_out(train.labels, setup.dataset.groups, count=count))
     if not len(indices) or not np.array_equal(labels, train.labels[indices]):
         return None

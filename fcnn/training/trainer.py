@@ -21,7 +21,7 @@ from fcnn.training import workdir as folder
 from fcnn.training.checkpoint import Checkpoints
 from fcnn.training.evaluate import best_weights, compile_evaluation, evaluate_best
 from fcnn.training.features import on_features
-from fcnn.training.held_out import HeldOut, write_held_out
+from fcnn.training.held_out import HeldOut
 from fcnn.training.linear_probe import LinearProbe
 from fcnn.training.metric_log import MetricLog, NonFinite
 from fcnn.training.notes import introduction
@@ -92,12 +92,10 @@ def train(
             return record
         with processes.together():
             if processes.is_first():
-                stack.enter_context(folder.claim(workdir, config, choice))
+                stack.enter_context(folder.claim(workdir, config, choice, held_out))
                 manifest = setup.dataset.manifest
                 facts = setup.dataset.facts() | {"overrides": overrides.names()}
                 folder.write_data(workdir, facts, None if manifest is None else manifest.to_csv())
-                if held_out is not None:
-                    write_held_out(workdir, held_out)
         max_to_keep, keep_best = config.train.max_to_keep, config.train.keep_best
         checkpoints = stack.enter_context(
             Checkpoints(workdir / "checkpoints", max_to_keep=max_to_keep, keep_best=keep_best)

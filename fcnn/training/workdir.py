@@ -5,7 +5,7 @@ import dataclasses
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
@@ -18,10 +18,14 @@ from fcnn.utils.json_file import loads
 from fcnn.utils.version import with_version, without_version
 from fcnn.zoo import TABLE
 
+if TYPE_CHECKING:
+    from fcnn.training.held_out import HeldOut
+
 CONFIG = "config.json"
 DATA = "data.json"
 SPLITS = "splits.csv"
 CHOICE = "strategy.json"
+HELD_OUT = "held_out.npz"
 LOCK = ".lock"
 
 
@@ -75,7 +79,7 @@ def check(workdir: Path, config: Config) -> None:
 
 def _is_first(path: Path) -> bool:
     """Whether a file is there before the config is, and stays if the process is killed then."""
-    return path.name in (LOCK, CHOICE) or path.match(TEMPORARY)
+    return path.name in (LOCK, CHOICE, HELD_OUT) or path.match(TEMPORARY)
 
 
 def check_path(folder: Path, option: str) -> None:
@@ -163,7 +167,9 @@ def _write(path: Path, signs: Mapping[str, Any]) -> None:
 
 
 @contextlib.contextmanager
-def claim(workdir: Path, config: Config, choice: Mapping[str, Any] | None = None) -> Iterator[None]:
+def claim(
+    workdir: Path, config: Config, choice: Mapping[str, Any] | None = None, held_out: "HeldOut | None" = None
+) -> Iterator[None]:
     """Makes the folder if need be, writes its config, and how it was chosen if it was, and keeps every other run out of
     the folder while the context lasts."""
     make_folder(workdir)
@@ -172,8 +178,12 @@ def claim(workdir: Path, config: Config, choice: Mapping[str, Any] | None = None
     except Timeout:
         raise UserError(f"another run is writing to {workdir}; wait for it or take another --workdir") from None
     with lock:
-        if choice is not None and not (workdir / CHOICE).exists():
+        if choice is not None and not (workdir / CONFIG).exists():
             _write(workdir / CHOICE, choice)
+            if held_out is not None:
+                from fcnn.training.held_out import write_held_out  # needs jax
+
+                write_held_out(workdir, held_out)
         write_bytes(workdir / CONFIG, to_json(config).encode())
         yield
 

@@ -18,6 +18,7 @@ from fcnn.training.evaluate import compile_on_each
 from fcnn.training.features import last_endpoint
 from fcnn.training.held_out import TUNED_FOLDS as FOLDS
 from fcnn.training.held_out import HeldOut
+from fcnn.training.linear_probe import FOLDS as LEAST_FOLDS
 from fcnn.training.linear_probe import folds, held_out
 from fcnn.training.metrics import wilson
 from fcnn.training.setup import TrainSetup, compile_train_step, make_setup
@@ -41,7 +42,7 @@ class FineTuning:
     @property
     def helps(self) -> bool:
         """Whether it is better than the linear probe."""
-        return self.accuracy > self.probe_accuracy
+        return self.accuracy > self.probe_accuracy and bool(np.isfinite(self.predictions.logits).all())
 
     def facts(self) -> dict[str, Any]:
         """Returns the accuracies, as JSON can write them."""
@@ -72,16 +73,16 @@ def cross_validate_fine_tuning(config: Config, dataset: Dataset, progress: Progr
       UserError: as for `make_setup` and `start_state`.
     """
     labels, classes = dataset.train.labels, len(dataset.classes)
-    fold = folds(labels, dataset.groups, FOLDS)
+    fold, whole = folds(labels, dataset.groups, FOLDS), make_setup(config, dataset, sharding.make_mesh())
     logits, before = (np.zeros((len(labels), classes), np.float32) for _ in range(2))
     nearest = np.zeros(len(labels), np.float32)
     for number in range(FOLDS):
         inside = fold == number
-        setup = make_setup(config, _part(dataset, ~inside), sharding.make_mesh())
+        setup = make_setup(_in_proportion(whole, np.mean(~inside)), _part(dataset, ~inside), whole.mesh)
         start = start_state(setup, lambda _: None)
         variables = jax.tree.map(jnp.copy, start.variables)  # a step reuses their memory
         end = _fine_tuned(setup, start, progress, f"cross-validating, fold {number + 1} of {FOLDS}")
-        before_fold, after_fold, features = _outputs(setup, variables, end.variables, dataset)
+        before_fold, after_fold, features = _outputs(setup, variables, end.ema or end.variables, dataset)
         before[inside], logits[inside] = before_fold[inside], after_fold[inside]
         means = class_means(features[~inside], labels[~inside], classes)
         nearest[inside] = similarities(features[inside], means).max(axis=1)
@@ -89,11 +90,31 @@ def cross_validate_fine_tuning(config: Config, dataset: Dataset, progress: Progr
     hits, hits_before = ((one.argmax(axis=1) == labels) for one in (logits, before))
     paths = np.asarray(dataset.paths("train"))[seen]
     return FineTuning(
-        predictions=HeldOut(logits[seen], labels[seen], paths, nearest[seen]),
+        predictions=HeldOut(logits[seen], labels[seen], paths, nearest[seen], whole.total_steps),
         accuracy=float(hits.mean()),
         interval=wilson(int(hits.sum()), len(labels)),
         probe_accuracy=float(hits_before.mean()),
     )
+
+
+def can_be_cross_validated(dataset: Dataset, batch_size: int) -> bool:
+    """Returns whether each part of the training images that leaves a fold out has a batch of images, and not only
+    near-duplicates of one."""
+    train = dataset.train
+    groups = np.arange(len(train)) if dataset.groups is None else dataset.groups
+    fold = folds(train.labels, groups, FOLDS)
+    parts = [groups[fold != number] for number in range(FOLDS)]
+    return len(set(fold)) == FOLDS and all(
+        len(part) >= max(batch_size, LEAST_FOLDS) and len(set(part)) > 1 for part in parts
+    )
+
+
+def _in_proportion(setup: TrainSetup, share: float) -> Config:
+    """Returns the config of a setup with as many steps as a share of the images gets."""
+    config = setup.config
+    train = dataclasses.replace(config.train, steps=max(round(share * setup.total_steps), 1))
+    optim = dataclasses.replace(config.optim, warmup_steps=round(share * setup.warmup))
+    return dataclasses.replace(config, train=train, optim=optim)
 
 
 def _part(dataset: Dataset, chosen: np.ndarray) -> Dataset:

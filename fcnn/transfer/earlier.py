@@ -51,13 +51,12 @@ def options_from(run: Path, options: Config, named: Collection[str]) -> tuple[Co
     chosen = {name: getattr(options.data, name) for name in fields if f"data.{name}" in named}
     kept = {"image_size": facts["image_shape"][0], "splits": str(run / folder.SPLITS), "num_train": None}
     data = dataclasses.replace(config.data, **kept | chosen)
-    weights = str(run.resolve() if str(run) in TABLE else run)  # a name of the zoo would be taken for that
-    if not any(row.split == "validation" for row in earlier.rows):  # few images, which were all trained on
-        data = dataclasses.replace(data, val_fraction=options.data.val_fraction)
-        weights = untrained(weights)
-    transfer = options.transfer
+    weights, transfer = str(run.resolve() if str(run) in TABLE else run), options.transfer  # not the zoo's of that name
+    was_held_out = any(row.split == "validation" for row in earlier.rows)
     if "transfer.weights" not in named:
-        transfer = dataclasses.replace(transfer, weights=weights)
+        transfer = dataclasses.replace(transfer, weights=weights if was_held_out else untrained(weights))
+    if not was_held_out and not learned_features(transfer.weights or weights):  # all of its images are free for it
+        data = dataclasses.replace(data, val_fraction=options.data.val_fraction)
     return dataclasses.replace(options, data=data, transfer=transfer), frozenset({*named, "transfer.weights"})
 
 
@@ -89,6 +88,8 @@ def untrained(weights: str) -> str:
 def run_of(weights: str | Path) -> Path | None:
     """Returns the folder of the run that weights are of, itself or its exported file; None if they are of none."""
     path = Path(weights).expanduser()
+    if str(weights) in TABLE:  # which comes before a folder's name
+        return None
     return next((one for one in (path, path.parent) if path.exists() and (one / folder.CONFIG).is_file()), None)
 
 
@@ -101,12 +102,13 @@ def count_learned(weights: str | Path, hashes: Iterable[str]) -> int:
 
 
 def check_untrained(config: Config, dataset: Dataset) -> None:
-    """Raises UserError where the weights have learned from images of a folder that is split anew: neither the accuracy
-    on its test images nor a cross-validated one would be honest."""
+    """Raises UserError where the weights have learned from images of a folder that is split anew, or from held-out ones
+    of other splits: neither the accuracy on its test images nor a cross-validated one would be honest."""
     weights, manifest = config.transfer.weights, dataset.manifest
-    if weights is None or config.data.splits is not None or manifest is None:
+    if weights is None or manifest is None:
         return
-    if count := count_learned(weights, (row.hash for row in manifest.rows)):
+    is_new = config.data.splits is None
+    if count := count_learned(weights, (row.hash for row in manifest.rows if is_new or row.split != "train")):
         path = printable(str(run_of(weights)))
         raise UserError(
             f"{path} was trained on {count:,} of these images, so they can't test it: continue it with --from {path}, "

@@ -28,12 +28,13 @@ from fcnn.data import Dataset, load
 from fcnn.data.folder import median_side
 from fcnn.data.parallel import Progress, no_progress
 from fcnn.distributed import sharding
+from fcnn.models import TRAINING
 from fcnn.training.held_out import TUNED_FOLDS, HeldOut
 from fcnn.training.linear_probe import LinearProbe
 from fcnn.training.pretrained import load_network
 from fcnn.training.setup import make_setup
 from fcnn.transfer import auto
-from fcnn.transfer.cross_validation import cross_validate_fine_tuning
+from fcnn.transfer.cross_validation import can_be_cross_validated, cross_validate_fine_tuning
 from fcnn.transfer.earlier import check_untrained, learned_features
 from fcnn.transfer.timing import LEAST_EPOCHS, Budget, Costs, duration, measure
 from fcnn.utils.errors import UserError
@@ -127,7 +128,7 @@ def configure(
             "the network of the earlier run" if is_earlier else "training starts over, with the earlier run's splits"
         )
     log(" ".join([f"Weights {name}: {chosen}.", *network.notes]))
-    config = _first(root, options, name, info, progress)
+    config = _first(root, options, named, name, info, progress)
     size, trained_on = config.data.image_size, info.image_shape[0]
     log(f"Images of {size} x {size} pixels: the network was trained on {trained_on} x {trained_on}.")
 
@@ -150,9 +151,12 @@ def _here(model: ModelConfig | None) -> str:
     raise UserError(f"none of {', '.join(names)} is here; name a network by --transfer.weights")
 
 
-def _first(root: Path, options: Config, name: str, info: NetworkInfo, progress: Progress) -> Config:
+def _first(
+    root: Path, options: Config, named: Collection[str], name: str, info: NetworkInfo, progress: Progress
+) -> Config:
     """What depends on nothing but the network and the size of the photographs."""
-    model, trained_on = info.model, info.image_shape[0]
+    chosen = {field: getattr(options.model, field, None) for field in TRAINING if f"model.{field}" in named}
+    model, trained_on = dataclasses.replace(info.model, **chosen), info.image_shape[0]
     if model.name.startswith("squeezenet"):
         model = dataclasses.replace(model, options={**model.options, "linear_head": True})
     size = options.data.image_size
@@ -186,7 +190,8 @@ def _decide(config: Config, look: Look) -> Suggestion:
         strategy, reason = auto.by_number(dataset)
         share = 0.0 if strategy == "pretrained" else _held_out(dataset)
         first, dataset = _with_validation(first, look, dataset, share)
-        if strategy == "pretrained" and len(dataset.train) >= auto.LEAST and not len(dataset.validation):
+        enough = not len(dataset.validation) and len(dataset.train) >= auto.LEAST
+        if enough and can_be_cross_validated(dataset, _for(first, look, "full", dataset).train.batch_size):
             strategy, folds = "full", TUNED_FOLDS
     config = _for(first, look, strategy, dataset)
     setup = make_setup(config, dataset, sharding.make_mesh())
@@ -210,7 +215,7 @@ def _decide(config: Config, look: Look) -> Suggestion:
         config = _of_length(config, look, costs)
     held_out = None
     if folds > 1 and strategy == "full":
-        look.log(f"Cross-validating fine-tuning: about {duration(costs.cross_validation(config.train.epochs))}.")
+        look.log(f"Cross-validating fine-tuning: about {duration(costs.cross_validation(_steps(config, dataset)))}.")
         tuned = cross_validate_fine_tuning(config, dataset, look.progress)
         look.log(tuned.text())
         estimates["fine_tuning"] = tuned.facts()
@@ -224,6 +229,10 @@ def _decide(config: Config, look: Look) -> Suggestion:
     seconds = look.budget.elapsed() + Costs.of(setup, speed).training(setup.total_steps)
     choice = {"strategy": strategy, "reason": reason, **estimates} if estimates else None
     return Suggestion(config, seconds, choice, probe, held_out)
+
+
+def _steps(config: Config, dataset: Dataset) -> int:
+    return make_setup(config, dataset, sharding.make_mesh()).total_steps
 
 
 def _of_length(config: Config, look: Look, costs: Costs) -> Config:
@@ -253,8 +262,9 @@ def _with_validation(config: Config, look: Look, dataset: Dataset, share: float)
     """Holds out a share of the images for validation, unless the user wants another or the folder has its own."""
     if "data.val_fraction" in look.named or not len(dataset.validation) or share == config.data.val_fraction:
         return config, dataset
-    config = dataclasses.replace(config, data=dataclasses.replace(config.data, val_fraction=share))
-    return config, look.load(config)
+    changed = dataclasses.replace(config, data=dataclasses.replace(config.data, val_fraction=share))
+    again = look.load(changed)
+    return (changed, again) if len(again.train) != len(dataset.train) else (config, dataset)
 
 
 def _for(config: Config, look: Look, strategy: str, dataset: Dataset) -> Config:

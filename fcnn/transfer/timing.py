@@ -100,7 +100,8 @@ class Costs:
     rest: float
     """Compiling, evaluations before and after training, the report."""
     folds: int = 1
-    """What all steps take, of the time of the run's: with N folds, each on the other folds, and then the run, N."""
+    """Of a cross-validation before the run, 1 without: N networks of (N - 1) / N of its steps and the run make N times
+    its steps."""
     validating: float = 0.0
     """What cross-validation takes beside its steps."""
 
@@ -144,9 +145,9 @@ class Costs:
         minutes = math.ceil(needed / 60 + 0.5)
         return f"{LEAST_EPOCHS:g} epochs take about {duration(needed)} in all; --minutes {minutes} allows it"
 
-    def cross_validation(self, epochs: float) -> float:
-        """Returns the seconds of a cross-validation with so many epochs."""
-        return self.validating + (self.folds - 1) * self.epoch * epochs
+    def cross_validation(self, steps: int) -> float:
+        """Returns the seconds of the cross-validation of a run of so many steps."""
+        return self.validating + (self.folds - 1) * self.epoch * steps / self.steps_per_epoch
 
     def training(self, steps: int) -> float:
         """Returns the seconds from the first step to the end of a run of so many steps."""

@@ -21,14 +21,16 @@ def test_what_is_written_is_read(tmp_path):
     assert (len(empty.logits), len(empty.labels), empty.nearest) == (0, 0, None)
     logits, labels = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32), np.asarray([0, 1, 2, 1, 0])
     for nearest in (None, np.linspace(0, 1, 5, dtype=np.float32)):
-        write_held_out(tmp_path, HeldOut(logits, labels, ["a"] * 5, nearest))
+        write_held_out(tmp_path, HeldOut(logits, labels, ["a"] * 5, nearest, 7))
         read = read_held_out(tmp_path, 3)
         assert np.array_equal(read.logits, logits)
         assert np.array_equal(read.labels, labels)
+        assert read.is_of(7) == (nearest is not None)
+        assert not read.is_of(8)
         assert read.nearest is None if nearest is None else np.array_equal(read.nearest, nearest)
     with pytest.raises(UserError, match="is damaged: logits of shape"):
         read_held_out(tmp_path, 4)
-    write_held_out(tmp_path, HeldOut(logits, labels, ["a"] * 5, np.full(5, np.nan)))
+    write_held_out(tmp_path, HeldOut(logits, labels, ["a"] * 5, np.full(5, np.nan), 7))
     with pytest.raises(UserError, match="is damaged: similarities that are not finite"):
         read_held_out(tmp_path, 3)
 

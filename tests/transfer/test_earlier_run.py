@@ -1,5 +1,6 @@
 """`fcnn train PHOTOS --from RUN`: what a run keeps of an earlier one, and what it says about both."""
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -13,6 +14,7 @@ from PIL import Image
 import fcnn
 from fcnn import cli
 from fcnn.config import Config, DataConfig, TransferConfig
+from fcnn.config.serialize import to_json
 from fcnn.data import load
 from fcnn.data.manifest import Manifest
 from fcnn.report import Console
@@ -23,7 +25,7 @@ from fcnn.training.run_data import build
 from fcnn.training.start import start_state
 from fcnn.training.workdir import read_config
 from fcnn.transfer import auto
-from fcnn.transfer.earlier import check_untrained
+from fcnn.transfer.earlier import check_untrained, options_from
 from fcnn.weights import write_network
 
 SMALL = ["--transfer.weights", "small.safetensors"]
@@ -115,6 +117,21 @@ def test_images_that_the_weights_learned_from_do_not_test_them(place, capsys, we
     assert "was fine-tuned" not in capsys.readouterr().out
     config = Config(data=DataConfig(name="folder:others", image_size=16), transfer=TransferConfig(weights=weights))
     check_untrained(config, load(config.data))  # those that it didn't see are no matter
+
+
+def test_what_learned_from_all_images_has_none_to_be_compared_on(place):
+    """A run from scratch that held nothing out: there are no other weights to start over from."""
+    config = read_config(Path("full"))
+    scratch = dataclasses.replace(
+        config,
+        data=dataclasses.replace(config.data, val_fraction=0.0),
+        transfer=TransferConfig(),
+    )
+    (place / "full/config.json").write_text(to_json(scratch))
+    rows = (place / "full/splits.csv").read_text().replace("validation,", "train,")
+    (place / "full/splits.csv").write_text(rows)
+    options, _ = options_from(Path("full"), Config(data=DataConfig(name="folder:photos")), ())
+    assert (options.transfer.weights, options.data.val_fraction) == ("full", 0)
 
 
 @pytest.mark.slow

@@ -166,8 +166,26 @@ def test_epochs_are_those_that_the_budget_has_time_for(monkeypatch):
     assert costs.training(50) == 200.0  # so that 100 + 200 is the budget
     assert costs.epochs(timing.Budget(0.0, 1e6)) == timing.MOST_EPOCHS
     assert costs.epochs(timing.Budget(0.0, 1.0)) == timing.LEAST_EPOCHS
+    # Three folds on two thirds of the images each, and the run: three times its steps.
+    folds = dataclasses.replace(costs, folds=3, validating=70.0)
+    assert folds.epochs(timing.Budget(0.0, 490.0)) == 3.0
+    assert folds.cross_validation(30) + folds.training(30) == 390.0
+    assert folds.lacking(timing.Budget(0.0, 420.0)) == ""
+    assert folds.lacking(timing.Budget(0.0, 419.0)).startswith("2 epochs take about 7.0 minutes in all; --minutes 8 ")
     assert costs.lacking(timing.Budget(0.0, 230.0)) == ""
     assert costs.lacking(timing.Budget(0.0, 229.0)).startswith("2 epochs take about 3.8 minutes in all; --minutes 5 ")
+
+
+@pytest.mark.slow
+def test_seeds_go_on_with_the_config_of_those_that_began(folder, weights, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    command = ["train", "my photos", "--transfer.weights", weights, "--workdir", "runs"]
+    assert cli.main([*command, "--seeds", "0"]) == 0
+    assert "Looking at" in capsys.readouterr().out
+    assert cli.main([*command, "--seeds", "0,1"]) == 0
+    assert "Looking at" not in capsys.readouterr().out
+    configs = [json.loads((tmp_path / f"runs/seed-{seed}/config.json").read_text()) for seed in (0, 1)]
+    assert configs[0] | {"seed": 1} == configs[1]
 
 
 @pytest.mark.parametrize(("size", "expected"), [((500, 300), 224), ((200, 210), 192), ((90, 60), 96)])
@@ -179,7 +197,7 @@ def test_images_are_no_larger_than_the_photographs(tmp_path, size, expected):
     (tmp_path / "corrections.csv").write_text("path,label\na/bad.png,\n")  # as `fcnn audit` leaves it out
     options = Config(data=DataConfig(name="folder:x", corrections=str(tmp_path / "corrections.csv")))
     info = random_network("lenet5", size=224).info
-    config = photos._first(tmp_path, options, "x", info, no_progress)
+    config = photos._first(tmp_path, options, (), "x", info, no_progress)
     assert config.data.image_size == expected
 
 
