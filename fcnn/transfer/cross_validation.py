@@ -18,7 +18,7 @@ from fcnn.training.evaluate import compile_on_each
 from fcnn.training.features import last_endpoint
 from fcnn.training.held_out import TUNED_FOLDS as FOLDS
 from fcnn.training.held_out import HeldOut
-from fcnn.training.linear_probe import FOLDS as LEAST_FOLDS
+from fcnn.training.linear_probe import FOLDS as PROBE_FOLDS
 from fcnn.training.linear_probe import folds, held_out
 from fcnn.training.metrics import wilson
 from fcnn.training.setup import TrainSetup, compile_train_step, make_setup
@@ -105,7 +105,7 @@ def can_be_cross_validated(dataset: Dataset, batch_size: int) -> bool:
     fold = folds(train.labels, groups, FOLDS)
     parts = [groups[fold != number] for number in range(FOLDS)]
     return len(set(fold)) == FOLDS and all(
-        len(part) >= max(batch_size, LEAST_FOLDS) and len(set(part)) > 1 for part in parts
+        len(part) >= max(batch_size, PROBE_FOLDS) and len(set(part)) > 1 for part in parts
     )
 
 

@@ -22,7 +22,6 @@ from fcnn.config import (
     OptimConfig,
     TrainConfig,
     TransferConfig,
-    in_steps,
 )
 from fcnn.data import Dataset, load
 from fcnn.data.folder import median_side
@@ -36,7 +35,15 @@ from fcnn.training.setup import make_setup
 from fcnn.transfer import auto
 from fcnn.transfer.cross_validation import can_be_cross_validated, cross_validate_fine_tuning
 from fcnn.transfer.earlier import check_untrained, learned_features
-from fcnn.transfer.timing import LEAST_EPOCHS, Budget, Costs, duration, measure
+from fcnn.transfer.timing import (
+    EVALUATION,
+    LEAST_EPOCHS,
+    Budget,
+    Costs,
+    duration,
+    evaluated_at_the_end,
+    measure,
+)
 from fcnn.utils.errors import UserError
 from fcnn.weights import NetworkInfo, published
 
@@ -54,9 +61,6 @@ RATE, WARMUP, CROP = 2e-4, 1.0, 0.6
 they were chosen is in docs/transfer.md."""
 MOST_HELD_OUT = 0.25
 """Of the images, for validation."""
-EVALUATION = {"train.eval_epochs", "train.eval_steps", "train.checkpoint_steps", "train.patience"}
-"""Options of when to evaluate. Without them a fine-tuned network is evaluated at the end alone: the schedule makes the
-last epoch the best, and the best of many on a hundred images is often another one by chance."""
 PROBED = ("pretrained", "full", "last_block")
 """The strategies that start from a linear probe, or from the head of the run that they go on from."""
 
@@ -155,7 +159,7 @@ def _first(
     root: Path, options: Config, named: Collection[str], name: str, info: NetworkInfo, progress: Progress
 ) -> Config:
     """What depends on nothing but the network and the size of the photographs."""
-    chosen = {field: getattr(options.model, field, None) for field in TRAINING if f"model.{field}" in named}
+    chosen = {field: getattr(options.model, field) for field in TRAINING if f"model.{field}" in named}
     model, trained_on = dataclasses.replace(info.model, **chosen), info.image_shape[0]
     if model.name.startswith("squeezenet"):
         model = dataclasses.replace(model, options={**model.options, "linear_head": True})
@@ -213,9 +217,9 @@ def _decide(config: Config, look: Look) -> Suggestion:
     costs = Costs.of(make_setup(config, dataset, sharding.make_mesh()), speed, folds=folds)
     if strategy not in ("pretrained", "head"):
         config = _of_length(config, look, costs)
-    held_out = None
+    held_out, setup = None, make_setup(config, dataset, sharding.make_mesh())
     if folds > 1 and strategy == "full":
-        look.log(f"Cross-validating fine-tuning: about {duration(costs.cross_validation(_steps(config, dataset)))}.")
+        look.log(f"Cross-validating fine-tuning: about {duration(costs.cross_validation(setup.total_steps))}.")
         tuned = cross_validate_fine_tuning(config, dataset, look.progress)
         look.log(tuned.text())
         estimates["fine_tuning"] = tuned.facts()
@@ -224,22 +228,18 @@ def _decide(config: Config, look: Look) -> Suggestion:
         else:
             strategy, reason = "pretrained", f"the {start} alone, as fine-tuning was no better in cross-validation"
             config = _for(first, look, strategy, dataset)
+            setup = make_setup(config, dataset, sharding.make_mesh())
     look.log(f"Strategy {strategy}: {reason}.")
-    setup = make_setup(config, dataset, sharding.make_mesh())
     seconds = look.budget.elapsed() + Costs.of(setup, speed).training(setup.total_steps)
     choice = {"strategy": strategy, "reason": reason, **estimates} if estimates else None
     return Suggestion(config, seconds, choice, probe, held_out)
-
-
-def _steps(config: Config, dataset: Dataset) -> int:
-    return make_setup(config, dataset, sharding.make_mesh()).total_steps
 
 
 def _of_length(config: Config, look: Look, costs: Costs) -> Config:
     """The config with as many epochs as there is time for, evaluated at their end, but for what the user named."""
     epochs = costs.epochs(look.budget) if _epochs_free(look) else config.train.epochs
     config = dataclasses.replace(config, train=dataclasses.replace(config.train, epochs=epochs))
-    return config if EVALUATION & set(look.named) else _evaluated_at_the_end(config, costs.steps_per_epoch)
+    return config if EVALUATION & set(look.named) else evaluated_at_the_end(config, costs.steps_per_epoch)
 
 
 def _too_long(look: Look, seconds: float) -> str:
@@ -293,15 +293,6 @@ def _for(config: Config, look: Look, strategy: str, dataset: Dataset) -> Config:
             ),  # until it is known how many there is time for
         )
     return replaced(config, look.options, set(look.named) - {"transfer.strategy"})
-
-
-def _evaluated_at_the_end(config: Config, steps_per_epoch: int) -> Config:
-    """The config without evaluations within the run, but with a checkpoint after each epoch."""
-    train = config.train
-    steps = in_steps(train.epochs, train.steps, steps_per_epoch)
-    every = steps_per_epoch if steps > steps_per_epoch else None
-    train = dataclasses.replace(train, eval_epochs=train.epochs, eval_steps=train.steps, checkpoint_steps=every)
-    return dataclasses.replace(config, train=train)
 
 
 def replaced(config: Config, options: Config, named: Collection[str]) -> Config:

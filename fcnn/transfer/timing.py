@@ -1,4 +1,5 @@
-"""How long a run will take on this machine, by a few steps of its own, and how many epochs fit into a budget."""
+"""How long a run will take on this machine, by a few steps of its own, how many epochs fit into a budget, and when they
+are evaluated."""
 
 import dataclasses
 import itertools
@@ -9,6 +10,7 @@ from collections.abc import Callable
 
 import jax
 
+from fcnn.config import Config, in_steps
 from fcnn.training.features import compile_features
 from fcnn.training.setup import TrainSetup, compile_train_step
 from fcnn.training.state import TrainState
@@ -16,6 +18,9 @@ from fcnn.training.state import TrainState
 REPEATS = 3
 LEAST_EPOCHS, MOST_EPOCHS = 2.0, 10.0
 """Of fine-tuning: with less time it isn't tried; more were no better."""
+EVALUATION = {"train.eval_epochs", "train.eval_steps", "train.checkpoint_steps", "train.patience"}
+"""Options of when to evaluate. Without them a fine-tuned network is evaluated at the end alone: the schedule makes the
+last epoch the best, and the best of many on a hundred images is often another one by chance."""
 ENDING = 12.0
 """Seconds for loading the images again, the checkpoints, curves and the page at the end."""
 FITTING = (2e-3, 3e-4)
@@ -152,6 +157,15 @@ class Costs:
     def training(self, steps: int) -> float:
         """Returns the seconds from the first step to the end of a run of so many steps."""
         return self.rest + self.epoch * steps / self.steps_per_epoch
+
+
+def evaluated_at_the_end(config: Config, steps_per_epoch: int) -> Config:
+    """Returns the config without evaluations within the run, but with a checkpoint after each epoch."""
+    train = config.train
+    steps = in_steps(train.epochs, train.steps, steps_per_epoch)
+    every = steps_per_epoch if steps > steps_per_epoch else None
+    train = dataclasses.replace(train, eval_epochs=train.epochs, eval_steps=train.steps, checkpoint_steps=every)
+    return dataclasses.replace(config, train=train)
 
 
 def duration(seconds: float) -> str:

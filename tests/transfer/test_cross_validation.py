@@ -1,5 +1,6 @@
 """Cross-validated fine-tuning: no network has seen the image that it speaks about, and what comes of it in a run."""
 
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -14,11 +15,11 @@ from fcnn import cli
 from fcnn.config import Config, DataConfig, OptimConfig, TrainConfig, TransferConfig
 from fcnn.data.dataset import Dataset, Split
 from fcnn.data.manifest import Manifest
-from fcnn.training.held_out import TUNED_FOLDS, read_held_out
+from fcnn.training.held_out import TUNED_FOLDS, HeldOut, read_held_out
 from fcnn.training.linear_probe import folds
 from fcnn.training.workdir import read_config
 from fcnn.transfer import photos
-from fcnn.transfer.cross_validation import cross_validate_fine_tuning
+from fcnn.transfer.cross_validation import FineTuning, can_be_cross_validated, cross_validate_fine_tuning
 from fcnn.weights import write_network
 
 
@@ -65,6 +66,32 @@ def test_no_network_has_seen_the_image_that_it_speaks_about(network, tmp_path):
     np.testing.assert_array_equal(same, expected)
 
 
+def test_a_network_that_diverged_does_not_help():
+    logits = np.full((4, 2), np.nan, np.float32)
+    tuned = FineTuning(HeldOut(logits, np.zeros(4, np.int32)), accuracy=0.9, interval=(0.6, 1.0), probe_accuracy=0.5)
+    assert not tuned.helps
+    finite = dataclasses.replace(tuned, predictions=HeldOut(np.zeros((4, 2)), np.zeros(4, np.int32)))
+    assert finite.helps
+    assert not dataclasses.replace(finite, probe_accuracy=0.9).helps
+
+
+@pytest.mark.parametrize(
+    ("groups", "batch_size", "expected"),
+    [
+        (range(60), 40, True),
+        (range(60), 41, False),  # a part without a fold has 40 images
+        ([*range(10), *[10] * 50], 15, False),  # without the near-duplicates 10 are left
+        ([0] * 30 + [1] * 30, 15, False),  # one of three folds is empty
+        ([0] * 20 + [1] * 20 + [2] * 20, 15, True),
+    ],
+)
+def test_what_can_be_cross_validated(groups, batch_size, expected):
+    labels = np.arange(60, dtype=np.int32) % 2
+    split, empty = (Split(np.zeros((n, 2, 2, 3), np.uint8), labels[:n]) for n in (60, 0))
+    dataset = Dataset("x", ("a", "b"), split, empty, empty, groups=np.asarray(groups))
+    assert can_be_cross_validated(dataset, batch_size) == expected
+
+
 def draw(root, pattern):
     """80 noisy images of each of two classes, by (class, pixels, random number) -> (16, 16, 1)."""
     rng, (x, y) = np.random.default_rng(0), np.meshgrid(np.arange(16), np.arange(16))
@@ -84,12 +111,12 @@ def test_few_photographs_are_fine_tuned_where_that_is_better(network, tmp_path, 
     monkeypatch.setattr(photos, "RATE", 0.01)
     small = ["--transfer.weights", "small.safetensors", "--data.image-size", "16", "--minutes", "60"]
     assert cli.main(["train", "photos", *small, "--workdir", "run"]) == 0
-    told = capsys.readouterr().out
-    numbers = re.search(r"Fine-tuning: 3-fold cross-validated accuracy ([\d.]+) % .*, and ([\d.]+) % by", told)
+    printed = capsys.readouterr().out
+    numbers = re.search(r"Fine-tuning: 3-fold cross-validated accuracy ([\d.]+) % .*, and ([\d.]+) % by", printed)
     assert numbers is not None
     accuracy, probe = map(float, numbers.groups())
     assert accuracy > probe
-    assert "Strategy full: all layers are fine-tuned from the linear probe, on all images." in told
+    assert "Strategy full: all layers are fine-tuned from the linear probe, on all images." in printed
     config, choice = read_config(Path("run")), json.loads(Path("run/strategy.json").read_text())
     assert (config.transfer.strategy, config.data.val_fraction) == ("full", 0)
     assert choice["fine_tuning"]["accuracy"] == pytest.approx(accuracy / 100, abs=1e-3)
@@ -123,7 +150,7 @@ def test_few_photographs_keep_the_probe_where_fine_tuning_is_no_better(network, 
     monkeypatch.setattr(photos, "RATE", 0.03)
     small = ["--transfer.weights", "small.safetensors", "--data.image-size", "16", "--minutes", "60"]
     assert cli.main(["train", "photos", *small, "--workdir", "run"]) == 0
-    told = capsys.readouterr().out
-    assert "Strategy pretrained: the linear probe alone, as fine-tuning was no better in cross-validation." in told
+    printed = capsys.readouterr().out
+    assert "Strategy pretrained: the linear probe alone, as fine-tuning was no better in cross-validation." in printed
     assert read_held_out(Path("run"), 2).nearest is None
     assert read_config(Path("run")).transfer.strategy == "pretrained"

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from fcnn import cli, zoo
 from fcnn.cli.photos import folder_of
 from fcnn.config import AugmentConfig, Config, DataConfig, ModelConfig, OptimConfig, TrainConfig, TransferConfig
 from fcnn.config.serialize import from_json
+from fcnn.data import load
 from fcnn.data.manifest import Manifest
 from fcnn.data.parallel import no_progress
 from fcnn.report import Console
@@ -174,6 +176,14 @@ def test_epochs_are_those_that_the_budget_has_time_for(monkeypatch):
     assert folds.lacking(timing.Budget(0.0, 419.0)).startswith("2 epochs take about 7.0 minutes in all; --minutes 8 ")
     assert costs.lacking(timing.Budget(0.0, 230.0)) == ""
     assert costs.lacking(timing.Budget(0.0, 229.0)).startswith("2 epochs take about 3.8 minutes in all; --minutes 5 ")
+
+
+def test_validation_images_of_its_own_stay(folder, weights, tmp_path):
+    for split in ("train", "val", "test"):
+        shutil.copytree(folder, tmp_path / "own" / split)
+    given = Config(transfer=TransferConfig(weights=weights, strategy="auto"))
+    found = photos.configure(tmp_path / "own", given, {"transfer.weights"}).config
+    assert len(load(found.data).validation) == 24
 
 
 @pytest.mark.slow
